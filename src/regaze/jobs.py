@@ -1,0 +1,99 @@
+"""What a workflow script needs around its one library call; the only module that knows Snakemake.
+
+It also holds the way every output of the project is written: under a temporary name in the same
+folder, then renamed, so that a killed job never leaves a half-written file under a final name.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def start(job) -> logging.Logger:
+    """Prepare the process of a ``script:`` rule and return its logger.
+
+    Log records go to the rule's log file and to stderr; an exception ends up in the log with its
+    traceback; ``job.threads`` bounds OpenMP and torch's own threads.
+    """
+    threads = str(job.threads)
+    os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = threads
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+    if job.log:
+        Path(job.log[0]).parent.mkdir(parents=True, exist_ok=True)
+        handlers.append(logging.FileHandler(job.log[0], mode="w", encoding="utf-8"))
+    logging.basicConfig(
+        level=logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        handlers=handlers,
+        force=True,
+    )
+    logging.captureWarnings(True)
+    log = logging.getLogger("regaze")
+    # Snakemake reports a failed script by its exit status alone: without this hook the reason
+    # would be on the terminal only, and not in the rule's log where a cluster user looks.
+    sys.excepthook = lambda kind, error, trace: log.error(
+        "%s", error, exc_info=(kind, error, trace)
+    )
+    return log
+
+
+@contextmanager
+def replacing(path: str | os.PathLike) -> Iterator[Path]:
+    """Yield a temporary path beside ``path`` and rename it to ``path`` on success.
+
+    On an exception the temporary file or folder is removed and ``path`` stays as it was. A folder
+    written under the temporary name replaces an existing folder as a whole.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    _remove(part)
+    try:
+        yield part
+        if part.is_dir() and path.is_dir():
+            shutil.rmtree(path)
+        os.replace(part, path)
+    except BaseException:
+        _remove(part)
+        raise
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def rounded(value, digits: int = 6):
+    """Return ``value`` with every float rounded to significant digits, for stable JSON.
+
+    Raises:
+        ValueError: a float is NaN or infinite, which JSON cannot say; use ``None`` and a reason.
+    """
+    if isinstance(value, dict):
+        return {str(key): rounded(item, digits) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(item, digits) for item in value]
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError(f"a result is {value}; results must be finite or null with a reason")
+        return float(f"{value:.{digits}g}")
+    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
+        return rounded(value.item(), digits)
+    return value
+
+
+def write_json(path: str | os.PathLike, content) -> None:
+    """Write JSON with sorted keys and floats of six significant digits, by atomic replacement."""
+    text = json.dumps(rounded(content), indent=1, sort_keys=True, allow_nan=False) + "\n"
+    with replacing(path) as part:
+        part.write_text(text, encoding="utf-8")

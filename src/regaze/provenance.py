@@ -1,0 +1,80 @@
+"""Where a result came from: code versions, file and data fingerprints, package versions."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+_SOURCE = Path(__file__).parent
+
+
+def code_version(*packages: str) -> str:
+    """Return 12 hex digits over the Python sources of library packages.
+
+    Args:
+        packages: names below ``regaze``, e.g. ``"normalise"``, ``"redirectors/xunet"`` or
+            ``"angles.py"``. Used as a rule parameter, so that a change of the library re-runs
+            what it affects and nothing else; files are read, nothing is imported.
+
+    Raises:
+        FileNotFoundError: no such package or module.
+    """
+    digest = hashlib.sha256()
+    for package in sorted(packages):
+        root = _SOURCE / package
+        files = [root] if root.is_file() else sorted(p for p in root.rglob("*") if _is_source(p))
+        if not files:
+            raise FileNotFoundError(f"code_version: no sources below {root}")
+        for file in files:
+            digest.update(file.relative_to(_SOURCE).as_posix().encode())
+            digest.update(file.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def _is_source(path: Path) -> bool:
+    return path.suffix in {".py", ".j2", ".css", ".mplstyle", ".json"}
+
+
+def file_sha256(path: str | Path) -> str:
+    """Return the SHA-256 of a file, read in blocks, as 64 hex digits."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def fingerprint(*paths: str | Path) -> str:
+    """Return 16 hex digits over the contents of files, in the given order."""
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(file_sha256(path).encode())
+    return digest.hexdigest()[:16]
+
+
+def content_hash(content) -> str:
+    """Return 16 hex digits over a JSON-able value, independent of the order of its keys."""
+    text = json.dumps(content, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of the packages that decide numbers, and of regaze itself."""
+    names = ["regaze", "torch", "torchvision", "numpy", "opencv-python-headless", "h5py", "embreex"]
+    found = {}
+    for name in names:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def git_revision(folder: str | Path = ".") -> str:
+    """Return ``<revision>`` or ``<revision>-dirty`` of the work tree, or ``unknown`` without git."""
+    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--exclude=*"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return done.stdout.strip()
