@@ -1,0 +1,102 @@
+"""Pictures at rest (uint8 RGB, height-width-channel) and in networks (float32 NCHW in [-1,1]).
+
+Every part that turns stored patches into network input, or network output into pictures, goes
+through this module, so that training, sampling and measuring see the same numbers.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+
+def as_width_height(size: int | tuple[int, int]) -> tuple[int, int]:
+    """Return ``(width, height)`` in pixels of ``size``, an int standing for a square.
+
+    Raises ValueError when a side is below one pixel.
+    """
+    width, height = (size, size) if isinstance(size, int | np.integer) else size
+    if width < 1 or height < 1:
+        raise ValueError(f"size: expected sides of at least 1 pixel, found {width}x{height}")
+    return int(width), int(height)
+
+
+def _require_patches(pixels: np.ndarray | torch.Tensor, name: str) -> torch.Tensor:
+    tensor = (
+        torch.from_numpy(np.ascontiguousarray(pixels)) if isinstance(pixels, np.ndarray) else pixels
+    )
+    if tensor.dtype != torch.uint8 or tensor.ndim != 4 or tensor.shape[-1] != 3:
+        raise ValueError(
+            f"{name}: expected uint8 pictures of shape (N,H,W,3), "
+            f"found {tensor.dtype} {tuple(tensor.shape)}"
+        )
+    return tensor
+
+
+def reduce_patches(
+    pixels: np.ndarray | torch.Tensor, size: int | tuple[int, int] | None = None
+) -> torch.Tensor:
+    """Reduce stored patches by an integer factor and return network input.
+
+    ``pixels`` is (N,H,W,3) uint8 RGB (array or tensor, any device); ``size`` is the wanted side,
+    ``(width, height)``, or None to keep the size. The result is (N,3,height,width) float32 in
+    [-1,1], ``2 v / 255 - 1`` of the mean v over each block of pixels. The mean is taken in exact
+    integers-in-float arithmetic, hence independent of batch size and device.
+
+    Raises ValueError when the input is not uint8 (N,H,W,3) or when its sides are no multiples of
+    ``size`` by one common factor.
+    """
+    tensor = _require_patches(pixels, "pixels")
+    count, height, width, _ = tensor.shape
+    to_width, to_height = as_width_height((width, height) if size is None else size)
+    factor = width // to_width
+    if factor < 1 or (factor * to_width, factor * to_height) != (width, height):
+        raise ValueError(
+            f"size: expected a side that divides the {width}x{height} patch by one whole factor, "
+            f"found {to_width}x{to_height}"
+        )
+    values = tensor.permute(0, 3, 1, 2).to(torch.float32)
+    if factor > 1:
+        blocks = values.reshape(count, 3, to_height, factor, to_width, factor)
+        values = blocks.sum(dim=(3, 5)) / float(factor * factor)
+    return (values * (2.0 / 255.0) - 1.0).contiguous()
+
+
+def to_uint8(images: torch.Tensor | np.ndarray) -> np.ndarray:
+    """Return (N,3,H,W) float images in [-1,1] as (N,H,W,3) uint8, clipped and rounded.
+
+    Halves round to even, as numpy's ``rint``. Raises ValueError for another shape or when a value
+    is not finite (a network that diverged must not become a grey picture).
+    """
+    values = (
+        images.detach().to(torch.float32).cpu().numpy()
+        if isinstance(images, torch.Tensor)
+        else np.asarray(images, np.float32)
+    )
+    if values.ndim != 4 or values.shape[1] != 3:
+        raise ValueError(f"images: expected shape (N,3,H,W), found {values.shape}")
+    if not np.isfinite(values).all():
+        raise ValueError("images: expected finite values, found NaN or infinity")
+    levels = np.clip(np.rint((values + 1.0) * 127.5), 0, 255).astype(np.uint8)
+    return np.ascontiguousarray(levels.transpose(0, 2, 3, 1))
+
+
+def equalise(pixels: np.ndarray, channel_order: str = "rgb") -> np.ndarray:
+    """Equalise the luminance histogram of every patch, as the FAZE and ST-ED readers do.
+
+    ``pixels`` is (N,H,W,3) uint8 in ``channel_order`` ("rgb" or "bgr"); the result has the same
+    shape and is always RGB. The Y channel of YCrCb is equalised over the whole patch
+    (zhengyuf/STED-gaze ``dataset.py``). Raises ValueError for another dtype, shape or order.
+    """
+    import cv2
+
+    codes = {"rgb": cv2.COLOR_RGB2YCrCb, "bgr": cv2.COLOR_BGR2YCrCb}
+    if channel_order not in codes:
+        raise ValueError(f"channel_order: expected 'rgb' or 'bgr', found {channel_order!r}")
+    patches = _require_patches(pixels, "pixels").numpy()
+    result = np.empty_like(patches)
+    for source, target in zip(patches, result, strict=True):
+        luma = cv2.cvtColor(source, codes[channel_order])
+        luma[:, :, 0] = cv2.equalizeHist(np.ascontiguousarray(luma[:, :, 0]))
+        target[...] = cv2.cvtColor(luma, cv2.COLOR_YCrCb2RGB)
+    return result
