@@ -35,9 +35,7 @@ def vector_from_angles(angles):
     xp, angles = _namespace(angles)
     _check_last(angles, 2, "angles")
     pitch, yaw = angles[..., 0], angles[..., 1]
-    return xp.stack(
-        [xp.cos(pitch) * xp.sin(yaw), xp.sin(pitch), xp.cos(pitch) * xp.cos(yaw)], -1
-    )
+    return xp.stack([xp.cos(pitch) * xp.sin(yaw), xp.sin(pitch), xp.cos(pitch) * xp.cos(yaw)], -1)
 
 
 def angles_from_vector(vectors):
