@@ -71,7 +71,7 @@ def versions() -> dict[str, str]:
 
 
 def git_revision(folder: str | Path = ".") -> str:
-    """Return ``<revision>`` or ``<revision>-dirty`` of the work tree, or ``unknown`` without git."""
+    """Return the revision of the work tree, with ``-dirty`` appended, or ``unknown``."""
     command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--exclude=*"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)

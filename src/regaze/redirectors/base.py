@@ -1,0 +1,121 @@
+"""The contract that every redirection method meets, and how methods are found by name.
+
+A method is a folder below ``regaze/redirectors`` with a ``settings.py`` (its ``ModelSettings``,
+importable without torch, so that the Snakefile can check a configuration) and a ``redirector.py``
+(its ``build(config) -> Redirector``). Nothing else names it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from torch import nn
+
+Batch = Mapping[str, torch.Tensor]
+"""What redirectors take: ``source`` (B,3,H,W) in [-1,1]; ``source_gaze``, ``target_gaze``,
+``source_head``, ``target_head`` (B,2) radians; while training also ``target`` (B,3,H,W); while
+redirecting ``pair`` (B,) int64, the identity that an image's noise is seeded by."""
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a method takes beyond faces, and what it is told about the target.
+
+    Attributes:
+        target: what of the target picture's description the method sees, for the report.
+        latents: whether it needs the latents of the source (and of the target, if told).
+        masks: whether it needs masks.
+        estimator: whether it needs the training estimator.
+    """
+
+    target: str
+    latents: bool = False
+    masks: bool = False
+    estimator: bool = False
+
+
+class Redirector(nn.Module):
+    """A trainable method that turns a source picture towards another gaze and head pose."""
+
+    needs: ClassVar[Needs]
+
+    @property
+    def network(self) -> nn.Module:
+        """The module whose state is trained, averaged and saved."""
+        raise TypeError(f"{type(self).__name__} defines no network")
+
+    def phases(self) -> dict[str, list[nn.Parameter]]:
+        """Parameters per optimiser, in the order their steps run; one phase unless overridden."""
+        return {"main": list(self.network.parameters())}
+
+    def losses(
+        self, batch: Batch, phase: str, generator: torch.Generator
+    ) -> dict[str, torch.Tensor]:
+        """Scalar losses of a training batch; ``loss`` is minimised."""
+        raise TypeError(f"{type(self).__name__} defines no losses")
+
+    def redirect(self, batch: Batch, *, seed: int) -> torch.Tensor:
+        """Redirected pictures (B,3,H,W) in [-1,1].
+
+        Each picture depends on its own row of the batch, on its ``pair`` number and on ``seed``,
+        never on the size or order of the batch.
+        """
+        raise TypeError(f"{type(self).__name__} defines no redirect")
+
+    def load_reference(self, state: Mapping[str, torch.Tensor], config: Mapping) -> None:
+        """Load the method's published checkpoint layout.
+
+        Raises:
+            ValueError: keys are missing or unexpected; the message lists them.
+        """
+        load_strictly(self.network, state)
+
+    def evaluations_per_image(self) -> int:
+        """Network evaluations that one redirected picture costs."""
+        return 1
+
+    def describe_sampling(self) -> dict[str, str | float | int]:
+        """What decides the pictures besides weights and seed: sampler, steps, guidance."""
+        return {"sampler": "none", "guidance": 0.0}
+
+
+def load_strictly(network: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
+    """Load a state dict after stripping DataParallel's ``module.`` prefix.
+
+    Raises:
+        ValueError: missing or unexpected keys, or a shape that differs; all are listed.
+    """
+    state = {key.removeprefix("module."): value for key, value in state.items()}
+    wanted = network.state_dict()
+    problems = [f"missing {key}" for key in wanted if key not in state]
+    problems += [f"unexpected {key}" for key in state if key not in wanted]
+    problems += [
+        f"{key}: expected {tuple(wanted[key].shape)}, found {tuple(state[key].shape)}"
+        for key in wanted
+        if key in state and wanted[key].shape != state[key].shape
+    ]
+    if problems:
+        raise ValueError(f"{len(problems)} keys do not fit the network: " + "; ".join(problems))
+    network.load_state_dict(state)
+
+
+def build_redirector(config: Mapping, sampling: Mapping | None = None) -> Redirector:
+    """Build an untrained redirector.
+
+    Args:
+        config: the resolved model configuration (``class`` names the method's folder).
+        sampling: the ``sampling:`` section, for methods that sample.
+
+    Raises:
+        ValueError: no such method.
+    """
+    name = config["class"]
+    if not (Path(__file__).parent / name / "redirector.py").exists():
+        raise ValueError(f"unknown class of model {name!r}")
+    module = importlib.import_module(f"regaze.redirectors.{name}.redirector")
+    return module.build(dict(config), dict(sampling or {}))

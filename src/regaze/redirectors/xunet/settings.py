@@ -1,0 +1,240 @@
+"""Configuration of the X-UNet family: presets and the options that differ from them.
+
+The presets are those of the project's conventions: ``reference`` is the published PyTorch port of
+3DiM with its quirks, ``paper`` repairs the two places where the port departs from the 3DiM paper,
+``modern`` is what is trained on GPUs, ``small`` the recipe that learns gaze within CPU minutes,
+``tiny`` for tests.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from regaze.training.settings import TrainSettings
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class NetworkSettings(_Section):
+    """Differences of the network from its preset; an option left out is the preset's."""
+
+    ch: int | None = Field(None, ge=8, description="channels of the first level")
+    ch_mult: tuple[float, ...] | None = Field(None, description="channel factor per level")
+    num_res_blocks: int | None = Field(None, ge=1, description="residual blocks per level")
+    attn_levels: tuple[int, ...] | None = Field(
+        None, description="levels with attention; the number of levels means the middle block"
+    )
+    attn_heads: int | None = Field(None, ge=1, description="attention heads")
+    dropout: float | None = Field(None, ge=0, lt=1, description="dropout in residual blocks")
+    emb_ch: int | None = Field(None, ge=8, description="channels of the FiLM embedding")
+    use_pos_emb: bool | None = Field(None, description="learned position map")
+    use_ref_pose_emb: bool | None = Field(None, description="learned per-frame pose offsets")
+    logsnr_input: Literal["raw", "squashed"] | None = Field(
+        None, description="noise level as the port feeds it, or as the 3DiM paper says"
+    )
+    film_activation: Literal["none", "silu"] | None = Field(
+        None, description="activation after FiLM: none in the port, silu in the 3DiM paper"
+    )
+    norm_groups: int | None = Field(None, ge=1, description="groups of every GroupNorm")
+    frames: Literal[1, 2] | None = Field(
+        None, description="2: X-UNet with cross-attention; 1: a plain U-Net on the noisy frame"
+    )
+    concat_source: bool | None = Field(
+        None, description="stack the source image under the noisy one as input channels"
+    )
+    unshuffle: Literal[1, 2] | None = Field(
+        None, description="2: work on 2x2 pixel blocks as channels, 2.4 times cheaper"
+    )
+
+
+class PoseSettings(_Section):
+    """How gaze and head become camera poses."""
+
+    mode: Literal["gaze_head", "gaze_orbit", "relative"] | None = Field(
+        None, description="gaze_head: gaze turns rays, head moves the camera centre"
+    )
+    pos_octaves: int | None = Field(
+        None, ge=1, le=15, description="octaves of the position encoding that are used"
+    )
+
+
+class ObjectiveSettings(_Section):
+    """What the network predicts and what is weighted; each ingredient is off in ``reference``."""
+
+    parameterization: Literal["eps", "v", "edm", "residual_x0", "regression"] | None = Field(
+        None,
+        description="eps: the noise (reference); v; edm: preconditioned denoiser; residual_x0: "
+        "clean image as base + scaled residual; regression: the same without any noise",
+    )
+    noise: Literal["uniform_t", "lognormal"] | None = Field(
+        None, description="training noise levels: uniform time of the cosine schedule, or ln sigma"
+    )
+    lnsigma_mean: float | None = Field(None, description="mean of ln sigma (lognormal)")
+    lnsigma_std: float | None = Field(None, gt=0, description="deviation of ln sigma (lognormal)")
+    sigma_data: float | None = Field(None, gt=0, description="deviation of the patches")
+    sigma_residual: float | None = Field(
+        None, gt=0, description="deviation of target minus base, the unit of residual_x0's output"
+    )
+    base: Literal["none", "source", "warp"] | None = Field(
+        None,
+        description="image that the prediction starts from: none, the source, or the source "
+        "turned by the relative head rotation on an ellipsoid",
+    )
+    eye_weight: float | None = Field(
+        None, ge=0, description="extra loss weight inside the two fixed eye boxes"
+    )
+    drop_prob: float | None = Field(
+        None, ge=0, le=1, description="share of samples trained without condition, for guidance"
+    )
+    same_head_fraction: float | None = Field(
+        None, ge=0, le=1, description="share of training pairs with equal head pose"
+    )
+    flip: bool | None = Field(None, description="mirror half of the training pairs, labels too")
+
+
+class ModelSettings(_Section):
+    """One entry of ``models:`` whose class is ``xunet``."""
+
+    class_: Literal["xunet"] = Field(alias="class", description="folder of the method")
+    preset: Literal["reference", "paper", "modern", "small", "tiny"] = Field(
+        "small", description="where every option left out comes from"
+    )
+    size_px: int = Field(64, ge=8, description="side of the images the network works on")
+    network: NetworkSettings = NetworkSettings()
+    pose: PoseSettings = PoseSettings()
+    objective: ObjectiveSettings = ObjectiveSettings()
+    train: TrainSettings = TrainSettings()
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    def resolve(self) -> dict:
+        """Return the complete configuration, preset filled in, as plain values.
+
+        Raises:
+            ValueError: the image side is not divisible as the network needs, channels do not fit
+                the norm groups, or options contradict each other.
+        """
+        done = {"class": "xunet", "preset": self.preset, "size_px": self.size_px}
+        for section in ("network", "pose", "objective"):
+            chosen = getattr(self, section).model_dump(exclude_none=True)
+            done[section] = {**PRESETS[self.preset][section], **chosen}
+        done["train"] = self.train.model_dump()
+        _check(done)
+        return done
+
+
+def _check(config: dict) -> None:
+    network, objective, size = config["network"], config["objective"], config["size_px"]
+    factor = network["unshuffle"] * 2 ** (len(network["ch_mult"]) - 1)
+    if size % factor:
+        raise ValueError(
+            f"size_px: {size} is not divisible by {factor} (unshuffle {network['unshuffle']} "
+            f"times 2 per level below the first of {len(network['ch_mult'])})"
+        )
+    for factor in (1, *network["ch_mult"]):
+        channels = network["ch"] * factor
+        if channels % network["norm_groups"] or channels % network["attn_heads"]:
+            raise ValueError(
+                f"network.ch: {network['ch']} x {factor} = {channels:g} channels are not divisible "
+                f"by norm_groups {network['norm_groups']} and attn_heads {network['attn_heads']}"
+            )
+    bad = [level for level in network["attn_levels"] if not 0 <= level <= len(network["ch_mult"])]
+    if bad:
+        raise ValueError(
+            f"network.attn_levels: {bad[0]} is not a level; expected 0 to {len(network['ch_mult'])}"
+        )
+    based = objective["parameterization"] in ("residual_x0", "regression")
+    if based == (objective["base"] == "none"):
+        raise ValueError(
+            f"objective.base: {objective['base']!r} does not go with parameterization "
+            f"{objective['parameterization']!r}; residual_x0 and regression start from an image"
+        )
+    if network["frames"] == 1 and not network["concat_source"]:
+        raise ValueError(
+            "network.concat_source: must be true with frames 1, which has no other way to see the "
+            "source"
+        )
+
+
+_REFERENCE = {
+    "network": {
+        "ch": 128,
+        "ch_mult": (1, 2, 2, 4),
+        "num_res_blocks": 3,
+        "attn_levels": (2, 3, 4),
+        "attn_heads": 4,
+        "dropout": 0.1,
+        "emb_ch": 1024,
+        "use_pos_emb": True,
+        "use_ref_pose_emb": True,
+        "logsnr_input": "raw",
+        "film_activation": "none",
+        "norm_groups": 32,
+        "frames": 2,
+        "concat_source": False,
+        "unshuffle": 1,
+    },
+    "pose": {"mode": "gaze_head", "pos_octaves": 15},
+    "objective": {
+        "parameterization": "eps",
+        "noise": "uniform_t",
+        "lnsigma_mean": -1.2,
+        "lnsigma_std": 1.2,
+        "sigma_data": 0.5,
+        "sigma_residual": 0.16,
+        "base": "none",
+        "eye_weight": 0.0,
+        "drop_prob": 0.1,
+        "same_head_fraction": 0.0,
+        "flip": False,
+    },
+}
+
+
+def _derived(base: dict, **changes: dict) -> dict:
+    return {section: {**base[section], **changes.get(section, {})} for section in base}
+
+
+_PAPER = _derived(_REFERENCE, network={"logsnr_input": "squashed", "film_activation": "silu"})
+_MODERN = _derived(
+    _PAPER,
+    pose={"pos_octaves": 6},
+    objective={"parameterization": "edm", "noise": "lognormal"},
+)
+_SMALL = _derived(
+    _MODERN,
+    network={
+        "ch": 32,
+        "ch_mult": (1, 1.5, 2),
+        "num_res_blocks": 1,
+        "attn_levels": (1, 2, 3),
+        "dropout": 0.0,
+        "emb_ch": 128,
+        "norm_groups": 8,
+        "concat_source": True,
+        "unshuffle": 2,
+    },
+    objective={
+        "parameterization": "residual_x0",
+        "lnsigma_mean": 1.0,
+        "lnsigma_std": 1.6,
+        "base": "warp",
+        "eye_weight": 8.0,
+        "same_head_fraction": 0.5,
+        "flip": True,
+    },
+)
+_TINY = _derived(_SMALL, network={"ch": 16, "ch_mult": (1, 2), "attn_levels": (1, 2), "emb_ch": 32})
+
+PRESETS = {
+    "reference": _REFERENCE,
+    "paper": _PAPER,
+    "modern": _MODERN,
+    "small": _SMALL,
+    "tiny": _TINY,
+}
+"""Complete network, pose and objective options per preset."""

@@ -1,0 +1,154 @@
+"""Training batches that depend on (seed, step, rank) alone, so that training resumes exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from regaze.faces import FacesReader
+from regaze.images import reduce_patches
+
+
+class _Rows:
+    """Chosen rows of a faces data set with their patches, and the order they are visited in."""
+
+    def __init__(
+        self,
+        reader: FacesReader,
+        persons: Sequence[str],
+        *,
+        size: int,
+        batch: int,
+        seed: int,
+        rank: int = 0,
+        world: int = 1,
+        cache: str = "memory",
+    ):
+        """Bind the rows of ``persons``.
+
+        Args:
+            reader: faces of the data set.
+            persons: whose rows to use.
+            size: side of the training images in pixels; patches are averaged down to it.
+            batch: images per step of this process.
+            seed: seed of order and pairing.
+            rank: this process among ``world``.
+            world: number of processes.
+            cache: ``memory`` holds all patches as uint8, ``none`` reads them per batch.
+
+        Raises:
+            ValueError: none of the persons has rows.
+        """
+        self.reader, self.size, self.batch = reader, size, batch
+        self.seed, self.rank, self.world = seed, rank, world
+        self.rows = reader.rows(persons)
+        if len(self.rows) == 0:
+            raise ValueError(f"{reader.paths}: no rows for the {len(persons)} persons asked for")
+        self._pixels = reader.pixels(self.rows) if cache == "memory" else None
+        self._order: tuple[int, np.ndarray] | None = None
+
+    def _positions(self, step: int) -> np.ndarray:
+        start = (step * self.world + self.rank) * self.batch
+        return np.arange(start, start + self.batch)
+
+    def _visited(self, position: int) -> int:
+        """Index into ``rows`` of the ``position``-th image seen: a fresh shuffle every epoch."""
+        epoch, place = divmod(int(position), len(self.rows))
+        if self._order is None or self._order[0] != epoch:
+            rng = np.random.default_rng([self.seed, 1, epoch])
+            self._order = (epoch, rng.permutation(len(self.rows)))
+        return int(self._order[1][place])
+
+    def _patches(self, places: np.ndarray) -> torch.Tensor:
+        if self._pixels is None:
+            return torch.from_numpy(np.ascontiguousarray(self.reader.pixels(self.rows[places])))
+        return torch.from_numpy(self._pixels[places])
+
+    def _labels(self, places: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(self.reader.labels[self.rows[places], :4])
+
+
+class ImageBatches(_Rows):
+    """Single images with their labels, for estimators."""
+
+    def load(self, step: int) -> dict[str, torch.Tensor]:
+        """Batch ``step``: ``image`` (B,H,W,3) uint8, ``label`` (B,4) radians."""
+        places = np.array([self._visited(p) for p in self._positions(step)])
+        return {"image": self._patches(places), "label": self._labels(places)}
+
+    def finish(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Turn a loaded batch, already on its device, into what networks take."""
+        label = batch["label"]
+        image = reduce_patches(batch["image"], self.size)
+        return {"image": image, "gaze": label[:, :2], "head": label[:, 2:4]}
+
+
+class PairBatches(_Rows):
+    """Two pictures of one person with their labels, for redirectors."""
+
+    def __init__(self, *args, same_head_fraction: float = 0.0, flip: bool = False, **kwargs):
+        """Bind the rows; see :class:`_Rows`.
+
+        Args:
+            same_head_fraction: share of pairs whose two pictures have the same head pose, where
+                the person has such pictures; the rest is drawn from all others of the person.
+            flip: mirror both pictures of half of the pairs, yaw changing its sign.
+        """
+        super().__init__(*args, **kwargs)
+        self.same_head_fraction, self.flip = same_head_fraction, flip
+        people = self.reader.person_of[self.rows]
+        # Rows come person by person, so each person is one run of places.
+        starts = np.flatnonzero(np.diff(people, prepend=-1))
+        ends = np.append(starts[1:], len(people))
+        run = np.repeat(np.arange(len(starts)), ends - starts)
+        self._first, self._end = starts[run], ends[run]
+        heads = self.reader.labels[self.rows, 2:4]
+        self._head_key = np.round(heads / np.deg2rad(0.05)).astype(np.int64)
+
+    def load(self, step: int) -> dict[str, torch.Tensor]:
+        """Batch ``step``.
+
+        Returns:
+            ``source`` and ``target`` (B,H,W,3) uint8; ``source_label`` and ``target_label`` (B,4)
+            radians; ``flip`` (B,) bool. A person with one picture is paired with itself.
+        """
+        sources, targets, flips = [], [], []
+        for position in self._positions(step):
+            rng = np.random.default_rng([self.seed, 2, int(position)])
+            source = self._visited(position)
+            sources.append(source)
+            targets.append(self._partner(source, rng))
+            flips.append(self.flip and rng.random() < 0.5)
+        sources, targets = np.array(sources), np.array(targets)
+        return {
+            "source": self._patches(sources),
+            "target": self._patches(targets),
+            "source_label": self._labels(sources),
+            "target_label": self._labels(targets),
+            "flip": torch.tensor(flips),
+        }
+
+    def _partner(self, source: int, rng: np.random.Generator) -> int:
+        others = np.arange(self._first[source], self._end[source])
+        others = others[others != source]
+        if rng.random() < self.same_head_fraction:
+            same = (self._head_key[others] == self._head_key[source]).all(1)
+            others = others[same] if same.any() else others
+        return int(others[rng.integers(len(others))]) if len(others) else source
+
+    def finish(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Turn a loaded batch, already on its device, into what redirectors take."""
+        flip = batch["flip"]
+        done = {}
+        for side in ("source", "target"):
+            image = reduce_patches(batch[side], self.size)
+            label = batch[f"{side}_label"]
+            if self.flip:
+                image = torch.where(flip[:, None, None, None], image.flip(-1), image)
+                mirrored = label * label.new_tensor([1, -1, 1, -1])
+                label = torch.where(flip[:, None], mirrored, label)
+            done[side] = image
+            done[f"{side}_gaze"], done[f"{side}_head"] = label[:, :2], label[:, 2:4]
+        return done

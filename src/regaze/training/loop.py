@@ -1,0 +1,360 @@
+"""The training loop of every network: batches by step, phases, averaging, exact resume.
+
+Batch, noise and dropout of step k depend on (seed, k, rank) alone and the state holds everything
+else, so an interrupted run ends in the same bytes as an uninterrupted one on the same machine.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+from regaze.jobs import replacing
+from regaze.provenance import content_hash
+from regaze.training.settings import TrainSettings
+
+log = logging.getLogger("regaze.training")
+
+
+class Task(Protocol):
+    """What can be trained: a network and its losses."""
+
+    network: nn.Module
+
+    def phases(self) -> dict[str, list[nn.Parameter]]:
+        """Parameters per optimiser, in the order the phases run within a step."""
+
+    def losses(
+        self, batch: dict, phase: str, generator: torch.Generator
+    ) -> dict[str, torch.Tensor]:
+        """Scalars of one phase; ``loss`` is minimised, the others are logged."""
+
+
+class Batches(Protocol):
+    """Where batches come from; see :mod:`regaze.training.data`."""
+
+    def load(self, step: int) -> dict[str, torch.Tensor]: ...
+
+    def finish(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]: ...
+
+
+class Interrupted(RuntimeError):
+    """Training was asked to stop (SIGTERM); its state is saved, running it again continues."""
+
+
+class _Losses(nn.Module):
+    """A task as one module whose forward is its losses, so that DDP and autocast see them."""
+
+    def __init__(self, task: Task):
+        super().__init__()
+        self.network = task.network
+        self._losses = task.losses
+
+    def forward(self, batch, phase, generator):
+        return self._losses(batch, phase, generator)
+
+
+class _Steps(Dataset):
+    """Batches as a data set of steps, so that loader processes can prepare them ahead."""
+
+    def __init__(self, batches: Batches, start: int, end: int):
+        self.batches, self.start, self.end = batches, start, end
+
+    def __len__(self):
+        return self.end - self.start
+
+    def __getitem__(self, place: int):
+        return self.batches.load(self.start + place)
+
+
+def resolve_precision(precision: str) -> str:
+    """Return ``bf16`` or ``fp32``; ``auto`` asks the hardware."""
+    if precision != "auto":
+        return precision
+    if torch.cuda.is_available():
+        return "bf16"
+    return "bf16" if torch.cpu._is_avx512_bf16_supported() else "fp32"
+
+
+def lr_factor(images: int, settings: TrainSettings) -> float:
+    """Share of the peak learning rate after ``images`` of ``settings.images`` images."""
+    if images < settings.warmup_images:
+        return images / settings.warmup_images
+    if settings.schedule == "constant":
+        return 1.0
+    done = min(1.0, images / settings.images)
+    if settings.schedule == "linear":
+        return min(1.0, 2 * (1 - done))
+    return 0.5 * (1 + float(torch.cos(torch.tensor(torch.pi * done, dtype=torch.float64))))
+
+
+def train(
+    task: Task,
+    batches: Callable[[int, int], Batches],
+    settings: TrainSettings,
+    *,
+    seed: int,
+    state: str | Path,
+    config: dict,
+    validate: Callable[[], dict[str, float]] | None = None,
+) -> tuple[dict[str, torch.Tensor], list[dict]]:
+    """Train ``task.network``.
+
+    Args:
+        task: network and losses.
+        batches: called with (rank, world), gives this process' batches.
+        settings: length, rates, precision.
+        seed: seed of noise and dropout.
+        state: folder of the resumable state, outside the rule's outputs.
+        config: everything that decides the result; a state made with another one is ignored.
+        validate: called with the averaged weights in the network; ``score`` is minimised by
+            ``select: best``, all values go into the curve.
+
+    Returns:
+        ``(weights, curve)``: the state dict to save (averaged weights if there is an average) and
+        one dictionary per logged point.
+
+    Raises:
+        Interrupted: SIGTERM arrived; the state was saved first.
+        FloatingPointError: the loss is not finite.
+    """
+    return _Run(task, batches, settings, seed, Path(state), content_hash(config), validate).go()
+
+
+class _Run:
+    def __init__(self, task, batches, settings, seed, state, config_hash, validate):
+        self.settings, self.seed, self.validate = settings, seed, validate
+        self.state_file, self.config_hash = state / "state.pt", config_hash
+        precision = resolve_precision(settings.precision)
+        self.accelerator = Accelerator(
+            cpu=not torch.cuda.is_available(),
+            mixed_precision="no" if precision == "fp32" else precision,
+        )
+        self.task, self.network = task, task.network
+        self.device, self.world = self.accelerator.device, self.accelerator.num_processes
+        self.network.to(self.device)
+        self.losses = self.accelerator.prepare_model(_Losses(task))
+        self.batches = batches(self.accelerator.process_index, self.world)
+        self.optimisers = {
+            phase: torch.optim.AdamW(
+                parameters,
+                lr=settings.lr,
+                betas=settings.betas,
+                weight_decay=settings.weight_decay,
+                fused=True,
+            )
+            for phase, parameters in task.phases().items()
+        }
+        averaged = settings.ema_halflife_images > 0
+        self.average = self._copy() if averaged else None
+        self.best: tuple[float, dict] | None = None
+        self.curve: list[dict] = []
+        self.step, self.seconds, self.stopping = 0, 0.0, False
+        per_step = settings.batch * settings.accumulate
+        self.per_step = per_step
+        self.steps = -(-settings.images // per_step)
+        self._resume()
+
+    def _copy(self) -> dict[str, torch.Tensor]:
+        return {key: value.detach().clone() for key, value in self.network.state_dict().items()}
+
+    def go(self):
+        previous = None
+        # Only the main thread may set handlers; elsewhere the state interval suffices.
+        if threading.current_thread() is threading.main_thread():
+            previous = signal.signal(signal.SIGTERM, lambda *_: setattr(self, "stopping", True))
+        try:
+            self._loop()
+        finally:
+            if previous is not None:
+                signal.signal(signal.SIGTERM, previous)
+        weights = self.average or self._copy()
+        if self.settings.select == "best" and self.best is not None:
+            weights = self.best[1]
+        return {key: value.cpu() for key, value in weights.items()}, self.curve
+
+    def _loop(self):
+        started = time.monotonic() - self.seconds
+        writer = self._tensorboard()
+        sums: dict[str, torch.Tensor] = {}
+        counted = 0
+        start = self.step * self.settings.accumulate
+        source = _Steps(self.batches, start, self.steps * self.settings.accumulate)
+        workers = self.settings.workers
+        loader = DataLoader(
+            source,
+            batch_size=None,
+            num_workers=workers,
+            pin_memory=self.device.type == "cuda",
+            persistent_workers=workers > 0,
+            prefetch_factor=4 if workers else None,
+        )
+        stream = iter(loader)
+        self.losses.train()
+        while self.step < self.steps:
+            for name, value in self._step(stream).items():
+                sums[name] = sums.get(name, 0) + value
+            counted += 1
+            self.step += 1
+            self.seconds = time.monotonic() - started
+            last = self.step == self.steps
+            scores = {}
+            if self.validate and (last or self._due(self.settings.validate_every_images)):
+                scores = self._validate()
+            if last or scores or self._due(self.settings.log_every_images):
+                self._log(sums, counted, scores, writer)
+                sums, counted = {}, 0
+            if not last and (self.stopping or self._due(self.settings.state_every_images)):
+                # Rows of the curve end where a state is saved, so that a resumed curve has the
+                # same averages as an unbroken one.
+                if counted:
+                    self._log(sums, counted, {}, writer)
+                    sums, counted = {}, 0
+                self._save()
+            if self.stopping and not last:
+                raise Interrupted(f"stopped at step {self.step} of {self.steps}; state saved")
+        if writer:
+            writer.close()
+
+    def _due(self, every: int) -> bool:
+        """Whether this step passes a multiple of ``every`` images."""
+        if every <= 0:
+            return False
+        seen = self.step * self.per_step
+        return seen // every > (seen - self.per_step) // every
+
+    def _step(self, stream) -> dict[str, torch.Tensor]:
+        rate = self.settings.lr * lr_factor((self.step + 1) * self.per_step, self.settings)
+        parts = []
+        for _ in range(self.settings.accumulate):
+            loaded = next(stream)
+            moved = {k: v.to(self.device, non_blocking=True) for k, v in loaded.items()}
+            parts.append(self.batches.finish(moved))
+        logged: dict[str, torch.Tensor] = {}
+        for number, (phase, optimiser) in enumerate(self.optimisers.items()):
+            seeds = [self.seed, self.step, self.accelerator.process_index, number]
+            noise_seed = int(content_hash(seeds), 16) >> 1
+            torch.manual_seed(noise_seed)
+            generator = torch.Generator(self.device).manual_seed(noise_seed)
+            for group in optimiser.param_groups:
+                group["lr"] = rate
+            optimiser.zero_grad(set_to_none=True)
+            for batch in parts:
+                losses = self.losses(batch, phase, generator)
+                (losses["loss"] / len(parts)).backward()
+                prefix = "" if len(self.optimisers) == 1 else f"{phase}/"
+                for name, value in losses.items():
+                    share = value.detach().float() / len(parts)
+                    logged[prefix + name] = logged.get(prefix + name, 0) + share
+            if self.settings.clip_norm > 0:
+                parameters = [p for group in optimiser.param_groups for p in group["params"]]
+                nn.utils.clip_grad_norm_(parameters, self.settings.clip_norm)
+            optimiser.step()
+        if self.average is not None:
+            self._average_step()
+        return logged
+
+    @torch.no_grad()
+    def _average_step(self):
+        seen = (self.step + 1) * self.per_step
+        # A half-life longer than the run so far would keep the initial weights in the average.
+        halflife = min(self.settings.ema_halflife_images, 0.09 * seen)
+        keep = 0.5 ** (self.per_step / max(1.0, halflife))
+        ours, theirs = [], []
+        for key, value in self.network.state_dict().items():
+            if value.is_floating_point():
+                ours.append(self.average[key])
+                theirs.append(value)
+            else:
+                self.average[key].copy_(value)
+        torch._foreach_lerp_(ours, theirs, 1 - keep)
+
+    def _validate(self) -> dict[str, float]:
+        live = self._copy()
+        if self.average is not None:
+            self.network.load_state_dict(self.average)
+        self.network.eval()
+        with torch.no_grad():
+            scores = self.validate()
+        if self.best is None or scores["score"] < self.best[0]:
+            self.best = (scores["score"], self._copy())
+        self.network.load_state_dict(live)
+        self.losses.train()
+        return {f"val_{name}": value for name, value in scores.items()}
+
+    def _log(self, sums, counted, scores, writer):
+        means = {name: float(value) / counted for name, value in sums.items()}
+        for name, value in means.items():
+            if not torch.isfinite(torch.tensor(value)):
+                raise FloatingPointError(f"step {self.step}: {name} is {value}")
+        images = self.step * self.per_step
+        rate = self.settings.lr * lr_factor(images, self.settings)
+        row = {"step": self.step, "images": images, "lr": rate, "seconds": self.seconds}
+        row |= means | scores
+        self.curve.append(row)
+        shown = " ".join(f"{name} {value:.4g}" for name, value in (means | scores).items())
+        speed = images / max(self.seconds, 1e-9)
+        left = (self.steps - self.step) * self.per_step / speed
+        log.info(
+            "step %d/%d %s lr %.2g %.1f img/s eta %ds",
+            *(self.step, self.steps, shown, rate, speed, left),
+        )
+        if writer:
+            for name, value in (means | scores | {"lr": rate}).items():
+                writer.add_scalar(name, value, images)
+
+    def _tensorboard(self):
+        if not (self.settings.tensorboard and self.accelerator.is_main_process):
+            return None
+        from torch.utils.tensorboard import SummaryWriter
+
+        return SummaryWriter(self.state_file.parent / "tensorboard")
+
+    def _save(self):
+        if not self.accelerator.is_main_process:
+            return
+        content = {
+            "config": self.config_hash,
+            "step": self.step,
+            "seconds": self.seconds,
+            "network": self.network.state_dict(),
+            "average": self.average,
+            "best": self.best,
+            "optimisers": {name: o.state_dict() for name, o in self.optimisers.items()},
+            "curve": self.curve,
+        }
+        with replacing(self.state_file) as part:
+            torch.save(content, part)
+
+    def _resume(self):
+        if not self.state_file.exists():
+            return
+        try:
+            content = torch.load(self.state_file, map_location=self.device, weights_only=True)
+            found = content["config"]
+        except Exception as error:
+            log.warning("%s: unreadable state, starting afresh (%s)", self.state_file, error)
+            return
+        if found != self.config_hash:
+            log.warning(
+                "%s: state of another configuration (%s, this is %s), starting afresh",
+                *(self.state_file, found, self.config_hash),
+            )
+            return
+        self.network.load_state_dict(content["network"])
+        self.average, self.best = content["average"], content["best"]
+        for name, optimiser in self.optimisers.items():
+            optimiser.load_state_dict(content["optimisers"][name])
+        self.curve, self.step = content["curve"], content["step"]
+        self.seconds = content["seconds"]
+        log.info("resuming at step %d of %d", self.step, self.steps)
