@@ -100,3 +100,19 @@ def equalise(pixels: np.ndarray, channel_order: str = "rgb") -> np.ndarray:
         luma[:, :, 0] = cv2.equalizeHist(np.ascontiguousarray(luma[:, :, 0]))
         target[...] = cv2.cvtColor(luma, cv2.COLOR_YCrCb2RGB)
     return result
+
+
+EYE_BOXES_64 = ((12, 16, 28, 27), (36, 16, 52, 27))
+"""Left, top, right, bottom of the two eye regions in a 64 px patch of the sted normalisation.
+
+Normalisation holds the eyes in place (within about 2 px over all head poses), so fixed boxes do
+without landmarks.
+"""
+
+
+def eye_boxes(size: int) -> list[tuple[int, int, int, int]]:
+    """Return the two eye boxes (left, top, right, bottom; right and bottom excluded) in pixels.
+
+    ``size`` is the side of a square patch of the sted field of view.
+    """
+    return [tuple(int(round(edge * size / 64)) for edge in box) for box in EYE_BOXES_64]
