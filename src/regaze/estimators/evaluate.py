@@ -1,0 +1,63 @@
+"""How well an estimator reads faces of people it has not seen."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from regaze.angles import angular_error
+from regaze.estimators.base import GazeHeadEstimator, estimate
+from regaze.estimators.preprocess import prepare
+from regaze.faces import FacesReader
+
+
+def predict_rows(
+    network: GazeHeadEstimator,
+    reader: FacesReader,
+    rows: np.ndarray,
+    *,
+    batch: int = 128,
+    device: str | torch.device = "cpu",
+) -> np.ndarray:
+    """Return (n,4) float32 estimates in radians of faces rows (global indices), in their order.
+
+    Pictures are read and estimated ``batch`` at a time, so memory does not grow with ``rows``.
+    """
+    rows = np.asarray(rows, np.int64)
+    network = network.to(device)
+    parts = [
+        estimate(
+            network,
+            prepare(
+                reader.pixels(rows[start : start + batch]), network.size_px, network.preprocess
+            ).to(device),
+        )
+        .cpu()
+        .numpy()
+        for start in range(0, len(rows), batch)
+    ]
+    return np.concatenate(parts) if parts else np.zeros((0, 4), np.float32)
+
+
+def held_out_error(
+    network: GazeHeadEstimator,
+    reader: FacesReader,
+    rows: np.ndarray,
+    *,
+    batch: int = 128,
+    device: str | torch.device = "cpu",
+) -> dict[str, float | int]:
+    """Return the mean angular errors ``gaze_deg`` and ``head_deg`` over ``rows``, and ``n``.
+
+    Raises ValueError when there are no rows.
+    """
+    rows = np.asarray(rows, np.int64)
+    if not len(rows):
+        raise ValueError("held-out rows: expected at least one, found none")
+    predicted = predict_rows(network, reader, rows, batch=batch, device=device).astype(np.float64)
+    labels = reader.labels[rows].astype(np.float64)
+    return {
+        "gaze_deg": float(angular_error(predicted[:, :2], labels[:, :2]).mean()),
+        "head_deg": float(angular_error(predicted[:, 2:], labels[:, 2:4]).mean()),
+        "n": len(rows),
+    }

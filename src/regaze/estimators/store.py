@@ -1,0 +1,131 @@
+"""Trained estimators on disk: the project's model folders and the published checkpoints."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from regaze.estimators.base import GazeHeadEstimator
+from regaze.estimators.build import build_estimator
+from regaze.provenance import fingerprint
+
+WEIGHTS, RECORD = "model.safetensors", "model.json"
+_STEP = re.compile(r"at_step_(\d+)\.pth\.tar$")
+_NESTED = ("model_state", "state_dict")
+
+
+def _load_strictly(network: GazeHeadEstimator, state: Mapping[str, Tensor], source: str) -> None:
+    own = network.state_dict()
+    missing, unexpected = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+    shapes = [
+        f"{key} expected {tuple(own[key].shape)} found {tuple(state[key].shape)}"
+        for key in sorted(own.keys() & state.keys())
+        if own[key].shape != state[key].shape
+    ]
+    if missing or unexpected or shapes:
+        raise ValueError(
+            f"{source}: not the weights of {network.arch}/{network.preset}: "
+            f"missing {missing}, unexpected {unexpected}, other shapes {shapes}"
+        )
+    network.load_state_dict(state)
+
+
+def load_estimator(folder: str | os.PathLike) -> GazeHeadEstimator:
+    """Return a trained estimator of a model folder, in evaluation mode, without gradients.
+
+    The folder holds ``model.safetensors`` and ``model.json`` with ``kind`` "estimator" and
+    ``config`` with at least ``arch``, ``preset``, ``size_px`` and ``preprocess``. The network gets
+    two more attributes: ``record`` (the content of ``model.json``) and ``fingerprint`` (16 hex
+    digits of the weights file).
+
+    Raises:
+        FileNotFoundError: one of the two files is missing.
+        ValueError: another kind of model, a missing entry, or weights that do not fit.
+    """
+    folder = Path(folder)
+    for name in (RECORD, WEIGHTS):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(f"{folder / name}: expected an estimator's file, found none")
+    record: dict[str, Any] = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    if record.get("kind") != "estimator":
+        raise ValueError(
+            f"{folder / RECORD}: kind: expected 'estimator', found {record.get('kind')!r}"
+        )
+    config = record.get("config", {})
+    for key in ("arch", "preset", "size_px", "preprocess"):
+        if key not in config:
+            raise ValueError(f"{folder / RECORD}: config.{key}: expected a value, found none")
+    network = build_estimator(
+        config["arch"], config["preset"], config["size_px"], config["preprocess"]
+    )
+    _load_strictly(network, load_file(folder / WEIGHTS), str(folder / WEIGHTS))
+    network.record, network.fingerprint = record, fingerprint(folder / WEIGHTS)
+    return network.eval().requires_grad_(False)
+
+
+def _highest_step(names: list[str], source: Path) -> str:
+    steps = {int(match[1]): name for name in names if (match := _STEP.search(name))}
+    if not steps:
+        raise ValueError(
+            f"{source}: expected a file named at_step_<number>.pth.tar, found {sorted(names)[:8]}"
+        )
+    return steps[max(steps)]
+
+
+def _torch_content(path: Path) -> Any:
+    """Read a torch file, or the newest checkpoint inside a true tar archive or a folder."""
+    if path.is_dir():
+        home = path / "checkpoints" if (path / "checkpoints").is_dir() else path
+        path = home / _highest_step([entry.name for entry in home.iterdir()], home)
+    stream: Path | io.BytesIO = path
+    if tarfile.is_tarfile(path):
+        with tarfile.open(path) as archive:
+            names = [member.name for member in archive.getmembers() if member.isfile()]
+            member = archive.extractfile(_highest_step(names, path))
+            if member is None:
+                raise ValueError(f"{path}: the newest checkpoint in the archive is not a file")
+            stream = io.BytesIO(member.read())
+    try:
+        return torch.load(stream, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ValueError(f"{path}: not a torch file of plain weights ({error})") from error
+
+
+def load_reference(path: str | os.PathLike, arch: str) -> GazeHeadEstimator:
+    """Return a published estimator of ST-ED with the weights of ``path``, in evaluation mode.
+
+    ``path`` is a checkpoint (``at_step_*.pth.tar``, a torch file in the zip or the legacy format
+    in spite of its name), a true tar archive or a folder of such checkpoints, of which the highest
+    step is taken. The state dict may be bare or lie below ``model_state`` or ``state_dict``; a
+    leading ``module.`` of every key is removed. Only plain tensors are unpickled.
+
+    Raises:
+        FileNotFoundError: no such file; upstream would go on silently with ImageNet weights.
+        ValueError: not a checkpoint, or missing and unexpected keys, which are listed.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: expected the weights of the {arch} estimator, found none")
+    state = _torch_content(path)
+    for key in _NESTED:
+        if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
+            state = state[key]
+            break
+    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise ValueError(f"{path}: expected a state dict of tensors, found {type(state).__name__}")
+    state = {key.removeprefix("module."): value for key, value in state.items()}
+    network = build_estimator(arch, "reference")
+    _load_strictly(network, state, str(path))
+    network.record = {"name": path.name, "kind": "estimator", "config": network.config()}
+    network.fingerprint = fingerprint(path) if path.is_file() else ""
+    return network.eval().requires_grad_(False)

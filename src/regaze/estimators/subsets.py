@@ -1,0 +1,72 @@
+"""Sample numbering, labelled subsets and target densities of ST-ED's studies with few labels.
+
+The rules are those of zhengyuf/STED-gaze (``dataset.py``, ``train_st_ed.py``), so that subsets of
+the same data hold the same samples; the random generators are local to each call.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from scipy.stats import gaussian_kde
+
+
+def sample_index(
+    counts: Mapping[str, int], persons: Sequence[str] | None = None, minimum: int = 0
+) -> list[tuple[str, int]]:
+    """Number the samples of a data set person by person: ``[(person, row), ...]``.
+
+    ``counts`` gives the samples per person. Without ``persons`` people come in sorted order;
+    otherwise in the requested order, names without samples dropped. People with fewer than
+    ``minimum`` samples are left out.
+    """
+    names = sorted(counts) if persons is None else [name for name in persons if name in counts]
+    return [(name, row) for name in names if counts[name] >= minimum for row in range(counts[name])]
+
+
+def labelled_subset(total: int, size: int, seed: int = 0) -> np.ndarray:
+    """Return the sorted numbers (size,) int64 of the labelled samples among ``total``.
+
+    A Mersenne-Twister shuffle of 0..total-1 seeded by ``seed``, its first ``size`` entries.
+    Raises ValueError when ``size`` is not between 1 and ``total``.
+    """
+    if not 1 <= size <= total:
+        raise ValueError(f"labelled samples: expected 1 to {total}, found {size}")
+    return np.sort(shuffled(total, seed)[:size])
+
+
+def shuffled(total: int, seed: int = 0) -> np.ndarray:
+    """Return 0..total-1 (int64) in the order of Python's seeded shuffle."""
+    numbers = list(range(total))
+    random.Random(seed).shuffle(numbers)
+    return np.asarray(numbers, np.int64)
+
+
+def evaluation_subset(total: int, proportion: float) -> np.ndarray:
+    """Return the evenly spread numbers (int64) of an evaluation subset of ``total`` samples.
+
+    floor(linspace(0, total, int(proportion total), endpoint excluded)). Raises ValueError when the
+    proportion is outside (0, 1].
+    """
+    if not 0 < proportion <= 1:
+        raise ValueError(f"proportion: expected within (0, 1], found {proportion}")
+    return np.linspace(0, total, int(proportion * total), endpoint=False).astype(np.int64)
+
+
+def label_density(labels: np.ndarray) -> gaussian_kde:
+    """Return the Gaussian kernel density of (n,4) labels (gaze and head pitch, yaw; radians).
+
+    Bandwidth by Scott's rule, n^(-1/8) in four dimensions. Evaluate with ``density(points (4,m))``.
+    Raises ValueError for another shape or fewer than five labels, whose covariance is singular.
+    """
+    labels = np.asarray(labels, np.float64)
+    if labels.ndim != 2 or labels.shape[1] != 4 or len(labels) < 5:
+        raise ValueError(f"labels: expected shape (n>=5, 4), found {labels.shape}")
+    return gaussian_kde(labels.T, bw_method="scott")
+
+
+def stepped_rate(step: int, base: float, decay: float = 0.8, every: int = 34480) -> float:
+    """Return ST-ED's learning rate at ``step``: base * decay^floor(step / every)."""
+    return base * decay ** (step // every)
