@@ -116,18 +116,3 @@ def eye_boxes(size: int) -> list[tuple[int, int, int, int]]:
     ``size`` is the side of a square patch of the sted field of view.
     """
     return [tuple(int(round(edge * size / 64)) for edge in box) for box in EYE_BOXES_64]
-
-
-def eye_boxes(width: int, height: int) -> tuple[tuple[int, int, int, int], ...]:
-    """Return the two eye regions ``(left, top, right, bottom)`` of a normalised patch, in pixels.
-
-    Half-open; columns 12-28 and 36-52, rows 16-27 of a 64-pixel patch, scaled and rounded. After
-    normalisation the eyes keep their place for every head pose and person, so fixed boxes hold
-    them without landmarks.
-    """
-    columns, rows = ((12, 28), (36, 52)), (16, 27)
-    top, bottom = (round(row * height / 64) for row in rows)
-    return tuple(
-        (round(left * width / 64), top, round(right * width / 64), bottom)
-        for left, right in columns
-    )
