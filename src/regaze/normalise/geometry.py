@@ -1,0 +1,212 @@
+"""The normalising rotation, the homography and the labels, for N photos at once in float64.
+
+Zhang, Sugano, Bulling, "Revisiting data normalization for appearance-based gaze estimation"
+(ETRA 2018), in the form of ``swook/faze_preprocess``. OpenCV camera axes (x right, y down,
+z into the scene), millimetres, radians; labels are (pitch, yaw) of :mod:`regaze.angles`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from regaze.angles import angles_from_rotation, angles_from_vector
+from regaze.normalise.camera import intrinsic_matrix
+from regaze.normalise.face_model import (
+    FACE_CENTRE,
+    FACE_POINTS,
+    INNER_CORNERS,
+    LEFT_EYE,
+    RIGHT_EYE,
+)
+
+_SMALL = 1e-9
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A virtual camera and the point of the face that it looks at.
+
+    ``size`` (width, height) pixels, ``focal`` pixels, ``distance`` mm; ``origin`` is the tuple of
+    rows of the face model whose mean is the gaze origin.
+    """
+
+    name: str
+    size: tuple[int, int]
+    focal: float
+    distance: float
+    origin: tuple[int, ...]
+
+    @classmethod
+    def named(cls, name: str, size: int | tuple[int, int] | None = None) -> Variant:
+        """Return ``sted`` (full face, 128 x 128, f 500) or ``faze`` (eye strip, 256 x 64, f 1300).
+
+        ``size`` (pixels; one number for a square) keeps the field of view: the focal length
+        scales with the width, for ``sted`` F = 500 * size / 128.
+
+        Raises:
+            ValueError: another name; a size that is not positive or changes the proportions.
+        """
+        if name not in VARIANTS:
+            raise ValueError(f"variant: expected one of {sorted(VARIANTS)}, found {name!r}")
+        base = VARIANTS[name]
+        if size is None:
+            return base
+        width, height = (size, size) if isinstance(size, (int, np.integer)) else size
+        if width < 1 or height < 1:
+            raise ValueError(f"patch size: expected positive pixels, found {width} x {height}")
+        if width * base.size[1] != height * base.size[0]:
+            raise ValueError(
+                f"patch size: expected the proportions of {name} "
+                f"({base.size[0]} x {base.size[1]}), found {width} x {height}"
+            )
+        return replace(
+            base, size=(int(width), int(height)), focal=base.focal * width / base.size[0]
+        )
+
+    @property
+    def camera(self) -> np.ndarray:
+        """(3, 3) float64: the virtual camera's matrix, principal point in the patch's middle."""
+        width, height = self.size
+        return intrinsic_matrix(np.array([self.focal, self.focal, width / 2.0, height / 2.0]))
+
+
+VARIANTS = {
+    "sted": Variant("sted", (128, 128), 500.0, 600.0, (FACE_CENTRE,)),
+    "faze": Variant("faze", (256, 64), 1300.0, 600.0, INNER_CORNERS),
+}
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """What :func:`normalise` returns; rows with a ``problem`` hold NaN.
+
+    ``rotation`` (N, 3, 3) photo camera -> virtual camera; ``homography`` (N, 3, 3) undistorted
+    photo pixel -> patch pixel; ``origin`` (N, 3) mm and ``gaze_vector`` (N, 3) unit, both in the
+    photo's camera; ``gaze``, ``gaze_left``, ``gaze_right`` (eye at the left, right of the image),
+    ``head``, ``head_unnormalised`` (N, 2) pitch, yaw in radians; ``problem`` (N,) str, "" = none.
+    """
+
+    rotation: np.ndarray
+    homography: np.ndarray
+    origin: np.ndarray
+    gaze_vector: np.ndarray
+    gaze: np.ndarray
+    gaze_left: np.ndarray
+    gaze_right: np.ndarray
+    head: np.ndarray
+    head_unnormalised: np.ndarray
+    problem: np.ndarray
+
+    @property
+    def labels(self) -> np.ndarray:
+        """(N, 8) float32: gaze, head, left-eye gaze, right-eye gaze."""
+        columns = (self.gaze, self.head, self.gaze_left, self.gaze_right)
+        return np.concatenate(columns, axis=1).astype(np.float32)
+
+
+def rotation_from_vector(vector: np.ndarray) -> np.ndarray:
+    """Return (..., 3, 3) rotation matrices of (..., 3) rotation vectors in radians (Rodrigues)."""
+    vector = np.asarray(vector, np.float64)
+    angle = np.linalg.norm(vector, axis=-1)[..., None, None]
+    zero = np.zeros(vector.shape[:-1])
+    x, y, z = vector[..., 0], vector[..., 1], vector[..., 2]
+    cross = np.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).reshape(*vector.shape, 3)
+    # sinc keeps both factors exact down to a zero vector: sin(a)/a and (1-cos a)/a^2.
+    first = np.sinc(angle / np.pi)
+    second = 0.5 * np.sinc(angle / (2.0 * np.pi)) ** 2
+    return np.eye(3) + first * cross + second * (cross @ cross)
+
+
+def _unit(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    length = np.linalg.norm(vectors, axis=-1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return vectors / length[..., None], length
+
+
+def normalise(
+    camera: np.ndarray, head_pose: np.ndarray, gaze_target: np.ndarray, variant: Variant
+) -> Normalisation:
+    """Return rotation, homography and labels of N photos.
+
+    Args:
+        camera: (N, 4) fx, fy, cx, cy in pixels.
+        head_pose: (N, 6) rotation vector (rad) and translation (mm), face model -> camera.
+        gaze_target: (N, 3) mm in camera coordinates.
+        variant: the virtual camera.
+
+    Nothing is raised for bad rows; their ``problem`` is ``non_finite_label`` (NaN or infinity in
+    an input), ``bad_camera`` (focal length not positive), ``behind_camera`` (gaze origin at depth
+    <= 0), ``degenerate_pose`` (the head's x axis along the line of sight) or ``degenerate_gaze``
+    (target at a gaze origin).
+    """
+    camera = np.asarray(camera, np.float64).reshape(-1, 4)
+    head_pose = np.asarray(head_pose, np.float64).reshape(-1, 6)
+    gaze_target = np.asarray(gaze_target, np.float64).reshape(-1, 3)
+    problem = np.zeros(len(camera), "<U16")
+
+    def mark(rows: np.ndarray, reason: str) -> None:
+        problem[rows & (problem == "")] = reason
+
+    finite = np.isfinite(np.concatenate([camera, head_pose, gaze_target], axis=1)).all(axis=1)
+    mark(~finite, "non_finite_label")
+    mark(finite & ~(camera[:, :2] > 0.0).all(axis=1), "bad_camera")
+    # Bad rows are computed with harmless numbers and blanked at the end, so that one of them
+    # neither warns nor disturbs the others.
+    good = (problem == "")[:, None]
+    camera = np.where(good, camera, (1.0, 1.0, 0.0, 0.0))
+    head_pose = np.where(good, head_pose, (0.0, 0.0, 0.0, 0.0, 0.0, 600.0))
+    gaze_target = np.where(good, gaze_target, 0.0)
+
+    head = rotation_from_vector(head_pose[:, :3])
+    points = FACE_POINTS @ head.transpose(0, 2, 1) + head_pose[:, None, 3:]
+    origin = points[:, list(variant.origin)].mean(axis=1)
+    mark(~(origin[:, 2] > 0.0), "behind_camera")
+
+    forward, distance = _unit(origin)
+    down, length = _unit(np.cross(forward, head[:, :, 0]))
+    mark(~(length > _SMALL), "degenerate_pose")
+    right, _ = _unit(np.cross(down, forward))
+    rotation = np.stack([right, down, forward], axis=1)
+
+    scale = np.zeros_like(rotation)
+    scale[:, 0, 0] = scale[:, 1, 1] = 1.0
+    with np.errstate(divide="ignore"):
+        scale[:, 2, 2] = variant.distance / distance
+    with np.errstate(invalid="ignore", over="ignore"):
+        homography = variant.camera @ scale @ rotation @ np.linalg.inv(intrinsic_matrix(camera))
+
+    def gaze_from(start: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        direction, reach = _unit(gaze_target - start)
+        mark(~(reach > _SMALL), "degenerate_gaze")
+        # A label is the direction from the target to the face, so that looking into the camera
+        # is (0, 0) and a positive pitch looks up.
+        return direction, _angles(-np.einsum("nij,nj->ni", rotation, direction))
+
+    def _angles(vectors: np.ndarray) -> np.ndarray:
+        return angles_from_vector(np.nan_to_num(vectors, nan=1.0))
+
+    gaze_vector, gaze = gaze_from(origin)
+    _, gaze_left = gaze_from(points[:, list(LEFT_EYE)].mean(axis=1))
+    _, gaze_right = gaze_from(points[:, list(RIGHT_EYE)].mean(axis=1))
+    head_angles = angles_from_rotation(np.nan_to_num(rotation @ head, nan=1.0))
+    head_unnormalised = angles_from_rotation(head)
+    columns = {
+        "rotation": rotation,
+        "homography": homography,
+        "origin": origin,
+        "gaze_vector": gaze_vector,
+        "gaze": gaze,
+        "gaze_left": gaze_left,
+        "gaze_right": gaze_right,
+        "head": head_angles,
+        "head_unnormalised": head_unnormalised,
+    }
+    # Finite inputs can still overflow (a target 1e300 mm away).
+    flat = [values.reshape(len(values), -1) for values in columns.values()]
+    mark(~np.isfinite(np.concatenate(flat, axis=1)).all(axis=1), "non_finite_label")
+    bad = problem != ""
+    for values in columns.values():
+        values[bad] = np.nan
+    return Normalisation(**columns, problem=problem)

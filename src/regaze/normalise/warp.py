@@ -1,0 +1,213 @@
+"""From the photo to the patch.
+
+``swook/faze_preprocess`` undistorts the whole photo and then warps it, which interpolates twice
+and computes a map for every pixel of the photo. Here the two maps are composed and the patch is
+read from the photo once (``one_step``); ``two_step`` keeps the reference order bit for bit.
+Both: bilinear, constant zero border.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from regaze.normalise.camera import distort, intrinsic_matrix
+
+UNDISTORT_CAMERAS = ("same", "centred")
+RESAMPLINGS = ("one_step", "two_step")
+
+_OUTSIDE = np.float32(-1e4)
+
+
+class UnreadableImage(ValueError):
+    """A photo that is missing, truncated or not a picture; the message names the file.
+
+    ``what`` says what is wrong without the path, which differs between machines.
+    """
+
+    def __init__(self, path: str | Path, what: str):
+        super().__init__(f"{path}: {what}")
+        self.what = what
+
+
+def read_photo(path: str | Path) -> np.ndarray:
+    """Return a photo as (H, W, 3) uint8 in B,G,R order, turned as its EXIF orientation says.
+
+    Raises:
+        UnreadableImage: the file is missing, empty, truncated or not a picture.
+    """
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise UnreadableImage(path, error.strerror or str(error)) from error
+    if not content:
+        raise UnreadableImage(path, "empty file")
+    # The decoder fills the missing part of a cut-off JPEG with grey and only warns.
+    if content[:2] == b"\xff\xd8" and not _jpeg_is_whole(content):
+        raise UnreadableImage(path, "truncated JPEG")
+    try:
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error as error:
+        raise UnreadableImage(path, error.err) from error
+    if image is None:
+        raise UnreadableImage(path, "not a picture that can be decoded")
+    return image
+
+
+def _jpeg_is_whole(content: bytes) -> bool:
+    """Walk the header segments to the first scan, then look for the end marker behind it.
+
+    A thumbnail inside a header segment has an end marker of its own, so the file's last bytes
+    or a plain search would not do.
+    """
+    position = 2
+    while position + 4 <= len(content) and content[position] == 0xFF:
+        marker = content[position + 1]
+        if marker == 0xFF:
+            position += 1
+            continue
+        if marker == 0xDA:
+            return content.find(b"\xff\xd9", position) >= 0
+        position += 2 + int.from_bytes(content[position + 2 : position + 4], "big")
+    return False
+
+
+def undistorted_camera(camera: np.ndarray, size: tuple[int, int], mode: str) -> np.ndarray:
+    """Return fx, fy, cx, cy of the undistorted photo, (4,) float64.
+
+    ``same`` keeps the camera; ``centred`` moves the principal point to the middle of the photo
+    of ``size`` (width, height), which is what OpenCV does when it is given no new camera matrix
+    and how the published MPIIGaze files came about.
+
+    Raises:
+        ValueError: another mode.
+    """
+    camera = np.asarray(camera, np.float64)
+    if mode == "same":
+        return camera
+    if mode == "centred":
+        return np.array([camera[0], camera[1], (size[0] - 1) / 2.0, (size[1] - 1) / 2.0])
+    raise ValueError(f"undistort_camera: expected one of {UNDISTORT_CAMERAS}, found {mode!r}")
+
+
+@lru_cache(maxsize=8)
+def _pixel_axes(width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
+    return np.arange(width, dtype=np.float32)[None, :], np.arange(height, dtype=np.float32)[:, None]
+
+
+def patch_map(
+    homography: np.ndarray,
+    camera: np.ndarray,
+    distortion: np.ndarray,
+    photo_size: tuple[int, int],
+    patch_size: tuple[int, int],
+    undistort_camera: str = "same",
+) -> np.ndarray:
+    """Return where in the photo each pixel of the patch lies, (h, w, 2) float32 x, y.
+
+    Args:
+        homography: (3, 3) undistorted photo pixel -> patch pixel.
+        camera: (4,) fx, fy, cx, cy of the photo.
+        distortion: (14,) padded coefficients.
+        photo_size: (width, height); patch pixels outside the *undistorted* photo point outside,
+            as in the reference order. It also keeps points so far off the axis that the
+            distortion polynomial turns back from landing in the photo.
+        patch_size: (width, height).
+        undistort_camera: ``same`` or ``centred``.
+    """
+    ideal = undistorted_camera(camera, photo_size, undistort_camera)
+    to_ray = np.linalg.inv(homography @ intrinsic_matrix(ideal))
+    corners = to_ray @ _corners(patch_size)
+    rows = to_ray.astype(np.float32)
+    across, down = _pixel_axes(*patch_size)
+    depth = (rows[2, 0] * across) + (rows[2, 1] * down + rows[2, 2])
+    np.reciprocal(depth, out=depth)
+    x = ((rows[0, 0] * across) + (rows[0, 1] * down + rows[0, 2])) * depth
+    y = ((rows[1, 0] * across) + (rows[1, 1] * down + rows[1, 2])) * depth
+    outside = _outside(x, y, depth, corners, ideal, photo_size)
+    if distortion.any():
+        x, y = distort(x, y, distortion)
+    points = np.empty((*x.shape, 2), np.float32)
+    np.multiply(x, np.float32(camera[0]), out=points[..., 0])
+    np.multiply(y, np.float32(camera[1]), out=points[..., 1])
+    points += np.array([camera[2], camera[3]], np.float32)
+    if outside is not None:
+        points[outside] = _OUTSIDE
+    return points
+
+
+def _corners(size: tuple[int, int]) -> np.ndarray:
+    right, below = size[0] - 1.0, size[1] - 1.0
+    return np.array([[0.0, right, 0.0, right], [0.0, 0.0, below, below], [1.0, 1.0, 1.0, 1.0]])
+
+
+def _outside(x, y, depth, corners, camera, size) -> np.ndarray | None:
+    """Return the mask of patch pixels outside the undistorted photo; None when there are none.
+
+    A homography maps the patch to a convex quadrilateral, so its four corners decide the usual
+    case without looking at every pixel.
+    """
+    low = ((-1.0 - camera[2]) / camera[0], (-1.0 - camera[3]) / camera[1])
+    high = ((size[0] - camera[2]) / camera[0], (size[1] - camera[3]) / camera[1])
+    if (corners[2] > 0.0).all():
+        corner_x, corner_y = corners[0] / corners[2], corners[1] / corners[2]
+        if (
+            corner_x.min() > low[0]
+            and corner_y.min() > low[1]
+            and corner_x.max() < high[0]
+            and corner_y.max() < high[1]
+        ):
+            return None
+    inside = (x > low[0]) & (x < high[0]) & (y > low[1]) & (y < high[1]) & (depth > 0.0)
+    return ~inside
+
+
+def undistortion_map(
+    camera: np.ndarray,
+    distortion: np.ndarray,
+    photo_size: tuple[int, int],
+    undistort_camera: str = "same",
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return OpenCV's map of the whole photo, x and y, each (H, W) float32; see `patch_map`."""
+    ideal = undistorted_camera(camera, photo_size, undistort_camera)
+    return cv2.initUndistortRectifyMap(
+        intrinsic_matrix(camera),
+        np.asarray(distortion, np.float64),
+        None,
+        intrinsic_matrix(ideal),
+        tuple(int(side) for side in photo_size),
+        cv2.CV_32FC1,
+    )
+
+
+def make_patch(
+    photo: np.ndarray,
+    homography: np.ndarray,
+    camera: np.ndarray,
+    distortion: np.ndarray,
+    patch_size: tuple[int, int],
+    *,
+    undistort_camera: str = "same",
+    resampling: str = "one_step",
+) -> np.ndarray:
+    """Return the patch (h, w, 3) uint8 in R,G,B order of a photo (H, W, 3) uint8 in B,G,R order.
+
+    Args are those of :func:`patch_map`; ``resampling`` is ``one_step`` or ``two_step``.
+
+    Raises:
+        ValueError: an unknown mode.
+    """
+    photo_size = (photo.shape[1], photo.shape[0])
+    if resampling == "one_step":
+        points = patch_map(homography, camera, distortion, photo_size, patch_size, undistort_camera)
+        patch = cv2.remap(photo, points, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+    elif resampling == "two_step":
+        map_x, map_y = undistortion_map(camera, distortion, photo_size, undistort_camera)
+        straight = cv2.remap(photo, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+        patch = cv2.warpPerspective(straight, homography, tuple(patch_size))
+    else:
+        raise ValueError(f"resampling: expected one of {RESAMPLINGS}, found {resampling!r}")
+    return cv2.cvtColor(patch, cv2.COLOR_BGR2RGB)
