@@ -1,0 +1,30 @@
+"""One entry of ``estimators:``; importable without torch."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from regaze.training.settings import TrainSettings
+
+
+class EstimatorSettings(BaseModel):
+    """A gaze and head estimator: for training losses, or for evaluation."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    arch: Literal["vgg", "resnet"] = Field(description="vgg: training losses; resnet: evaluation")
+    preset: Literal["reference", "small", "tiny"] = Field(
+        "small", description="reference: the published network; small, tiny: for CPUs"
+    )
+    persons: str = Field(description="list of the split file whose persons it is trained on")
+    size_px: int = Field(64, ge=16, description="side of the images it works on")
+    preprocess: Literal["equalise", "none"] = Field(
+        "none", description="equalise: luminance histogram equalisation, as the published networks"
+    )
+    loss: Literal["angular", "l1"] = Field(
+        "l1", description="angular: degrees between directions (published); l1: on the angles"
+    )
+    augment: bool = Field(True, description="mirror images, labels too, and jitter colours")
+    train: TrainSettings = TrainSettings()

@@ -1,0 +1,80 @@
+"""Turn a face picture by a head rotation: a closed-form guess at the redirected picture.
+
+The head is an ellipsoid about the face centre. Each pixel of the target view is followed to the
+ellipsoid in its target pose, the same skin point is found on the ellipsoid in its source pose,
+and the source picture is read where that point projects. Equal poses give the source unchanged.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+from regaze.angles import rotation_from_angles
+
+SEMI_AXES = (74.0, 100.0, 86.0)
+"""Half axes of the head in millimetres: width, height, depth."""
+CENTRE = (0.0, -4.0, 72.0)
+"""Its centre in model axes (x image right, y down, z into the head) from the face centre, mm."""
+DISTANCE = 600.0
+"""From the virtual camera to the face centre, mm (sted normalisation)."""
+
+
+def warp_head(
+    source: torch.Tensor,
+    source_head: torch.Tensor,
+    target_head: torch.Tensor,
+    focal: float | None = None,
+) -> torch.Tensor:
+    """Re-render ``source`` as if its head had turned; gaze and light turn with it.
+
+    Args:
+        source: pictures (B, C, H, W) of the sted normalisation, any range.
+        source_head: head labels (B, 2) of the pictures, radians.
+        target_head: head labels (B, 2) to turn to, radians.
+        focal: focal length of the virtual camera in pixels; default 500/128 of the width.
+
+    Returns:
+        (B, C, H, W) float32; rays that miss the head read the source at their own pixel, so the
+        background stays.
+    """
+    height, width = source.shape[-2:]
+    focal = 500.0 / 128.0 * width if focal is None else focal
+    device = source.device
+    with torch.autocast(device.type, enabled=False):
+        source = source.float()
+        to_source = rotation_from_angles(source_head.float())
+        to_target = rotation_from_angles(target_head.float())
+        v, u = torch.meshgrid(
+            torch.arange(height, device=device) + 0.5,
+            torch.arange(width, device=device) + 0.5,
+            indexing="ij",
+        )
+        rays = torch.stack(
+            [(u - width / 2) / focal, (v - height / 2) / focal, torch.ones_like(u)], -1
+        ).reshape(1, -1, 3)
+        axes = torch.tensor(SEMI_AXES, device=device)
+        centre = torch.tensor(CENTRE, device=device)
+        face = torch.tensor([0.0, 0.0, DISTANCE], device=device)
+        # In the head's own axes, scaled so that the ellipsoid is the unit sphere.
+        rays_head = (rays @ to_target) / axes
+        origin = ((-face @ to_target) - centre)[:, None] / axes
+        a = (rays_head**2).sum(-1)
+        b = (rays_head * origin).sum(-1)
+        c = (origin**2).sum(-1) - 1
+        discriminant = b**2 - a * c
+        hit = discriminant > 0
+        depth = (-b - discriminant.clamp(min=0).sqrt()) / a
+        skin = (origin + depth[..., None] * rays_head) * axes + centre
+        seen = skin @ to_source.transpose(1, 2) + face
+        place = seen[..., :2] / seen[..., 2:] * focal + torch.tensor(
+            [width / 2, height / 2], device=device
+        )
+        own = torch.stack([u, v], -1).reshape(1, -1, 2)
+        place = torch.where(hit[..., None], place, own)
+        # grid_sample's [-1, 1] spans the outer pixel edges (align_corners false).
+        grid = place / torch.tensor([width / 2, height / 2], device=device) - 1
+        grid = grid.reshape(-1, height, width, 2)
+        return F.grid_sample(
+            source, grid, mode="bilinear", padding_mode="border", align_corners=False
+        )

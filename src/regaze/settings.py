@@ -1,0 +1,309 @@
+"""The typed model of ``config.yaml``: every key with its type, bounds, default and meaning.
+
+Light on purpose: the Snakefile imports it at every start, so nothing here imports torch. An
+unknown key, a wrong type or a contradiction stops the run before any job, with the key's path.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from regaze.estimators.settings import EstimatorSettings
+
+PSEUDO_MODELS = ("copy", "truth")
+"""Evaluated like models: the source itself, and the true target; ceiling and floor of errors."""
+
+
+class ConfigurationError(ValueError):
+    """The configuration is not usable; the message lists each key's path and what is expected."""
+
+
+class Section(BaseModel):
+    """A part of the configuration: unknown keys are errors, values cannot be changed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Dataset(Section):
+    """One data set: where its photos come from and how it is split."""
+
+    source: Literal["synthetic", "gazecapture"] = Field(
+        description="synthetic renders a capture; gazecapture reads its layout"
+    )
+    root: str | None = Field(None, description="folder of the photos (licensed sets)")
+    supplementary: str | None = Field(
+        None, description="supplementary HDF5; default <root>/supplementary.h5"
+    )
+    split: str | None = Field(None, description="split JSON; default <root>/split.json")
+    undistort_camera: Literal["same", "centred"] = Field(
+        "same", description="new camera matrix of the undistortion; centred as upstream's MPIIGaze"
+    )
+
+    @model_validator(mode="after")
+    def _root(self):
+        if self.source != "synthetic" and self.root is None:
+            raise ValueError(f"root: source {self.source!r} needs the folder of its photos")
+        if self.source == "synthetic" and (self.root or self.supplementary or self.split):
+            raise ValueError("source 'synthetic' is rendered; it takes no root, file or split")
+        return self
+
+
+class CapturePersons(Section):
+    """How many people are rendered for each part of the split."""
+
+    train_redirector: int = Field(160, ge=1, description="redirectors and training estimators")
+    train_evaluator: int = Field(100, ge=1, description="the evaluation estimator only")
+    val: int = Field(8, ge=1, description="choice of checkpoints")
+    test: int = Field(25, ge=1, description="reported numbers")
+
+
+class Capture(Section):
+    """What the synthetic source renders."""
+
+    persons: CapturePersons = CapturePersons()
+    head_poses: int = Field(4, ge=1, description="head poses per person")
+    gazes: int = Field(4, ge=1, description="gaze directions per head pose, the same for all")
+    head_pitch_deg: float = Field(15, gt=0, le=40, description="head pitch is drawn within +- this")
+    head_yaw_deg: float = Field(20, gt=0, le=60, description="head yaw is drawn within +- this")
+    gaze_pitch_deg: float = Field(15, gt=0, le=40, description="gaze pitch is drawn within +- this")
+    gaze_yaw_deg: float = Field(20, gt=0, le=40, description="gaze yaw is drawn within +- this")
+
+
+class Faces(Section):
+    """Normalisation of photos to patches."""
+
+    variant: Literal["sted", "faze", "custom"] = Field(
+        "sted", description="sted: full face; faze: eye strip; custom: patch_size, focal, distance"
+    )
+    patch_size: tuple[int, int] | None = Field(
+        None, description="width, height in px; default of the variant (sted 128 x 128)"
+    )
+    focal: float | None = Field(
+        None, gt=0, description="px; default keeps the variant's field of view"
+    )
+    distance: float | None = Field(None, gt=0, description="mm; default of the variant (600)")
+    resampling: Literal["one_step", "two_step"] = Field(
+        "one_step", description="two_step follows the reference order, for bit comparison"
+    )
+    frame_check: Literal["sfm-upstream", "sfm", "ellipsoid", "none"] = Field(
+        "ellipsoid", description="rows whose head leaves the photo are rejected"
+    )
+    sfm_mesh: str | None = Field(None, description="sfm_shape_3448.bin for the sfm checks")
+    max_rejected: float = Field(
+        0.05, ge=0, le=1, description="share of rejected rows above which the stage fails"
+    )
+
+    @model_validator(mode="after")
+    def _mesh(self):
+        if self.frame_check.startswith("sfm") and self.sfm_mesh is None:
+            raise ValueError(
+                f"sfm_mesh: frame_check {self.frame_check!r} needs the Surrey Face Model's file; "
+                "without it use frame_check: ellipsoid"
+            )
+        return self
+
+
+class Sampling(Section):
+    """How redirectors that sample do it."""
+
+    sampler: Literal["dpmpp_2m", "heun", "euler", "ancestral"] = Field(
+        "dpmpp_2m", description="solver; ancestral is the reference"
+    )
+    steps: int = Field(4, ge=1, le=1000, description="solver steps")
+    sigma_max: float = Field(20.0, gt=0, description="first noise level")
+    sigma_min: float = Field(0.05, gt=0, description="last noise level")
+    guidance: float = Field(0.0, ge=0, le=20, description="w of (1+w) conditioned - w not")
+    seed: int = Field(0, ge=0, description="seed of the noise, with the pair's number")
+    batch: int = Field(50, ge=1, description="images per chunk; no influence on the result")
+    threads: int = Field(1, ge=1, description="CPU threads of the job")
+    gpus: int = Field(0, ge=0, description="GPUs of the job")
+
+    @model_validator(mode="after")
+    def _levels(self):
+        if self.sigma_min >= self.sigma_max:
+            raise ValueError(
+                f"sigma_min: {self.sigma_min} must be below sigma_max {self.sigma_max}"
+            )
+        return self
+
+
+class PairCounts(Section):
+    """Evaluation pairs per kind."""
+
+    free: int = Field(200, ge=0, description="any two pictures of a person")
+    gaze_only: int = Field(200, ge=0, description="same head pose, other gaze")
+    head_only: int = Field(100, ge=0, description="same gaze, other head pose")
+    sweep: int = Field(4, ge=0, description="source pictures of the gaze animation")
+
+
+class Evaluation(Section):
+    """What is measured on what."""
+
+    estimator: str = Field("resnet", description="entry of estimators that measures all methods")
+    split: str = Field("test", description="list of the split file")
+    pairs: PairCounts = PairCounts()
+    models: list[str] | None = Field(
+        None, description="rows of the report; default all of models, copy and truth"
+    )
+    datasets: list[str] | None = Field(None, description="default: the training data set")
+    bootstrap: int = Field(1000, ge=100, description="resamples of persons for intervals")
+
+
+class Settings(Section):
+    """The whole configuration."""
+
+    seed: int = Field(0, ge=0, description="seed of data, training and pairs")
+    shards: int = Field(4, ge=1, le=999, description="files per data set; never changes a result")
+    dataset: str = Field("synthetic", description="entry of datasets that is trained on")
+    datasets: dict[str, Dataset]
+    capture: Capture = Capture()
+    faces: Faces = Faces()
+    estimators: dict[str, EstimatorSettings]
+    models: dict[str, Any]
+    sampling: Sampling = Sampling()
+    evaluation: Evaluation = Evaluation()
+
+    @field_validator("datasets", "estimators", "models")
+    @classmethod
+    def _names(cls, entries):
+        for name in entries:
+            if not name.replace("_", "").replace("-", "").isalnum() or name in PSEUDO_MODELS:
+                raise ValueError(
+                    f"{name!r} is no name: letters, digits, '-' and '_', and none of "
+                    f"{', '.join(PSEUDO_MODELS)}"
+                )
+        return entries
+
+    @field_validator("models")
+    @classmethod
+    def _models(cls, entries):
+        return {name: _model_settings(name, entry) for name, entry in entries.items()}
+
+    @model_validator(mode="after")
+    def _references(self):
+        _known("dataset", self.dataset, self.datasets)
+        _known("evaluation.estimator", self.evaluation.estimator, self.estimators)
+        for name in self.evaluation.datasets or []:
+            _known("evaluation.datasets", name, self.datasets)
+        for name in self.evaluation.models or []:
+            _known("evaluation.models", name, [*PSEUDO_MODELS, *self.models])
+        both = sorted(set(self.models) & set(self.estimators))
+        if both:
+            raise ValueError(f"models: {both[0]!r} is also the name of an estimator")
+        if self.faces.variant != "sted" and self.models:
+            raise ValueError(
+                f"faces.variant: {self.faces.variant!r}; redirectors work on the sted variant"
+            )
+        width = self.patch_size[0]
+        sizes = {f"models.{name}.size_px": m.size_px for name, m in self.models.items()}
+        sizes |= {f"estimators.{name}.size_px": e.size_px for name, e in self.estimators.items()}
+        for path, size in sizes.items():
+            if width % size:
+                raise ValueError(f"{path}: {size} does not divide the patch width {width}")
+        measured = self.estimators[self.evaluation.estimator].size_px
+        for name, model in self.models.items():
+            if model.size_px != measured:
+                raise ValueError(
+                    f"models.{name}.size_px: {model.size_px}, but the evaluation estimator "
+                    f"{self.evaluation.estimator!r} works on {measured} px"
+                )
+        return self
+
+    @property
+    def patch_size(self) -> tuple[int, int]:
+        """(width, height) of the stored patches in pixels."""
+        return self.faces.patch_size or ((256, 64) if self.faces.variant == "faze" else (128, 128))
+
+    @property
+    def rows(self) -> list[str]:
+        """Methods in the report, pseudo-models first."""
+        return list(self.evaluation.models or [*PSEUDO_MODELS, *self.models])
+
+    @property
+    def evaluated(self) -> list[str]:
+        """Data sets that methods are measured on."""
+        return list(self.evaluation.datasets or [self.dataset])
+
+
+def _known(path: str, name: str, names) -> None:
+    if name not in names:
+        raise ValueError(f"{path}: {name!r} is not defined; expected one of {', '.join(names)}")
+
+
+def model_classes() -> list[str]:
+    """Names of the method folders that can be configured."""
+    folder = Path(__file__).parent / "redirectors"
+    return sorted(path.parent.name for path in folder.glob("*/settings.py"))
+
+
+def _model_settings(name: str, entry: Any):
+    """Validate one entry of ``models:`` by its own method's settings."""
+    if isinstance(entry, BaseModel):
+        return entry
+    if not isinstance(entry, dict) or "class" not in entry:
+        raise ValueError(f"{name}.class: missing; expected one of {', '.join(model_classes())}")
+    if entry["class"] not in model_classes():
+        raise ValueError(
+            f"{name}.class: unknown class {entry['class']!r}; expected one of "
+            f"{', '.join(model_classes())}"
+        )
+    module = importlib.import_module(f"regaze.redirectors.{entry['class']}.settings")
+    try:
+        settings = module.ModelSettings(**entry)
+        settings.resolve()
+    except ValidationError as error:
+        raise ValueError("; ".join(_lines(error, f"{name}."))) from error
+    except ValueError as error:
+        raise ValueError(f"{name}.{error}") from error
+    return settings
+
+
+def _lines(error: ValidationError, prefix: str = "") -> list[str]:
+    lines = []
+    for item in error.errors():
+        path = prefix + ".".join(str(part) for part in item["loc"])
+        message = item["msg"].removeprefix("Value error, ")
+        if item["type"] == "extra_forbidden":
+            message = "unknown key"
+        elif item["type"] != "value_error":
+            message = f"{message}, found {item['input']!r}"
+        separator = ": " if path and not path.endswith(".") else ""
+        lines.append(f"{path}{separator}{message}")
+    return lines
+
+
+def load_settings(config: dict) -> Settings:
+    """Check a configuration as merged by Snakemake from its files and command line.
+
+    Raises:
+        ConfigurationError: with one line per fault.
+    """
+    try:
+        return Settings(**config)
+    except ValidationError as error:
+        lines = "\n".join(f"  {line}" for line in _lines(error))
+        raise ConfigurationError(f"invalid configuration:\n{lines}") from None
+
+
+def json_schema() -> str:
+    """The JSON schema of ``config.yaml``, for editors; checked in as ``config.schema.json``."""
+    schema = Settings.model_json_schema()
+    entries = []
+    for name in model_classes():
+        module = importlib.import_module(f"regaze.redirectors.{name}.settings")
+        part = module.ModelSettings.model_json_schema(by_alias=True)
+        schema["$defs"] |= part.pop("$defs", {})
+        schema["$defs"][f"model_{name}"] = part
+        entries.append({"$ref": f"#/$defs/model_{name}"})
+    schema["properties"]["models"] = {
+        "type": "object",
+        "title": "Models",
+        "description": "redirectors by name",
+        "additionalProperties": {"anyOf": entries},
+    }
+    return json.dumps(schema, indent=1, sort_keys=True) + "\n"
