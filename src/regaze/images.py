@@ -81,7 +81,7 @@ def to_uint8(images: torch.Tensor | np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(levels.transpose(0, 2, 3, 1))
 
 
-def equalise(pixels: np.ndarray, channel_order: str = "rgb") -> np.ndarray:
+def equalise(pixels: np.ndarray | torch.Tensor, channel_order: str = "rgb") -> np.ndarray:
     """Equalise the luminance histogram of every patch, as the FAZE and ST-ED readers do.
 
     ``pixels`` is (N,H,W,3) uint8 in ``channel_order`` ("rgb" or "bgr"); the result has the same
@@ -93,7 +93,7 @@ def equalise(pixels: np.ndarray, channel_order: str = "rgb") -> np.ndarray:
     codes = {"rgb": cv2.COLOR_RGB2YCrCb, "bgr": cv2.COLOR_BGR2YCrCb}
     if channel_order not in codes:
         raise ValueError(f"channel_order: expected 'rgb' or 'bgr', found {channel_order!r}")
-    patches = _require_patches(pixels, "pixels").numpy()
+    patches = _require_patches(pixels, "pixels").cpu().numpy()
     result = np.empty_like(patches)
     for source, target in zip(patches, result, strict=True):
         luma = cv2.cvtColor(source, codes[channel_order])
