@@ -272,7 +272,8 @@ def _lines(error: ValidationError, prefix: str = "") -> list[str]:
             message = "unknown key"
         elif item["type"] != "value_error":
             message = f"{message}, found {item['input']!r}"
-        separator = ": " if path and not path.endswith(".") else ""
+        # Faults of one model come from its own settings and start with the model's name.
+        separator = "." if path == "models" else ": " if path else ""
         lines.append(f"{path}{separator}{message}")
     return lines
 

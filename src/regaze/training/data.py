@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from regaze.estimators.preprocess import prepare
 from regaze.faces import FacesReader
 from regaze.images import reduce_patches
 
@@ -73,6 +74,11 @@ class _Rows:
 class ImageBatches(_Rows):
     """Single images with their labels, for estimators."""
 
+    def __init__(self, *args, preprocess: str = "none", **kwargs):
+        """Bind the rows; see :class:`_Rows`. ``preprocess`` is the estimator's."""
+        super().__init__(*args, **kwargs)
+        self.preprocess = preprocess
+
     def load(self, step: int) -> dict[str, torch.Tensor]:
         """Batch ``step``: ``image`` (B,H,W,3) uint8, ``label`` (B,4) radians."""
         places = np.array([self._visited(p) for p in self._positions(step)])
@@ -81,7 +87,7 @@ class ImageBatches(_Rows):
     def finish(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Turn a loaded batch, already on its device, into what networks take."""
         label = batch["label"]
-        image = reduce_patches(batch["image"], self.size)
+        image = prepare(batch["image"], self.size, self.preprocess)
         return {"image": image, "gaze": label[:, :2], "head": label[:, 2:4]}
 
 

@@ -1,0 +1,169 @@
+"""Run a redirector, or a pseudo-model, over the evaluation pairs and store the pictures."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import h5py
+import numpy as np
+import torch
+from safetensors.torch import load_file
+
+from regaze.faces import FacesReader
+from regaze.images import reduce_patches, to_uint8
+from regaze.jobs import replacing, write_json
+from regaze.pairs import read_pairs
+from regaze.provenance import fingerprint
+from regaze.redirectors.base import Redirector, build_redirector, load_strictly
+
+
+def load_redirector(folder: str | Path, sampling: Mapping | None = None) -> tuple[Redirector, dict]:
+    """Load a trained redirector.
+
+    Args:
+        folder: model folder with ``model.safetensors`` and ``model.json``.
+        sampling: the ``sampling:`` section.
+
+    Returns:
+        ``(redirector, record)`` in evaluation mode; ``record`` is ``model.json``.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: the folder holds no redirector, or weights that do not fit its configuration.
+    """
+    folder = Path(folder)
+    for name in ("model.json", "model.safetensors"):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(f"{folder / name}: no such file; is the model trained?")
+    record = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    if record.get("kind") != "redirector":
+        raise ValueError(f"{folder}/model.json: kind is {record.get('kind')!r}, not 'redirector'")
+    redirector = build_redirector(record["config"], sampling)
+    try:
+        load_strictly(redirector.network, load_file(folder / "model.safetensors"))
+    except ValueError as error:
+        raise ValueError(f"{folder}/model.safetensors: {error}") from error
+    return redirector.eval(), record
+
+
+def sample_redirector(
+    folder: str | Path,
+    *,
+    faces: Sequence[str],
+    pairs: str | Path,
+    sampling: Mapping,
+    samples: str | Path,
+    speed: str | Path,
+) -> None:
+    """Redirect all evaluation pairs with a trained model.
+
+    Args:
+        folder: model folder.
+        faces: shards of the data set.
+        pairs: pairs parquet.
+        sampling: the ``sampling:`` section; ``seed`` and ``batch`` are used here, the rest by the
+            method.
+        samples: samples HDF5 to write.
+        speed: JSON to write: seconds per image and the threads it took. It is a file of its own
+            because everything else is byte-identical between runs.
+    """
+    torch.set_num_threads(sampling["threads"])
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    redirector, record = load_redirector(folder, sampling)
+    redirector.to(device)
+    reader, table = FacesReader(faces), read_pairs(pairs)
+    size = record["config"]["size_px"]
+    images, seconds = [], []
+    for start in range(0, len(table), sampling["batch"]):
+        chunk = table.iloc[start : start + sampling["batch"]]
+        batch = {key: value.to(device) for key, value in pair_batch(reader, chunk, size).items()}
+        began = time.perf_counter()
+        with torch.no_grad():
+            made = redirector.redirect(batch, seed=sampling["seed"])
+        images.append(to_uint8(made))
+        # The first chunk also pays for lazy initialisation unless it is the only one.
+        seconds.append((time.perf_counter() - began) / len(chunk))
+    attributes = {
+        "model": record["name"],
+        "fingerprint": fingerprint(Path(folder) / "model.safetensors"),
+        "evaluations_per_image": redirector.evaluations_per_image(),
+        "seed": sampling["seed"],
+        **redirector.describe_sampling(),
+    }
+    write_samples(samples, np.concatenate(images), table["pair"].to_numpy(), attributes)
+    content = {
+        "seconds_per_image": float(np.median(seconds[1:] or seconds)),
+        "images": len(table),
+        "threads": torch.get_num_threads(),
+        "device": device,
+    }
+    write_json(speed, content)
+
+
+def sample_pseudo_model(
+    name: str,
+    *,
+    faces: Sequence[str],
+    pairs: str | Path,
+    size_px: int,
+    samples: str | Path,
+    speed: str | Path,
+) -> None:
+    """Write what ``copy`` (the source) or ``truth`` (the true target) would be as samples.
+
+    Sweep pairs have no true target; ``truth`` shows their source.
+
+    Raises:
+        ValueError: another name.
+    """
+    if name not in ("copy", "truth"):
+        raise ValueError(f"unknown pseudo-model {name!r}; expected copy or truth")
+    reader, table = FacesReader(faces), read_pairs(pairs)
+    index = table["source_index"].to_numpy()
+    if name == "truth":
+        index = np.where(table["target_index"] >= 0, table["target_index"], index)
+    rows = [reader.global_index(p, i) for p, i in zip(table["person"], index, strict=True)]
+    images = [
+        to_uint8(reduce_patches(reader.pixels(rows[start : start + 256]), size_px))
+        for start in range(0, len(rows), 256)
+    ]
+    attributes = {
+        "model": name,
+        "fingerprint": "",
+        "evaluations_per_image": 0,
+        "seed": 0,
+        "sampler": "none",
+        "guidance": 0.0,
+    }
+    write_samples(samples, np.concatenate(images), table["pair"].to_numpy(), attributes)
+    write_json(speed, {"seconds_per_image": 0.0, "images": len(rows), "threads": 1})
+
+
+def pair_batch(reader: FacesReader, table, size_px: int) -> dict[str, torch.Tensor]:
+    """Turn rows of a pairs table into a batch for :meth:`Redirector.redirect`."""
+    rows = [
+        reader.global_index(person, index)
+        for person, index in zip(table["person"], table["source_index"], strict=True)
+    ]
+    batch = {
+        key: torch.from_numpy(np.stack(table[key].to_list()))
+        for key in ("source_gaze", "target_gaze", "source_head", "target_head")
+    }
+    batch["source"] = reduce_patches(reader.pixels(rows), size_px)
+    batch["pair"] = torch.from_numpy(table["pair"].to_numpy().copy())
+    return batch
+
+
+def write_samples(
+    path: str | Path, pixels: np.ndarray, pair: np.ndarray, attributes: Mapping
+) -> None:
+    """Write samples HDF5: ``pixels`` (P,H,W,3) uint8, ``pair`` (P,) int64, attributes."""
+    with replacing(path) as part, h5py.File(part, "w") as file:
+        shape = (1, *pixels.shape[1:])
+        file.create_dataset("pixels", data=pixels, chunks=shape, compression="lzf")
+        file.create_dataset("pair", data=pair.astype(np.int64))
+        for key in sorted(attributes):
+            file.attrs[key] = attributes[key]

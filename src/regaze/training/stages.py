@@ -1,0 +1,232 @@
+"""The two training stages: an estimator, a redirector. Each writes one model folder."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save
+
+from regaze.estimators.build import build_estimator
+from regaze.estimators.evaluate import held_out_error
+from regaze.estimators.objective import Augmentation, EstimatorTask
+from regaze.faces import FacesReader
+from regaze.jobs import replacing, write_json
+from regaze.provenance import content_hash, fingerprint, git_revision, versions
+from regaze.redirectors.base import build_redirector
+from regaze.training.data import ImageBatches, PairBatches
+from regaze.training.loop import resolve_precision, train
+from regaze.training.settings import TrainSettings
+
+log = logging.getLogger("regaze.training")
+
+
+def train_estimator(
+    name: str,
+    config: Mapping,
+    *,
+    faces: Sequence[str],
+    split: str,
+    seed: int,
+    model: str | Path,
+    record: str | Path,
+    curve: str | Path,
+    state: str | Path,
+) -> None:
+    """Train a gaze and head estimator and write its model folder.
+
+    Args:
+        name: entry of ``estimators:``.
+        config: that entry as plain values.
+        faces: shards of the data set.
+        split: split JSON; ``config["persons"]`` names the list trained on, ``val`` validates and
+            ``test`` gives the held-out error of ``model.json``.
+        seed: seed of initial weights, order and augmentation.
+        model: ``model.safetensors`` to write.
+        record: ``model.json`` to write.
+        curve: ``curve.csv`` to write.
+        state: folder of the resumable state.
+    """
+    settings = TrainSettings(**config["train"])
+    torch.set_num_threads(settings.threads)
+    reader, people = FacesReader(faces), _people(split)
+    if config["persons"] not in people:
+        raise ValueError(
+            f"{split}: estimators.{name}.persons is {config['persons']!r}; the file has "
+            f"{', '.join(sorted(people))}"
+        )
+    torch.manual_seed(seed)
+    network = build_estimator(
+        config["arch"], config["preset"], config["size_px"], preprocess=config["preprocess"]
+    )
+    augmentation = Augmentation() if config["augment"] else None
+    task = EstimatorTask(network, loss=config["loss"], augmentation=augmentation)
+
+    def batches(rank, world):
+        return ImageBatches(
+            reader,
+            people[config["persons"]],
+            size=config["size_px"],
+            batch=_per_process(settings, world),
+            seed=seed,
+            rank=rank,
+            world=world,
+            cache=settings.cache,
+            preprocess=config["preprocess"],
+        )
+
+    def validate():
+        error = held_out_error(network, reader, reader.rows(people["val"]))
+        return {"score": error["gaze_deg"] + error["head_deg"], **_degrees(error)}
+
+    data = _data(config["persons"], faces, split)
+    whole = _identity(config, seed, data, settings)
+    weights, points = train(
+        task, batches, settings, seed=seed, state=state, config=whole, validate=validate
+    )
+    network.load_state_dict(weights)
+    network.cpu().eval()
+    with torch.no_grad():
+        held_out = held_out_error(network, reader, reader.rows(people["test"]))
+    log.info("held out: gaze %.2f, head %.2f degrees", held_out["gaze_deg"], held_out["head_deg"])
+    about = {
+        "kind": "estimator",
+        "class": config["arch"],
+        "held_out": {"list": "test", **held_out},
+    }
+    _write(name, weights, points, config, data, about, model, record, curve, seed)
+
+
+def train_redirector(
+    name: str,
+    config: Mapping,
+    *,
+    faces: Sequence[str],
+    split: str,
+    seed: int,
+    model: str | Path,
+    record: str | Path,
+    curve: str | Path,
+    state: str | Path,
+) -> None:
+    """Train a redirector on the list ``train-redirector`` of the split and write its folder.
+
+    Args:
+        name: entry of ``models:``.
+        config: that entry resolved to plain values (``ModelSettings.resolve``).
+        faces: shards of the data set.
+        split: split JSON.
+        seed: seed of initial weights, order and noise.
+        model: ``model.safetensors`` to write.
+        record: ``model.json`` to write.
+        curve: ``curve.csv`` to write.
+        state: folder of the resumable state.
+    """
+    settings = TrainSettings(**config["train"])
+    torch.set_num_threads(settings.threads)
+    reader, people = FacesReader(faces), _people(split)
+    torch.manual_seed(seed)
+    redirector = build_redirector(config)
+    objective = config.get("objective", {})
+
+    def batches(rank, world):
+        return PairBatches(
+            reader,
+            people["train-redirector"],
+            size=config["size_px"],
+            batch=_per_process(settings, world),
+            seed=seed,
+            rank=rank,
+            world=world,
+            cache=settings.cache,
+            same_head_fraction=objective.get("same_head_fraction", 0.0),
+            flip=objective.get("flip", False),
+        )
+
+    held = PairBatches(
+        reader, people["val"], size=config["size_px"], batch=16, seed=seed, cache="none"
+    )
+
+    def validate():
+        device = next(redirector.network.parameters()).device
+        values = []
+        for step in range(8):
+            batch = {key: value.to(device) for key, value in held.load(step).items()}
+            generator = torch.Generator(device).manual_seed(step)
+            phase = next(iter(redirector.phases()))
+            values.append(redirector.losses(held.finish(batch), phase, generator)["loss"])
+        return {"score": float(torch.stack(values).mean())}
+
+    data = _data("train-redirector", faces, split)
+    whole = _identity(config, seed, data, settings)
+    weights, points = train(
+        redirector, batches, settings, seed=seed, state=state, config=whole, validate=validate
+    )
+    about = {
+        "kind": "redirector",
+        "class": config["class"],
+        "told": redirector.needs.target,
+    }
+    _write(name, weights, points, config, data, about, model, record, curve, seed)
+
+
+def _people(split: str) -> dict[str, list[str]]:
+    return json.loads(Path(split).read_text(encoding="utf-8"))
+
+
+def _per_process(settings: TrainSettings, world: int) -> int:
+    if settings.batch % world:
+        raise ValueError(f"train.batch: {settings.batch} is not divisible by {world} processes")
+    return settings.batch // world
+
+
+def _degrees(error: Mapping) -> dict[str, float]:
+    return {key: float(value) for key, value in error.items() if key.endswith("_deg")}
+
+
+def _data(persons: str, faces: Sequence[str], split: str) -> dict:
+    # Content, not files: another number of shards is the same data.
+    reader = FacesReader(faces)
+    labels = content_hash([reader.persons, np.ascontiguousarray(reader.labels).tobytes().hex()])
+    return {"persons": persons, "rows": len(reader), "labels": labels, "split": fingerprint(split)}
+
+
+def _identity(config: Mapping, seed: int, data: dict, settings: TrainSettings) -> dict:
+    """What a saved state must agree with; how often it is written does not matter."""
+    quiet = {"state_every_images", "log_every_images", "tensorboard", "workers", "cache"}
+    training = {key: value for key, value in config["train"].items() if key not in quiet}
+    precision = resolve_precision(settings.precision)
+    return {**config, "train": training, "seed": seed, "data": data, "computed_in": precision}
+
+
+def _write(name, weights, points, config, data, about, model, record, curve, seed) -> None:
+    names = {key: None for point in points for key in point}
+    with replacing(curve) as part, open(part, "w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, list(names), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(
+            {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in point.items()}
+            for point in points
+        )
+    weights = {key: weights[key].contiguous() for key in sorted(weights)}
+    with replacing(model) as part:
+        part.write_bytes(save(weights, {"format": "pt"}))
+    content = {
+        "name": name,
+        "config": config,
+        "seed": seed,
+        "parameters": sum(v.numel() for v in weights.values() if v.is_floating_point()),
+        "images_seen": points[-1]["images"],
+        "data": data,
+        "computed_in": resolve_precision(config["train"]["precision"]),
+        "fingerprint": fingerprint(model),
+        "versions": versions(),
+        "revision": git_revision(),
+        **about,
+    }
+    write_json(record, content)
