@@ -1,0 +1,1 @@
+"""Redirection systems, one folder each: network, objective, redirector."""

@@ -1,0 +1,179 @@
+"""Blocks of the X-UNet, with the parameter names of ``a6o/3d-diffusion-pytorch``.
+
+Activations are (N, C, H, W) with the frames stacked in the batch, all of frame 0 before all of
+frame 1, so that one frame is a contiguous slice. FiLM layers hold only their weights: the network
+runs all layers of a level as one 1x1 convolution and hands the results to the blocks.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+_HALF = math.sqrt(0.5)
+
+
+class GroupNorm(nn.Module):
+    """Group normalisation under the reference's extra level of naming."""
+
+    def __init__(self, channels: int, groups: int):
+        super().__init__()
+        self.gn = nn.GroupNorm(groups, channels, eps=1e-5)
+
+    def forward(self, h):
+        return self.gn(h)
+
+
+class FiLM(nn.Module):
+    """Weights of one per-pixel modulation: embedding -> scale and shift of ``channels``."""
+
+    def __init__(self, emb_ch: int, channels: int):
+        super().__init__()
+        self.dense = nn.Linear(emb_ch, 2 * channels)
+
+
+def film_maps(layers: list[FiLM], activated) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Return ``(1 + scale, shift)`` of every layer, from silu(embedding) (N, E, h, w).
+
+    One convolution for all layers of a level; the 1 is added to the bias, where it is free.
+    """
+    weight = torch.cat([layer.dense.weight for layer in layers])[:, :, None, None]
+    biases, sizes = [], []
+    for layer in layers:
+        channels = layer.dense.out_features // 2
+        scale, shift = layer.dense.bias.split(channels)
+        biases += [scale + 1, shift]
+        sizes += [channels, channels]
+    maps = F.conv2d(activated, weight, torch.cat(biases)).split(sizes, 1)
+    return list(zip(maps[::2], maps[1::2], strict=True))
+
+
+class ResnetBlock(nn.Module):
+    """Two convolutions around a FiLM modulation, with a skip, then an optional resampling.
+
+    Args:
+        resample: None, ``down`` (2x2 average) or ``up`` (nearest, twice the size), applied last.
+        activation: whether SiLU follows the modulation. The port, and so its checkpoints, have
+            none; the paper's code has one.
+    """
+
+    def __init__(
+        self,
+        in_ch: int,
+        out_ch: int,
+        emb_ch: int,
+        groups: int,
+        dropout: float,
+        activation: bool,
+        resample: str | None = None,
+    ):
+        super().__init__()
+        self.resample = resample
+        self.activation = activation
+        self.dropout = dropout
+        self.groupnorm0 = GroupNorm(in_ch, groups)
+        self.groupnorm1 = GroupNorm(out_ch, groups)
+        self.conv1 = nn.Conv2d(in_ch, out_ch, 3, padding=1)
+        self.film = FiLM(emb_ch, out_ch)
+        self.conv2 = nn.Conv2d(out_ch, out_ch, 3, padding=1)
+        nn.init.zeros_(self.conv2.weight)
+        self.dense = nn.Conv2d(in_ch, out_ch, 1) if in_ch != out_ch else None
+
+    def forward(self, h, film):
+        """``h`` (N, in_ch, H, W) and ``film`` = (1 + scale, shift), (N, out_ch, H, W) each."""
+        skip = h if self.dense is None else self.dense(h)
+        h = self.groupnorm1(self.conv1(F.silu(self.groupnorm0(h))))
+        h = torch.addcmul(film[1], h, film[0])
+        if self.activation:
+            h = F.silu(h)
+        if self.dropout and self.training:
+            h = F.dropout(h, self.dropout)
+        h = (self.conv2(h) + skip).mul_(_HALF)
+        if self.resample == "down":
+            return F.avg_pool2d(h, 2)
+        if self.resample == "up":
+            return F.interpolate(h, scale_factor=2.0, mode="nearest")
+        return h
+
+
+class Attention(nn.Module):
+    """Weights of ``nn.MultiheadAttention`` under its own names, run without the L x L matrix."""
+
+    def __init__(self, channels: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * channels, channels))
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * channels))
+        self.out_proj = nn.Linear(channels, channels)
+        nn.init.xavier_uniform_(self.in_proj_weight)
+        nn.init.zeros_(self.out_proj.bias)
+
+    def _heads(self, tokens):
+        return tokens.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+    def forward(self, tokens, cross: str | None = None):
+        """Attend over ``tokens`` (N, L, C).
+
+        ``cross`` None: every image to itself. ``both``: the two halves of the batch (frames) to
+        each other. ``last``: only the second half asks the first, and only it is returned.
+        """
+        if cross == "last":
+            channels = tokens.shape[-1]
+            source, target = tokens.chunk(2)
+            wq, wkv = self.in_proj_weight.split((channels, 2 * channels))
+            bq, bkv = self.in_proj_bias.split((channels, 2 * channels))
+            q = F.linear(target, wq, bq)
+            k, v = F.linear(source, wkv, bkv).chunk(2, -1)
+        else:
+            q, k, v = F.linear(tokens, self.in_proj_weight, self.in_proj_bias).chunk(3, -1)
+            if cross == "both":
+                k, v = (part.roll(len(part) // 2, 0) for part in (k, v))
+        out = F.scaled_dot_product_attention(self._heads(q), self._heads(k), self._heads(v))
+        return self.out_proj(out.transpose(1, 2).flatten(2))
+
+
+class _AttnLayer(nn.Module):
+    """The reference's extra level of naming around :class:`Attention`."""
+
+    def __init__(self, channels: int, heads: int):
+        super().__init__()
+        self.attn = Attention(channels, heads)
+
+
+class AttnBlock(nn.Module):
+    """Normalise, attend within or between frames, project, add to the input."""
+
+    def __init__(self, channels: int, heads: int, groups: int, cross: bool):
+        super().__init__()
+        self.cross = cross
+        self.groupnorm = GroupNorm(channels, groups)
+        self.attn_layer = _AttnLayer(channels, heads)
+        self.linear = nn.Conv2d(channels, channels, 1)
+        nn.init.zeros_(self.linear.weight)
+
+    def forward(self, h, last: bool = False):
+        """``h`` (N, C, H, W). ``last``: frame 0 is not needed afterwards, return frame 1 only."""
+        height, width = h.shape[2:]
+        tokens = self.groupnorm(h).permute(0, 2, 3, 1).flatten(1, 2)
+        cross = ("last" if last else "both") if self.cross else None
+        out = self.attn_layer.attn(tokens, cross)
+        out = self.linear(out.unflatten(1, (height, width)).permute(0, 3, 1, 2))
+        return (out + h[-len(out) :]).mul_(_HALF)
+
+
+class XUNetBlock(nn.Module):
+    """A residual block and, where asked for, attention within and between frames.
+
+    Only a container: the network runs the parts in turn, since it may treat frames apart.
+    """
+
+    def __init__(self, resnetblock: ResnetBlock, attention: list[bool], heads: int, groups: int):
+        super().__init__()
+        self.resnetblock = resnetblock
+        channels = resnetblock.conv2.out_channels
+        for cross in attention:
+            name = "attnblock_cross" if cross else "attnblock_self"
+            self.add_module(name, AttnBlock(channels, heads, groups, cross))

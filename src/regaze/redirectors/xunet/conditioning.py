@@ -1,0 +1,132 @@
+"""Noise level and poses to per-level, per-pixel embeddings (``conditioningprocessor.*``).
+
+The reference convolves a full-resolution map of 144 encoded ray channels once per level. Most of
+that map is constant over the image: the 93 position channels, the frame embeddings, and for a
+given model the position map. A convolution is linear, so here only the 51 direction channels are
+convolved per image; the position map is convolved once per call, and a constant's response, which
+differs from pixel to pixel only by which of the 3x3 taps fall into the padding, is one small
+matrix product. The numbers are those of the reference up to rounding.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from regaze.redirectors.xunet.rays import (
+    DIRECTION_CHANNELS,
+    DIRECTION_OCTAVES,
+    POSE_CHANNELS,
+    POSITION_CHANNELS,
+    POSITION_OCTAVES,
+    noise_encoding,
+    posenc,
+    ray_directions,
+)
+
+
+def _tap_validity(size: int, stride: int) -> torch.Tensor:
+    """(out, 3): 1 where a tap of a 3-wide kernel with padding 1 lies inside the image."""
+    rows = torch.arange(0, size, stride)[:, None] + torch.arange(-1, 2)
+    return ((rows >= 0) & (rows < size)).float()
+
+
+class ConditioningProcessor(nn.Module):
+    """Pose maps per level and noise-level embeddings.
+
+    Args:
+        height, width: the grid on which rays are cast (the image, or its unshuffled form).
+        together: describe both frames in one map per image, for a network that sees only the
+            noisy frame: the two frames' channels are concatenated, source first.
+    """
+
+    def __init__(
+        self,
+        height: int,
+        width: int,
+        levels: int,
+        emb_ch: int,
+        use_pos_emb: bool,
+        use_ref_pose_emb: bool,
+        squashed: bool = False,
+        pos_octaves: int = POSITION_OCTAVES,
+        together: bool = False,
+    ):
+        super().__init__()
+        self.height, self.width, self.emb_ch = height, width, emb_ch
+        self.squashed, self.pos_octaves, self.together = squashed, pos_octaves, together
+        std = POSE_CHANNELS**-0.5
+        if use_pos_emb:
+            self.pos_emb = nn.Parameter(torch.randn(POSE_CHANNELS, height, width) * std)
+        else:
+            self.pos_emb = None
+        if use_ref_pose_emb:
+            self.first_emb = nn.Parameter(torch.randn(1, 1, POSE_CHANNELS, 1, 1) * std)
+            self.other_emb = nn.Parameter(torch.randn(1, 1, POSE_CHANNELS, 1, 1) * std)
+        else:
+            self.first_emb = self.other_emb = None
+        self.logsnr_emb_emb = nn.Sequential(
+            nn.Linear(emb_ch, emb_ch), nn.SiLU(), nn.Linear(emb_ch, emb_ch)
+        )
+        channels = POSE_CHANNELS * (2 if together else 1)
+        self.convs = nn.ModuleList(
+            nn.Conv2d(channels, emb_ch, 3, stride=2**level, padding=1) for level in range(levels)
+        )
+        for level in range(levels):
+            valid = torch.einsum(
+                "yi,xj->yxij", _tap_validity(height, 2**level), _tap_validity(width, 2**level)
+            )
+            self.register_buffer(f"taps_{level}", valid.reshape(-1, 9), persistent=False)
+
+    def noise_embedding(self, logsnr):
+        """Embed log signal-to-noise ratios (...) as (..., E), in float32 under any autocast."""
+        with torch.autocast(logsnr.device.type, enabled=False):
+            return self.logsnr_emb_emb(noise_encoding(logsnr, self.emb_ch, self.squashed))
+
+    def _encode(self, R, t, K, cond_mask):
+        """Encoded directions (B, F, 51, H, W) and constant channels (B, F, 144), float32."""
+        rays = ray_directions(R, K, self.height, self.width)
+        directions = posenc(rays, DIRECTION_OCTAVES).permute(0, 1, 4, 2, 3)
+        constant = posenc(t.float(), POSITION_OCTAVES, self.pos_octaves)
+        if cond_mask is not None:
+            keep = cond_mask.to(constant.dtype)
+            directions = directions * keep[:, None, None, None, None]
+            constant = constant * keep[:, None, None]
+        constant = F.pad(constant, (0, DIRECTION_CHANNELS))
+        if self.first_emb is not None:
+            constant = constant + torch.cat([self.first_emb, self.other_emb], 1)[..., 0, 0]
+        return directions, constant
+
+    def pose_maps(self, R, t, K, cond_mask=None) -> list[torch.Tensor]:
+        """Return one map per level, (F * B, E, h, w), frame 0 first; (B, E, h, w) if together.
+
+        ``R`` (B, 2, 3, 3), ``t`` (B, 2, 3), ``K`` (B, 3, 3) of the grid; ``cond_mask`` (B,) bool,
+        None where every image is conditioned. Unconditioned images keep the learned maps.
+        """
+        with torch.autocast(R.device.type, enabled=False):
+            directions, constant = self._encode(R, t, K, cond_mask)
+        if self.together:
+            directions, constant = directions.flatten(1, 2), constant.flatten(1)
+        else:
+            directions = directions.transpose(0, 1).flatten(0, 1)
+            constant = constant.transpose(0, 1).flatten(0, 1)
+        directions = directions.contiguous(memory_format=torch.channels_last)
+        count = 2 if self.together else 1
+        maps = []
+        for level, conv in enumerate(self.convs):
+            frames = conv.weight.unflatten(1, (count, POSE_CHANNELS))
+            ray_weight = frames[:, :, POSITION_CHANNELS:].flatten(1, 2)
+            stride = conv.stride
+            out = F.conv2d(directions, ray_weight, conv.bias, stride, 1)
+            height, width = out.shape[2:]
+            taps = conv.weight.flatten(2).permute(1, 2, 0).flatten(1)
+            response = (constant @ taps).unflatten(1, (9, self.emb_ch))
+            flat = getattr(self, f"taps_{level}") @ response
+            if self.pos_emb is not None:
+                image = self.pos_emb[None].expand(count, *self.pos_emb.shape).flatten(0, 1)[None]
+                learned = F.conv2d(image, conv.weight, None, stride, 1)
+                flat = flat + learned.permute(0, 2, 3, 1).flatten(1, 2).to(flat.dtype)
+            constant_map = flat.unflatten(1, (height, width)).permute(0, 3, 1, 2)
+            maps.append(out + constant_map.to(out.dtype))
+        return maps

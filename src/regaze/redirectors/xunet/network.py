@@ -1,0 +1,390 @@
+"""The X-UNet of 3DiM (Watson et al. 2022): noise of a target view from a source view and poses.
+
+Parameter names, order and numbers are those of ``a6o/3d-diffusion-pytorch``, so its checkpoints
+load; every deviation is an option of :class:`XUNetConfig` that is off by default.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from regaze.redirectors.xunet.blocks import (
+    GroupNorm,
+    ResnetBlock,
+    XUNetBlock,
+    film_maps,
+)
+from regaze.redirectors.xunet.conditioning import ConditioningProcessor
+from regaze.redirectors.xunet.rays import POSITION_OCTAVES
+
+
+@dataclass(frozen=True)
+class XUNetConfig:
+    """Architecture of an X-UNet; the defaults are the class defaults of the reference.
+
+    Attributes:
+        height, width: of the images, multiples of ``unshuffle * 2**(levels - 1)``.
+        ch, ch_mult: width of level i is ``ch * ch_mult[i]``; factors may be fractions as long as
+            widths are whole.
+        num_res_blocks: blocks per level on the way down; one more on the way up.
+        attn_levels: level indices with attention (the reference's ``attn_resolutions``); the
+            number of levels stands for the middle block.
+        attn_heads, dropout, emb_ch: heads, dropout rate, embedding channels.
+        use_pos_emb, use_ref_pose_emb: learned position map, learned frame embeddings.
+        logsnr_input: ``raw`` (port) or ``squashed`` (paper).
+        film_activation: ``none`` (port) or ``silu`` (paper).
+        pos_octaves: octaves of the camera position that are told; higher ones are zero.
+        frames: 2, or 1 for a network that sees the noisy frame alone (with both poses).
+        concat_source: append a second image to every frame's channels: for the noisy frame the
+            batch's ``base`` (its ``x`` without one), for the source frame the source itself.
+        unshuffle: fold each k x k pixel cell into channels, and unfold the output.
+        norm_groups: groups of every group normalisation.
+        in_channels, out_channels: of an image.
+        prune: leave out what cannot reach the output: after the last cross-attention, frame 0.
+    """
+
+    height: int = 128
+    width: int = 128
+    ch: int = 256
+    ch_mult: tuple[float, ...] = (1, 2, 2, 4)
+    num_res_blocks: int = 3
+    attn_levels: tuple[int, ...] = (2, 3, 4)
+    attn_heads: int = 4
+    dropout: float = 0.1
+    use_pos_emb: bool = True
+    use_ref_pose_emb: bool = True
+    emb_ch: int = 1024
+    logsnr_input: str = "raw"
+    film_activation: str = "none"
+    pos_octaves: int = POSITION_OCTAVES
+    frames: int = 2
+    concat_source: bool = False
+    unshuffle: int = 1
+    norm_groups: int = 32
+    in_channels: int = 3
+    out_channels: int = 3
+    prune: bool = True
+
+    def __post_init__(self):
+        object.__setattr__(self, "ch_mult", tuple(self.ch_mult))
+        object.__setattr__(self, "attn_levels", tuple(self.attn_levels))
+        for name, allowed in (
+            ("logsnr_input", ("raw", "squashed")),
+            ("film_activation", ("none", "silu")),
+            ("frames", (1, 2)),
+            ("unshuffle", (1, 2, 4)),
+        ):
+            value = getattr(self, name)
+            if value not in allowed:
+                raise ValueError(f"{name}: expected one of {allowed}, found {value!r}")
+        for name in ("height", "width", "ch", "num_res_blocks", "attn_heads", "norm_groups"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: expected a positive number, found {getattr(self, name)}")
+        if not self.ch_mult:
+            raise ValueError("ch_mult: expected at least one level, found none")
+        if not 0 <= self.pos_octaves <= POSITION_OCTAVES:
+            raise ValueError(
+                f"pos_octaves: expected 0 to {POSITION_OCTAVES}, found {self.pos_octaves}"
+            )
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout: expected [0, 1), found {self.dropout}")
+        if self.emb_ch < 4 or self.emb_ch % 2:
+            raise ValueError(f"emb_ch: expected an even number >= 4, found {self.emb_ch}")
+        for level in self.attn_levels:
+            if not 0 <= level <= self.levels:
+                raise ValueError(
+                    f"attn_levels: expected level indices 0 to {self.levels} (the middle), "
+                    f"found {level}"
+                )
+        self._check_size()
+        self._check_widths()
+
+    def _check_size(self):
+        step = 2 ** (self.levels - 1) * self.unshuffle
+        for size in (self.height, self.width):
+            if size % step:
+                raise ValueError(
+                    f"patch size {size} is not divisible by 2^(levels-1)*unshuffle = {step}"
+                )
+
+    def _check_widths(self):
+        for factor in self.ch_mult:
+            if not math.isclose(self.ch * factor, round(self.ch * factor)) or factor <= 0:
+                raise ValueError(f"ch_mult: ch * {factor} = {self.ch * factor} is no whole width")
+        widths = {self.ch, *self.widths}
+        for _, block_inputs, _ in up_widths(self):
+            widths.update(block_inputs)
+        for width in sorted(widths):
+            if width % self.norm_groups:
+                raise ValueError(
+                    f"norm_groups: {self.norm_groups} does not divide {width}, one of the widths "
+                    f"{sorted(widths)} that ch and ch_mult give"
+                )
+        for level in self.attn_levels:
+            width = self.widths[min(level, self.levels - 1)]
+            if width % self.attn_heads:
+                raise ValueError(
+                    f"attn_heads: {self.attn_heads} does not divide width {width} of level {level}"
+                )
+
+    @property
+    def levels(self) -> int:
+        return len(self.ch_mult)
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels of every level."""
+        return tuple(round(self.ch * factor) for factor in self.ch_mult)
+
+
+def up_widths(config: XUNetConfig) -> list[tuple[int, list[int], int]]:
+    """Return ``(level, input widths of its blocks, output width)`` of the way up, in order."""
+    widths, last = config.widths, config.levels - 1
+    table = []
+    for level in range(last, -1, -1):
+        incoming = config.ch if level == 0 else widths[level - 1]
+        inputs = [widths[min(level + 1, last)] + widths[level]]
+        inputs += [2 * widths[level]] * (config.num_res_blocks - 1)
+        inputs.append(widths[level] + incoming)
+        table.append((level, inputs, widths[level]))
+    return table
+
+
+@dataclass
+class Prepared:
+    """What of a call depends on neither the noisy image nor its noise level; see ``prepare``."""
+
+    maps: list[torch.Tensor]
+    films: dict[int, tuple[torch.Tensor, torch.Tensor]]
+    h: torch.Tensor | None
+    skips: list[torch.Tensor]
+
+
+class XUNet(nn.Module):
+    """Predict the noise of frame 1; see :class:`XUNetConfig` and ``forward``."""
+
+    def __init__(self, config: XUNetConfig):
+        super().__init__()
+        self.config = c = config
+        fold = c.unshuffle**2
+        self.conditioningprocessor = ConditioningProcessor(
+            c.height // c.unshuffle,
+            c.width // c.unshuffle,
+            c.levels,
+            c.emb_ch,
+            c.use_pos_emb,
+            c.use_ref_pose_emb,
+            squashed=c.logsnr_input == "squashed",
+            pos_octaves=c.pos_octaves,
+            together=c.frames == 1,
+        )
+        images = 2 if c.concat_source else 1
+        self.conv = nn.Conv2d(c.in_channels * fold * images, c.ch, 3, padding=1)
+        self.xunetblocks = nn.ModuleList()
+        incoming = c.ch
+        for level, width in enumerate(c.widths):
+            blocks = nn.ModuleList()
+            for _ in range(c.num_res_blocks):
+                blocks.append(self._block(incoming, width, level in c.attn_levels))
+                incoming = width
+            if level < c.levels - 1:
+                blocks.append(self._resnet(width, width, "down"))
+            self.xunetblocks.append(blocks)
+        self.middle = self._block(incoming, incoming, c.levels in c.attn_levels)
+        self.upsample = nn.ModuleDict()
+        for level, inputs, width in up_widths(c):
+            blocks = nn.ModuleList(
+                self._block(incoming, width, level in c.attn_levels) for incoming in inputs
+            )
+            if level > 0:
+                blocks.append(self._resnet(width, width, "up"))
+            self.upsample[str(level)] = blocks
+        self.lastgn = GroupNorm(c.widths[0], c.norm_groups)
+        self.lastconv = nn.Conv2d(c.widths[0], c.out_channels * fold, 3, padding=1)
+        nn.init.zeros_(self.lastconv.weight)
+        self._plan()
+
+    def _resnet(self, incoming: int, width: int, resample: str | None = None) -> ResnetBlock:
+        c = self.config
+        return ResnetBlock(
+            incoming,
+            width,
+            c.emb_ch,
+            c.norm_groups,
+            c.dropout,
+            c.film_activation == "silu",
+            resample,
+        )
+
+    def _block(self, incoming: int, width: int, attention: bool) -> XUNetBlock:
+        c = self.config
+        kinds = ([False, True] if c.frames == 2 else [False]) if attention else []
+        return XUNetBlock(self._resnet(incoming, width), kinds, c.attn_heads, c.norm_groups)
+
+    def _plan(self) -> None:
+        """Write the network down as a list of steps, so that each frame runs only where it must.
+
+        The frames meet in cross-attention alone. Before the first one they run apart (frame 0
+        once per source, whatever the noise); after the last one frame 0 is dead.
+        """
+        steps: list[tuple[str, nn.Module | None]] = [("push", None)]
+        film_levels: list[tuple[int, int]] = []
+
+        def add(module, level):
+            if isinstance(module, ResnetBlock):
+                film_levels.append((len(steps), level))
+                steps.append(("resnet", module))
+                return
+            add(module.resnetblock, level)
+            for name in ("attnblock_self", "attnblock_cross"):
+                if hasattr(module, name):
+                    steps.append((name[9:], getattr(module, name)))
+
+        for level, blocks in enumerate(self.xunetblocks):
+            for block in blocks:
+                add(block, level)
+                steps.append(("push", None))
+        add(self.middle, self.config.levels - 1)
+        for name, blocks in self.upsample.items():
+            for block in blocks:
+                if isinstance(block, XUNetBlock):
+                    steps.append(("pop", None))
+                add(block, int(name))
+        crosses = [index for index, (kind, _) in enumerate(steps) if kind == "cross"]
+        self._steps = steps
+        if self.config.frames == 1:
+            self._join, self._part = 0, 0
+        elif self.config.prune and crosses:
+            self._join, self._part = crosses[0], crosses[-1]
+        else:
+            self._join, self._part = 0, len(steps)
+        # Which steps of a level each frame's modulation is needed for, in order.
+        self._film_steps = {
+            frame: [
+                [
+                    index
+                    for index, at in film_levels
+                    if at == level and (frame or index < self._part)
+                ]
+                for level in range(self.config.levels)
+            ]
+            for frame in (0, 1)
+        }
+
+    def _films(self, frame: int, maps, level_embedding):
+        """Modulations ``{step: (1 + scale, shift)}`` of one frame, (B, C, h, w) each."""
+        films = {}
+        for indices, pose_map in zip(self._film_steps[frame], maps, strict=True):
+            if indices:
+                noise = level_embedding[..., None, None].to(pose_map.dtype)
+                layers = [self._steps[index][1].film for index in indices]
+                computed = film_maps(layers, F.silu(pose_map + noise))
+                films.update(zip(indices, computed, strict=True))
+        return films
+
+    def _stem(self, image, beside):
+        if self.config.concat_source:
+            image = torch.cat([image, beside], 1)
+        if self.config.unshuffle > 1:
+            image = F.pixel_unshuffle(image, self.config.unshuffle)
+        return self.conv(image.contiguous(memory_format=torch.channels_last))
+
+    def _run(self, h, skips, films, start: int, end: int):
+        for index in range(start, end):
+            kind, module = self._steps[index]
+            if kind == "push":
+                skips.append(h)
+            elif kind == "pop":
+                h = torch.cat([h, skips.pop()[-len(h) :]], 1)
+            elif kind == "resnet":
+                h = module(h, films[index])
+            else:
+                h = module(h, last=kind == "cross" and index == self._part)
+        return h
+
+    def _check(self, batch):
+        c = self.config
+        expected = {
+            "x": (c.in_channels, c.height, c.width),
+            "z": (c.in_channels, c.height, c.width),
+            "logsnr": (2,),
+            "R": (2, 3, 3),
+            "t": (2, 3),
+            "K": (3, 3),
+        }
+        if "base" in batch:
+            expected["base"] = (c.in_channels, c.height, c.width)
+        size = len(batch["R"]) if "R" in batch else 0
+        for name, shape in expected.items():
+            if name not in batch:
+                if name == "z" or (name == "x" and c.frames == 1 and "base" in batch):
+                    continue
+                raise ValueError(f"X-UNet batch: {name} is missing, expected (B, {shape})")
+            if tuple(batch[name].shape) != (size, *shape):
+                raise ValueError(
+                    f"X-UNet batch: {name} has shape {tuple(batch[name].shape)}, "
+                    f"expected {(size, *shape)}"
+                )
+
+    def prepare(self, batch: dict, cond_mask=None) -> Prepared:
+        """Compute once what stays the same while one set of images is sampled.
+
+        That is every pose map, frame 0's modulations, and frame 0 up to the first
+        cross-attention. Give the result to ``forward`` as ``prepared``, with the same ``x``,
+        ``R``, ``t``, ``K``, ``base`` and ``cond_mask``; ``logsnr`` may differ in column 1 only.
+        """
+        self._check(batch)
+        K = batch["K"]
+        if self.config.unshuffle > 1:
+            shrink = torch.tensor([1 / self.config.unshuffle] * 2 + [1.0], device=K.device)
+            K = K * shrink[:, None]
+        maps = self.conditioningprocessor.pose_maps(batch["R"], batch["t"], K, cond_mask)
+        if self.config.frames == 1:
+            return Prepared(maps, {}, None, [])
+        size = len(batch["R"])
+        noise = self.conditioningprocessor.noise_embedding(batch["logsnr"][:, 0])
+        films = self._films(0, [pose_map[:size] for pose_map in maps], noise)
+        skips: list[torch.Tensor] = []
+        h = self._run(self._stem(batch["x"], batch["x"]), skips, films, 0, self._join)
+        return Prepared([pose_map[size:] for pose_map in maps], films, h, skips)
+
+    def forward(self, batch: dict, cond_mask=None, prepared: Prepared | None = None):
+        """Return the output for frame 1, (B, out_channels, H, W).
+
+        Args:
+            batch: ``x`` (B, 3, H, W) source in [-1, 1], or noise where unconditioned; ``z``
+                (B, 3, H, W) noisy target; ``logsnr`` (B, 2), column 0 the source's (+20);
+                ``R`` (B, 2, 3, 3), ``t`` (B, 2, 3), ``K`` (B, 3, 3) as of ``gaze_poses``;
+                with ``concat_source`` optionally ``base`` (B, 3, H, W), taken as it is.
+            cond_mask: (B,) bool; False zeroes the encoded poses of both frames. None: all True.
+            prepared: of :meth:`prepare`, for repeated calls that differ in ``z`` and its level.
+
+        Raises:
+            ValueError: a missing entry or a wrong shape, naming it.
+        """
+        if prepared is None:
+            prepared = self.prepare(batch, cond_mask)
+        noise = self.conditioningprocessor.noise_embedding(batch["logsnr"][:, 1])
+        films = self._films(1, prepared.maps, noise)
+        beside = batch.get("base", batch.get("x")) if self.config.concat_source else None
+        h = self._stem(batch["z"], beside)
+        skips: list[torch.Tensor] = []
+        if self.config.frames == 2:
+            h = self._run(h, skips, films, 0, self._join)
+            h = torch.cat([prepared.h, h])
+            skips = [torch.cat(pair) for pair in zip(prepared.skips, skips, strict=True)]
+            for index, film in prepared.films.items():
+                if index >= self._join:
+                    pairs = zip(film, films[index], strict=True)
+                    films[index] = tuple(torch.cat(pair) for pair in pairs)
+        h = self._run(h, skips, films, self._join, len(self._steps))
+        h = h[-len(batch["z"]) :]
+        out = self.lastconv(F.silu(self.lastgn(h)))
+        if self.config.unshuffle > 1:
+            out = F.pixel_shuffle(out, self.config.unshuffle)
+        return out

@@ -1,0 +1,116 @@
+"""faze-preprocess: the virtual camera, its labels, the frame check and the warped patches."""
+
+from __future__ import annotations
+
+import numpy as np
+from kit import adapter, assert_close, assert_relative
+
+from regaze.normalise.camera import pad_distortion
+from regaze.normalise.face_model import FACE_CENTRE, FACE_POINTS, INNER_CORNERS
+from regaze.normalise.frame_check import FrameCheck
+from regaze.normalise.geometry import VARIANTS, Variant, normalise
+from regaze.normalise.warp import RESAMPLINGS, make_patch, undistortion_map
+
+ORIGINS = {
+    "row 13 of the face model": (FACE_CENTRE,),
+    "mean of face-model rows 10 and 11": INNER_CORNERS,
+}
+UNDISTORT = {"GazeCapture": "same", "MPIIGaze": "centred"}
+FIELDS = {
+    "R": ("rotation", 1e-6),
+    "gaze": ("gaze", 1e-5),
+    "gaze_left": ("gaze_left", 1e-5),
+    "gaze_right": ("gaze_right", 1e-5),
+    "head": ("head", 1e-5),
+    "gaze_vector": ("gaze_vector", 1e-6),
+    # Stored as float32: hundreds of millimetres carry 3e-5 mm of rounding.
+    "gaze_origin": ("origin", 1e-3),
+}
+
+
+def variant_of(name: str, config: dict) -> Variant:
+    """The virtual camera that the manifest describes; the project's own when it says nothing."""
+    if name not in config:
+        return VARIANTS[name]
+    entry = config[name]
+    origin = ORIGINS[entry["origin"]] if "origin" in entry else VARIANTS[name].origin
+    size = tuple(entry["size_wh"])
+    return Variant(name, size, float(entry["focal_length"]), float(entry["distance"]), origin)
+
+
+@adapter("faze-preprocess/normalization")
+def normalization(manifest, inputs, golden):
+    camera, pose = inputs["camera_parameters"], inputs["head_pose"]
+    for name in VARIANTS:
+        if f"{name}_R" not in golden:
+            continue
+        variant = variant_of(name, manifest["config"])
+        result = normalise(camera, pose, inputs["gaze_target"], variant)
+        assert (result.problem == "").all(), result.problem
+        assert_relative(result.homography, golden[f"{name}_W"], 1e-6, f"{name}_W")
+        for key, (field, tolerance) in FIELDS.items():
+            if f"{name}_{key}" in golden:
+                wanted = golden[f"{name}_{key}"]
+                assert_close(getattr(result, field), wanted, tolerance, name=f"{name}_{key}")
+        wanted = golden["head_unnormalised"]
+        assert_close(result.head_unnormalised, wanted, 1e-5, name="head_unnormalised")
+    assert FACE_POINTS.shape == (14, 3)
+    check = FrameCheck("case", np.asarray(inputs["test_mesh"], np.float64))
+    boxes = check.extents(camera, inputs["distortion_parameters"], pose)
+    accepted = check.accepts(boxes, inputs["image_size_wh"])
+    np.testing.assert_array_equal(accepted, golden["accepted_by_test_mesh"])
+    # `accepted_by_sfm_mesh` needs eos' dense mesh, which has its own terms and is not shipped.
+
+
+@adapter("faze-preprocess/images")
+def images(manifest, inputs, golden):
+    distortion = pad_distortion(inputs["distortion_parameters"])
+    compared = 0
+    for row, camera in enumerate(np.asarray(inputs["camera_parameters"], np.float64)):
+        photo = np.asarray(inputs[f"image{row}_bgr"])
+        height, width = photo.shape[:2]
+        for name in VARIANTS:
+            variant = variant_of(name, manifest["config"])
+            result = normalise(
+                camera, inputs["head_pose"][row], inputs["gaze_target"][row], variant
+            )
+            if f"W{row}_{name}" in golden:
+                assert_relative(result.homography[0], golden[f"W{row}_{name}"], 1e-6, f"W{row}")
+            labels = golden.get(f"labels{row}_{name}")
+            if labels is not None:
+                assert_close(result.labels[0, : len(labels)], labels, 1e-5, name=f"labels{row}")
+            for mode, undistort_camera in UNDISTORT.items():
+                wanted = golden.get(f"patch{row}_{name}_{mode}_rgb")
+                if wanted is None:
+                    continue
+                for resampling in RESAMPLINGS:
+                    patch = make_patch(
+                        photo,
+                        result.homography[0],
+                        camera,
+                        distortion[row],
+                        variant.size,
+                        undistort_camera=undistort_camera,
+                        resampling=resampling,
+                    )
+                    compare_patches(patch, wanted, f"patch{row}_{name}_{mode}", resampling)
+                compared += 1
+        for mode, undistort_camera in UNDISTORT.items():
+            wanted = golden.get(f"map{row}_{mode}")
+            if wanted is None:
+                continue
+            step = -(-height // wanted.shape[0])
+            maps = undistortion_map(camera, distortion[row], (width, height), undistort_camera)
+            assert_close(np.stack(maps, -1)[::step, ::step], wanted, 1e-3, name=f"map{row}_{mode}")
+    assert compared, "no patch in the case"
+
+
+def compare_patches(patch, wanted, name: str, resampling: str) -> None:
+    """The reference order within the specification's tolerance; one resampling close to it."""
+    assert patch.shape == wanted.shape and patch.dtype == np.uint8
+    difference = np.abs(patch.astype(int) - wanted)
+    if resampling == "two_step":
+        assert (difference > 2).mean() <= 0.01, f"{name}: {difference.max()} grey levels"
+    else:
+        # It skips one interpolation, so it is sharper at edges: equal on average only.
+        assert difference.mean() <= 2.0, f"{name}: {difference.mean()} grey levels on average"
