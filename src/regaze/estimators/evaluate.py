@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 
 from regaze.angles import angular_error
 from regaze.estimators.base import GazeHeadEstimator, estimate
@@ -17,14 +16,14 @@ def predict_rows(
     rows: np.ndarray,
     *,
     batch: int = 128,
-    device: str | torch.device = "cpu",
 ) -> np.ndarray:
     """Return (n,4) float32 estimates in radians of faces rows (global indices), in their order.
 
-    Pictures are read and estimated ``batch`` at a time, so memory does not grow with ``rows``.
+    Pictures are read and estimated ``batch`` at a time, on the device that the network is on, so
+    memory does not grow with ``rows``.
     """
     rows = np.asarray(rows, np.int64)
-    network = network.to(device)
+    device = next(network.parameters()).device
     parts = [
         estimate(
             network,
@@ -45,7 +44,6 @@ def held_out_error(
     rows: np.ndarray,
     *,
     batch: int = 128,
-    device: str | torch.device = "cpu",
 ) -> dict[str, float | int]:
     """Return the mean angular errors ``gaze_deg`` and ``head_deg`` over ``rows``, and ``n``.
 
@@ -54,7 +52,7 @@ def held_out_error(
     rows = np.asarray(rows, np.int64)
     if not len(rows):
         raise ValueError("held-out rows: expected at least one, found none")
-    predicted = predict_rows(network, reader, rows, batch=batch, device=device).astype(np.float64)
+    predicted = predict_rows(network, reader, rows, batch=batch).astype(np.float64)
     labels = reader.labels[rows].astype(np.float64)
     return {
         "gaze_deg": float(angular_error(predicted[:, :2], labels[:, :2]).mean()),

@@ -1,0 +1,68 @@
+"""Fréchet distance between two sets of embeddings, from running moments.
+
+``frechet_estimator`` is this distance in the evaluation estimator's embedding. It is not the FID,
+which is defined on one particular Inception network, and never goes by that name.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+class Moments:
+    """Mean and covariance of embeddings that arrive in batches, in float64.
+
+    Memory is O(E^2) whatever the number of samples. Batches are merged by the pairwise update of
+    Chan, Golub and LeVeque (1979), which does not cancel when the mean is large.
+    """
+
+    def __init__(self, size: int):
+        self.count = 0
+        self.mean = np.zeros(size)
+        self._scatter = np.zeros((size, size))
+
+    def add(self, embeddings: np.ndarray) -> None:
+        """Take in (n, size) embeddings. Raises ValueError for another width or for NaN."""
+        embeddings = np.asarray(embeddings, np.float64)
+        if embeddings.ndim != 2 or embeddings.shape[1] != len(self.mean):
+            raise ValueError(f"embeddings: expected (n,{len(self.mean)}), found {embeddings.shape}")
+        if not np.isfinite(embeddings).all():
+            raise ValueError("embeddings: expected finite values, found NaN or infinity")
+        count = len(embeddings)
+        if not count:
+            return
+        mean = embeddings.mean(0)
+        centred = embeddings - mean
+        step = mean - self.mean
+        total = self.count + count
+        self._scatter += centred.T @ centred + np.outer(step, step) * (self.count * count / total)
+        self.mean = self.mean + step * (count / total)
+        self.count = total
+
+    @property
+    def covariance(self) -> np.ndarray:
+        """Unbiased covariance (E,E). Raises ValueError for fewer than two samples."""
+        if self.count < 2:
+            raise ValueError(f"covariance: expected at least 2 samples, found {self.count}")
+        return self._scatter / (self.count - 1)
+
+
+def _root(matrix: np.ndarray) -> np.ndarray:
+    values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
+    return (vectors * np.sqrt(values.clip(0))) @ vectors.T
+
+
+def frechet_distance(first: Moments, second: Moments) -> float:
+    """Return |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), the squared 2-Wasserstein distance
+    between the two normal distributions (Dowson and Landau, 1982).
+
+    The trace of the root is taken from the eigenvalues of C1^(1/2) C2 C1^(1/2), which is symmetric
+    and positive: no complex numbers appear and singular covariances (fewer samples than
+    dimensions) need no correction. Raises ValueError for fewer than two samples on a side.
+    """
+    c1, c2 = first.covariance, second.covariance
+    root = _root(c1)
+    inner = root @ c2 @ root
+    values = np.linalg.eigvalsh((inner + inner.T) / 2).clip(0)
+    shift = float(((first.mean - second.mean) ** 2).sum())
+    return max(0.0, shift + float(np.trace(c1) + np.trace(c2) - 2 * np.sqrt(values).sum()))

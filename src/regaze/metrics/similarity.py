@@ -1,0 +1,95 @@
+"""How alike two pictures are: PSNR, SSIM and PSNR of the eye regions, one value per picture.
+
+All take (N,3,H,W) float images in [-1,1] and answer (N,) float64 arrays, so values do not depend
+on how pictures are batched. Levels are compared on [0,1].
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from regaze.images import eye_boxes
+
+PSNR_LIMIT_DB = 100.0
+"""Value of identical pictures, whose ratio is infinite; rounding to uint8 alone gives less."""
+
+SSIM_WINDOW, SSIM_SIGMA = 11, 1.5
+_K1, _K2 = 0.01, 0.03
+
+
+def _unit(found: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+    if found.shape != wanted.shape or found.ndim != 4:
+        raise ValueError(
+            f"pictures: expected two equal shapes (N,C,H,W), "
+            f"found {tuple(found.shape)} and {tuple(wanted.shape)}"
+        )
+    return (found.double() + 1) / 2, (wanted.double() + 1) / 2
+
+
+def _decibels(squared_error: Tensor) -> np.ndarray:
+    lowest = 10 ** (-PSNR_LIMIT_DB / 10)
+    return (-10 * torch.log10(squared_error.clamp_min(lowest))).cpu().numpy()
+
+
+def psnr(found: Tensor, wanted: Tensor) -> np.ndarray:
+    """Return the peak signal-to-noise ratio (N,) in dB, at most :data:`PSNR_LIMIT_DB`.
+
+    Raises ValueError when shapes differ.
+    """
+    found, wanted = _unit(found, wanted)
+    return _decibels(((found - wanted) ** 2).mean(dim=(1, 2, 3)))
+
+
+def eye_psnr(found: Tensor, wanted: Tensor) -> np.ndarray:
+    """Return the PSNR (N,) in dB over both eye boxes (:func:`regaze.images.eye_boxes`) together.
+
+    Raises ValueError when shapes differ or the pictures are not square.
+    """
+    found, wanted = _unit(found, wanted)
+    height, width = found.shape[-2:]
+    if height != width:
+        raise ValueError(f"pictures: eye boxes need square patches, found {width}x{height}")
+    squared = (found - wanted) ** 2
+    parts = [
+        squared[:, :, top:bottom, left:right].flatten(1)
+        for left, top, right, bottom in eye_boxes(width)
+    ]
+    return _decibels(torch.cat(parts, 1).mean(1))
+
+
+def _window(channels: int, like: Tensor) -> tuple[Tensor, Tensor]:
+    offset = torch.arange(SSIM_WINDOW, dtype=like.dtype, device=like.device) - SSIM_WINDOW // 2
+    weight = torch.exp(-(offset**2) / (2 * SSIM_SIGMA**2))
+    weight = (weight / weight.sum()).expand(channels, 1, 1, SSIM_WINDOW)
+    return weight.contiguous(), weight.mT.contiguous()
+
+
+def ssim(found: Tensor, wanted: Tensor) -> np.ndarray:
+    """Return the structural similarity (N,) in [-1,1] (Wang et al., IEEE TIP 2004).
+
+    Gaussian window of 11 x 11 with sigma 1.5, K 0.01 and 0.03, population variances, range 1; the
+    mean over channels and over the positions where the window lies inside the picture, as
+    scikit-image (``gaussian_weights``) and torchmetrics compute it. Raises ValueError when shapes
+    differ or a side is shorter than the window.
+    """
+    found, wanted = _unit(found, wanted)
+    if min(found.shape[-2:]) < SSIM_WINDOW:
+        raise ValueError(
+            f"pictures: SSIM needs sides of at least {SSIM_WINDOW} pixels, "
+            f"found {tuple(found.shape[-2:])}"
+        )
+    count, channels = found.shape[:2]
+    along, down = _window(channels, found)
+    stack = torch.cat([found, wanted, found * found, wanted * wanted, found * wanted])
+    smooth = F.conv2d(F.conv2d(stack, along, groups=channels), down, groups=channels)
+    mean_f, mean_w, square_f, square_w, product = smooth.split(count)
+    variance_f, variance_w = square_f - mean_f**2, square_w - mean_w**2
+    covariance = product - mean_f * mean_w
+    c1, c2 = _K1**2, _K2**2
+    index = ((2 * mean_f * mean_w + c1) * (2 * covariance + c2)) / (
+        (mean_f**2 + mean_w**2 + c1) * (variance_f + variance_w + c2)
+    )
+    return index.mean(dim=(1, 2, 3)).cpu().numpy()
