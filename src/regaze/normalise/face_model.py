@@ -79,12 +79,12 @@ def read_sfm_mean(path: str | Path) -> np.ndarray:
         ):
             if found != wanted:
                 raise FaceModelError(f"{path}: {name}: expected {wanted}, found {found}")
-        values = np.frombuffer(file.read(12 * _VERTICES), "<f4")
-    if len(values) != 3 * _VERTICES:
+        content = file.read(12 * _VERTICES)
+    if len(content) != 12 * _VERTICES:
         raise FaceModelError(
-            f"{path}: mean shape: expected {3 * _VERTICES} float32, found {len(values)}"
+            f"{path}: mean shape: expected {12 * _VERTICES} bytes, found {len(content)}"
         )
-    return values.reshape(_VERTICES, 3)
+    return np.frombuffer(content, "<f4").reshape(_VERTICES, 3)
 
 
 def dense_mesh(path: str | Path, *, upstream: bool = True) -> np.ndarray:

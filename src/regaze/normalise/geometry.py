@@ -22,6 +22,7 @@ from regaze.normalise.face_model import (
 )
 
 _SMALL = 1e-9
+_HUGE = 1e9
 
 
 @dataclass(frozen=True)
@@ -136,10 +137,10 @@ def normalise(
         gaze_target: (N, 3) mm in camera coordinates.
         variant: the virtual camera.
 
-    Nothing is raised for bad rows; their ``problem`` is ``non_finite_label`` (NaN or infinity in
-    an input), ``bad_camera`` (focal length not positive), ``behind_camera`` (gaze origin at depth
-    <= 0), ``degenerate_pose`` (the head's x axis along the line of sight) or ``degenerate_gaze``
-    (target at a gaze origin).
+    Nothing is raised for bad rows; their ``problem`` is ``non_finite_label`` (NaN, infinity or
+    a number beyond 1e9 in an input), ``bad_camera`` (focal length not positive),
+    ``behind_camera`` (gaze origin at depth <= 0), ``degenerate_pose`` (the head's x axis along
+    the line of sight) or ``degenerate_gaze`` (target at a gaze origin).
     """
     camera = np.asarray(camera, np.float64).reshape(-1, 4)
     head_pose = np.asarray(head_pose, np.float64).reshape(-1, 6)
@@ -149,9 +150,10 @@ def normalise(
     def mark(rows: np.ndarray, reason: str) -> None:
         problem[rows & (problem == "")] = reason
 
-    finite = np.isfinite(np.concatenate([camera, head_pose, gaze_target], axis=1)).all(axis=1)
+    # NaN compares false as well; numbers of that size are no millimetres and would overflow.
+    finite = (np.abs(np.concatenate([camera, head_pose, gaze_target], axis=1)) < _HUGE).all(axis=1)
     mark(~finite, "non_finite_label")
-    mark(finite & ~(camera[:, :2] > 0.0).all(axis=1), "bad_camera")
+    mark(finite & ~(camera[:, :2] > _SMALL).all(axis=1), "bad_camera")
     # Bad rows are computed with harmless numbers and blanked at the end, so that one of them
     # neither warns nor disturbs the others.
     good = (problem == "")[:, None]
@@ -203,9 +205,6 @@ def normalise(
         "head": head_angles,
         "head_unnormalised": head_unnormalised,
     }
-    # Finite inputs can still overflow (a target 1e300 mm away).
-    flat = [values.reshape(len(values), -1) for values in columns.values()]
-    mark(~np.isfinite(np.concatenate(flat, axis=1)).all(axis=1), "non_finite_label")
     bad = problem != ""
     for values in columns.values():
         values[bad] = np.nan

@@ -1,0 +1,154 @@
+"""A sheet of patches with their labels drawn in, to see at a glance whether a data set is right."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from regaze.faces import FacesReader
+from regaze.jobs import replacing
+
+GAZE_COLOUR = (255, 214, 10)
+HEAD_COLOUR = (64, 224, 208)
+_PAPER, _INK, _FAINT = (24, 26, 30), (236, 238, 240), (150, 156, 164)
+_SMOOTH = 3
+
+
+def choose_rows(reader: FacesReader, count: int) -> np.ndarray:
+    """Return up to ``count`` global rows (int64), spread evenly over persons, then over frames.
+
+    Every person gets a row before anybody gets a second one; the choice depends on the data
+    alone.
+    """
+    persons = reader.persons
+    if not persons or count < 1:
+        return np.zeros(0, np.int64)
+    if len(persons) > count:
+        picked = np.linspace(0, len(persons) - 1, count).round().astype(int)
+        persons = [persons[index] for index in picked]
+    share, extra = divmod(count, len(persons))
+    chosen = []
+    for number, person in enumerate(persons):
+        rows = reader.rows([person])
+        wanted = min(len(rows), share + (number < extra))
+        # Frames lie in series; steps from the middle of each stretch see all of them.
+        at = ((np.arange(wanted) + 0.5) * len(rows) / max(wanted, 1)).astype(int)
+        chosen.append(rows[at])
+    return np.concatenate(chosen)
+
+
+def contact_sheet(
+    reader: FacesReader,
+    out_png: str | Path,
+    *,
+    count: int = 48,
+    columns: int = 8,
+    tile: int = 160,
+    title: str = "faces",
+    rejected: str = "",
+) -> None:
+    """Draw ``count`` patches with gaze and head arrows and write them as a PNG.
+
+    An arrow of a label (pitch, yaw) runs from its start by dx = -L sin(yaw), dy = -L sin(pitch),
+    the direction as seen in the image; L is 0.45 of the patch's width. The gaze arrow starts at
+    the middle between the eyes when landmarks are known, else a quarter of the height above the
+    middle; the head arrow starts at the middle of the patch. Degrees stand below each patch.
+
+    Args:
+        reader: the data set.
+        out_png: the picture.
+        count: patches to show.
+        columns: patches per line.
+        tile: width of a patch on the sheet in pixels.
+        title: heading.
+        rejected: a sentence about rejected rows, shown in the heading.
+    """
+    rows = choose_rows(reader, count)
+    width, height = reader.patch_size or (1, 1)
+    tile_height = max(1, round(tile * height / width))
+    caption, gap, head = 34, 8, 78
+    columns = max(1, min(columns, max(len(rows), 1)))
+    lines = -(-len(rows) // columns)
+    sheet_width = max(gap + columns * (tile + gap), 640)
+    size = (sheet_width, head + lines * (tile_height + caption + gap) + gap)
+    sheet = Image.new("RGB", size, _PAPER)
+    draw = ImageDraw.Draw(sheet)
+    _heading(sheet, draw, gap, title, f"{len(reader)} patches of {len(reader.persons)} persons")
+    draw.text((gap + 4, 54), rejected, font=ImageFont.load_default(13), fill=_FAINT)
+    small = ImageFont.load_default(12)
+    for number, row in enumerate(rows):
+        left = gap + (number % columns) * (tile + gap)
+        top = head + (number // columns) * (tile_height + caption + gap)
+        label = reader.labels[row]
+        picture = Image.fromarray(reader.pixels([row])[0])
+        picture = picture.resize((tile * _SMOOTH, tile_height * _SMOOTH), Image.Resampling.BICUBIC)
+        _arrows(picture, label, _between_eyes(reader, row, (width, height)))
+        sheet.paste(picture.resize((tile, tile_height), Image.Resampling.LANCZOS), (left, top))
+        person = reader.persons[reader.person_of[row]]
+        below = top + tile_height + 2
+        draw.text((left, below), f"{person}  row {reader.row_of[row]}", font=small, fill=_FAINT)
+        degrees = np.degrees(label[:4])
+        words = f"{degrees[0]:+.0f} {degrees[1]:+.0f}"
+        draw.text((left, below + 15), f"gaze {words}", font=small, fill=GAZE_COLOUR)
+        words = f"{degrees[2]:+.0f} {degrees[3]:+.0f}"
+        draw.text((left + tile // 2, below + 15), f"head {words}", font=small, fill=HEAD_COLOUR)
+    with replacing(out_png) as part:
+        sheet.save(part, format="PNG")
+
+
+def _heading(sheet: Image.Image, draw: ImageDraw.ImageDraw, left: int, title: str, counts: str):
+    draw.text((left + 4, 6), title, font=ImageFont.load_default(20), fill=_INK)
+    draw.text((left + 4, 34), counts, font=ImageFont.load_default(13), fill=_FAINT)
+    font = ImageFont.load_default(13)
+    at = max(left + 250, sheet.width - 390)
+    for number, (colour, words) in enumerate([(GAZE_COLOUR, "gaze"), (HEAD_COLOUR, "head")]):
+        y = 16 + 18 * number
+        _arrow(draw, (at, y), (at + 34, y), colour, 3)
+        words = f"{words}: pitch, yaw in degrees (up +, image left +)"
+        draw.text((at + 44, y - 9), words, font=font, fill=colour)
+
+
+def _between_eyes(reader: FacesReader, row: int, size: tuple[int, int]) -> tuple[float, float]:
+    """Return where the gaze arrow starts, as fractions of the patch's width and height."""
+    try:
+        eyes = reader.dataset("landmarks", [row])[0, 36:48]
+        middle = eyes.mean(axis=0) / size
+    except KeyError:
+        middle = np.array([np.nan, np.nan])
+    if not np.isfinite(middle).all() or (middle < 0).any() or (middle > 1).any():
+        return 0.5, 0.25 if size[0] == size[1] else 0.5
+    return float(middle[0]), float(middle[1])
+
+
+def _arrows(picture: Image.Image, label: np.ndarray, eyes: tuple[float, float]) -> None:
+    width, height = picture.size
+    draw = ImageDraw.Draw(picture)
+    length = 0.45 * width
+    thick = max(2, round(width / 60))
+    for start, (pitch, yaw), colour in (
+        ((0.5 * width, 0.5 * height), label[2:4], HEAD_COLOUR),
+        ((eyes[0] * width, eyes[1] * height), label[:2], GAZE_COLOUR),
+    ):
+        end = (start[0] - length * np.sin(yaw), start[1] - length * np.sin(pitch))
+        # A dark rim keeps the arrow legible on skin and background alike.
+        _arrow(draw, start, end, (0, 0, 0), thick + 4)
+        _arrow(draw, start, end, colour, thick)
+
+
+def _arrow(draw: ImageDraw.ImageDraw, start, end, colour, thick: int) -> None:
+    start, end = np.asarray(start, float), np.asarray(end, float)
+    draw.line([tuple(start), tuple(end)], fill=colour, width=thick)
+    radius = 0.9 * thick
+    draw.ellipse([*(start - radius), *(start + radius)], fill=colour)
+    reach = np.linalg.norm(end - start)
+    if reach < 1e-6:
+        return
+    along = (end - start) / reach
+    across = np.array([-along[1], along[0]])
+    barb = 3.2 * thick
+    tip = end + along * thick
+    back = tip - along * barb
+    points = [tip, back + across * 0.55 * barb, back - across * 0.55 * barb]
+    draw.polygon([tuple(point) for point in points], fill=colour)

@@ -1,0 +1,74 @@
+"""Split files and the dealing of persons to shards."""
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from regaze.sources.splits import SplitError, check_split, deal, read_split, split_persons
+
+GOOD = {
+    "train": ["c", "a", "d"],
+    "val": ["v"],
+    "test": ["t"],
+    "train-redirector": ["a", "c"],
+    "train-evaluator": ["d"],
+    "train-phone": ["c", "d"],
+}
+
+
+def test_a_good_split_is_read_in_its_own_order(tmp_path):
+    path = tmp_path / "split.json"
+    path.write_text(json.dumps(GOOD))
+    assert read_split(path) == GOOD
+    assert split_persons(GOOD) == ["a", "c", "d", "t", "v"]
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ({"val": ["v", "a"]}, ["'a'", "'train'", "'val'"]),
+        ({"test": ["v"]}, ["'v'", "'val'", "'test'"]),
+        ({"train-evaluator": ["a"]}, ["'a'", "train-redirector", "train-evaluator"]),
+        ({"train-phone": ["v"]}, ["train-phone", "'v'"]),
+        ({"val": ["v", "v"]}, ["val", "'v'", "twice"]),
+        ({"val": "v"}, ["val", "list"]),
+        ({"val": [3]}, ["val", "list"]),
+        ({"extra": []}, ["extra"]),
+    ],
+)
+def test_a_bad_split_names_the_person_and_the_lists(change, words):
+    with pytest.raises(SplitError) as error:
+        check_split({**GOOD, **change}, "some.json")
+    for word in ["some.json", *words]:
+        assert word in str(error.value)
+
+
+def test_missing_list_missing_file_and_no_json(tmp_path):
+    with pytest.raises(SplitError, match="test"):
+        check_split({"train": [], "val": []})
+    with pytest.raises(SplitError, match="absent.json"):
+        read_split(tmp_path / "absent.json")
+    (tmp_path / "bad.json").write_text("{")
+    with pytest.raises(SplitError, match="bad.json.*JSON"):
+        read_split(tmp_path / "bad.json")
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.sets(st.text("abc0", min_size=1, max_size=5), max_size=20), st.integers(1, 8))
+def test_dealing_keeps_everybody_once_and_is_even(persons, shards):
+    dealt = deal(persons, shards)
+    assert len(dealt) == shards
+    assert sorted(sum(dealt, [])) == sorted(persons)
+    assert all(part == sorted(part) for part in dealt)
+    sizes = [len(part) for part in dealt]
+    assert max(sizes) - min(sizes) <= 1
+    assert deal(sorted(persons, reverse=True), shards) == dealt
+
+
+def test_dealing_refuses_nonsense():
+    with pytest.raises(ValueError, match="shards"):
+        deal(["a"], 0)
+    with pytest.raises(ValueError, match="twice"):
+        deal(["a", "a"], 2)
