@@ -9,7 +9,7 @@ from regaze.normalise.camera import pad_distortion
 from regaze.normalise.face_model import FACE_CENTRE, FACE_POINTS, INNER_CORNERS
 from regaze.normalise.frame_check import FrameCheck
 from regaze.normalise.geometry import VARIANTS, Variant, normalise
-from regaze.normalise.warp import RESAMPLINGS, make_patch, undistortion_map
+from regaze.normalise.warp import make_patch, undistortion_map
 
 ORIGINS = {
     "row 13 of the face model": (FACE_CENTRE,),
@@ -83,17 +83,18 @@ def images(manifest, inputs, golden):
                 wanted = golden.get(f"patch{row}_{name}_{mode}_rgb")
                 if wanted is None:
                     continue
-                for resampling in RESAMPLINGS:
-                    patch = make_patch(
-                        photo,
-                        result.homography[0],
-                        camera,
-                        distortion[row],
-                        variant.size,
-                        undistort_camera=undistort_camera,
-                        resampling=resampling,
-                    )
-                    compare_patches(patch, wanted, f"patch{row}_{name}_{mode}", resampling)
+                # The project's default, one resampling, is compared with this order by unit tests:
+                # how far apart they are depends on how fine the picture is.
+                patch = make_patch(
+                    photo,
+                    result.homography[0],
+                    camera,
+                    distortion[row],
+                    variant.size,
+                    undistort_camera=undistort_camera,
+                    resampling="two_step",
+                )
+                compare_patches(patch, wanted, f"patch{row}_{name}_{mode}")
                 compared += 1
         for mode, undistort_camera in UNDISTORT.items():
             wanted = golden.get(f"map{row}_{mode}")
@@ -105,12 +106,8 @@ def images(manifest, inputs, golden):
     assert compared, "no patch in the case"
 
 
-def compare_patches(patch, wanted, name: str, resampling: str) -> None:
-    """The reference order within the specification's tolerance; one resampling close to it."""
+def compare_patches(patch, wanted, name: str) -> None:
+    """At most 2 grey levels apart on 99 % of the values (OpenCV's versions differ)."""
     assert patch.shape == wanted.shape and patch.dtype == np.uint8
     difference = np.abs(patch.astype(int) - wanted)
-    if resampling == "two_step":
-        assert (difference > 2).mean() <= 0.01, f"{name}: {difference.max()} grey levels"
-    else:
-        # It skips one interpolation, so it is sharper at edges: equal on average only.
-        assert difference.mean() <= 2.0, f"{name}: {difference.mean()} grey levels on average"
+    assert (difference > 2).mean() <= 0.01, f"{name}: {difference.max()} grey levels"
