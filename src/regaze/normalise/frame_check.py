@@ -73,13 +73,13 @@ class FrameCheck:
         return (boxes[:, :2] >= 0.0).all(axis=1) & (boxes[:, 2:] <= size).all(axis=1)
 
 
-def frame_check(name: str, mesh_file: str | Path | None = None) -> FrameCheck:
+def make_frame_check(name: str, sfm_mesh: str | Path | None = None) -> FrameCheck:
     """Return the check called ``name``.
 
     Args:
         name: ``sfm-upstream`` (dense mesh as upstream cuts and centres it), ``sfm`` (dense mesh
             centred on the eye corners), ``ellipsoid`` or ``none``.
-        mesh_file: eos' ``sfm_shape_3448.bin`` for the first two; without it they warn and use
+        sfm_mesh: eos' ``sfm_shape_3448.bin`` for the first two; without it they warn and use
             the ellipsoid of the mesh's extent.
 
     Raises:
@@ -90,8 +90,8 @@ def frame_check(name: str, mesh_file: str | Path | None = None) -> FrameCheck:
         raise ValueError(f"frame_check: expected one of {FRAME_CHECKS}, found {name!r}")
     if name == "none":
         return FrameCheck("none", np.zeros((0, 3)))
-    if name != "ellipsoid" and mesh_file is not None:
-        return FrameCheck(name, dense_mesh(mesh_file, upstream=name == "sfm-upstream"))
+    if name != "ellipsoid" and sfm_mesh is not None:
+        return FrameCheck(name, dense_mesh(sfm_mesh, upstream=name == "sfm-upstream"))
     if name != "ellipsoid":
         log.warning(
             "frame_check %s: no dense face mesh file given; using the ellipsoid of its extent, "

@@ -7,7 +7,7 @@ z into the scene), millimetres, radians; labels are (pitch, yaw) of :mod:`regaze
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -40,31 +40,44 @@ class Variant:
     origin: tuple[int, ...]
 
     @classmethod
-    def named(cls, name: str, size: int | tuple[int, int] | None = None) -> Variant:
-        """Return ``sted`` (full face, 128 x 128, f 500) or ``faze`` (eye strip, 256 x 64, f 1300).
+    def named(
+        cls,
+        name: str,
+        size: int | tuple[int, int] | None = None,
+        focal: float | None = None,
+        distance: float | None = None,
+    ) -> Variant:
+        """Return ``sted`` (full face, 128 x 128, f 500), ``faze`` (eye strip, 256 x 64, f 1300)
+        or ``custom`` (the face centre as sted, everything else given).
 
-        ``size`` (pixels; one number for a square) keeps the field of view: the focal length
-        scales with the width, for ``sted`` F = 500 * size / 128.
+        ``size`` is in pixels, one number for a square. Without ``focal`` (pixels) the field of
+        view is kept: the focal length scales with the width, for ``sted`` F = 500 * size / 128.
+        ``distance`` is in mm.
 
         Raises:
-            ValueError: another name; a size that is not positive or changes the proportions.
+            ValueError: another name; a number that is not positive; a size that changes the
+                proportions without a focal length; ``custom`` without all three.
         """
-        if name not in VARIANTS:
-            raise ValueError(f"variant: expected one of {sorted(VARIANTS)}, found {name!r}")
-        base = VARIANTS[name]
-        if size is None:
-            return base
-        width, height = (size, size) if isinstance(size, (int, np.integer)) else size
-        if width < 1 or height < 1:
-            raise ValueError(f"patch size: expected positive pixels, found {width} x {height}")
-        if width * base.size[1] != height * base.size[0]:
-            raise ValueError(
-                f"patch size: expected the proportions of {name} "
-                f"({base.size[0]} x {base.size[1]}), found {width} x {height}"
-            )
-        return replace(
-            base, size=(int(width), int(height)), focal=base.focal * width / base.size[0]
-        )
+        if name not in (*VARIANTS, "custom"):
+            raise ValueError(f"variant: expected {sorted(VARIANTS)} or 'custom', found {name!r}")
+        given = {"patch_size": size, "focal": focal, "distance": distance}
+        for key, value in given.items():
+            if value is None and name == "custom":
+                raise ValueError(f"{key}: expected a number for variant 'custom', found none")
+            if value is not None and not np.all(np.asarray(value) > 0):
+                raise ValueError(f"{key}: expected positive numbers, found {value}")
+        base = VARIANTS.get(name, VARIANTS["sted"])
+        size = base.size if size is None else size
+        width, height = (int(side) for side in ((size,) * 2 if np.ndim(size) == 0 else size))
+        if focal is None:
+            if width * base.size[1] != height * base.size[0]:
+                raise ValueError(
+                    f"patch_size: expected the proportions of {name} ({base.size[0]} x "
+                    f"{base.size[1]}) or a focal length as well, found {width} x {height}"
+                )
+            focal = base.focal * width / base.size[0]
+        distance = base.distance if distance is None else distance
+        return cls(name, (width, height), float(focal), float(distance), base.origin)
 
     @property
     def camera(self) -> np.ndarray:

@@ -15,7 +15,7 @@ import numpy as np
 
 from regaze.faces import FacesAttributes, FacesWriter
 from regaze.normalise.camera import pad_distortion, undistort_points
-from regaze.normalise.frame_check import FrameCheck, frame_check
+from regaze.normalise.frame_check import FrameCheck, make_frame_check
 from regaze.normalise.geometry import Normalisation, Variant, normalise
 from regaze.normalise.rejections import Rejection, RowCounts, write_rejected
 from regaze.normalise.warp import (
@@ -65,8 +65,10 @@ def normalise_shard(
     *,
     variant: Variant | str = "sted",
     patch_size: int | tuple[int, int] | None = None,
-    check: str = "sfm-upstream",
-    mesh_file: str | Path | None = None,
+    focal: float | None = None,
+    distance: float | None = None,
+    frame_check: str = "sfm-upstream",
+    sfm_mesh: str | Path | None = None,
     undistort_camera: str = "same",
     resampling: str = "one_step",
     threads: int = 1,
@@ -84,10 +86,10 @@ def normalise_shard(
         persons: persons of the shard.
         out_faces: the faces HDF5.
         out_rejected: the parquet table of rejected rows.
-        variant: ``sted``, ``faze`` or a :class:`Variant`.
-        patch_size: pixels, for a named variant; see :meth:`Variant.named`.
-        check: frame check, see :func:`regaze.normalise.frame_check.frame_check`.
-        mesh_file: dense face mesh for it.
+        variant: ``sted``, ``faze``, ``custom`` or a :class:`Variant`.
+        patch_size, focal, distance: changes to a named variant; see :meth:`Variant.named`.
+        frame_check: see :func:`regaze.normalise.frame_check.make_frame_check`.
+        sfm_mesh: dense face mesh for it.
         undistort_camera: ``same`` or ``centred``.
         resampling: ``one_step``, or ``two_step`` for the reference's order.
         threads: photos decoded and warped at a time.
@@ -103,8 +105,9 @@ def normalise_shard(
     if resampling not in RESAMPLINGS:
         raise ValueError(f"resampling: expected one of {RESAMPLINGS}, found {resampling!r}")
     if isinstance(variant, str):
-        variant = Variant.named(variant, patch_size)
-    recipe = FacesRecipe(variant, frame_check(check, mesh_file), undistort_camera, resampling)
+        variant = Variant.named(variant, patch_size, focal, distance)
+    check = make_frame_check(frame_check, sfm_mesh)
+    recipe = FacesRecipe(variant, check, undistort_camera, resampling)
     rejections: list[Rejection] = []
     rows_out = 0
     with (

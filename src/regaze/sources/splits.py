@@ -2,16 +2,18 @@
 
 The file is upstream's ``gazecapture_split.json``: an object of lists of persons, ``train``,
 ``val``, ``test`` and parts of them named ``train-phone``, ``test-tablet`` and so on
-(``swook/faze_preprocess``). This module needs nothing but the standard library, so that rule
-files may use it.
+(``swook/faze_preprocess``). Nothing heavy is imported here, so that rule files may use it.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable
 from itertools import combinations
 from pathlib import Path
+
+from regaze.jobs import write_json
 
 PARTS = ("train", "val", "test")
 DISJOINT = (("train-redirector", "train-evaluator"),)
@@ -80,6 +82,90 @@ def _check_list(where: str, name: str, persons: object) -> None:
         if person in seen:
             raise SplitError(f"{where}: {name}: person {person!r} is listed twice")
         seen.add(person)
+
+
+def complete_split(
+    split: dict[str, list[str]], seed: int = 0, evaluator_share: float = 0.4
+) -> dict[str, list[str]]:
+    """Return the split with ``train-redirector`` and ``train-evaluator``, made when absent.
+
+    Upstream's files have no such lists. A person's side follows from a hash of seed and name, so
+    further persons move nobody; with two persons or more in ``train`` neither list is empty.
+    """
+    redirector, evaluator = DISJOINT[0]
+    for given, other in ((redirector, evaluator), (evaluator, redirector)):
+        if given in split:
+            rest = [person for person in split["train"] if person not in set(split[given])]
+            return {other: rest, **split}
+
+    def rank(person: str) -> float:
+        return int(hashlib.sha256(f"{seed}/{person}".encode()).hexdigest()[:13], 16) / 16**13
+
+    ranks = {person: rank(person) for person in split["train"]}
+    if not ranks:
+        return {**split, redirector: [], evaluator: []}
+    # The extreme ranks have fixed sides, so that small sets get both.
+    low, high = min(ranks, key=ranks.get), max(ranks, key=ranks.get)
+    judges = {person for person, value in ranks.items() if value < evaluator_share} | {low}
+    if len(ranks) > 1:
+        judges -= {high}
+    return {
+        **split,
+        redirector: [person for person in split["train"] if person not in judges],
+        evaluator: [person for person in split["train"] if person in judges],
+    }
+
+
+def split_from_info(root: str | Path) -> dict[str, list[str]]:
+    """Return GazeCapture's split from each person's ``info.json`` below ``root``.
+
+    ``Dataset`` gives the part and ``DeviceName`` the lists by device (iPad* is a tablet);
+    persons are in the order of their names.
+
+    Raises:
+        SplitError: no person has an ``info.json``, or one lacks a key or names another part.
+    """
+    split = {part: [] for part in PARTS}
+    split |= {f"{part}-{device}": [] for part in PARTS for device in ("phone", "tablet")}
+    paths = sorted(Path(root).glob("*/info.json"))
+    if not paths:
+        raise SplitError(f"{root}: expected a split file or <person>/info.json, found neither")
+    for path in paths:
+        try:
+            info = json.loads(path.read_text(encoding="utf-8"))
+            part, device = info["Dataset"], info["DeviceName"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise SplitError(f"{path}: expected Dataset and DeviceName, found {error!r}") from error
+        if part not in PARTS:
+            raise SplitError(f"{path}: Dataset: expected one of {PARTS}, found {part!r}")
+        kind = "tablet" if str(device).startswith("iPad") else "phone"
+        split[part].append(path.parent.name)
+        split[f"{part}-{kind}"].append(path.parent.name)
+    return split
+
+
+def make_split(
+    out: str | Path,
+    *,
+    root: str | Path,
+    split_file: str | Path | None = None,
+    seed: int = 0,
+) -> dict[str, list[str]]:
+    """Write and return a data set's checked and completed split.
+
+    It is ``split_file``, or ``<root>/split.json`` when there is one, or made from the persons'
+    ``info.json``; then :func:`complete_split`.
+
+    Raises:
+        SplitError: as :func:`read_split` and :func:`split_from_info`.
+    """
+    default = Path(root) / "split.json"
+    if split_file is None and default.is_file():
+        split_file = default
+    split = split_from_info(root) if split_file is None else read_split(split_file)
+    split = check_split(complete_split(split, seed), str(split_file or root))
+    write_json(out, split)
+    return split
 
 
 def split_persons(split: dict[str, list[str]]) -> list[str]:

@@ -13,7 +13,7 @@ from regaze.normalise.face_model import (
     dense_mesh,
     ellipsoid_mesh,
 )
-from regaze.normalise.frame_check import FrameCheck, frame_check
+from regaze.normalise.frame_check import FrameCheck, make_frame_check
 
 CAMERA = np.array([[500.0, 500.0, 320.0, 240.0]])
 
@@ -39,7 +39,7 @@ def test_dense_mesh_upstream_drops_the_first_vertex_and_centres_on_the_shifted_l
     corrected = dense_mesh(tmp_path / "sfm.bin", upstream=False)
     assert corrected.shape == (3448, 3)
     np.testing.assert_allclose(corrected[[177, 181, 614, 610]].mean(axis=0), 0, atol=1e-9)
-    assert frame_check("sfm-upstream", tmp_path / "sfm.bin").name == "sfm-upstream"
+    assert make_frame_check("sfm-upstream", tmp_path / "sfm.bin").name == "sfm-upstream"
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_the_ellipsoid_fills_the_extent_and_stands_in_with_a_warning(caplog):
     mesh = ellipsoid_mesh()
     np.testing.assert_allclose(np.stack([mesh.min(0), mesh.max(0)]), MESH_EXTENT, atol=1e-9)
     with caplog.at_level(logging.WARNING):
-        assert frame_check("sfm-upstream").name == "ellipsoid"
+        assert make_frame_check("sfm-upstream").name == "ellipsoid"
     assert "sfm-upstream" in caplog.text
 
 
@@ -71,14 +71,14 @@ def test_the_border_is_inside_and_the_camera_plane_is_not():
     assert not check.accepts(np.array([[0.0, 0.0, 640.1, 480.0]]), np.array([[640, 480]])).any()
     behind = check.extents(CAMERA, np.zeros((1, 5)), pose * -1)
     assert np.isnan(behind).all() and not check.accepts(behind, np.array([[640, 480]])).any()
-    nobody = frame_check("none")
+    nobody = make_frame_check("none")
     assert nobody.accepts(nobody.extents(CAMERA, np.zeros((1, 5)), pose), np.array([[1, 1]])).all()
 
 
 def test_many_rows_in_pieces_equal_single_rows(monkeypatch):
     random = np.random.default_rng(1)
     pose = random.normal(size=(7, 6)) * [0.3, 0.3, 0.3, 50, 50, 50] + [0, 0, 0, 0, 0, 500]
-    check = frame_check("ellipsoid")
+    check = make_frame_check("ellipsoid")
     camera, lens = CAMERA.repeat(7, 0), 0.01 * random.normal(size=(7, 5))
     whole = check.extents(camera, lens, pose)
     monkeypatch.setattr("regaze.normalise.frame_check._POINTS_AT_ONCE", 1)

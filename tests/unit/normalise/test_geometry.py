@@ -135,6 +135,15 @@ def test_patch_size_keeps_the_field_of_view():
     small, large = Variant.named("sted", 64), Variant.named("sted", 512)
     assert (small.focal, large.focal, large.size) == (250.0, 2000.0, (512, 512))
     assert Variant.named("faze", (128, 32)).focal == 650.0
-    for name, size in [("stedd", None), ("sted", 0), ("faze", (64, 64))]:
+    custom = Variant.named("custom", (96, 64), 400, 500)
+    assert (custom.size, custom.focal, custom.distance, custom.origin) == (
+        (96, 64),
+        400,
+        500,
+        (13,),
+    )
+    assert Variant.named("sted", 64, distance=300.0).distance == 300.0
+    assert Variant.named("sted", (64, 32), 250.0).size == (64, 32)
+    for name, size in [("stedd", None), ("custom", 64), ("sted", 0), ("faze", (64, 64))]:
         with pytest.raises(ValueError, match="expected"):
             Variant.named(name, size)

@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from regaze.sources.splits import SplitError, check_split, deal, read_split, split_persons
+from regaze.sources.splits import (
+    SplitError,
+    check_split,
+    complete_split,
+    deal,
+    make_split,
+    read_split,
+    split_persons,
+)
 
 GOOD = {
     "train": ["c", "a", "d"],
@@ -72,3 +80,37 @@ def test_dealing_refuses_nonsense():
         deal(["a"], 0)
     with pytest.raises(ValueError, match="twice"):
         deal(["a", "a"], 2)
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    st.lists(st.text("abc0", min_size=1, max_size=5), min_size=2, unique=True), st.integers(0, 9)
+)
+def test_the_two_training_lists_partition_train(persons, seed):
+    split = {"train": persons, "val": [], "test": []}
+    full = check_split(complete_split(split, seed))
+    both = full["train-redirector"] + full["train-evaluator"]
+    assert sorted(both) == sorted(persons)
+    assert full["train-redirector"] and full["train-evaluator"]
+    assert complete_split(full, seed + 1) == full
+    evaluator = full.pop("train-evaluator")
+    assert sorted(complete_split(full, seed)["train-evaluator"]) == sorted(evaluator)
+
+
+def test_a_split_is_made_from_the_persons_or_taken_from_a_file(tmp_path):
+    people = {"1": ("train", "iPhone 6"), "2": ("train", "iPad 2"), "3": ("val", "iPad Air")}
+    for person, (part, device) in (people | {"4": ("test", "iPhone 5s")}).items():
+        (tmp_path / person).mkdir()
+        info = {"Dataset": part, "DeviceName": device}
+        (tmp_path / person / "info.json").write_text(json.dumps(info))
+    made = make_split(tmp_path / "out" / "split.json", root=tmp_path)
+    assert (made["train"], made["train-tablet"], made["test-phone"]) == (["1", "2"], ["2"], ["4"])
+    assert read_split(tmp_path / "out" / "split.json") == made
+    (tmp_path / "split.json").write_text(json.dumps(GOOD))
+    assert make_split(tmp_path / "out.json", root=tmp_path) == GOOD
+    (tmp_path / "split.json").unlink()
+    (tmp_path / "1" / "info.json").write_text('{"Dataset": "other", "DeviceName": "x"}')
+    with pytest.raises(SplitError, match="1/info.json.*'other'"):
+        make_split(tmp_path / "out.json", root=tmp_path)
+    with pytest.raises(SplitError, match="info.json"):
+        make_split(tmp_path / "out.json", root=tmp_path / "1")
