@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from regaze.redirectors.xunet.kernels import attention, group_norm
+
 _HALF = math.sqrt(0.5)
 
 
@@ -24,7 +26,7 @@ class GroupNorm(nn.Module):
         self.gn = nn.GroupNorm(groups, channels, eps=1e-5)
 
     def forward(self, h):
-        return self.gn(h)
+        return group_norm(h, self.gn.num_groups, self.gn.weight, self.gn.bias, self.gn.eps)
 
 
 class FiLM(nn.Module):
@@ -111,9 +113,6 @@ class Attention(nn.Module):
         nn.init.xavier_uniform_(self.in_proj_weight)
         nn.init.zeros_(self.out_proj.bias)
 
-    def _heads(self, tokens):
-        return tokens.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-
     def forward(self, tokens, cross: str | None = None):
         """Attend over ``tokens`` (N, L, C).
 
@@ -131,8 +130,7 @@ class Attention(nn.Module):
             q, k, v = F.linear(tokens, self.in_proj_weight, self.in_proj_bias).chunk(3, -1)
             if cross == "both":
                 k, v = (part.roll(len(part) // 2, 0) for part in (k, v))
-        out = F.scaled_dot_product_attention(self._heads(q), self._heads(k), self._heads(v))
-        return self.out_proj(out.transpose(1, 2).flatten(2))
+        return self.out_proj(attention(q, k, v, self.heads))
 
 
 class _AttnLayer(nn.Module):
