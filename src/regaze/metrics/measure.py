@@ -1,4 +1,4 @@
-"""One measurement for every redirector: samples, pairs, true faces and an estimator in; numbers out.
+"""One measurement for every redirector: samples, pairs, faces and an estimator in, numbers out.
 
 Pictures are read in chunks of a fixed size, so memory is bounded by the chunk and the result does
 not depend on how the samples were made.

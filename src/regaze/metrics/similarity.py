@@ -72,8 +72,8 @@ def ssim(found: Tensor, wanted: Tensor) -> np.ndarray:
 
     Gaussian window of 11 x 11 with sigma 1.5, K 0.01 and 0.03, population variances, range 1; the
     mean over channels and over the positions where the window lies inside the picture, as
-    scikit-image (``gaussian_weights``) and torchmetrics compute it. Raises ValueError when shapes
-    differ or a side is shorter than the window.
+    scikit-image computes it with ``gaussian_weights`` (torchmetrics adds the padded border).
+    Raises ValueError when shapes differ or a side is shorter than the window.
     """
     found, wanted = _unit(found, wanted)
     if min(found.shape[-2:]) < SSIM_WINDOW:

@@ -1,0 +1,161 @@
+"""The whole measurement on a small data set with known answers."""
+
+import json
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from regaze.estimators.build import build_estimator
+from regaze.faces import FacesAttributes, FacesWriter
+from regaze.images import reduce_patches, to_uint8
+from regaze.metrics.measure import measure_samples, write_metrics, write_per_pair
+from regaze.metrics.similarity import PSNR_LIMIT_DB
+from regaze.pairs import write_pairs
+
+ROWS = 3
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """Two persons with three frames each, five pairs, an untrained estimator at 32 pixels."""
+    root = tmp_path_factory.mktemp("world")
+    rng = np.random.default_rng(0)
+    attributes = FacesAttributes("sted", (64, 64), 250.0, 600.0, "none", "test")
+    faces, labels = {}, {}
+    with FacesWriter(root / "faces.h5", attributes) as writer:
+        for person in ("a", "b"):
+            faces[person] = rng.integers(0, 256, (ROWS, 64, 64, 3), np.uint8)
+            labels[person] = rng.uniform(-0.3, 0.3, (ROWS, 8)).astype(np.float32)
+            writer.add_person(
+                person,
+                faces[person],
+                labels[person],
+                file_name=[f"{i}.jpg" for i in range(ROWS)],
+                source_index=np.arange(ROWS),
+                rotation=np.tile(np.eye(3), (ROWS, 1, 1)),
+                gaze_origin=np.zeros((ROWS, 3)),
+                landmarks=np.full((ROWS, 68, 2), np.nan),
+            )
+    plan = [("a", 0, 1, "free"), ("a", 1, 2, "free"), ("b", 0, 2, "free")]
+    plan += [("b", 1, 0, "gaze_only"), ("a", 2, -1, "sweep")]
+    rows = [
+        {
+            "pair": number,
+            "person": person,
+            "source_index": source,
+            "target_index": target,
+            "source_gaze": labels[person][source, :2],
+            "target_gaze": labels[person][target, :2],
+            "source_head": labels[person][source, 2:4],
+            "target_head": labels[person][target, 2:4],
+            "kind": kind,
+        }
+        for number, (person, source, target, kind) in enumerate(plan)
+    ]
+    write_pairs(root / "pairs.parquet", pd.DataFrame(rows))
+    torch.manual_seed(0)
+    network = build_estimator("resnet", "tiny")
+    (root / "judge").mkdir()
+    save_file(network.state_dict(), root / "judge" / "model.safetensors")
+    record = {"name": "judge", "kind": "estimator", "config": network.config()}
+    (root / "judge" / "model.json").write_text(json.dumps(record))
+    truth = [to_uint8(reduce_patches(faces[p][[t]], 32))[0] for p, _, t, _ in plan]
+    write_samples(root / "truth.h5", truth, range(len(plan)))
+    return root, np.stack(truth)
+
+
+def write_samples(path, pixels, pairs):
+    with h5py.File(path, "w") as file:
+        file["pixels"], file["pair"] = np.stack(pixels), np.array(list(pairs), np.int64)
+        file.attrs.update({"model": path.stem, "evaluations_per_image": 0, "sampler": "none"})
+
+
+def measured(root, samples="truth.h5", **options):
+    return measure_samples(
+        root / samples, root / "pairs.parquet", [root / "faces.h5"], root / "judge", **options
+    )
+
+
+def test_truth_is_its_own_best(world):
+    metrics, table = measured(world[0])
+    free = metrics["kinds"]["free"]
+    assert free["psnr"]["mean"] > 50 and free["ssim"]["mean"] > 0.999
+    assert free["frechet_estimator"]["mean"] < 1e-4
+    assert free["pairs"] == free["psnr"]["n"] == 3 and free["persons"] == 2
+    assert table["psnr"].max() <= PSNR_LIMIT_DB
+    assert free["gaze_error_deg"]["estimator"] == metrics["estimator"]["fingerprint"]
+    assert free["gaze_error_deg"]["preprocess"] == "none"
+    low, high = free["gaze_error_deg"]["interval"]
+    assert low <= free["gaze_error_deg"]["mean"] <= high
+
+
+def test_what_does_not_exist_is_null_with_a_reason(world):
+    metrics, table = measured(world[0])
+    sweep, one, none = (metrics["kinds"][kind] for kind in ("sweep", "gaze_only", "head_only"))
+    for name in ("psnr", "ssim", "eye_psnr", "frechet_estimator"):
+        assert sweep[name]["mean"] is None and "true image" in sweep[name]["reason"]
+    assert sweep["gaze_error_deg"]["mean"] >= 0
+    assert one["psnr"]["interval"] is None and "one person" in one["psnr"]["interval_reason"]
+    assert none["psnr"]["reason"] == "no pairs of this kind were sampled"
+    assert none["lpips"]["reason"] == one["fid"]["reason"] == "no weights configured"
+    assert table["psnr"].isna().tolist() == [False] * 4 + [True]
+
+
+def test_errors_and_angles_are_those_of_the_labels(world):
+    from regaze.angles import angular_error
+    from regaze.pairs import read_pairs
+
+    _, table = measured(world[0])
+    pairs = read_pairs(world[0] / "pairs.parquet")
+    source, target = (np.stack(pairs[f"{side}_gaze"]) for side in ("source", "target"))
+    assert np.allclose(table["angle_deg"], angular_error(source, target), atol=1e-3)
+    read = table[["read_gaze_pitch", "read_gaze_yaw"]].to_numpy()
+    assert np.allclose(table["gaze_error_deg"], angular_error(read, target), atol=1e-3)
+
+
+def test_order_and_subset_of_samples_change_nothing(world):
+    root, truth = world
+    _, whole = measured(root)
+    write_samples(root / "shuffled.h5", truth[[3, 1, 0]], [3, 1, 0])
+    metrics, table = measured(root, "shuffled.h5")
+    assert table["pair"].tolist() == [0, 1, 3]
+    same = whole.iloc[[0, 1, 3]].reset_index(drop=True)
+    pd.testing.assert_frame_equal(table, same, rtol=1e-4)
+    assert metrics["kinds"]["free"]["pairs"] == 2
+    _, only = measured(root, kinds=["gaze_only"])
+    assert only["pair"].tolist() == [3]
+
+
+def test_written_files_are_reproducible_and_finite(world, tmp_path):
+    for name in ("one", "two"):
+        metrics, table = measured(world[0])
+        write_metrics(tmp_path / f"{name}.json", metrics)
+        write_per_pair(tmp_path / f"{name}.parquet", table)
+    for suffix in ("json", "parquet"):
+        one, two = (tmp_path / f"{name}.{suffix}" for name in ("one", "two"))
+        assert one.read_bytes() == two.read_bytes()
+    json.loads((tmp_path / "one.json").read_text(), parse_constant=pytest.fail)
+    back = pd.read_parquet(tmp_path / "one.parquet")
+    assert len(back) == 5 and back["gaze_error_deg"].dtype == np.float32
+
+
+def test_bad_samples_are_refused(world, tmp_path):
+    root, truth = world
+    cases = {
+        "unknown": (truth[:1], [77], "pair: 77 is not in"),
+        "twice": (truth[:2], [1, 1], "found 1 twice"),
+        "float": (truth[:1].astype(np.float32), [0], "uint8"),
+        "small": (truth[:1, :16, :16], [0], "size: expected a side that divides the 16x16"),
+    }
+    for name, (pixels, pairs, words) in cases.items():
+        write_samples(root / f"{name}.h5", pixels, pairs)
+        with pytest.raises(ValueError, match=words):
+            measured(root, f"{name}.h5")
+    with pytest.raises(FileNotFoundError, match="samples file"):
+        measured(root, "absent.h5")
+    with pytest.raises(ValueError, match="kinds: expected some of"):
+        measured(root, kinds=["walk"])
