@@ -1,0 +1,304 @@
+"""Figures of the report: matplotlib panels of one fixed style, saved as reproducible SVG.
+
+Every function returns a figure of one panel. The page lays panels out side by side; colours that
+have a role (ink, rule, a method's colour) are exchanged for CSS variables there, so that one
+drawing serves the light and the dark scheme.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+from regaze.jobs import replacing
+from regaze.report.statistics import person_interval
+
+STYLE = Path(__file__).with_name("style.mplstyle")
+SERIES = (
+    "#2a62c4",
+    "#c4570c",
+    "#138060",
+    "#8a3db5",
+    "#bd2f46",
+    "#0d7a94",
+    "#85650f",
+    "#b8327f",
+    "#4b5fae",
+    "#5b7a1d",
+)
+"""Colours of methods by slot, told apart with deficient colour vision and on white paper."""
+INK, MUTED, RULE, EDGE = "#1c2430", "#5d6675", "#e6e9ee", "#c9cfd8"
+_ROLES = {INK: "--ink", MUTED: "--muted", RULE: "--rule", EDGE: "--edge"}
+
+
+@dataclass(frozen=True)
+class Series:
+    """One method in a figure: its title, per-pair results, role and colour slot."""
+
+    title: str
+    per_pair: pd.DataFrame
+    role: str = "method"
+    slot: int = 0
+
+
+def colour(slot: int) -> str:
+    """Return the colour of a method's slot; slots beyond the palette start over."""
+    return SERIES[slot % len(SERIES)]
+
+
+def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
+    """Run a drawing function in the package's style, whatever the user's own settings are."""
+
+    @wraps(draw)
+    def inside(*args, **kwargs) -> Figure:
+        with matplotlib.rc_context():
+            matplotlib.rcdefaults()
+            matplotlib.style.use(STYLE)
+            figure = draw(*args, **kwargs)
+            FigureCanvasSVG(figure)
+            return figure
+
+    return inside
+
+
+@styled
+def training_curve(curve: pd.DataFrame, title: str, slot: int = 0) -> Figure:
+    """Draw the loss against images seen: every logged value faint, their running mean strong.
+
+    Args:
+        curve: columns ``step`` and ``loss``, with ``images`` if known.
+        title: heading of the panel.
+        slot: colour.
+    """
+    figure = Figure()
+    axes = figure.subplots()
+    by_images = "images" in curve and curve["images"].notna().all()
+    x = curve["images" if by_images else "step"].to_numpy(float)
+    y = curve["loss"].to_numpy(float)
+    finite = np.isfinite(y)
+    x, y = x[finite], y[finite]
+    axes.plot(x, y, color=colour(slot), alpha=0.28, linewidth=0.9)
+    axes.plot(x, running_mean(y), color=colour(slot))
+    axes.set_title(title)
+    axes.set_xlabel("images seen" if by_images else "optimiser steps")
+    axes.set_ylabel("training loss")
+    if len(y) and y.min() > 0 and y.max() > 8 * np.median(y[-max(1, len(y) // 5) :]):
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: _thousands(v)))
+    return figure
+
+
+@styled
+def error_against_angle(
+    series: Sequence[Series],
+    *,
+    error: str,
+    angle: str,
+    kind: str,
+    title: str,
+    xlabel: str,
+    ylabel: str,
+    bins: int = 6,
+) -> Figure:
+    """Draw mean error against how far was redirected, with 95 % bands from drawing persons.
+
+    The floor is dotted and the ceiling dashed, both without colour. Bins hold equally many pairs,
+    and are the same for all methods.
+
+    Args:
+        series: methods, floor and ceiling with per-pair tables.
+        error: column of the error in degrees.
+        angle: column of the redirection angle in degrees.
+        kind: kind of pairs to use.
+        title, xlabel, ylabel: texts of the panel.
+        bins: at most so many bins.
+    """
+    figure = Figure()
+    axes = figure.subplots()
+    parts = {}
+    for one in series:
+        table = one.per_pair
+        if error in table and angle in table:
+            part = table.loc[table["kind"] == kind, ["person", error, angle]].dropna()
+            if len(part):
+                parts[one.title] = part
+    angles = np.concatenate([part[angle].to_numpy(float) for part in parts.values()] or [[]])
+    edges = _edges(angles, bins)
+    for one in series:
+        if one.title not in parts:
+            continue
+        part = parts[one.title]
+        place = np.clip(np.searchsorted(edges, part[angle], side="right") - 1, 0, len(edges) - 2)
+        points = []
+        for number in range(len(edges) - 1):
+            inside = part[place == number]
+            if len(inside):
+                mean, low, high = person_interval(inside[error], inside["person"])
+                points.append((inside[angle].mean(), mean, low, high))
+        x, mean, low, high = np.array(points).T
+        look = _look(one)
+        axes.plot(x, mean, label=one.title, **look)
+        if one.role == "method":
+            axes.fill_between(x, low, high, color=look["color"], alpha=0.14, linewidth=0)
+    axes.set_title(title)
+    axes.set_xlabel(xlabel)
+    axes.set_ylabel(ylabel)
+    axes.set_ylim(bottom=0)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}°"))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}°"))
+    return figure
+
+
+@styled
+def dots(
+    rows: Sequence[Mapping],
+    *,
+    title: str,
+    xlabel: str,
+    better: str,
+    floor: float | None = None,
+    ceiling: float | None = None,
+) -> Figure:
+    """Draw means and intervals of methods as dots below each other, with floor and ceiling lines.
+
+    Args:
+        rows: per method ``title``, ``slot``, ``mean`` and, where known, ``low`` and ``high``.
+        title: heading of the panel.
+        xlabel: what is measured, with its unit.
+        better: ``lower`` or ``higher``, said in the label.
+        floor: score of the true image.
+        ceiling: score of the unchanged source.
+    """
+    figure = Figure(figsize=(4.4, 1.15 + 0.3 * max(1, len(rows))))
+    axes = figure.subplots()
+    axes.grid(False, axis="y")
+    axes.grid(True, axis="x")
+    for place, row in enumerate(rows):
+        y, tone = -place, colour(row["slot"])
+        if row.get("low") is not None:
+            axes.plot([row["low"], row["high"]], [y, y], color=tone, linewidth=2.4, alpha=0.45)
+        axes.plot(row["mean"], y, "o", color=tone, markersize=6)
+    for value, text, dashes in ((floor, "true image", (1, 1.6)), (ceiling, "source", (4, 2))):
+        if value is not None:
+            axes.axvline(value, color=MUTED, linewidth=1.1, dashes=dashes)
+            axes.annotate(
+                text,
+                (value, 1),
+                xycoords=("data", "axes fraction"),
+                xytext=(0, 2),
+                textcoords="offset points",
+                ha="center",
+                va="bottom",
+                fontsize=8,
+                color=MUTED,
+            )
+    axes.set_yticks([-place for place in range(len(rows))], [row["title"] for row in rows])
+    axes.set_ylim(-len(rows) + 0.4, 0.6)
+    axes.tick_params(axis="y", labelcolor=INK, labelsize=9)
+    axes.spines["left"].set_visible(False)
+    axes.set_title(title, pad=18)
+    axes.set_xlabel(f"{xlabel}, {better} is better")
+    axes.xaxis.set_major_locator(MaxNLocator(6))
+    axes.margins(x=0.08)
+    return figure
+
+
+def running_mean(values: np.ndarray) -> np.ndarray:
+    """Return the centred mean over about 5 % of the values, shorter at both ends."""
+    values = np.asarray(values, float)
+    half = max(1, len(values) // 40)
+    total = np.concatenate([[0.0], np.cumsum(values)])
+    place = np.arange(len(values))
+    reach = np.minimum(np.minimum(place, len(values) - 1 - place), half)
+    return (total[place + reach + 1] - total[place - reach]) / (2 * reach + 1)
+
+
+def svg_text(figure: Figure, salt: str) -> str:
+    """Return a figure as SVG that depends on nothing but the figure and ``salt``.
+
+    ``salt`` keeps the identifiers of several figures on one page apart.
+    """
+    stream = io.StringIO()
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.style.use(STYLE)
+        if figure.get_layout_engine() is not None:
+            # The layout creeps with every drawing; frozen, a second save gives the same bytes.
+            figure.draw_without_rendering()
+            figure.set_layout_engine("none")
+        matplotlib.rcParams["svg.hashsalt"] = f"regaze-{salt}"
+        nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        figure.savefig(stream, format="svg", metadata=nothing)
+    return stream.getvalue()
+
+
+def save_svg(figure: Figure, path: str | Path) -> None:
+    """Write a figure as an SVG file of its own, by atomic replacement."""
+    text = svg_text(figure, Path(path).stem)
+    with replacing(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def inline_svg(figure: Figure, salt: str, description: str) -> str:
+    """Return a figure as an ``<svg>`` element for an HTML page.
+
+    Colours with a role become CSS variables (with the drawn colour as fallback), fonts become the
+    page's, and the element is labelled with ``description`` for readers who cannot see it.
+    """
+    text = svg_text(figure, salt)
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
+    text = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>\s*", "", text, count=1, flags=re.DOTALL)
+    text = re.sub(r"<!--.*?-->\s*", "", text, flags=re.DOTALL)
+    # Group names such as "axes_1" are the same in every figure and nothing refers to them.
+    text = re.sub(r'<g id="[a-zA-Z]+[a-zA-Z0-9.]*_\d+">', "<g>", text)
+    text = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", text)
+    text = re.sub(
+        r"font: (bold|700) ([\d.]+)px [^;\"]*", r"font-weight: 650; font-size: \2px", text
+    )
+    text = re.sub(r"font-family: [^;\"]*;?", "", text)
+    for value, name in _ROLES.items():
+        text = text.replace(value, f"var({name}, {value})")
+    for slot, value in enumerate(SERIES):
+        text = text.replace(value, f"var(--s{slot}, {value})")
+    width, height = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', text).groups()
+    label = description.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
+    opening = f'<svg class="plot" role="img" aria-label="{label}" viewBox="0 0 {width} {height}">'
+    return opening + text[text.index(">", text.index("<svg")) + 1 :].strip()
+
+
+def _look(one: Series) -> dict:
+    if one.role == "floor":
+        return {"color": MUTED, "linewidth": 1.4, "dashes": (1, 1.6)}
+    if one.role == "ceiling":
+        return {"color": MUTED, "linewidth": 1.4, "dashes": (4, 2)}
+    marker = "osD^vPX*<>"[one.slot % 10]
+    return {"color": colour(one.slot), "marker": marker, "markersize": 4}
+
+
+def _edges(values: np.ndarray, bins: int) -> np.ndarray:
+    if not len(values):
+        return np.array([0.0, 1.0])
+    edges = np.unique(np.quantile(values, np.linspace(0, 1, bins + 1)))
+    return edges if len(edges) > 1 else np.array([edges[0], edges[0] + 1.0])
+
+
+def _thousands(value: float) -> str:
+    if value >= 1e6:
+        return f"{value / 1e6:g}M"
+    return f"{value / 1e3:g}k" if value >= 1e3 else f"{value:g}"

@@ -1,0 +1,294 @@
+"""The files a report is made from, checked once and held in plain objects."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+
+FLOOR, CEILING = "truth", "copy"
+"""Pseudo-models: the true target (lowest error that can be shown) and the unchanged source."""
+
+_ROLES = {FLOOR: "floor", CEILING: "ceiling"}
+_PER_PAIR = ("pair", "person", "kind")
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """Where the results of one method lie.
+
+    Attributes:
+        name: name of the model; ``truth`` and ``copy`` are the floor and the ceiling.
+        metrics: ``metrics.json``; per kind of pair and metric either ``{"mean",
+            "standard_error", "n", "interval": [low, high]}`` or ``{"value": null, "reason"}``.
+        per_pair: ``per_pair.parquet`` with ``pair``, ``person``, ``kind`` and a column per metric.
+        samples: ``samples.h5`` with ``pixels`` (P,H,W,3) uint8 and ``pair`` (P,).
+        speed: ``speed.json`` with ``seconds_per_image``, ``threads``, or None.
+        model: ``model.json``, or None for pseudo-models.
+        curve: ``curve.csv``, or None.
+        title: name shown to readers; the model's name by default.
+    """
+
+    name: str
+    metrics: Path
+    per_pair: Path | None = None
+    samples: Path | None = None
+    speed: Path | None = None
+    model: Path | None = None
+    curve: Path | None = None
+    title: str | None = None
+
+    @classmethod
+    def from_folders(
+        cls, name: str, evaluation: str | Path, model: str | Path | None = None, **more
+    ) -> ModelEntry:
+        """Name the usual files below an evaluation folder and a model folder.
+
+        Files that do not exist are left out, except ``metrics.json``, which must exist when the
+        entry is loaded. ``more`` overrides single fields.
+        """
+
+        def present(folder, file):
+            path = Path(folder) / file if folder is not None else None
+            return path if path is not None and path.exists() else None
+
+        paths = {
+            "metrics": Path(evaluation) / "metrics.json",
+            "per_pair": present(evaluation, "per_pair.parquet"),
+            "samples": present(evaluation, "samples.h5"),
+            "speed": present(evaluation, "speed.json"),
+            "model": present(model, "model.json"),
+            "curve": present(model, "curve.csv"),
+        }
+        return cls(name=name, **{**paths, **more})
+
+
+@dataclass(frozen=True)
+class EstimatorEntry:
+    """A gaze and head estimator: its ``model.json``, ``curve.csv`` and what it is used for."""
+
+    name: str
+    model: Path
+    curve: Path | None = None
+    purpose: str = ""
+
+
+@dataclass(frozen=True)
+class Results:
+    """The contents of a :class:`ModelEntry`; empty dictionaries and None where a file is absent.
+
+    ``slot`` numbers the real methods from 0, which fixes their colours on the whole page;
+    pseudo-models have -1.
+    """
+
+    entry: ModelEntry
+    metrics: Mapping[str, Mapping[str, Mapping]]
+    per_pair: pd.DataFrame | None
+    samples: Samples | None
+    speed: Mapping
+    model: Mapping
+    curve: pd.DataFrame | None
+    slot: int = -1
+
+    @property
+    def name(self) -> str:
+        """Name of the model."""
+        return self.entry.name
+
+    @property
+    def title(self) -> str:
+        """Name shown to readers."""
+        return self.entry.title or self.entry.name
+
+    @property
+    def role(self) -> str:
+        """``method``, ``floor`` or ``ceiling``."""
+        return _ROLES.get(self.name, "method")
+
+
+@dataclass
+class Samples:
+    """Redirected pictures of one model, read by the number of the pair.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a data set is missing or has another shape or type.
+    """
+
+    path: Path
+    attributes: dict = field(init=False)
+    size: tuple[int, int] = field(init=False)
+
+    def __post_init__(self):
+        self.path = _existing(self.path, "samples")
+        with h5py.File(self.path, "r") as file:
+            for name in ("pixels", "pair"):
+                if name not in file:
+                    raise ValueError(f"{self.path}: data set {name!r} is missing")
+            shape, dtype = file["pixels"].shape, file["pixels"].dtype
+            if len(shape) != 4 or shape[-1] != 3 or dtype != np.uint8:
+                raise ValueError(
+                    f"{self.path}: pixels: expected (P,H,W,3) uint8, found {shape} {dtype}"
+                )
+            pair = file["pair"][:]
+            if len(pair) != shape[0]:
+                raise ValueError(
+                    f"{self.path}: pair: expected {shape[0]} entries, found {len(pair)}"
+                )
+            self._row = {int(number): row for row, number in enumerate(pair)}
+            self.attributes = {k: _plain(v) for k, v in file.attrs.items()}
+            self.size = (int(shape[2]), int(shape[1]))
+
+    def __contains__(self, pair: int) -> bool:
+        return int(pair) in self._row
+
+    def pictures(self, pairs: Sequence[int]) -> dict[int, np.ndarray]:
+        """Return ``{pair: (H,W,3) uint8}`` for those of ``pairs`` that the file holds."""
+        with h5py.File(self.path, "r") as file:
+            pixels = file["pixels"]
+            return {int(p): pixels[self._row[int(p)]] for p in pairs if int(p) in self._row}
+
+
+def read_results(entries: Sequence[ModelEntry]) -> list[Results]:
+    """Read the files of all entries, methods in the given order, the floor first, ceiling last.
+
+    Raises:
+        FileNotFoundError: a named file does not exist.
+        ValueError: two entries share a name, or a file's content is not as described in
+            :class:`ModelEntry`; the message names file, field, expectation and finding.
+    """
+    names = [entry.name for entry in entries]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"models: {twice[0]!r} is listed {names.count(twice[0])} times")
+    order = {"floor": 0, "method": 1, "ceiling": 2}
+    loaded, slot = [], 0
+    for entry in sorted(entries, key=lambda e: order[_ROLES.get(e.name, "method")]):
+        method = entry.name not in _ROLES
+        loaded.append(
+            Results(
+                entry=entry,
+                metrics=read_metrics(entry.metrics),
+                per_pair=None if entry.per_pair is None else read_per_pair(entry.per_pair),
+                samples=None if entry.samples is None else Samples(Path(entry.samples)),
+                speed={} if entry.speed is None else read_mapping(entry.speed),
+                model={} if entry.model is None else read_mapping(entry.model),
+                curve=None if entry.curve is None else read_curve(entry.curve),
+                slot=slot if method else -1,
+            )
+        )
+        slot += method
+    return loaded
+
+
+def read_mapping(path: str | Path) -> dict:
+    """Read a JSON file that must hold an object.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not JSON, or not an object.
+    """
+    path = _existing(path, "results")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: expected JSON, found {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: expected a JSON object, found {type(content).__name__}")
+    return content
+
+
+def read_metrics(path: str | Path) -> dict[str, dict[str, dict]]:
+    """Read ``metrics.json``; only sections named after a kind of pair are returned.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a metric has neither a finite ``mean`` nor a null ``value`` with a ``reason``.
+    """
+    from regaze.pairs import KINDS
+
+    content = read_mapping(path)
+    sections = content.get("kinds", content)
+    found: dict[str, dict[str, dict]] = {}
+    for kind in KINDS:
+        if kind not in sections:
+            continue
+        if not isinstance(sections[kind], dict):
+            raise ValueError(f"{path}: {kind}: expected an object of metrics")
+        found[kind] = {}
+        for name, value in sections[kind].items():
+            if not isinstance(value, dict):
+                continue  # counts such as "pairs" stand beside the metrics
+            mean = value.get("mean", value.get("value"))
+            if mean is None and not value.get("reason"):
+                raise ValueError(
+                    f"{path}: {kind}.{name}: expected 'mean', or a null 'value' with 'reason'; "
+                    f"found keys {sorted(value)}"
+                )
+            if mean is not None and not np.isfinite(mean):
+                raise ValueError(f"{path}: {kind}.{name}.mean: expected a number, found {mean}")
+            found[kind][name] = {**value, "mean": mean}
+    return found
+
+
+def read_per_pair(path: str | Path) -> pd.DataFrame:
+    """Read ``per_pair.parquet``.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: one of the columns ``pair``, ``person``, ``kind`` is missing.
+    """
+    table = pd.read_parquet(_existing(path, "per-pair results"))
+    missing = [name for name in _PER_PAIR if name not in table]
+    if missing:
+        raise ValueError(f"{path}: column {missing[0]!r} is missing; found {sorted(table)}")
+    return table
+
+
+def read_curve(path: str | Path) -> pd.DataFrame:
+    """Read ``curve.csv``.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: there is no ``step`` or no ``loss`` column.
+    """
+    table = pd.read_csv(_existing(path, "training curve"))
+    missing = [name for name in ("step", "loss") if name not in table]
+    if missing:
+        raise ValueError(f"{path}: column {missing[0]!r} is missing; found {sorted(table)}")
+    return table
+
+
+def read_rejected(paths: Sequence[str | Path]) -> pd.DataFrame:
+    """Read the shards' tables of rejected rows as one table with at least the column ``reason``.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: the column ``reason`` is missing.
+    """
+    tables = []
+    for path in paths:
+        table = pd.read_parquet(_existing(path, "rejected rows"))
+        if "reason" not in table:
+            raise ValueError(f"{path}: column 'reason' is missing; found {sorted(table)}")
+        tables.append(table)
+    filled = [table for table in tables if len(table)]
+    if filled:
+        return pd.concat(filled, ignore_index=True)
+    return tables[0] if tables else pd.DataFrame({"reason": pd.Series(dtype=str)})
+
+
+def _existing(path: str | Path, what: str) -> Path:
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such {what} file")
+    return path
+
+
+def _plain(value):
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value

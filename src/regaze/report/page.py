@@ -1,0 +1,198 @@
+"""The report: one self-contained HTML page and the raw comparison table beside it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+import yaml
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from regaze.faces import FacesReader
+from regaze.jobs import replacing
+from regaze.pairs import read_pairs
+from regaze.report import citations, sections, tables
+from regaze.report.inputs import (
+    EstimatorEntry,
+    ModelEntry,
+    Results,
+    read_rejected,
+    read_results,
+)
+from regaze.report.verdict import verdict
+
+TEMPLATES = Path(__file__).with_name("templates")
+SIZE_LIMIT = 20_000_000
+"""Bytes that the page may have; a larger one cannot be mailed or opened on a phone."""
+
+
+def write_report(
+    out_html: str | os.PathLike,
+    out_csv: str | os.PathLike,
+    *,
+    models: Sequence[ModelEntry],
+    dataset: str,
+    faces: FacesReader | str | os.PathLike | Sequence[str | os.PathLike],
+    pairs: str | os.PathLike | pd.DataFrame,
+    estimators: Sequence[EstimatorEntry] = (),
+    rejected: Sequence[str | os.PathLike] = (),
+    contact_sheet: str | os.PathLike | None = None,
+    config: Mapping | None = None,
+    versions: Mapping[str, str] | None = None,
+    left_out: Mapping[str, str] | None = None,
+    remarks: Sequence[str] = (),
+    title: str = "Gaze and head redirection, compared",
+    grid_rows: int = 6,
+    sweep_persons: int = 6,
+) -> None:
+    """Write the page and ``comparison.csv``.
+
+    Args:
+        out_html: page to write; pictures, style and figures are inside it.
+        out_csv: table to write, one row per model and kind of pair.
+        models: the methods in the order wanted, with ``truth`` and ``copy`` among them; see
+            :class:`regaze.report.inputs.ModelEntry`.
+        dataset: name of the data set.
+        faces: its faces files or an open reader.
+        pairs: its pairs file or table.
+        estimators: the gaze and head estimators.
+        rejected: ``rejected.parquet`` of every shard.
+        contact_sheet: picture of the normalised faces.
+        config: the configuration, shown as YAML.
+        versions: package to version.
+        left_out: methods that were not run, with the reason.
+        remarks: sentences above the configuration, e.g. what a longer run gives.
+        title: heading of the page.
+        grid_rows: rows of each grid; fewer are shown when the page would exceed its limit.
+        sweep_persons: columns of the sweep animation.
+
+    Raises:
+        FileNotFoundError, ValueError: an input is missing or not as described; the message names
+            file and field.
+        ValueError: the page exceeds :data:`SIZE_LIMIT` even with a single row per grid.
+    """
+    reader = faces if isinstance(faces, FacesReader) else FacesReader(faces)
+    table = pairs if isinstance(pairs, pd.DataFrame) else read_pairs(pairs)
+    results = read_results(models)
+    context = {
+        "title": title,
+        "dataset": f"{dataset} data set",
+        "csv_name": Path(out_csv).name,
+        "css": (TEMPLATES / "report.css").read_text(encoding="utf-8"),
+        "lead": _lead(results, dataset),
+        "verdict": verdict(results),
+        "table": sections.comparison_table(results),
+        "overview": sections.overview_plots(results),
+        "not_measured": list(tables.null_metrics(results).items()),
+        "left_out": sorted((left_out or {}).items()),
+        "sweep": sections.sweep_section(results, reader, table, sweep_persons),
+        "curves": sections.curve_plots(results, estimators),
+        "estimators": sections.estimator_table(estimators),
+        "rejected": sections.rejected_summary(read_rejected(rejected), len(reader)),
+        "contact_sheet": sections.contact_sheet_uri(contact_sheet) if contact_sheet else None,
+        "facts": _facts(reader, table, results),
+        "remarks": list(remarks),
+        "documents": _documents(config, versions),
+    }
+    context["angle_plots"], context["legend"] = sections.angle_plots(results)
+    context["cited"], context["works"] = _citations(results, dataset)
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    template = environment.get_template("report.html.j2")
+    rows = max(1, grid_rows)
+    while True:
+        context["grids"] = sections.grid_sections(results, reader, table, rows)
+        context["sections"] = _navigation(context)
+        page = template.render(context).encode("utf-8")
+        if len(page) <= SIZE_LIMIT:
+            break
+        if rows == 1:
+            raise ValueError(
+                f"{out_html}: expected at most {SIZE_LIMIT} bytes, found {len(page)}; "
+                "show fewer methods or a smaller contact sheet"
+            )
+        rows //= 2
+    tables.write_comparison(out_csv, tables.comparison(results, dataset))
+    with replacing(out_html) as part:
+        part.write_bytes(page)
+
+
+def _lead(results: Sequence[Results], dataset: str) -> str:
+    methods = [r for r in results if r.role == "method"]
+    count = len(methods)
+    names = ", ".join(r.title for r in methods)
+    word = "method" if count == 1 else "methods"
+    return (
+        f"{count} {word} ({names}) turned the gaze and the head of the same held-out faces of "
+        f"{dataset}; an independent estimator read the result."
+    )
+
+
+def _facts(reader: FacesReader, pairs: pd.DataFrame, results: Sequence[Results]) -> list:
+    width, height = reader.patch_size or (0, 0)
+    counts = pairs["kind"].value_counts()
+    facts = [
+        ("Faces", f"{len(reader):,}"),
+        ("Persons", f"{len(reader.persons):,}"),
+        ("Patch", f"{width} × {height} px"),
+    ]
+    sizes = sorted({r.samples.size for r in results if r.samples and r.role == "method"})
+    if sizes:
+        facts.append(("Redirected at", ", ".join(f"{w} × {h} px" for w, h in sizes)))
+    for kind, name in (("gaze_only", "Gaze-only"), ("head_only", "Head-only"), ("free", "Free")):
+        if counts.get(kind):
+            facts.append((f"{name} pairs", f"{counts[kind]:,}"))
+    for key, name in (("variant", "Normalisation"), ("source", "Source")):
+        if reader.attributes.get(key):
+            facts.append((name, str(reader.attributes[key])))
+    return facts
+
+
+def _documents(config: Mapping | None, versions: Mapping[str, str] | None) -> list:
+    found = []
+    if config:
+        text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True, width=96)
+        found.append(("Configuration", text.rstrip()))
+    if versions:
+        width = max(len(name) for name in versions)
+        lines = [f"{name.ljust(width)}  {versions[name]}" for name in sorted(versions)]
+        found.append(("Versions", "\n".join(lines)))
+    return found
+
+
+def _citations(results: Sequence[Results], dataset: str) -> tuple[list, list]:
+    uses = []
+    for result in results:
+        if result.role == "method":
+            keys = citations.works_of_model(result.name, str(result.model.get("class", "")))
+            if keys:
+                uses.append((result.title, keys))
+    data = citations.works_of_dataset(dataset)
+    if data:
+        uses.append((f"Data set {dataset}", data))
+    uses.append(("Normalisation, estimators and error definitions", citations.ALWAYS))
+    works = citations.bibliography([key for _, keys in uses for key in keys])
+    number = {key: n for n, key, _ in works}
+    return [(name, [number[key] for key in keys]) for name, keys in uses], works
+
+
+def _navigation(context: Mapping) -> list[tuple[str, str]]:
+    offered = (
+        ("comparison", "Comparison", True),
+        ("pictures", "Pictures", context["grids"]),
+        ("sweep", "Sweep", context["sweep"]),
+        ("angles", "Error by angle", context["angle_plots"]),
+        ("training", "Training", context["curves"]),
+        ("estimators", "Estimators", context["estimators"]),
+        ("data", "Data", True),
+        ("details", "Configuration", True),
+        ("cite", "Cite", True),
+    )
+    return [(anchor, name) for anchor, name, present in offered if present]

@@ -1,0 +1,402 @@
+"""Contents of the page's sections as plain values for the template."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+from PIL import Image
+
+from regaze.faces import FacesReader
+from regaze.report import figures, grids, sweeps, tables
+from regaze.report.drawing import dial_position
+from regaze.report.inputs import EstimatorEntry, Results, read_curve, read_mapping
+
+KIND_ABOUT = {
+    "gaze_only": "same head pose, new gaze",
+    "head_only": "same gaze, new head pose",
+    "free": "any other picture of the person is the target",
+}
+_LIKENESS = ("psnr", "ssim", "eye_psnr", "frechet")
+_WORDS = {"gaze_deg": "Gaze error", "head_deg": "Head error", "n": "Pictures", "list": "Persons"}
+PSEUDO_TITLES = {"floor": "true image", "ceiling": "source, unchanged"}
+
+
+def shown_title(results: Results) -> str:
+    """Return a method's title, or what a pseudo-model stands for."""
+    return results.entry.title or PSEUDO_TITLES.get(results.role, results.name)
+
+
+def data_uri(content: bytes, mime: str) -> str:
+    """Return bytes as a data URI."""
+    return f"data:{mime};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def picture_uri(picture: np.ndarray | Image.Image, *, quality: int | None = None) -> str:
+    """Return a picture as a WebP data URI, lossless unless a ``quality`` is given."""
+    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+    stream = io.BytesIO()
+    if quality is None:
+        image.save(stream, format="WEBP", lossless=True, quality=80, method=4, exact=True)
+    else:
+        image.save(stream, format="WEBP", quality=quality, method=4)
+    return data_uri(stream.getvalue(), "image/webp")
+
+
+def comparison_table(all_results: Sequence[Results]) -> dict:
+    """Return columns, groups of rows by kind, and numbered notes for missing values."""
+    columns = [
+        column
+        for column in tables.METRICS + tables.extra_columns(all_results)
+        if any(
+            tables.metric_of(results, kind, column.key)["mean"] is not None
+            for results in all_results
+            for kind in tables.KINDS
+        )
+    ]
+    columns += tables.COSTS
+    notes: dict[str, int] = {}
+    groups = []
+    for kind in tables.KINDS:
+        measured = [results for results in all_results if kind in results.metrics]
+        if not measured:
+            continue
+        marks = {column.key: tables.best_methods(measured, kind, column) for column in columns}
+        rows = []
+        for results in measured:
+            cells = [_cell(results, kind, column, marks[column.key], notes) for column in columns]
+            rows.append(
+                {
+                    "title": shown_title(results),
+                    "told": tables.told(results),
+                    "role": results.role,
+                    "slot": results.slot,
+                    "cells": cells,
+                }
+            )
+        counts = [tables.counts_of(results, kind) for results in measured]
+        pairs = max((n for n, _ in counts if n is not None), default=None)
+        persons = max((n for _, n in counts if n is not None), default=None)
+        about = [KIND_ABOUT[kind]]
+        about += [f"{pairs} pairs"] if pairs is not None else []
+        about += [f"{persons} persons"] if persons is not None else []
+        groups.append({"title": grids.KIND_TITLES[kind], "about": ", ".join(about), "rows": rows})
+    heads = [
+        {"title": column.title, "meaning": column.meaning, "hint": _hint(column)}
+        for column in columns
+    ]
+    numbered = [(number, reason) for reason, number in notes.items()]
+    return {"columns": heads, "groups": groups, "notes": numbered}
+
+
+def _hint(column: tables.Column) -> str:
+    arrow = {"lower": "↓", "higher": "↑"}.get(column.better, "")
+    unit = {"°": "degrees"}.get(column.unit, column.unit)
+    return f"{unit} {arrow}".strip()
+
+
+def _cell(results, kind, column, marks, notes) -> dict:
+    blank = {"text": "", "interval": "", "mark": "", "reason": "", "note": ""}
+    if column in tables.COSTS:
+        value = tables.cost_of(results, column.key)
+    else:
+        value = tables.metric_of(results, kind, column.key)
+    if results.role == "floor" and column.key in _LIKENESS:
+        return {**blank, "reason": "the true image compared with itself"}
+    if value["mean"] is None:
+        reason = str(value["reason"]).rstrip(".")
+        if reason == tables.NOT_APPLICABLE:
+            return {**blank, "reason": reason}
+        return {**blank, "reason": reason, "note": notes.setdefault(reason, len(notes) + 1)}
+    best, tied = marks
+    mark = "best" if results.name in best else "tied" if results.name in tied else ""
+    low, high = tables.interval_of(value)
+    interval = ""
+    if low is not None:
+        interval = f"{tables.text_of(low, column)}–{tables.text_of(high, column)}"
+    text = tables.text_of(value["mean"], column)
+    return {**blank, "text": text, "interval": interval, "mark": mark}
+
+
+def overview_plots(all_results: Sequence[Results]) -> list[Markup]:
+    """Return dot plots of the scores that decide: gaze, head, eyes."""
+    wanted = (
+        ("gaze_only", "gaze_error_deg", "Gaze error, gaze only"),
+        ("free", "gaze_error_deg", "Gaze error, gaze and head"),
+        ("free", "head_error_deg", "Head error, gaze and head"),
+        ("gaze_only", "eye_psnr", "Eye PSNR, gaze only"),
+    )
+    columns = {column.key: column for column in tables.METRICS}
+    plots = []
+    for kind, key, title in wanted[:3]:
+        column = columns[key]
+        rows, bounds = [], {}
+        for results in all_results:
+            value = tables.metric_of(results, kind, key)
+            if value["mean"] is None:
+                continue
+            if results.role != "method":
+                bounds[results.role] = value["mean"]
+                continue
+            low, high = tables.interval_of(value)
+            row = {"title": shown_title(results), "slot": results.slot, "mean": value["mean"]}
+            rows.append({**row, "low": low, "high": high})
+        if not rows:
+            continue
+        unit = {"°": "degrees"}.get(column.unit, column.unit)
+        figure = figures.dots(rows, title=title, xlabel=unit, better=column.better, **bounds)
+        said = "; ".join(f"{row['title']} {row['mean']:.3g}" for row in rows)
+        plots.append(Markup(figures.inline_svg(figure, f"{kind}-{key}", f"{title}: {said}")))
+    return plots
+
+
+def angle_plots(all_results: Sequence[Results]) -> tuple[list[Markup], list[dict]]:
+    """Return the panels of error against redirection angle, and their common legend."""
+    series = [
+        figures.Series(shown_title(results), results.per_pair, results.role, max(0, results.slot))
+        for results in all_results
+        if results.per_pair is not None
+    ]
+    wanted = (
+        ("gaze_only", "gaze_error_deg", "angle_deg", "Gaze error, gaze only", "gaze turned by"),
+        ("free", "gaze_error_deg", "angle_deg", "Gaze error, gaze and head", "gaze turned by"),
+        (
+            "head_only",
+            "head_error_deg",
+            "head_angle_deg",
+            "Head error, head only",
+            "head turned by",
+        ),
+        ("free", "head_error_deg", "head_angle_deg", "Head error, gaze and head", "head turned by"),
+    )
+    plots = []
+    for kind, error, angle, title, xlabel in wanted:
+        usable = [
+            one
+            for one in series
+            if {error, angle} <= set(one.per_pair)
+            and one.per_pair.loc[one.per_pair["kind"] == kind, [error, angle]].notna().all(1).any()
+        ]
+        if not any(one.role == "method" for one in usable):
+            continue
+        figure = figures.error_against_angle(
+            usable,
+            error=error,
+            angle=angle,
+            kind=kind,
+            title=title,
+            xlabel=xlabel,
+            ylabel="error",
+        )
+        names = ", ".join(one.title for one in usable)
+        salt = f"angle-{kind}-{error}"
+        plots.append(Markup(figures.inline_svg(figure, salt, f"{title} by angle: {names}")))
+    dashes = {"floor": "2 3", "ceiling": "6 3"}
+    legend = [
+        {
+            "title": one.title,
+            "dash": dashes.get(one.role, ""),
+            "colour": f"var(--s{one.slot % 10})" if one.role == "method" else "var(--muted)",
+        }
+        for one in series
+    ]
+    return (plots, legend) if plots else ([], [])
+
+
+def curve_plots(
+    all_results: Sequence[Results], estimators: Sequence[EstimatorEntry]
+) -> list[Markup]:
+    """Return a training curve per method and estimator that has one."""
+    found = [(r.title, r.curve, r.slot) for r in all_results if r.curve is not None]
+    start = max((r.slot for r in all_results), default=-1) + 1
+    for number, entry in enumerate(estimators):
+        if entry.curve is not None:
+            found.append((entry.name, read_curve(entry.curve), start + number))
+    plots = []
+    for title, curve, slot in found:
+        if not len(curve):
+            continue
+        figure = figures.training_curve(curve, title, slot)
+        said = f"Training loss of {title}, from {curve['loss'].iloc[0]:.3g} to "
+        said += f"{curve['loss'].iloc[-1]:.3g}"
+        plots.append(Markup(figures.inline_svg(figure, f"curve-{title}", said)))
+    return plots
+
+
+def grid_sections(
+    all_results: Sequence[Results], faces: FacesReader, pairs: pd.DataFrame, rows: int
+) -> list[dict]:
+    """Return a grid per kind of pairs, pictures as lossless data URIs at their own size."""
+    shown = [r for r in all_results if r.role == "method" and r.samples is not None]
+    if not shown:
+        return []
+    stores = {results.name: results.samples for results in shown}
+    per_pair = {r.name: r.per_pair for r in all_results if r.per_pair is not None}
+    floor = next((r.name for r in all_results if r.role == "floor"), None)
+    ceiling = next((r.name for r in all_results if r.role == "ceiling"), None)
+    sections = []
+    for kind in tables.KINDS:
+        found = grids.collect(faces, pairs, stores, kind, rows, per_pair)
+        if not found:
+            continue
+        lines = [_grid_row(row, kind, shown, floor, ceiling) for row in found]
+        models = [(shown_title(results), results.slot) for results in shown]
+        title = f"{grids.KIND_TITLES[kind]}: {KIND_ABOUT[kind]}"
+        sections.append({"title": title, "models": models, "rows": lines})
+    return sections
+
+
+def _grid_row(row: grids.GridRow, kind, shown, floor, ceiling) -> dict:
+    def item(picture, caption_of, alt) -> dict:
+        caption = grids.error_text(row.errors.get(caption_of, {}), kind)
+        uri = None if picture is None else picture_uri(picture)
+        return {"uri": uri, "caption": caption, "alt": f"{alt}, {row.person}"}
+
+    parts = {"gaze_only": ("gaze",), "head_only": ("head",)}.get(kind, ("gaze", "head"))
+    lines = [
+        f"{part} {_pair_of_angles(row.directions[f'source_{part}'])} → "
+        f"{_pair_of_angles(row.directions[f'target_{part}'])}"
+        for part in parts
+    ]
+    made = [
+        item(row.pictures.get(results.name), results.name, shown_title(results))
+        for results in shown
+    ]
+    given = [item(row.source, ceiling, "source"), item(row.target, floor, "target")]
+    dials = Markup("").join(dial_svg(row.directions, part) for part in parts[:1])
+    return {"dial": dials, "lines": [*lines, row.person], "given": given, "made": made}
+
+
+def _pair_of_angles(direction) -> str:
+    return f"{direction[0]:+.0f},{direction[1]:+.0f}".replace("-", "−")
+
+
+def dial_svg(directions: Mapping[str, np.ndarray], part: str) -> Markup:
+    """Return the dial of one pair as an ``<svg>``: ring at the source, dot at the target."""
+    sx, sy = (28 * v for v in dial_position(directions[f"source_{part}"]))
+    ex, ey = (28 * v for v in dial_position(directions[f"target_{part}"]))
+    label = f"{part} from {_pair_of_angles(directions[f'source_{part}'])} to "
+    label += f"{_pair_of_angles(directions[f'target_{part}'])} degrees"
+    return Markup(
+        f'<svg class="dial" viewBox="-34 -34 68 68" role="img" aria-label="{label}">'
+        '<g fill="none" stroke="var(--edge)"><circle r="32"/>'
+        '<path d="M-32 0H32M0-32V32" stroke="var(--rule)"/></g>'
+        f'<line x1="{sx:.1f}" y1="{sy:.1f}" x2="{ex:.1f}" y2="{ey:.1f}" stroke="var(--muted)"/>'
+        f'<circle cx="{sx:.1f}" cy="{sy:.1f}" r="4.5" fill="var(--paper)" stroke="var(--muted)" '
+        'stroke-width="1.6"/>'
+        f'<circle cx="{ex:.1f}" cy="{ey:.1f}" r="4.8" fill="var(--accent)"/></svg>'
+    )
+
+
+def sweep_section(
+    all_results: Sequence[Results], faces: FacesReader, pairs: pd.DataFrame, persons: int = 6
+) -> dict | None:
+    """Return the combined animation of all methods with sweep samples, or None without any."""
+    runs = sweeps.sweep_runs(pairs)
+    if not runs:
+        return None
+    candidates = [r for r in all_results if r.role == "method" and r.samples is not None]
+    shown = [r for r in candidates if any(run.pairs[0] in r.samples for run in runs)]
+    if not shown:
+        return None
+    usable = sweeps.usable_runs(pairs, {r.name: r.samples for r in shown})[:persons]
+    if not usable:
+        return None
+    frames = sweeps.sweep_frames(faces, usable, [r.samples for r in shown], 128)
+    absent = [shown_title(r) for r in all_results if r.role == "method" and r not in shown]
+    return {
+        "names": ["source", *(shown_title(results) for results in shown)],
+        "uri": data_uri(sweeps.encode(frames, "webp"), "image/webp"),
+        "still": picture_uri(frames[0], quality=85),
+        "absent": absent,
+    }
+
+
+def estimator_table(estimators: Sequence[EstimatorEntry]) -> dict | None:
+    """Return held-out errors and sizes of the estimators, or None without estimators."""
+    rows, columns = [], {}
+    for entry in estimators:
+        record = read_mapping(entry.model)
+        values = {
+            name: value["mean"] if isinstance(value, Mapping) else value
+            for name, value in dict(record.get("held_out") or {}).items()
+            if isinstance(value, int | float | str)
+            or (isinstance(value, Mapping) and "mean" in value)
+        }
+        if record.get("images_seen") is not None:
+            values["images_seen"] = record["images_seen"]
+        if record.get("parameters") is not None:
+            values["parameters"] = record["parameters"]
+        columns.update(dict.fromkeys(values))
+        purpose = entry.purpose or str(record.get("purpose", ""))
+        rows.append({"name": entry.name, "purpose": purpose, "record": values})
+    if not rows:
+        return None
+    for row in rows:
+        row["cells"] = [_held_out(name, row["record"].get(name)) for name in columns]
+    return {"columns": [_words(name) for name in columns], "rows": rows}
+
+
+def _held_out(name: str, value) -> str:
+    if value is None:
+        return "—"
+    if name in ("parameters", "images_seen"):
+        return tables.short_count(float(value))
+    if isinstance(value, float):
+        return f"{value:.2f}" + ("°" if name.endswith("_deg") else "")
+    return str(value)
+
+
+def _words(name: str) -> str:
+    if name in _WORDS:
+        return _WORDS[name]
+    text = name.removesuffix("_deg").replace("_", " ")
+    return text[:1].upper() + text[1:]
+
+
+def rejected_summary(rejected: pd.DataFrame, kept: int) -> dict:
+    """Return the rejected rows by reason, most frequent first, and a sentence."""
+    total = kept + len(rejected)
+    if not len(rejected):
+        return {"rows": [], "sentence": f"None of {total:,} rows was rejected."}
+    rows = []
+    name = next((n for n in ("file_name", "file", "path") if n in rejected), None)
+    for reason, part in rejected.groupby("reason", sort=True):
+        persons = f"{part['person'].nunique()}" if "person" in part else "—"
+        example = ""
+        if name is not None:
+            example = str(part[name].iloc[0])
+            if "person" in part and not example.startswith(str(part["person"].iloc[0])):
+                example = f"{part['person'].iloc[0]}/{example}"
+        rows.append(
+            {
+                "reason": str(reason),
+                "count": len(part),
+                "share": f"{100 * len(part) / total:.2g} %",
+                "persons": persons,
+                "example": example,
+            }
+        )
+    rows.sort(key=lambda row: (-row["count"], row["reason"]))
+    share = 100 * len(rejected) / total
+    sentence = f"{len(rejected):,} of {total:,} rows ({share:.2g} %) were rejected; the rest is "
+    return {"rows": rows, "sentence": sentence + "what everything above was made from."}
+
+
+def contact_sheet_uri(path: str | Path, width: int = 2000) -> str:
+    """Return a contact sheet as a data URI, no wider than ``width`` pixels.
+
+    Raises:
+        FileNotFoundError: no such file.
+    """
+    with Image.open(path) as image:
+        sheet = image.convert("RGB")
+    if sheet.width > width:
+        height = round(sheet.height * width / sheet.width)
+        sheet = sheet.resize((width, height), Image.Resampling.LANCZOS)
+    return picture_uri(sheet, quality=82)

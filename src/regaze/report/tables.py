@@ -1,0 +1,296 @@
+"""The comparison: one row per method and kind of pair, with the best values found and explained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from regaze.jobs import replacing, rounded
+from regaze.report.inputs import Results
+from regaze.report.statistics import paired_difference
+
+KINDS = ("gaze_only", "head_only", "free")
+"""Kinds of pairs in the table, in order; ``sweep`` has no true image and is shown instead."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the table: key in the files, heading, unit, digits, direction and meaning.
+
+    ``better`` is ``lower``, ``higher`` or empty where no value is better than another.
+    """
+
+    key: str
+    title: str
+    unit: str
+    digits: int
+    better: str
+    meaning: str
+
+
+METRICS = (
+    Column(
+        "gaze_error_deg",
+        "Gaze error",
+        "°",
+        2,
+        "lower",
+        "angle between the gaze asked for and the gaze that the independent estimator reads from "
+        "the picture",
+    ),
+    Column(
+        "head_error_deg",
+        "Head error",
+        "°",
+        2,
+        "lower",
+        "the same for the direction of the head",
+    ),
+    Column("psnr", "PSNR", "dB", 1, "higher", "likeness to the true image, all pixels"),
+    Column("ssim", "SSIM", "", 3, "higher", "structural likeness to the true image"),
+    Column(
+        "eye_psnr",
+        "Eye PSNR",
+        "dB",
+        1,
+        "higher",
+        "PSNR inside the two eye boxes only, where a change of gaze shows",
+    ),
+    Column(
+        "frechet",
+        "Fréchet",
+        "",
+        2,
+        "lower",
+        "Fréchet distance between redirected and true pictures in the evaluation estimator's "
+        "features (not FID)",
+    ),
+)
+COSTS = (
+    Column(
+        "seconds_per_image",
+        "s / image",
+        "s",
+        3,
+        "lower",
+        "sampling time per picture on the machine of this run",
+    ),
+    Column(
+        "evaluations_per_image",
+        "Network evals",
+        "",
+        0,
+        "lower",
+        "runs of the network per picture",
+    ),
+    Column("parameters", "Parameters", "", 0, "", "trained numbers in the network"),
+)
+_ALIASES = {
+    "frechet": ("frechet", "frechet_estimator", "frechet_distance", "estimator_frechet"),
+    "eye_psnr": ("eye_psnr", "psnr_eyes", "eyes_psnr"),
+}
+NOT_APPLICABLE = "does not apply: nothing was trained or sampled"
+
+
+def metric_of(results: Results, kind: str, key: str) -> dict:
+    """Return the metric of a kind with at least ``mean``; a null one has ``reason``."""
+    section = results.metrics.get(kind)
+    if section is None:
+        return {"mean": None, "reason": f"no {kind} pairs were measured"}
+    for name in _ALIASES.get(key, (key,)):
+        if name in section:
+            return dict(section[name])
+    return {"mean": None, "reason": "not measured in this run"}
+
+
+def cost_of(results: Results, key: str) -> dict:
+    """Return seconds, evaluations or parameters like :func:`metric_of`."""
+    if results.role != "method":
+        return {"mean": None, "reason": NOT_APPLICABLE}
+    attributes = results.samples.attributes if results.samples else {}
+    sources: dict[str, Sequence[Mapping]] = {
+        "seconds_per_image": (results.speed,),
+        "evaluations_per_image": (attributes, results.speed, results.model),
+        "parameters": (results.model,),
+    }
+    for source in sources[key]:
+        if source.get(key) is not None:
+            return {"mean": float(source[key])}
+    return {"mean": None, "reason": "not recorded"}
+
+
+def extra_columns(all_results: Sequence[Results]) -> tuple[Column, ...]:
+    """Return columns for measured metrics that are not in :data:`METRICS`, in name order.
+
+    A metric is lower-is-better when its name says error or distance (``_deg``, ``fid``, ``lpips``,
+    ``distance``); otherwise no value of it is marked as best.
+    """
+    known = {name for column in METRICS for name in _ALIASES.get(column.key, (column.key,))}
+    found = set()
+    for results in all_results:
+        for kind in KINDS:
+            for name, value in results.metrics.get(kind, {}).items():
+                if name not in known and value["mean"] is not None:
+                    found.add(name)
+    low = ("_deg", "fid", "kid", "lpips", "distance", "frechet")
+    return tuple(
+        Column(
+            name,
+            name.replace("_deg", "").replace("_", " "),
+            "°" if name.endswith("_deg") else "",
+            2 if name.endswith("_deg") else 3,
+            "lower" if any(part in name for part in low) else "",
+            f"metric {name!r} of this run",
+        )
+        for name in sorted(found)
+    )
+
+
+def null_metrics(all_results: Sequence[Results]) -> dict[str, str]:
+    """Return ``{metric: reason}`` for metrics that no method has a value of, on any kind."""
+    reasons: dict[str, str] = {}
+    measured = set()
+    for results in all_results:
+        for section in results.metrics.values():
+            for name, value in section.items():
+                if value["mean"] is None:
+                    reasons.setdefault(name, str(value.get("reason", "")))
+                else:
+                    measured.add(name)
+    return {name: reason for name, reason in sorted(reasons.items()) if name not in measured}
+
+
+def comparison(all_results: Sequence[Results], dataset: str) -> pd.DataFrame:
+    """Return the raw table: one row per model and kind, the content of ``comparison.csv``.
+
+    Columns: ``dataset, model, title, role, kind, pairs, persons``; per metric its mean under the
+    metric's name and ``_se``, ``_low``, ``_high``, ``_n``, ``_reason``; costs, ``told``,
+    ``images_seen``. Missing numbers are NaN, missing texts empty.
+    """
+    columns = METRICS + extra_columns(all_results)
+    rows = []
+    for kind in KINDS:
+        for results in all_results:
+            if kind not in results.metrics:
+                continue
+            pairs, persons = counts_of(results, kind)
+            row: dict = {
+                "dataset": dataset,
+                "model": results.name,
+                "title": results.title,
+                "role": results.role,
+                "kind": kind,
+                "pairs": pairs,
+                "persons": persons,
+            }
+            for column in columns:
+                value = metric_of(results, kind, column.key)
+                low, high = interval_of(value)
+                row[column.key] = value["mean"]
+                row[f"{column.key}_se"] = value.get("standard_error")
+                row[f"{column.key}_low"], row[f"{column.key}_high"] = low, high
+                row[f"{column.key}_n"] = value.get("n")
+                row[f"{column.key}_reason"] = "" if value["mean"] is not None else value["reason"]
+            for column in COSTS:
+                row[column.key] = cost_of(results, column.key)["mean"]
+            row["images_seen"] = results.model.get("images_seen")
+            row["told"] = told(results)
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def write_comparison(path: str | Path, table: pd.DataFrame) -> None:
+    """Write the raw table as CSV: 6 significant digits, ``\\n`` line ends, empty for missing."""
+    plain = table.copy()
+    for name in plain.select_dtypes("float").columns:
+        whole = plain[name].dropna()
+        if len(whole) and (whole == whole.round()).all():
+            plain[name] = plain[name].astype("Int64")
+        else:
+            plain[name] = [np.nan if pd.isna(v) else rounded(float(v)) for v in plain[name]]
+    with replacing(path) as part:
+        plain.to_csv(part, index=False, lineterminator="\n")
+
+
+def counts_of(results: Results, kind: str) -> tuple[int | None, int | None]:
+    """Return how many pairs and persons a kind was measured on, None where unknown."""
+    if results.per_pair is not None:
+        part = results.per_pair[results.per_pair["kind"] == kind]
+        return len(part), int(part["person"].nunique())
+    known = [v["n"] for v in results.metrics.get(kind, {}).values() if v.get("n") is not None]
+    return (int(max(known)) if known else None), None
+
+
+def interval_of(value: Mapping) -> tuple[float | None, float | None]:
+    """Return the ends of a metric's 95 % interval, None where there is none."""
+    interval = value.get("interval")
+    if not interval or value["mean"] is None or any(end is None for end in interval):
+        return None, None
+    return float(interval[0]), float(interval[1])
+
+
+def told(results: Results) -> str:
+    """Return what a method knows of the target beside the source picture."""
+    if results.role == "floor":
+        return "the true image itself"
+    if results.role == "ceiling":
+        return "nothing: it returns the source"
+    return str(results.model.get("told") or "not recorded")
+
+
+def best_methods(
+    all_results: Sequence[Results], kind: str, column: Column
+) -> tuple[set[str], set[str]]:
+    """Return the names of the best real methods of a column, and of those tied with them.
+
+    Best is every method whose printed value equals the best printed value. Tied is a method whose
+    paired difference from the best one has a 95 % interval (by persons) that includes zero.
+    """
+    if not column.better:
+        return set(), set()
+    costs = {cost.key for cost in COSTS}
+    values = {}
+    for results in all_results:
+        if results.role == "method":
+            of = cost_of(results, column.key) if column.key in costs else None
+            of = metric_of(results, kind, column.key) if of is None else of
+            if of["mean"] is not None:
+                values[results.name] = float(of["mean"])
+    if len(values) < 2:
+        return set(), set()
+    pick = min if column.better == "lower" else max
+    winner = pick(values, key=values.__getitem__)
+    shown = {name: text_of(value, column) for name, value in values.items()}
+    best = {name for name, text in shown.items() if text == shown[winner]}
+    tables = {results.name: results.per_pair for results in all_results}
+    tied = set()
+    for name in values.keys() - best:
+        if tables[name] is None or tables[winner] is None:
+            continue
+        _, low, high = paired_difference(tables[name], tables[winner], column.key, kind)
+        if np.isfinite(low) and low <= 0 <= high:
+            tied.add(name)
+    return best, tied
+
+
+def text_of(value: float | None, column: Column) -> str:
+    """Return a number as it is printed, without its unit."""
+    if value is None:
+        return "—"
+    if column.key == "parameters":
+        return short_count(value)
+    if column.key == "seconds_per_image":
+        return f"{value:.2g}" if value < 10 else f"{value:.0f}"
+    return f"{value:.{column.digits}f}".replace("-", "−")
+
+
+def short_count(value: float) -> str:
+    """Return a count with k, M or G and three significant digits: 1234567 is ``1.23 M``."""
+    for factor, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= factor:
+            return f"{value / factor:.3g} {letter}"
+    return f"{value:.0f}"
