@@ -150,7 +150,6 @@ class Evaluation(Section):
     models: list[str] | None = Field(
         None, description="rows of the report; default all of models, copy and truth"
     )
-    datasets: list[str] | None = Field(None, description="default: the training data set")
     bootstrap: int = Field(1000, ge=100, description="resamples of persons for intervals")
 
 
@@ -188,8 +187,6 @@ class Settings(Section):
     def _references(self):
         _known("dataset", self.dataset, self.datasets)
         _known("evaluation.estimator", self.evaluation.estimator, self.estimators)
-        for name in self.evaluation.datasets or []:
-            _known("evaluation.datasets", name, self.datasets)
         for name in self.evaluation.models or []:
             _known("evaluation.models", name, [*PSEUDO_MODELS, *self.models])
         both = sorted(set(self.models) & set(self.estimators))
@@ -223,11 +220,6 @@ class Settings(Section):
     def rows(self) -> list[str]:
         """Methods in the report, pseudo-models first."""
         return list(self.evaluation.models or [*PSEUDO_MODELS, *self.models])
-
-    @property
-    def evaluated(self) -> list[str]:
-        """Data sets that methods are measured on."""
-        return list(self.evaluation.datasets or [self.dataset])
 
 
 def _known(path: str, name: str, names) -> None:

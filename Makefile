@@ -1,0 +1,48 @@
+# Every target makes the virtual environment first when it is missing or older than its pins.
+PYTHON ?= python3
+BIN := .venv/bin
+CORES ?= all
+
+.PHONY: help venv reproduce tiny test lint schema bench clean
+
+help:            ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 14
+
+.venv/.base: requirements/base.txt pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/base.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+.venv/.dev: .venv/.base requirements/dev.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	touch $@
+
+venv: .venv/.base  ## install everything the workflow needs into .venv, and nothing else
+
+reproduce: .venv/.base  ## render, train, redirect, measure and report on the embedded data set
+	PATH=$(CURDIR)/$(BIN):$$PATH snakemake --cores $(CORES)
+
+tiny: .venv/.base  ## the whole workflow in miniature, in build/tiny, within 3 minutes
+	mkdir -p build/tiny
+	PATH=$(CURDIR)/$(BIN):$$PATH snakemake --cores $(CORES) --directory build/tiny --configfile config.yaml configs/tiny.yaml
+
+test: .venv/.dev  ## unit, conformance and workflow tests
+	$(BIN)/python -m pytest tests
+
+lint: .venv/.dev  ## ruff, snakefmt, snakemake --lint, generated files in step
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile rules
+	PATH=$(CURDIR)/$(BIN):$$PATH snakemake --lint
+	$(BIN)/regaze schema --check config.schema.json
+
+schema: .venv/.base  ## write config.schema.json from the typed settings
+	$(BIN)/regaze schema > config.schema.json
+
+bench: .venv/.dev  ## print the figures of every benchmark
+	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+clean:           ## remove everything made, but not the environment
+	rm -rf build logs .snakemake benchmarks/rules
+	find results -mindepth 1 -not -name .gitignore -delete

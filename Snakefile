@@ -1,0 +1,27 @@
+from snakemake.utils import min_version
+
+from regaze.settings import load_settings
+
+min_version("9.10")
+
+
+configfile: f"{workflow.basedir}/config.yaml"
+
+
+settings = load_settings(config)
+
+
+include: "rules/common.smk"
+include: "rules/capture.smk"
+include: "rules/faces.smk"
+include: "rules/estimators.smk"
+include: "rules/models.smk"
+include: "rules/samples.smk"
+include: "rules/metrics.smk"
+include: "rules/report.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        rules.report.input,

@@ -1,0 +1,29 @@
+rule capture:
+    input:
+        [
+            f"results/{name}/capture"
+            for name, dataset in settings.datasets.items()
+            if dataset.source == "synthetic"
+        ],
+
+
+rule render_capture:
+    """Render photos of synthetic people in GazeCapture's layout."""
+    output:
+        root=directory("results/{dataset}/capture"),
+    log:
+        "logs/render_capture/{dataset}.log",
+    benchmark:
+        "benchmarks/rules/render_capture/{dataset}.tsv"
+    params:
+        capture=settings.capture.model_dump(),
+        seed=settings.seed,
+        code=code_version("capture"),
+    threads: workflow.cores or 1
+    resources:
+        mem_mb=2000,
+        runtime=120,
+    conda:
+        "../envs/main.yaml"
+    script:
+        "../workflow_scripts/render_capture.py"

@@ -1,0 +1,36 @@
+rule estimators:
+    input:
+        expand(
+            "results/models/{estimator}/model.safetensors", estimator=settings.estimators
+        ),
+
+
+rule train_estimator:
+    """Train one gaze and head estimator."""
+    input:
+        faces=face_shards,
+        checked=f"results/{TRAINED_ON}/faces/rejected.parquet",
+        split=f"results/{TRAINED_ON}/split.json",
+    output:
+        model="results/models/{estimator}/model.safetensors",
+        record="results/models/{estimator}/model.json",
+        curve="results/models/{estimator}/curve.csv",
+    log:
+        "logs/train_estimator/{estimator}.log",
+    benchmark:
+        "benchmarks/rules/train_estimator/{estimator}.tsv"
+    params:
+        name="{estimator}",
+        state="results/state/{estimator}",
+        config=lambda wc: settings.estimators[wc.estimator].model_dump(),
+        seed=settings.seed,
+        code=code_version("estimators", "training", "images.py"),
+    threads: lambda wc: settings.estimators[wc.estimator].train.threads
+    resources:
+        mem_mb=lambda wildcards, attempt: 3000 * attempt,
+        runtime=720,
+        gpu=lambda wc: settings.estimators[wc.estimator].train.gpus,
+    conda:
+        "../envs/main.yaml"
+    script:
+        "../workflow_scripts/train_estimator.py"

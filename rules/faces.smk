@@ -1,0 +1,78 @@
+rule faces:
+    input:
+        expand("results/{dataset}/faces/rejected.parquet", dataset=settings.datasets),
+        expand("results/{dataset}/faces/contact-sheet.png", dataset=settings.datasets),
+        expand("results/{dataset}/split.json", dataset=settings.datasets),
+
+
+rule normalise_shard:
+    """Photos of one shard of persons to normalised patches and labels."""
+    input:
+        unpack(capture_files),
+    output:
+        faces="results/{dataset}/faces/shard-{shard}.h5",
+        rejected="results/{dataset}/faces/rejected-{shard}.parquet",
+    log:
+        "logs/normalise_shard/{dataset}-{shard}.log",
+    benchmark:
+        "benchmarks/rules/normalise_shard/{dataset}-{shard}.tsv"
+    params:
+        source=lambda wc: settings.datasets[wc.dataset].source,
+        undistort_camera=lambda wc: settings.datasets[wc.dataset].undistort_camera,
+        faces=settings.faces.model_dump(exclude={"max_rejected"}),
+        shards=settings.shards,
+        code=code_version("normalise", "sources", "faces.py"),
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 1500 * attempt,
+        runtime=240,
+    conda:
+        "../envs/main.yaml"
+    script:
+        "../workflow_scripts/normalise_shard.py"
+
+
+rule gather_faces:
+    """Count rejections over all shards, fail when there are too many, draw a contact sheet."""
+    input:
+        faces=face_shards,
+        rejected=expand(
+            "results/{{dataset}}/faces/rejected-{shard}.parquet", shard=SHARDS
+        ),
+    output:
+        rejected="results/{dataset}/faces/rejected.parquet",
+        sheet="results/{dataset}/faces/contact-sheet.png",
+    log:
+        "logs/gather_faces/{dataset}.log",
+    params:
+        max_rejected=settings.faces.max_rejected,
+        code=code_version("normalise"),
+    threads: 1
+    resources:
+        mem_mb=1500,
+        runtime=30,
+    conda:
+        "../envs/main.yaml"
+    script:
+        "../workflow_scripts/gather_faces.py"
+
+
+rule write_split:
+    """The data set's split, checked: nobody is in two of train, val and test."""
+    input:
+        unpack(capture_files),
+    output:
+        split="results/{dataset}/split.json",
+    log:
+        "logs/write_split/{dataset}.log",
+    params:
+        seed=settings.seed,
+        code=code_version("sources"),
+    threads: 1
+    resources:
+        mem_mb=500,
+        runtime=10,
+    conda:
+        "../envs/main.yaml"
+    script:
+        "../workflow_scripts/write_split.py"

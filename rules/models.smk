@@ -1,0 +1,42 @@
+rule models:
+    input:
+        expand("results/models/{model}/model.safetensors", model=settings.models),
+
+
+rule train_model:
+    """Train one redirector."""
+    input:
+        faces=face_shards,
+        checked=f"results/{TRAINED_ON}/faces/rejected.parquet",
+        split=f"results/{TRAINED_ON}/split.json",
+    output:
+        model="results/models/{model}/model.safetensors",
+        record="results/models/{model}/model.json",
+        curve="results/models/{model}/curve.csv",
+    log:
+        "logs/train_model/{model}.log",
+    benchmark:
+        "benchmarks/rules/train_model/{model}.tsv"
+    params:
+        name="{model}",
+        state="results/state/{model}",
+        config=lambda wc: settings.models[wc.model].resolve(),
+        seed=settings.seed,
+        code=lambda wc: code_version(
+            f"redirectors/{settings.models[wc.model].class_}",
+            "redirectors/base.py",
+            "diffusion",
+            "training",
+            "images.py",
+        ),
+    wildcard_constraints:
+        model="|".join(settings.models),
+    threads: lambda wc: settings.models[wc.model].train.threads
+    resources:
+        mem_mb=lambda wildcards, attempt: 3000 * attempt,
+        runtime=1440,
+        gpu=lambda wc: settings.models[wc.model].train.gpus,
+    conda:
+        "../envs/main.yaml"
+    script:
+        "../workflow_scripts/train_model.py"

@@ -1,0 +1,48 @@
+rule report:
+    input:
+        "results/report/index.html",
+
+
+rule write_report:
+    """One self-contained page that compares all methods, and its table as CSV."""
+    input:
+        metrics=expand(
+            "results/evaluation/{model}/{dataset}/metrics.json",
+            model=settings.rows,
+            dataset=TRAINED_ON,
+        ),
+        samples=expand(
+            "results/evaluation/{model}/{dataset}/{file}",
+            model=settings.rows,
+            dataset=TRAINED_ON,
+            file=["samples.h5", "speed.json"],
+        ),
+        models=expand("results/models/{model}/model.json", model=settings.models),
+        estimators=expand(
+            "results/models/{estimator}/model.json", estimator=settings.estimators
+        ),
+        faces=expand(
+            "results/{dataset}/faces/shard-{shard}.h5", dataset=TRAINED_ON, shard=SHARDS
+        ),
+        pairs=f"results/{TRAINED_ON}/pairs.parquet",
+        rejected=f"results/{TRAINED_ON}/faces/rejected.parquet",
+        sheet=f"results/{TRAINED_ON}/faces/contact-sheet.png",
+    output:
+        page="results/report/index.html",
+        table="results/report/comparison.csv",
+    log:
+        "logs/write_report.log",
+    params:
+        dataset=TRAINED_ON,
+        rows=settings.rows,
+        evaluator=settings.evaluation.estimator,
+        settings=settings.model_dump(mode="json", by_alias=True, exclude_none=True),
+        code=code_version("report"),
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    conda:
+        "../envs/main.yaml"
+    script:
+        "../workflow_scripts/write_report.py"

@@ -1,0 +1,64 @@
+rule samples:
+    input:
+        expand(
+            "results/evaluation/{model}/{dataset}/samples.h5",
+            model=settings.rows,
+            dataset=TRAINED_ON,
+        ),
+
+
+rule fix_pairs:
+    """Draw once which pictures every method redirects, and to which directions."""
+    input:
+        faces=face_shards,
+        checked="results/{dataset}/faces/rejected.parquet",
+        split="results/{dataset}/split.json",
+    output:
+        pairs="results/{dataset}/pairs.parquet",
+    log:
+        "logs/fix_pairs/{dataset}.log",
+    params:
+        dataset="{dataset}",
+        split=settings.evaluation.split,
+        counts=settings.evaluation.pairs.model_dump(),
+        seed=settings.seed,
+        code=code_version("pairs.py"),
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=30,
+    conda:
+        "../envs/main.yaml"
+    script:
+        "../workflow_scripts/fix_pairs.py"
+
+
+rule sample_model:
+    """Redirect all evaluation pairs with one model."""
+    input:
+        faces=face_shards,
+        pairs="results/{dataset}/pairs.parquet",
+        model=model_folder,
+    output:
+        samples="results/evaluation/{model}/{dataset}/samples.h5",
+        speed="results/evaluation/{model}/{dataset}/speed.json",
+    log:
+        "logs/sample_model/{model}-{dataset}.log",
+    benchmark:
+        "benchmarks/rules/sample_model/{model}-{dataset}.tsv"
+    params:
+        name="{model}",
+        sampling=lambda wc: (
+            settings.sampling.model_dump() if wc.model in settings.models else {}
+        ),
+        size_px=settings.estimators[settings.evaluation.estimator].size_px,
+        code=code_version("redirectors/sample.py", "diffusion", "images.py"),
+    threads: settings.sampling.threads
+    resources:
+        mem_mb=lambda wildcards, attempt: 3000 * attempt,
+        runtime=240,
+        gpu=settings.sampling.gpus,
+    conda:
+        "../envs/main.yaml"
+    script:
+        "../workflow_scripts/sample_model.py"

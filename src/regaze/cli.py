@@ -1,0 +1,67 @@
+"""The ``regaze`` command: what users want without the workflow."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Gaze and head redirection.", no_args_is_help=True, add_completion=False)
+
+
+@app.callback()
+def _commands() -> None:
+    """Keep sub-commands even while there are few."""
+
+
+@app.command()
+def schema(
+    check: Annotated[
+        Path | None, typer.Option(help="Compare with this file instead of printing.")
+    ] = None,
+) -> None:
+    """Print the JSON schema of config.yaml."""
+    from regaze.settings import json_schema
+
+    text = json_schema()
+    if check is None:
+        sys.stdout.write(text)
+    elif not check.exists() or check.read_text(encoding="utf-8") != text:
+        raise SystemExit(f"{check} is not the schema of regaze.settings; run `make schema`")
+
+
+@app.command()
+def validate(
+    files: Annotated[list[Path], typer.Argument(help="Configuration files, later ones on top.")],
+) -> None:
+    """Check configuration files without running anything."""
+    import yaml
+
+    from regaze.settings import ConfigurationError, load_settings
+
+    merged: dict = {}
+    for file in files:
+        content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+        if not isinstance(content, dict):
+            raise SystemExit(f"{file}: expected a mapping, found {type(content).__name__}")
+        _merge(merged, content)
+    try:
+        settings = load_settings(merged)
+    except ConfigurationError as error:
+        raise SystemExit(str(error)) from None
+    typer.echo(f"valid: {len(settings.models)} models, {len(settings.estimators)} estimators")
+
+
+def _merge(below: dict, above: dict) -> None:
+    """Merge as Snakemake does: mappings key by key, everything else replaced."""
+    for key, value in above.items():
+        if isinstance(value, dict) and isinstance(below.get(key), dict):
+            _merge(below[key], value)
+        else:
+            below[key] = value
+
+
+if __name__ == "__main__":
+    app()

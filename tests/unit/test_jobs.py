@@ -1,0 +1,45 @@
+"""Atomic writing and stable JSON."""
+
+import json
+
+import numpy as np
+import pytest
+
+from regaze.jobs import replacing, rounded, write_json
+
+
+def test_failure_leaves_the_old_file_and_no_temporary_one(tmp_path):
+    path = tmp_path / "out.txt"
+    path.write_text("old")
+    with pytest.raises(RuntimeError), replacing(path) as part:
+        part.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_folder_is_replaced_as_a_whole(tmp_path):
+    path = tmp_path / "capture"
+    path.mkdir()
+    (path / "stale").touch()
+    with replacing(path) as part:
+        part.mkdir()
+        (part / "fresh").touch()
+    assert [p.name for p in path.iterdir()] == ["fresh"]
+
+
+def test_leftover_of_a_killed_job_does_not_matter(tmp_path):
+    (tmp_path / ".out.txt.part").write_text("half")
+    with replacing(tmp_path / "out.txt") as part:
+        assert not part.exists()
+        part.write_text("whole")
+    assert (tmp_path / "out.txt").read_text() == "whole"
+
+
+def test_json_is_sorted_rounded_and_finite(tmp_path):
+    write_json(tmp_path / "m.json", {"b": np.float32(1 / 3), "a": [1.23456789e-7, 3, None]})
+    text = (tmp_path / "m.json").read_text()
+    assert json.loads(text) == {"a": [1.23457e-07, 3, None], "b": 0.333333}
+    assert text.index('"a"') < text.index('"b"')
+    with pytest.raises(ValueError, match="nan"):
+        rounded({"x": float("nan")})

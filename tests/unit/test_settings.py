@@ -1,0 +1,87 @@
+"""The configuration: the files in the repository are valid, faults are named by their path."""
+
+import copy
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from regaze.settings import ConfigurationError, json_schema, load_settings
+
+ROOT = Path(__file__).parents[2]
+DEFAULT = yaml.safe_load((ROOT / "config.yaml").read_text())
+
+
+def changed(path, value):
+    config = copy.deepcopy(DEFAULT)
+    *parents, last = path.split(".")
+    here = config
+    for key in parents:
+        here = here.setdefault(key, {})
+    here[last] = value
+    return config
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("sed", 1, "sed: unknown key"),
+        ("shards", "many", "shards: .*integer.*'many'"),
+        ("shards", 0, "shards: .*greater than or equal to 1"),
+        ("dataset", "mine", "dataset: 'mine' is not defined; expected one of synthetic"),
+        ("datasets.mine", {"source": "gazecapture"}, "datasets.mine: root: .*needs the folder"),
+        ("datasets.mine", {"source": "tobii"}, "datasets.mine.source: .*'tobii'"),
+        ("capture.persons.tset", 3, "capture.persons.tset: unknown key"),
+        ("faces.frame_check", "sfm", "sfm_mesh: .*Surrey Face Model"),
+        ("faces.max_rejected", 1.5, "faces.max_rejected: .*less than or equal to 1"),
+        ("estimators.vgg.arch", "vit", "estimators.vgg.arch: .*'vit'"),
+        ("estimators.vgg.train.lr", -1, "estimators.vgg.train.lr: .*greater than 0"),
+        ("estimators.resnet.size_px", 48, "estimators.resnet.size_px: 48 does not divide"),
+        ("models.new", {"class": "gan"}, "models.new.class: unknown class 'gan'; .*xunet"),
+        ("models.new", {}, "models.new.class: missing"),
+        ("models.copy", {"class": "xunet"}, "'copy' is no name"),
+        ("models.xunet.size_px", 60, "models.xunet.size_px: 60 is not divisible by 8"),
+        ("models.xunet.network.chanels", 3, "models.xunet.network.chanels: unknown key"),
+        ("models.xunet.network.ch", 36, "network.ch: 36 x 1 = 36 channels are not divisible"),
+        ("models.xunet.network.attn_levels", [7], "attn_levels: 7 is not a level"),
+        ("models.xunet_lite.network.concat_source", False, "concat_source: must be true"),
+        ("models.xunet.objective.base", "none", "objective.base: 'none' does not go with"),
+        ("sampling.steps", 0, "sampling.steps: .*greater than or equal to 1"),
+        ("sampling.sigma_min", 30.0, "sampling: sigma_min: 30.0 must be below"),
+        ("evaluation.estimator", "iris", "evaluation.estimator: 'iris' is not defined"),
+        ("evaluation.models", ["gan"], "evaluation.models: 'gan' is not defined"),
+    ],
+)
+def test_fault_is_named_with_its_path(path, value, message):
+    with pytest.raises(ConfigurationError, match=message):
+        load_settings(changed(path, value))
+
+
+def merged(below, above):
+    for key, value in above.items():
+        both = isinstance(value, dict) and isinstance(below.get(key), dict)
+        below[key] = merged(below[key], value) if both else value
+    return below
+
+
+@pytest.mark.parametrize("overlay", sorted(p.name for p in (ROOT / "configs").glob("*.yaml")))
+def test_every_overlay_is_valid(overlay):
+    content = yaml.safe_load((ROOT / "configs" / overlay).read_text())
+    load_settings(merged(copy.deepcopy(DEFAULT), content))
+
+
+def test_checked_in_schema_is_current_and_names_every_key():
+    text = (ROOT / "config.schema.json").read_text()
+    assert text == json_schema()
+    assert set(DEFAULT) <= set(json.loads(text)["properties"])
+
+
+def test_settings_do_not_need_torch(tmp_path):
+    import subprocess
+
+    code = "import regaze.settings, regaze.provenance, sys; assert 'torch' not in sys.modules"
+    load = "import yaml; regaze.settings.load_settings(yaml.safe_load(open('config.yaml')))"
+    check = "assert not {'torch', 'pandas', 'cv2'} & set(sys.modules), 'heavy import'"
+    subprocess.run([sys.executable, "-c", f"{code}; {load}; {check}"], cwd=ROOT, check=True)

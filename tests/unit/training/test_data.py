@@ -1,0 +1,82 @@
+"""Batches: a function of seed, step and rank; labels follow their pictures."""
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from regaze.faces import FacesReader
+from regaze.training.data import ImageBatches, PairBatches
+
+
+@pytest.fixture
+def reader(tmp_path):
+    """Four persons, 2 head poses x 3 gazes; a patch's level tells person and row."""
+    rng = np.random.default_rng(1)
+    with h5py.File(tmp_path / "faces.h5", "w") as file:
+        for number, person in enumerate("abcd"):
+            heads, gazes = rng.uniform(-0.3, 0.3, (2, 2)), rng.uniform(-0.3, 0.3, (3, 2))
+            labels = np.zeros((6, 8), np.float32)
+            labels[:, :2], labels[:, 2:4] = np.tile(gazes, (2, 1)), np.repeat(heads, 3, 0)
+            pixels = np.zeros((6, 8, 8, 3), np.uint8)
+            pixels[..., 0] = (number * 50 + np.arange(6))[:, None, None]
+            pixels[:, :, :4, 1] = 255
+            file[f"{person}/labels"], file[f"{person}/pixels"] = labels, pixels
+    return FacesReader(tmp_path / "faces.h5")
+
+
+def pairs(reader, **kwargs):
+    options = {"size": 8, "batch": 6, "seed": 0} | kwargs
+    return PairBatches(reader, reader.persons, **options)
+
+
+def test_an_epoch_visits_everything_once_and_ranks_share_it(reader):
+    levels = []
+    for rank in (0, 1):
+        batches = ImageBatches(
+            reader, reader.persons, size=8, batch=3, seed=0, rank=rank, world=2
+        )
+        levels += [batches.load(step)["image"][:, 0, 0, 0] for step in range(4)]
+    assert sorted(torch.cat(levels).tolist()) == sorted(n * 50 + r for n in range(4) for r in range(6))
+
+
+def test_batches_do_not_depend_on_cache_or_history(reader):
+    a, b = pairs(reader), pairs(reader, cache="none")
+    a.load(0), a.load(7)
+    for key, value in a.load(5).items():
+        assert torch.equal(value, b.load(5)[key]), key
+
+
+def test_pairs_are_of_one_person_and_half_share_the_head(reader):
+    batches = pairs(reader, same_head_fraction=0.5)
+    same = total = 0
+    for step in range(60):
+        batch = batches.load(step)
+        source, target = batch["source"][:, 0, 0, 0], batch["target"][:, 0, 0, 0]
+        assert torch.equal(source // 50, target // 50)
+        assert (source != target).all()
+        same += (batch["source_label"][:, 2:] == batch["target_label"][:, 2:]).all(1).sum()
+        total += len(source)
+    # Half are drawn so; of the other half 2 of 5 share the head by chance.
+    assert float(same) / total == pytest.approx(0.5 + 0.5 * 0.4, abs=0.08)
+
+
+def test_flip_mirrors_pictures_and_yaw(reader):
+    plain, flipped = pairs(reader), pairs(reader, flip=True)
+    mirrored = 0
+    for step in range(8):
+        a, b = plain.finish(plain.load(step)), flipped.finish(flipped.load(step))
+        which = flipped.load(step)["flip"]
+        mirrored += int(which.sum())
+        sign = torch.where(which[:, None], torch.tensor([1.0, -1.0]), torch.tensor([1.0, 1.0]))
+        for side in ("source", "target"):
+            assert torch.equal(b[f"{side}_gaze"], a[f"{side}_gaze"] * sign)
+            assert torch.equal(b[f"{side}_head"], a[f"{side}_head"] * sign)
+            expected = torch.where(which[:, None, None, None], a[side].flip(-1), a[side])
+            assert torch.equal(b[side], expected)
+    assert 10 < mirrored < 38
+
+
+def test_nobody_is_an_error(reader):
+    with pytest.raises(ValueError, match="no rows for the 1 persons"):
+        PairBatches(reader, ["x"], size=8, batch=2, seed=0)

@@ -1,0 +1,152 @@
+"""The training loop: exact resume, averaging, schedules, refusal of foreign states."""
+
+import logging
+import os
+import signal
+
+import pytest
+import torch
+from torch import nn
+
+from regaze.training.loop import Interrupted, lr_factor, train
+from regaze.training.settings import TrainSettings
+
+SETTINGS = TrainSettings(
+    images=160,
+    batch=8,
+    lr=0.01,
+    warmup_images=16,
+    ema_halflife_images=24,
+    log_every_images=16,
+    state_every_images=40,
+    tensorboard=False,
+    precision="fp32",
+)
+
+
+class Toy:
+    """A network with dropout and noise in its loss, so that every random stream is exercised."""
+
+    def __init__(self, stop_at=None, kill=False):
+        torch.manual_seed(0)
+        self.network = nn.Sequential(
+            nn.Linear(3, 16), nn.BatchNorm1d(16), nn.Dropout(0.2), nn.Linear(16, 1)
+        )
+        self.calls, self.stop_at, self.kill = 0, stop_at, kill
+
+    def phases(self):
+        return {"main": list(self.network.parameters())}
+
+    def losses(self, batch, phase, generator):
+        self.calls += 1
+        if self.calls == self.stop_at:
+            if self.kill:
+                raise KeyboardInterrupt
+            os.kill(os.getpid(), signal.SIGTERM)
+        noise = torch.randn(batch["x"].shape, generator=generator)
+        error = self.network(batch["x"] + 0.1 * noise) - batch["x"].sum(1, keepdim=True)
+        return {"loss": (error**2).mean(), "size": error.abs().mean()}
+
+
+class Numbers:
+    def __init__(self, rank=0, world=1):
+        self.seed = rank
+
+    def load(self, step):
+        return {"x": torch.randn(8, 3, generator=torch.Generator().manual_seed(step))}
+
+    def finish(self, batch):
+        return batch
+
+
+def run(state, task=None, settings=SETTINGS, config=None, **kwargs):
+    config = {"a": 1} if config is None else config
+    return train(
+        task or Toy(), Numbers, settings, seed=3, state=state, config=config, **kwargs
+    )
+
+
+def same(a, b):
+    return all(torch.equal(a[key], b[key]) for key in a) and a.keys() == b.keys()
+
+
+@pytest.mark.parametrize("kill", [False, True], ids=["sigterm", "kill"])
+@pytest.mark.parametrize("stop_at", [1, 7, 13, 20])
+def test_interrupted_run_ends_in_the_same_bytes(tmp_path, stop_at, kill):
+    whole, curve = run(tmp_path / "whole")
+    last = stop_at == 20 and not kill
+    if last:
+        run(tmp_path / "cut", Toy(stop_at, kill))
+    else:
+        with pytest.raises((Interrupted, KeyboardInterrupt)):
+            run(tmp_path / "cut", Toy(stop_at, kill))
+    resumed = Toy()
+    again, resumed_curve = run(tmp_path / "cut", resumed)
+    assert same(whole, again)
+    assert [row["loss"] for row in curve][-1] == pytest.approx(resumed_curve[-1]["loss"])
+    if not kill and not last:
+        assert resumed.calls == 20 - stop_at
+    assert not list((tmp_path / "cut").glob(".*"))
+
+
+def test_workers_do_not_change_the_result(tmp_path):
+    here, _ = run(tmp_path / "a")
+    settings = SETTINGS.model_copy(update={"workers": 2})
+    assert same(here, run(tmp_path / "b", settings=settings)[0])
+
+
+def test_state_of_another_configuration_is_refused_loudly(tmp_path, caplog):
+    with pytest.raises(Interrupted):
+        run(tmp_path, Toy(7))
+    with caplog.at_level(logging.WARNING):
+        other, _ = run(tmp_path, config={"a": 2})
+    assert "state of another configuration" in caplog.text
+    assert same(other, run(tmp_path / "fresh")[0])
+
+
+def test_truncated_state_is_refused_loudly(tmp_path, caplog):
+    with pytest.raises(Interrupted):
+        run(tmp_path, Toy(7))
+    state = tmp_path / "state.pt"
+    state.write_bytes(state.read_bytes()[:1000])
+    with caplog.at_level(logging.WARNING):
+        again, _ = run(tmp_path)
+    assert "unreadable state" in caplog.text
+    assert same(again, run(tmp_path / "fresh")[0])
+
+
+def test_average_is_a_smoothed_path_and_off_by_zero(tmp_path):
+    smooth, _ = run(tmp_path / "a")
+    plain, _ = run(
+        tmp_path / "b", settings=SETTINGS.model_copy(update={"ema_halflife_images": 0})
+    )
+    assert not same(smooth, plain)
+    assert torch.equal(smooth["1.num_batches_tracked"], plain["1.num_batches_tracked"])
+
+
+def test_best_validation_is_kept(tmp_path):
+    task, scores = Toy(), iter([3.0, 1.0, 2.0, 5.0])
+    seen = []
+
+    def validate():
+        seen.append({k: v.clone() for k, v in task.network.state_dict().items()})
+        return {"score": next(scores)}
+
+    settings = SETTINGS.model_copy(update={"validate_every_images": 40, "select": "best"})
+    weights, curve = run(tmp_path, task, settings, validate=validate)
+    assert same(weights, seen[1])
+    assert [row["val_score"] for row in curve if "val_score" in row] == [3.0, 1.0, 2.0, 5.0]
+
+
+def test_infinite_loss_stops_training(tmp_path):
+    task = Toy()
+    task.losses = lambda *_: {"loss": next(task.network.parameters()).sum() * float("inf")}
+    with pytest.raises(FloatingPointError, match="step .*: loss is"):
+        run(tmp_path, task)
+
+
+def test_schedules():
+    linear = TrainSettings(images=100, warmup_images=10)
+    assert [lr_factor(i, linear) for i in (0, 5, 10, 50, 75, 100)] == [0, 0.5, 1, 1, 0.5, 0]
+    cosine = linear.model_copy(update={"schedule": "cosine", "warmup_images": 0})
+    assert [round(lr_factor(i, cosine), 6) for i in (0, 50, 100)] == [1, 0.5, 0]

@@ -1,0 +1,22 @@
+"""Draw the evaluation pairs of one data set."""
+
+import json
+from pathlib import Path
+
+from regaze.faces import FacesReader
+from regaze.jobs import start
+from regaze.pairs import draw_pairs, write_pairs
+
+
+def main(job):
+    log = start(job)
+    persons = json.loads(Path(job.input.split).read_text())[job.params.split]
+    reader = FacesReader(job.input.faces)
+    counts, seed = job.params.counts, job.params.seed
+    pairs = draw_pairs(reader, persons, counts, seed=seed, dataset=job.params.dataset)
+    write_pairs(job.output.pairs, pairs)
+    log.info("pairs per kind: %s", pairs["kind"].value_counts().to_dict())
+
+
+if "snakemake" in globals():
+    main(snakemake)  # noqa: F821

@@ -1,0 +1,20 @@
+"""Redirect the evaluation pairs with one model or pseudo-model."""
+
+from pathlib import Path
+
+from regaze.jobs import start
+from regaze.redirectors.sample import sample_pseudo_model, sample_redirector
+
+
+def main(job):
+    start(job)
+    common = {"faces": job.input.faces, "pairs": job.input.pairs, **dict(job.output.items())}
+    if job.input.get("model"):
+        folder = Path(job.input.model).parent
+        sample_redirector(folder, sampling=job.params.sampling, **common)
+    else:
+        sample_pseudo_model(job.params.name, size_px=job.params.size_px, **common)
+
+
+if "snakemake" in globals():
+    main(snakemake)  # noqa: F821

@@ -1,0 +1,23 @@
+"""Train one redirector."""
+
+from regaze.jobs import start
+from regaze.training.stages import train_redirector
+
+
+def main(job):
+    start(job)
+    train_redirector(
+        job.params.name,
+        job.params.config,
+        faces=job.input.faces,
+        split=job.input.split,
+        seed=job.params.seed,
+        model=job.output.model,
+        record=job.output.record,
+        curve=job.output.curve,
+        state=job.params.state,
+    )
+
+
+if "snakemake" in globals():
+    main(snakemake)  # noqa: F821
