@@ -1,0 +1,1 @@
+"""Noise schedules, preconditioning, guidance, samplers and averages, for any denoiser."""
