@@ -69,14 +69,26 @@ def distort(x: np.ndarray, y: np.ndarray, coefficients: np.ndarray) -> tuple:
         return coefficients[..., index].reshape(shape).astype(dtype)
 
     r2 = x * x + y * y
-    radial = ((term(4) * r2 + term(1)) * r2 + term(0)) * r2 + dtype.type(1)
+    if used[4]:
+        radial = term(4) * r2
+        radial += term(1)
+        radial *= r2
+    else:
+        radial = term(1) * r2
+    radial += term(0)
+    radial *= r2
+    radial += dtype.type(1)
     if used[5:8].any():
-        radial = radial / (((term(7) * r2 + term(6)) * r2 + term(5)) * r2 + dtype.type(1))
-    out_x, out_y = x * radial, y * radial
+        radial /= ((term(7) * r2 + term(6)) * r2 + term(5)) * r2 + dtype.type(1)
+    # The tangential terms of x and y share 2 p1 y + 2 p2 x, which joins the radial factor.
     if used[2:4].any():
-        xy2 = dtype.type(2) * x * y
-        out_x = out_x + term(2) * xy2 + term(3) * (r2 + dtype.type(2) * x * x)
-        out_y = out_y + term(3) * xy2 + term(2) * (r2 + dtype.type(2) * y * y)
+        radial += dtype.type(2) * term(2) * y
+        radial += dtype.type(2) * term(3) * x
+        out_x, out_y = x * radial, y * radial
+        out_x += term(3) * r2
+        out_y += term(2) * r2
+    else:
+        out_x, out_y = x * radial, y * radial
     if used[8:12].any():
         out_x = out_x + (term(9) * r2 + term(8)) * r2
         out_y = out_y + (term(11) * r2 + term(10)) * r2

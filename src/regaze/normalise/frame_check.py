@@ -18,7 +18,8 @@ from regaze.normalise.face_model import dense_mesh, ellipsoid_mesh
 from regaze.normalise.geometry import rotation_from_vector
 
 FRAME_CHECKS = ("sfm-upstream", "sfm", "ellipsoid", "none")
-_POINTS_AT_ONCE = 400_000
+_POINTS_AT_ONCE = 20_000
+"""Few enough for every intermediate array to stay in a core's cache."""
 
 log = logging.getLogger(__name__)
 

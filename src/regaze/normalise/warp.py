@@ -70,7 +70,8 @@ def _jpeg_is_whole(content: bytes) -> bool:
             position += 1
             continue
         if marker == 0xDA:
-            return content.find(b"\xff\xd9", position) >= 0
+            end = b"\xff\xd9"
+            return content.endswith(end) or content.find(end, position) >= 0
         position += 2 + int.from_bytes(content[position + 2 : position + 4], "big")
     return False
 
