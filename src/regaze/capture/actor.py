@@ -1,0 +1,251 @@
+"""One person made ready for rendering: geometry, attributes and what moves with the eyes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from regaze.capture import parts, skin_maps, surface
+from regaze.capture.head import HeadModel, eye_rotation, pose_feature
+from regaze.capture.landmarks import gather
+from regaze.capture.renderer import tree
+from regaze.capture.subject import Look
+
+TEXTURE = 512
+
+
+@dataclass(frozen=True)
+class Hits:
+    """Interpolated attributes of ray hits: unit normals, albedo (linear), gloss, occlusion."""
+
+    normal: np.ndarray
+    albedo: np.ndarray
+    gloss: np.ndarray
+    occlusion: np.ndarray
+    label: np.ndarray
+    extra: np.ndarray
+
+
+class Surface:
+    """Triangles with packed corner attributes, looked up by hit."""
+
+    def __init__(self, normals, uv, colours, gloss, occlusion, label, extra, texture, strands):
+        # columns: normal 3, uv 2, colour 3, gloss 1, occlusion 1, extra 1
+        self.packed = np.concatenate(
+            [normals, uv, colours, gloss[..., None], occlusion[..., None], extra[..., None]], -1
+        ).astype(np.float32)
+        self.label, self.texture, self.strands = label.astype(np.uint8), texture, strands
+
+    def at(self, face, u, v) -> Hits:
+        """Attributes (n, ...) at triangles ``face`` (n,) and barycentrics ``u``, ``v`` (n,)."""
+        corner = self.packed[face]
+        value = corner[:, 0] + u[:, None] * (corner[:, 1] - corner[:, 0])
+        value += v[:, None] * (corner[:, 2] - corner[:, 0])
+        normal = value[:, :3]
+        normal /= np.sqrt(np.einsum("ij,ij->i", normal, normal))[:, None] + 1e-9
+        label = self.label[face]
+        albedo, gloss = value[:, 5:8], value[:, 8]
+        skin = np.flatnonzero(label == parts.LABELS["skin"])
+        if skin.size:
+            size = len(self.texture)
+            col = np.clip((value[skin, 3] * size).astype(np.int32), 0, size - 1)
+            row = np.clip((value[skin, 4] * size).astype(np.int32), 0, size - 1)
+            texel = self.texture[row, col]
+            albedo[skin], gloss[skin] = texel[:, :3], texel[:, 3]
+        hair = np.flatnonzero(label == parts.LABELS["hair"])
+        if hair.size:
+            size = len(self.strands)
+            col = (value[hair, 3] * size).astype(np.int32) % size
+            row = (value[hair, 4] * size).astype(np.int32) % size
+            albedo[hair] *= self.strands[row, col][:, None]
+        return Hits(normal, albedo, gloss, value[:, 9], label, value[:, 10])
+
+
+@dataclass(frozen=True)
+class Eyes:
+    """The moving parts for one gaze; index 0 is the subject's left eye, 1 the right."""
+
+    vertices: list[np.ndarray]
+    trees: list
+    surfaces: list[Surface]
+    centres: np.ndarray
+    axes: np.ndarray
+    margins: list[np.ndarray]
+
+
+def _sphere(count: int) -> np.ndarray:
+    i = np.arange(count) + 0.5
+    z = 1 - 2 * i / count
+    phi = i * np.pi * (3 - np.sqrt(5))
+    r = np.sqrt(1 - z * z)
+    return np.stack([r * np.cos(phi), r * np.sin(phi), z], -1)
+
+
+class Actor:
+    """Geometry of a person in the head frame, millimetres, origin between the eye corners.
+
+    Args:
+        model: the head model.
+        look: the person's traits.
+    """
+
+    def __init__(self, model: HeadModel, look: Look):
+        self.model, self.look = model, look
+        rest = model.shaped(look.shape, look.expression) * 1000
+        # the pose frame belongs to the person, not to the expression
+        neutral = gather(model, model.shaped(look.shape))[[36, 39, 42, 45]]
+        self.corner_origin = neutral.mean(0) * 1000
+        self.rest = rest - self.corner_origin
+        self.joints = model.J_regressor @ self.rest
+        self.centres, self.neck = self.joints[3:5], self.joints[1]
+        self.count = len(model.plane)
+        rng = np.random.default_rng([look.seed, 1])
+        self.texture = skin_maps.paint(look, rng, TEXTURE)
+        bank = skin_maps.noise(TEXTURE)
+        curly = look.hair in ("curly", "afro", "buzz")
+        base = (
+            0.22 * bank["curl"] + 0.16 * bank["pores"]
+            if curly
+            else (0.24 * bank["strand"] + 0.20 * bank["lock"])
+        )
+        self.strands = np.clip(0.92 + base, 0.3, 1.7).astype(np.float32)
+        self._assemble()
+
+    def _assemble(self) -> None:
+        model, look = self.model, self.look
+        faces, n = model.f, self.count
+        moving = np.abs(model.posedirs[:, :, 18:]).sum((1, 2)) > 0
+        moving[:n] |= model.ring < 2.0
+        lining = model.regions == 5
+        ball = model.regions >= 7
+        dynamic = (moving | lining)[faces].any(1)
+        self.normals = parts.vertex_normals(self.rest, faces[~ball[faces].any(1)])
+        still = faces[~dynamic & ~ball[faces].any(1)]
+        still_uv = model.uvfaces[~dynamic & ~ball[faces].any(1)]
+        skin, normals = self.rest[:n], self.normals[:n]
+        skin_faces = faces[(faces < n).all(1)]
+        u, v = model.plane.T
+        beard = skin_maps.vertex_mask(look.beard_kind, model.plane, TEXTURE)
+        meshes = parts.hair(look, skin, normals, model.plane, skin_faces)
+        meshes += parts.beard(look, skin, normals, beard, skin_faces, model.plane)
+        ear = self.rest[model.regions == 4]
+        bridge = skin[np.argmin(np.abs(u) + np.abs(v - 2))]
+        half = np.abs(ear[:, 0]).min()
+        meshes += parts.glasses(look, self.centres[0], self.centres[1], half, bridge)
+        vertices = np.concatenate([self.rest] + [m.vertices for m in meshes])
+        start = np.cumsum([len(self.rest)] + [len(m.vertices) for m in meshes])
+        all_faces = np.concatenate(
+            [still] + [m.faces + s for m, s in zip(meshes, start, strict=False)]
+        )
+        all_normals = np.concatenate(
+            [self.normals] + [parts.vertex_normals(m.vertices, m.faces) for m in meshes]
+        )
+        used = np.unique(all_faces)
+        self.static_tree = tree(vertices, all_faces)
+        self.static_vertices = vertices[used]
+        occlusion = np.ones(len(vertices))
+        eye_rows = np.flatnonzero(moving | lining)
+        need = np.union1d(used, eye_rows)
+        occlusion[need] = self._occlusion(vertices[need], all_normals[need])
+        self.occlusion = occlusion[: len(self.rest)]
+        labels = [np.full(len(still), parts.LABELS["skin"])]
+        uv, colours, gloss = [model.uvcoords[still_uv]], [np.zeros((len(still), 3, 3))], []
+        gloss.append(np.zeros((len(still), 3)))
+        for mesh in meshes:
+            labels.append(np.full(len(mesh.faces), mesh.label))
+            uv.append(mesh.uv[mesh.faces])
+            colours.append(mesh.colours[mesh.faces])
+            gloss.append(np.full((len(mesh.faces), 3), mesh.gloss))
+        self.static = Surface(
+            all_normals[all_faces], np.concatenate(uv), np.concatenate(colours),
+            np.concatenate(gloss), occlusion[all_faces], np.concatenate(labels),
+            np.full(all_faces.shape, 9.0), self.texture, self.strands,
+        )  # fmt: skip
+        body = parts.shoulders(look, self._neck_radius())
+        self.body_tree = tree(body.vertices, body.faces)
+        self.body = Surface(
+            parts.vertex_normals(body.vertices, body.faces)[body.faces], body.uv[body.faces],
+            body.colours[body.faces], np.full(body.faces.shape, body.gloss),
+            np.ones(body.faces.shape), np.full(len(body.faces), body.label),
+            np.full(body.faces.shape, 9.0), self.texture, self.strands,
+        )  # fmt: skip
+        # eye parts: triangles, local vertex lists
+        self.eye_faces, self.eye_rows, self.eye_uv = [], [], []
+        for side in (1, -1):
+            mine = dynamic & ~ball[faces].any(1) & (side * self.rest[faces[:, 0], 0] > 0)
+            rows, index = np.unique(faces[mine], return_inverse=True)
+            self.eye_faces.append(index.reshape(-1, 3))
+            self.eye_rows.append(rows)
+            self.eye_uv.append(model.uvcoords[model.uvfaces[mine]])
+
+    def _neck_radius(self) -> float:
+        v = self.model.plane[:, 1]
+        band = (v < -135) & (v > -165)
+        return float(np.abs(self.rest[: self.count][band, 0]).max())
+
+    def _occlusion(self, points, normals, count: int = 48):
+        """Cosine-weighted share (n,) of open sky, the same directions for all points."""
+        directions = _sphere(count).astype(np.float32)
+        facing = normals @ directions.T
+        rows, cols = np.nonzero(facing > 0.08)
+        start = (points + 0.8 * normals)[rows].astype(np.float32)
+        hit = self.static_tree.run(
+            start, directions[cols], query="OCCLUDED", dists=np.full(len(rows), 90.0, "f4")
+        )
+        weight = facing[rows, cols]
+        total = np.bincount(rows, weight, len(points))
+        open_ = np.bincount(rows, weight * (hit < 0), len(points))
+        return open_ / np.maximum(total, 1e-6)
+
+    def eyes(self, targets: np.ndarray) -> Eyes:
+        """Lids and eyeball axes for per-eye targets (2, 3) in the head frame, mm."""
+        axes = targets - self.centres
+        axes /= np.linalg.norm(axes, axis=1, keepdims=True)
+        pose = np.zeros((5, 3))
+        pose[3:] = eye_rotation(axes)
+        feature = pose_feature(pose)
+        vertices, trees, surfaces, margins = [], [], [], []
+        for side in range(2):
+            rows = self.eye_rows[side]
+            moved = self.rest[rows] + 1000 * (self.model.posedirs[rows] @ feature)
+            faces = self.eye_faces[side]
+            fresh = parts.vertex_normals(moved, faces)
+            ring = np.where(rows < self.count, self.model.ring[np.minimum(rows, self.count - 1)], 9)
+            fade = surface.smoothstep(ring, 1.6, 2.2)[:, None]
+            normal = fresh * (1 - fade) + self.normals[rows] * fade
+            upper = moved[:, 1] > self.centres[side, 1] + 0.06 * np.abs(
+                moved[:, 0] - self.centres[side, 0]
+            )
+            extra = np.where(upper, ring, -1 - ring)
+            extra = np.where(self.model.regions[rows] == 5, 20.0, extra)
+            corner = faces
+            surfaces.append(
+                Surface(
+                    normal[corner],
+                    self.eye_uv[side],
+                    np.zeros((len(faces), 3, 3)),
+                    np.zeros(faces.shape),
+                    self.occlusion[rows][corner],
+                    np.full(len(faces), parts.LABELS["skin"]),
+                    extra[corner],
+                    self.texture,
+                    self.strands,
+                )  # fmt: skip
+            )
+            vertices.append(moved)
+            trees.append(tree(moved, faces))
+            edge = np.isclose(ring, surface.RINGS[0])
+            margins.append(moved[edge])
+        return Eyes(vertices, trees, surfaces, self.centres, axes, margins)
+
+    def eye_pose(self, eyes: Eyes) -> np.ndarray:
+        """Axis-angles (6,) of the left and the right eye joint."""
+        return eye_rotation(eyes.axes).reshape(-1)
+
+    def landmarks(self, eyes: Eyes) -> np.ndarray:
+        """The 68 landmarks (68, 3) in the head frame, mm, with lids as posed."""
+        vertices = self.rest.copy()
+        for side in range(2):
+            vertices[self.eye_rows[side]] = eyes.vertices[side]
+        return gather(self.model, vertices)

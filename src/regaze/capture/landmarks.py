@@ -1,0 +1,144 @@
+"""The 68 iBUG landmarks of the template as triangles and barycentric weights."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from regaze.capture import surface
+from regaze.capture.template import Template
+
+_JAW_U = [-108, -109, -107, -103, -96, -82, -60, -31, 0]
+_JAW_V = [-8, -28, -48, -68, -86, -99, -106, -110, -111]
+_BROW = [(48, 11), (41, 16.5), (32, 19), (23, 18.5), (14, 15.5)]
+_NOSE = [(0, 6), (0, -9), (0, -23), (0, -36)]
+_BASE = [(-12.5, -46.5), (-6.5, -50), (0, -51.5), (6.5, -50), (12.5, -46.5)]
+_LIPS = [
+    (-24.5, -73), (-15, -67.3), (-5, -64.8), (0, -66), (5, -64.8), (15, -67.3), (24.5, -73),
+    (15, -80.5), (6, -83.6), (0, -84.2), (-6, -83.6), (-15, -80.5),
+]  # fmt: skip
+_INNER = [(-21, 0), (-9, 0), (0, 0), (9, 0), (21, 0), (9, 1), (0, 1), (-9, 1)]
+_EYE_TURN = {"right": (0, 60, 120, 180, 240, 300), "left": (180, 120, 60, 0, 300, 240)}
+
+
+def gather(model, vertices: np.ndarray) -> np.ndarray:
+    """The 68 full landmarks (68, 3) of a head model on given vertices (V, 3)."""
+    corners = vertices[model.f[model.full_lmk_faces_idx[0]]]
+    return np.einsum("lk,lkd->ld", model.full_lmk_bary_coords[0].astype(np.float64), corners)
+
+
+def _margin(template: Template, side: int) -> tuple[np.ndarray, np.ndarray]:
+    plan, kept = template.plan, template.kept
+    rows = np.flatnonzero((plan.eye[kept] == side) & (plan.ring[kept] == 0))
+    return rows, np.degrees(plan.angle[kept][rows])
+
+
+def corner_rows(template: Template) -> np.ndarray:
+    """Vertex rows of the outer and inner corners of both eyes (landmarks 36, 39, 42, 45)."""
+    out = []
+    for side, turns in ((-1, (0, 180)), (1, (180, 0))):
+        rows, angle = _margin(template, side)
+        out += [rows[np.argmin(np.abs(angle - turn))] for turn in turns]
+    return np.array(out)
+
+
+def _point_triangle(points, corners):
+    """For each point (n, 2) the triangle (m, 3, 2) holding it and its barycentric weights."""
+    a, b, c = corners[:, 0], corners[:, 1], corners[:, 2]
+    ab, ac = b - a, c - a
+    area = ab[:, 0] * ac[:, 1] - ab[:, 1] * ac[:, 0]
+    safe = np.where(np.abs(area) < 1e-9, np.inf, area)
+    ids, weights = [], []
+    for p in points:
+        ap = p - a
+        v = (ap[:, 0] * ac[:, 1] - ap[:, 1] * ac[:, 0]) / safe
+        w = (ab[:, 0] * ap[:, 1] - ab[:, 1] * ap[:, 0]) / safe
+        u = 1 - v - w
+        worst = np.minimum(np.minimum(u, v), w)
+        worst = np.where(np.isinf(safe), -np.inf, worst)
+        best = int(np.argmax(worst))
+        bary = np.clip([u[best], v[best], w[best]], 0, None)
+        ids.append(best)
+        weights.append(bary / bary.sum())
+    return np.array(ids), np.array(weights)
+
+
+def _at_vertices(template: Template, rows):
+    ids, weights = [], []
+    for row in rows:
+        face, corner = np.argwhere(template.faces == row)[0]
+        ids.append(face)
+        weights.append(np.eye(3)[corner])
+    return np.array(ids), np.array(weights)
+
+
+def _contour(template: Template, rest: np.ndarray):
+    """Contour landmarks for yaws of -39..39 degrees: silhouette points of the turned template."""
+    plan, kept = template.plan, template.kept
+    u, v = plan.u[kept], plan.v[kept]
+    skin = rest[template.parts["skin"]]
+    ids = np.zeros((79, 17), np.int64)
+    weights = np.zeros((79, 17, 3), np.float32)
+    jaw = np.concatenate([np.array(_JAW_V), np.array(_JAW_V[-2::-1])])
+    side = np.concatenate([-np.ones(8), [0], np.ones(8)])
+    still = np.concatenate([np.array(_JAW_U), -np.array(_JAW_U[-2::-1])])
+    first_face = np.full(len(kept), -1)
+    for corner in range(3):
+        column = template.faces[:, corner]
+        inside = column < len(kept)
+        first_face[column[inside]] = np.flatnonzero(inside)
+    for row, yaw in enumerate(np.radians(np.arange(-39, 40))):
+        across = skin[:, 0] * np.cos(yaw) + skin[:, 2] * np.sin(yaw)
+        for point in range(17):
+            band = np.abs(v - jaw[point]) < 4.5
+            if side[point] == 0:
+                score = -np.abs(u - 0.0) - np.abs(v - jaw[point])
+            else:
+                # the outermost skin of this row on this side, not behind the jaw's own line
+                ahead = band & (side[point] * u > 0) & (np.abs(u) <= abs(still[point]) + 8)
+                score = np.where(ahead, side[point] * across, -np.inf)
+            best = int(np.argmax(score))
+            face = first_face[best]
+            ids[row, point] = face
+            weights[row, point, int(np.flatnonzero(template.faces[face] == best)[0])] = 1
+    return ids, weights
+
+
+def embed(template: Template, rest: np.ndarray) -> dict[str, np.ndarray]:
+    """FLAME's landmark arrays: static (51), dynamic (79 x 17) and full (1 x 68)."""
+    skin = template.faces[: len(template.chart_plan)]
+    plan, kept = template.plan, template.kept
+    jaw_u = np.concatenate([np.array(_JAW_U), -np.array(_JAW_U[-2::-1])])
+    jaw_v = np.concatenate([np.array(_JAW_V), np.array(_JAW_V[-2::-1])])
+    plane = np.stack([plan.u, plan.v], -1)[template.chart_plan]
+    jaw = _point_triangle(np.stack([jaw_u, jaw_v], -1), plane)
+    right_brow = [(-x, y) for x, y in _BROW]
+    named = right_brow + _BROW[::-1] + _NOSE + _BASE
+    spots = np.stack(surface.inverse(*np.array(named, float).T), -1)
+    front = _point_triangle(spots, plane)
+    eyes = []
+    for word, number in (("right", -1), ("left", 1)):
+        rows, angle = _margin(template, number)
+        turns = _EYE_TURN[word]
+        eyes += [rows[np.argmin(np.abs((angle - t + 180) % 360 - 180))] for t in turns]
+    eyes = _at_vertices(template, eyes)
+    lips = _point_triangle(np.stack(surface.inverse(*np.array(_LIPS, float).T), -1), plane)
+    on_line = np.abs(plan.xy[kept, 1] - surface.MOUTH_Y) < 0.4
+    lower = plan.lower_lip[kept]
+    near = np.abs(plan.u[kept]) < 40
+    inner = []
+    for x, below in _INNER:
+        rows = np.flatnonzero(on_line & near & (lower == bool(below)))
+        inner.append(rows[np.argmin(np.abs(plan.xy[kept][rows, 0] - x))])
+    inner = _at_vertices(template, inner)
+    assert skin.max() < len(kept)
+    faces = np.concatenate([part[0] for part in (jaw, front, eyes, lips, inner)])
+    bary = np.concatenate([part[1] for part in (jaw, front, eyes, lips, inner)])
+    moving_faces, moving_bary = _contour(template, rest)
+    return {
+        "static_lmk_faces_idx": faces[17:].astype(np.int64),
+        "static_lmk_bary_coords": bary[17:].astype(np.float64),
+        "dynamic_lmk_faces_idx": moving_faces,
+        "dynamic_lmk_bary_coords": moving_bary,
+        "full_lmk_faces_idx": faces[None].astype(np.int64),
+        "full_lmk_bary_coords": bary[None].astype(np.float32),
+    }

@@ -1,0 +1,207 @@
+"""The template's points and triangles: skin plane, lids, mouth slit, ears, eyeballs, charts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.spatial import Delaunay
+
+from regaze.capture import surface
+
+EAR_RINGS, EAR_POINTS = 8, 22
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Skin points of the template: plane coordinates and what they belong to (arrays (n,))."""
+
+    u: np.ndarray
+    v: np.ndarray
+    xy: np.ndarray
+    eye: np.ndarray
+    ring: np.ndarray
+    angle: np.ndarray
+    lid_blend: np.ndarray
+    lower_lip: np.ndarray
+
+
+def _rows(u_low, u_high, v_low, v_high, step):
+    """Staggered rows of points, symmetric about u = 0."""
+    rows = []
+    for index, v in enumerate(np.arange(v_low, v_high + 1e-6, step * 0.88)):
+        half = np.arange(0.5 * step * (index % 2), u_high + 1e-6, step)
+        half = half[half >= u_low]
+        u = np.concatenate([-half[half > 0][::-1], half])
+        rows.append(np.stack([u, np.full(u.size, v)], -1))
+    return np.concatenate(rows)
+
+
+def _inside(points, outline):
+    """Which points (n, 2) lie inside the closed polygon ``outline`` (m, 2)."""
+    x, y = points[:, :1], points[:, 1:]
+    x0, y0 = outline.T
+    x1, y1 = np.roll(outline, -1, 0).T
+    crosses = (y0 > y) != (y1 > y)
+    slope = np.where(y1 == y0, 1e-9, y1 - y0)
+    return (crosses & (x < (x1 - x0) * (y - y0) / slope + x0)).sum(1) % 2 == 1
+
+
+def _eye_points():
+    """Frontal positions, ring offset and angle of the left eye's ring points."""
+    t = np.arange(surface.RING_POINTS) * 2 * np.pi / surface.RING_POINTS
+    xs, ks, ts = [], [], []
+    for k in surface.RINGS:
+        dx, dy = surface.almond(t, k)
+        xs.append(np.stack([surface.EYE[0] + dx, surface.EYE[1] + dy], -1))
+        ks.append(np.full(t.size, k))
+        ts.append(t)
+    return np.concatenate(xs), np.concatenate(ks), np.concatenate(ts)
+
+
+def _outer_ring(k):
+    t = np.arange(80) * 2 * np.pi / 80
+    dx, dy = surface.almond(t, k)
+    return np.stack([surface.EYE[0] + dx, surface.EYE[1] + dy], -1)
+
+
+def skin_plan(step: float) -> tuple[Plan, np.ndarray]:
+    """Return the skin points and the triangles (F, 3) between them, counter-clockwise outside.
+
+    Args:
+        step: spacing of the points of the face in mm; nose and mouth take half of it.
+    """
+    s = surface
+    coarse = _rows(0, s.U_MAX - step, s.V_BOTTOM, s.V_TOP - 1.5 * step, 1.9 * step)
+    middle = _rows(0, 104, -122, 60, step)
+    fine_nose = _rows(0, 24, -60, 12, 0.55 * step)
+    fine_mouth = _rows(0, 34, -86, -61, 0.55 * step)
+    coarse = coarse[~((np.abs(coarse[:, 0]) < 106) & (coarse[:, 1] > -124) & (coarse[:, 1] < 62))]
+    in_nose = (np.abs(middle[:, 0]) < 25) & (middle[:, 1] > -61.5) & (middle[:, 1] < 13)
+    in_mouth = (np.abs(middle[:, 0]) < 35) & (middle[:, 1] > -87) & (middle[:, 1] < -60)
+    middle = middle[~(in_nose | in_mouth)]
+    fine_nose = fine_nose[fine_nose[:, 1] > -60]
+    fine_mouth = fine_mouth[fine_mouth[:, 1] < -61]
+    plane = np.concatenate([coarse, middle, fine_nose, fine_mouth])
+    # points of the mouth line replace those near it
+    count = 25
+    line = np.linspace(-s.MOUTH_HALF, s.MOUTH_HALF, count)
+    lu, lv = s.inverse(line, np.full(count, s.MOUTH_Y))
+    xy = s.base(plane[:, 0], plane[:, 1])[:, :2]
+    front = np.abs(plane[:, 0]) < 90
+    near_line = (
+        front & (np.abs(xy[:, 1] - s.MOUTH_Y) < 1.5) & (np.abs(xy[:, 0]) < s.MOUTH_HALF + 1.5)
+    )
+    outline = _outer_ring(2.55)
+    mirrored = outline * [-1, 1]
+    near_eye = front & (_inside(xy, outline) | _inside(xy, mirrored))
+    plane = plane[~(near_line | near_eye)]
+    eye_xy, ks, ts = _eye_points()
+    eu, ev = s.inverse(*eye_xy.T)
+    edge_v = np.arange(s.V_BOTTOM, s.V_TOP - step, 1.5 * step)
+    edge = np.concatenate(
+        [
+            np.stack([np.full(edge_v.size, -s.U_MAX), edge_v], -1),
+            np.stack([np.full(edge_v.size, s.U_MAX), edge_v], -1),
+        ]
+    )
+    top_u = np.linspace(-s.U_MAX, s.U_MAX, 41)
+    top = np.stack([top_u, np.full(top_u.size, s.V_TOP)], -1)
+    parts = [
+        plane,
+        edge,
+        top,
+        np.stack([lu, lv], -1),
+        np.stack([eu, ev], -1),
+        np.stack([-eu, ev], -1),
+    ]
+    uv = np.concatenate(parts)
+    start = np.cumsum([0] + [len(part) for part in parts])
+    eye = np.zeros(len(uv))
+    ring, angle = np.full(len(uv), 9.0), np.zeros(len(uv))
+    eye[start[4] : start[5]], eye[start[5] : start[6]] = 1, -1
+    ring[start[4] :], angle[start[4] :] = np.tile(ks, 2), np.tile(ts, 2)
+    triangles = Delaunay(uv).simplices
+    a, b, c = (uv[triangles[:, i]] for i in range(3))
+    area = (b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0]
+    triangles[area < 0] = triangles[area < 0][:, ::-1]
+    triangles = triangles[np.abs(area) > 1e-6]
+    inner = ring == s.RINGS[0]
+    hole = inner[triangles].all(1) & (np.abs(eye[triangles].sum(1)) == 3)
+    triangles = triangles[~hole]
+    # the slit: triangles below the mouth line take their own copies of its inner points
+    line_ids = np.arange(start[3] + 1, start[4] - 1)
+    copies = np.full(len(uv), -1)
+    copies[line_ids] = len(uv) + np.arange(line_ids.size)
+    xy = s.base(uv[:, 0], uv[:, 1])[:, :2]
+    below = (xy[triangles, 1].mean(1) < s.MOUTH_Y)[:, None] & (copies[triangles] >= 0)
+    triangles = np.where(below, copies[triangles], triangles)
+    extra = line_ids
+    lower_lip = np.zeros(len(uv) + extra.size, bool)
+    lower_lip[len(uv) :] = True
+    take = np.concatenate([np.arange(len(uv)), extra])
+    # weld the back seam and the crown: the uv chart keeps the seam, the mesh does not
+    weld = np.arange(len(take))
+    left = np.arange(start[1], start[1] + edge_v.size)
+    weld[left + edge_v.size] = left
+    weld[start[2] : start[3]] = start[2]
+    plan = Plan(
+        u=uv[take, 0],
+        v=uv[take, 1],
+        xy=xy[take],
+        eye=eye[take],
+        ring=ring[take],
+        angle=angle[take],
+        lid_blend=surface.smoothstep(ring[take], 2.6, 1.2),
+        lower_lip=lower_lip,
+    )
+    return plan, triangles, weld
+
+
+def ear_triangles() -> np.ndarray:
+    """Triangles of one ear's rings (both windings serve: an ear is a closed-looking dish)."""
+    i = np.arange(EAR_RINGS * EAR_POINTS).reshape(EAR_RINGS, EAR_POINTS)
+    a, b = i[:-1], i[1:]
+    a1, b1 = np.roll(a, -1, 1), np.roll(b, -1, 1)
+    body = np.concatenate(
+        [np.stack([a, b, b1], -1).reshape(-1, 3), np.stack([a, b1, a1], -1).reshape(-1, 3)]
+    )
+    centre = EAR_RINGS * EAR_POINTS
+    first = i[0]
+    fan = np.stack([np.full(EAR_POINTS, centre), first, np.roll(first, -1)], -1)
+    return np.concatenate([body, fan])
+
+
+def eyeball(rings: int, around: int):
+    """A closed unit sphere about the +z pole: vertices (n, 3), triangles, chart (n, 2) in [0, 1].
+
+    Rings are denser in front, with one on the pupil's edge (10 degrees) and one on the limbus (29).
+    """
+    polar = np.concatenate([[10.0, 29.0], np.linspace(29.0, 180.0, rings)[1:-1]])
+    polar = np.sort(np.concatenate([polar, [20.0]])) * np.pi / 180
+    phi = np.arange(around) * 2 * np.pi / around
+    body = np.stack(
+        [
+            np.sin(polar)[:, None] * np.cos(phi),
+            np.sin(polar)[:, None] * np.sin(phi),
+            np.cos(polar)[:, None] + 0 * phi,
+        ],
+        -1,
+    ).reshape(-1, 3)
+    vertices = np.concatenate([[[0, 0, 1.0]], body, [[0, 0, -1.0]]])
+    i = 1 + np.arange(polar.size * around).reshape(polar.size, around)
+    a, b = i[:-1], i[1:]
+    a1, b1 = np.roll(a, -1, 1), np.roll(b, -1, 1)
+    last = len(vertices) - 1
+    triangles = np.concatenate(
+        [
+            np.stack([0 * i[0], i[0], np.roll(i[0], -1)], -1),
+            np.stack([a, b, b1], -1).reshape(-1, 3),
+            np.stack([a, b1, a1], -1).reshape(-1, 3),
+            np.stack([np.full(around, last), np.roll(i[-1], -1), i[-1]], -1),
+        ]
+    )
+    radius = np.arccos(np.clip(vertices[:, 2], -1, 1)) / np.pi * 0.5
+    turn = np.arctan2(vertices[:, 1], vertices[:, 0])
+    chart = np.stack([0.5 + radius * np.cos(turn), 0.5 + radius * np.sin(turn)], -1)
+    return vertices, triangles, chart

@@ -1,0 +1,356 @@
+"""Render a capture: a GazeCapture root with supplementary file, split and exact parameters.
+
+Layout of the photos and JSON files: GazeCapture (Krafka et al. 2016); layout of
+``supplementary.h5``: ``swook/faze_preprocess``. ``parameters.h5`` beside them holds per person
+what no public set has: head-model codes, eye rotations, light, landmarks and masks.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+
+import cv2
+import h5py
+import numpy as np
+
+from regaze.angles import angles_from_vector
+from regaze.capture import scene
+from regaze.capture.actor import Actor
+from regaze.capture.head import HeadConfig, HeadModel, build_head
+from regaze.capture.parts import LABELS
+from regaze.capture.renderer import View
+from regaze.capture.subject import draw_look
+from regaze.jobs import replacing, write_json
+
+SPLITS = ("train-redirector", "train-evaluator", "val", "test")
+"""The groups persons are dealt to; the first two together are ``train``."""
+SCREEN = {"width": 700.0, "height": 520.0, "points": (1400, 1040)}
+"""The screen around the camera, mm and points: the camera looks out of its middle."""
+
+
+@dataclass(frozen=True)
+class CaptureConfig:
+    """What to render.
+
+    Attributes:
+        persons: split name of ``SPLITS`` -> how many persons.
+        head_poses, gazes: every person shows every gaze in every head pose, in one series.
+        photo: short side of the photos in pixels; the long side is 4/3 of it.
+        focal: mean focal length in pixels.
+        quality: of the JPEG files, 1..100.
+        seed: of the data set.
+        head: sizes of the head model.
+    """
+
+    persons: Mapping[str, int]
+    head_poses: int = 4
+    gazes: int = 4
+    photo: int = 240
+    focal: float = 470.0
+    quality: int = 95
+    seed: int = 0
+    head: HeadConfig = field(default_factory=HeadConfig)
+
+    def __post_init__(self):
+        for name, count in self.persons.items():
+            if name not in SPLITS:
+                raise ValueError(f"persons: unknown split {name!r}, expected {', '.join(SPLITS)}")
+            if int(count) != count or count < 0:
+                raise ValueError(f"persons.{name}: expected a count >= 0, found {count!r}")
+        if sum(self.persons.values()) < 1:
+            raise ValueError("persons: expected at least one person, found none")
+        for name in ("head_poses", "gazes"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: expected at least 1, found {getattr(self, name)}")
+        if self.photo < 32 or self.photo % 2:
+            raise ValueError(f"photo: expected an even size of at least 32, found {self.photo}")
+        if not 1 <= self.quality <= 100:
+            raise ValueError(f"quality: expected 1..100, found {self.quality}")
+
+
+def deal(persons: Mapping[str, int]) -> dict[str, list[str]]:
+    """Number persons and deal them to splits: five-digit names, blocks in the order of ``SPLITS``.
+
+    Every split has its own range of numbers, so that a person's name (and with it everything
+    about the person) does not change when another split grows.
+    """
+    out: dict[str, list[str]] = {}
+    for index, name in enumerate(SPLITS):
+        first = 20000 * index + 1
+        count = int(persons.get(name, 0))
+        if count > 20000 - 1:
+            raise ValueError(f"persons.{name}: at most 19999 persons, found {count}")
+        out[name] = [f"{number:05d}" for number in range(first, first + count)]
+    out["train"] = sorted(out["train-redirector"] + out["train-evaluator"])
+    return out
+
+
+@dataclass(frozen=True)
+class Person:
+    """Everything rendered of one person; arrays have one row per frame."""
+
+    name: str
+    jpegs: list[bytes]
+    pixels_shape: tuple[int, int]
+    camera: np.ndarray
+    distortion: np.ndarray
+    head_pose: np.ndarray
+    target: np.ndarray
+    labels: np.ndarray
+    parameters: dict[str, np.ndarray]
+    landmarks: np.ndarray
+    masks: np.ndarray
+
+
+def render_person(model: HeadModel, config: CaptureConfig, name: str) -> Person:
+    """Render all frames of one person; depends on ``config.seed`` and ``name`` alone."""
+    number = int(name)
+    rng = np.random.default_rng([config.seed, number, 12])
+    look = draw_look(config.seed, number, model.n_shape_total, model.meta["expressions"])
+    camera = scene.draw_camera(rng, config.photo, config.focal)
+    light = scene.draw_light(rng)
+    background = scene.draw_background(rng, camera.width, camera.height)
+    series = scene.draw_series(rng, config.head_poses, config.gazes)
+    actor = Actor(model, look)
+    out: dict[str, list] = {key: [] for key in ("pose", "target", "label", "eye", "eye_label")}
+    jpegs, marks, masks = [], [], []
+    quality = [cv2.IMWRITE_JPEG_QUALITY, config.quality]
+    for head in range(config.head_poses):
+        view = View(actor, camera, light, background, series, head)
+        rotation, translation = series.head_rotation(head), series.translation(head)
+        vector = cv2.Rodrigues(rotation)[0].ravel()
+        for gaze in range(config.gazes):
+            target = series.target(head, gaze)
+            spot = view.to_head @ (target - translation)
+            eyes = actor.eyes(np.stack([spot, spot]))
+            frame = view.finish(eyes)
+            done, data = cv2.imencode(".jpg", frame.pixels[..., ::-1], quality)
+            if not done:
+                raise RuntimeError(f"person {name}: JPEG encoding failed")
+            jpegs.append(data.tobytes())
+            masks.append(frame.labels)
+            marks.append(camera.project(view.camera_points(actor.landmarks(eyes))))
+            out["pose"].append(np.concatenate([vector, translation]))
+            out["target"].append(target)
+            out["label"].append(np.concatenate([series.gazes[gaze], series.heads[head]]))
+            out["eye"].append(actor.eye_pose(eyes))
+            centres = view.camera_points(actor.centres)
+            # image left first: the subject's right eye
+            lines = (target - centres)[::-1] @ series.rotation[head].T
+            out["eye_label"].append(angles_from_vector(-lines).ravel())
+    count = len(jpegs)
+    expression = np.zeros(model.shapedirs.shape[2] - model.n_shape_total)
+    expression[: look.expression.size] = look.expression
+    parameters = {
+        "shape": np.tile(look.shape, (count, 1)),
+        "expression": np.tile(expression, (count, 1)),
+        "eye_pose": np.array(out["eye"]),
+        "light": np.tile(light.codes(), (count, 1)),
+        "labels": np.concatenate([out["label"], out["eye_label"]], 1),
+        "normalisation": np.repeat(series.rotation, config.gazes, 0),
+        "head_index": np.repeat(np.arange(config.head_poses), config.gazes),
+        "gaze_index": np.tile(np.arange(config.gazes), config.head_poses),
+    }
+    return Person(
+        name=name,
+        jpegs=jpegs,
+        pixels_shape=(camera.height, camera.width),
+        camera=np.tile(camera.parameters, (count, 1)),
+        distortion=np.tile(camera.distortion, (count, 1)),
+        head_pose=np.array(out["pose"]),
+        target=np.array(out["target"]),
+        labels=parameters["labels"],
+        parameters=parameters,
+        landmarks=np.array(marks, np.float32),
+        masks=np.array(masks),
+    )
+
+
+def _box(points: np.ndarray, scale: float) -> np.ndarray:
+    """Square boxes x, y, size (n, 3) around point sets (n, k, 2)."""
+    low, high = points.min(1), points.max(1)
+    size = (high - low).max(1) * scale
+    return np.concatenate([(low + high) / 2 - size[:, None] / 2, size[:, None]], 1)
+
+
+def _json_files(person: Person, dataset: str) -> dict[str, object]:
+    """GazeCapture's JSON files of a person, from the exact landmarks and targets."""
+    count = len(person.jpegs)
+    height, width = person.pixels_shape
+    marks = person.landmarks.astype(float)
+    face = np.round(_box(marks, 1.15), 2)
+    ones = [1] * count
+
+    def columns(box):
+        names = {"X": box[:, 0], "Y": box[:, 1], "W": box[:, 2], "H": box[:, 2]}
+        return {**{k: v.tolist() for k, v in names.items()}, "IsValid": ones}
+
+    def eye(first):
+        box = _box(marks[:, first : first + 6], 1.6)
+        box[:, :2] -= face[:, :2]
+        return columns(np.round(box, 2))
+
+    grid = np.array([25 / width, 25 / height, 25 / width])
+    cells = np.clip(np.round(face * grid).astype(int), 0, 24)
+    tall = np.clip(np.round(face[:, 2] * 25 / height).astype(int), 1, 25)
+    centimetres = -person.target[:, :2] / 10
+    # orientation 1: XCam = x - dX, YCam = -dY - y (mm from the screen's top left corner)
+    dx, dy = SCREEN["width"] / 2, -SCREEN["height"] / 2
+    points = (10 * centimetres * [1, -1] + [dx, -dy]) / [SCREEN["width"], SCREEN["height"]]
+    points = points * SCREEN["points"]
+    frames = [f"{i:05d}.jpg" for i in range(count)]
+    gazes = person.parameters["gaze_index"].tolist()
+    return {
+        "appleFace": columns(face),
+        # "left" is the subject's own: landmarks 42..47
+        "appleLeftEye": eye(42),
+        "appleRightEye": eye(36),
+        "dotInfo": {
+            "DotNum": gazes,
+            "XPts": points[:, 0].tolist(),
+            "YPts": points[:, 1].tolist(),
+            "XCam": centimetres[:, 0].tolist(),
+            "YCam": centimetres[:, 1].tolist(),
+            "Time": [i / 10 for i in range(count)],
+        },
+        "faceGrid": {
+            "X": (cells[:, 0] + 1).tolist(),
+            "Y": (cells[:, 1] + 1).tolist(),
+            "W": np.maximum(cells[:, 2], 1).tolist(),
+            "H": tall.tolist(),
+            "IsValid": ones,
+        },
+        "frames": frames,
+        "info": {
+            "TotalFrames": count,
+            "NumFaceDetections": count,
+            "NumEyeDetections": count,
+            "Dataset": dataset,
+            "DeviceName": "Synthetic webcam" if width > height else "Synthetic phone",
+        },
+        "motion": [],
+        "screen": {
+            "W": [SCREEN["points"][0]] * count,
+            "H": [SCREEN["points"][1]] * count,
+            "Orientation": ones,
+        },
+    }
+
+
+def _write_person(root, person: Person, dataset: str) -> None:
+    folder = root / person.name
+    (folder / "frames").mkdir(parents=True)
+    for index, data in enumerate(person.jpegs):
+        (folder / "frames" / f"{index:05d}.jpg").write_bytes(data)
+    for name, content in _json_files(person, dataset).items():
+        write_json(folder / f"{name}.json", content)
+
+
+def _write_tables(supplementary, parameters, person: Person) -> None:
+    count = len(person.jpegs)
+    names = [f"{person.name}/frames/{i:05d}.jpg".encode() for i in range(count)]
+    group = supplementary.create_group(person.name)
+    group.create_dataset("file_name", data=np.array(names))
+    group.create_dataset("camera_parameters", data=person.camera)
+    group.create_dataset("distortion_parameters", data=person.distortion)
+    group.create_dataset("head_pose", data=person.head_pose)
+    group.create_dataset("3d_gaze_target", data=person.target)
+    group = parameters.create_group(person.name)
+    for name, values in person.parameters.items():
+        kind = np.int32 if values.dtype.kind == "i" else np.float64
+        group.create_dataset(name, data=values.astype(kind))
+    group.create_dataset("landmarks", data=person.landmarks)
+    group.create_dataset(
+        "mask",
+        data=person.masks,
+        chunks=(1, *person.masks.shape[1:]),
+        compression="gzip",
+        compression_opts=1,
+    )
+
+
+_STATE: dict[str, object] = {}
+
+
+def _prepare(model: HeadModel, config: CaptureConfig) -> None:
+    cv2.setNumThreads(1)
+    _STATE["model"], _STATE["config"] = model, config
+
+
+def _render(name: str) -> Person:
+    return render_person(_STATE["model"], _STATE["config"], name)
+
+
+def render_capture(
+    folder: str | os.PathLike,
+    *,
+    persons: Mapping[str, int],
+    head_poses: int = 4,
+    gazes: int = 4,
+    photo: int = 240,
+    focal: float = 470.0,
+    quality: int = 95,
+    seed: int = 0,
+    workers: int = 1,
+    head: HeadConfig | None = None,
+    model: HeadModel | None = None,
+) -> dict[str, list[str]]:
+    """Render a whole capture into ``folder`` (replaced as a whole) and return its split.
+
+    Args:
+        folder: written under a temporary name, then renamed.
+        persons: how many persons per split; keys of ``SPLITS``.
+        head_poses, gazes, photo, focal, quality, seed: see :class:`CaptureConfig`.
+        workers: processes; the bytes written do not depend on it.
+        head: sizes of the procedural head; ``model`` takes its place if given.
+
+    Raises:
+        ValueError: a setting out of range, named in the message.
+    """
+    config = CaptureConfig(
+        dict(persons), head_poses, gazes, photo, focal, quality, seed, head or HeadConfig()
+    )
+    if workers < 1:
+        raise ValueError(f"workers: expected at least 1, found {workers}")
+    model = model or build_head(config.head)
+    split = deal(config.persons)
+    kind = {n: s for s in SPLITS for n in split[s]}
+    names = sorted(kind)
+    with replacing(folder) as root:
+        root.mkdir(parents=True)
+        with (
+            h5py.File(root / "supplementary.h5", "w") as supplementary,
+            h5py.File(root / "parameters.h5", "w") as parameters,
+        ):
+            parameters.attrs["labels"] = json.dumps(LABELS, sort_keys=True)
+            parameters.attrs["head"] = json.dumps(asdict(config.head), sort_keys=True)
+            parameters.attrs["seed"] = seed
+            for person in _persons(model, config, names, workers):
+                dataset = kind[person.name].split("-")[0]
+                _write_person(root, person, dataset)
+                _write_tables(supplementary, parameters, person)
+        (root / "split.json").write_text(
+            json.dumps(split, indent=1, sort_keys=True) + "\n", encoding="utf-8"
+        )
+    return split
+
+
+def _persons(model: HeadModel, config: CaptureConfig, names: list[str], workers: int):
+    """Persons in the order of ``names``, rendered by a pool when that pays."""
+    if workers == 1 or len(names) == 1:
+        threads = cv2.getNumThreads()
+        _prepare(model, config)
+        try:
+            for name in names:
+                yield _render(name)
+        finally:
+            cv2.setNumThreads(threads)
+        return
+    # spawned workers share no locks or threads of a caller that may hold torch or a GPU
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(min(workers, len(names)), _prepare, (model, config)) as pool:
+        yield from pool.imap(_render, names)
