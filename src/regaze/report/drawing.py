@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 PAPER, INK, MUTED, RULE = "#ffffff", "#1c2430", "#5d6675", "#dde1e7"
-DIAL_DEGREES = 30.0
+DIAL_DEGREES = 25.0
 """Angle at the rim of a dial; directions beyond it are drawn on the rim."""
 
 

@@ -204,12 +204,12 @@ def dots(
                 textcoords="offset points",
                 ha="center",
                 va="bottom",
-                fontsize=8,
+                fontsize=9,
                 color=MUTED,
             )
     axes.set_yticks([-place for place in range(len(rows))], [row["title"] for row in rows])
     axes.set_ylim(-len(rows) + 0.4, 0.6)
-    axes.tick_params(axis="y", labelcolor=INK, labelsize=9)
+    axes.tick_params(axis="y", labelcolor=INK, labelsize=10)
     axes.spines["left"].set_visible(False)
     axes.set_title(title, pad=18)
     axes.set_xlabel(f"{xlabel}, {better} is better")

@@ -231,7 +231,7 @@ def error_text(errors: Mapping[str, float], kind: str) -> str:
     known = [part for part in wanted if np.isfinite(errors.get(part, np.nan))]
     if len(wanted) == 1:
         return "".join(f"{errors[part]:.1f}°" for part in known)
-    return "  ".join(f"{part} {errors[part]:.1f}°" for part in known)
+    return " ".join(f"{part}\N{NO-BREAK SPACE}{errors[part]:.1f}°" for part in known)
 
 
 def _angles(direction) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from regaze.faces import FacesReader
 from regaze.jobs import replacing
@@ -80,7 +81,7 @@ def write_report(
         "title": title,
         "dataset": f"{dataset} data set",
         "csv_name": Path(out_csv).name,
-        "css": (TEMPLATES / "report.css").read_text(encoding="utf-8"),
+        "css": Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
         "lead": _lead(results, dataset),
         "verdict": verdict(results),
         "table": sections.comparison_table(results),

@@ -73,7 +73,7 @@ def comparison_table(all_results: Sequence[Results]) -> dict:
             rows.append(
                 {
                     "title": shown_title(results),
-                    "told": tables.told(results),
+                    "told": "" if groups else tables.told(results),
                     "role": results.role,
                     "slot": results.slot,
                     "cells": cells,
@@ -268,8 +268,8 @@ def _grid_row(row: grids.GridRow, kind, shown, floor, ceiling) -> dict:
         for results in shown
     ]
     given = [item(row.source, ceiling, "source"), item(row.target, floor, "target")]
-    dials = Markup("").join(dial_svg(row.directions, part) for part in parts[:1])
-    return {"dial": dials, "lines": [*lines, row.person], "given": given, "made": made}
+    dials = [dial_svg(row.directions, part) for part in parts]
+    return {"dials": dials, "lines": [*lines, row.person], "given": given, "made": made}
 
 
 def _pair_of_angles(direction) -> str:
@@ -307,13 +307,14 @@ def sweep_section(
     usable = sweeps.usable_runs(pairs, {r.name: r.samples for r in shown})[:persons]
     if not usable:
         return None
-    frames = sweeps.sweep_frames(faces, usable, [r.samples for r in shown], 128)
+    frames = sweeps.sweep_frames(faces, usable, [r.samples for r in shown], 128, paper=None)
     absent = [shown_title(r) for r in all_results if r.role == "method" and r not in shown]
     return {
         "names": ["source", *(shown_title(results) for results in shown)],
         "uri": data_uri(sweeps.encode(frames, "webp"), "image/webp"),
         "still": picture_uri(frames[0], quality=85),
         "absent": absent,
+        "persons": len(usable),
     }
 
 

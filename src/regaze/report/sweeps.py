@@ -65,7 +65,7 @@ def sweep_frames(
     cell: int,
     *,
     gap: int = 2,
-    paper: str = PAPER,
+    paper: str | None = PAPER,
 ) -> list[Image.Image]:
     """Draw the frames: first row the sources with a dial of the gaze asked for, then the models.
 
@@ -75,10 +75,10 @@ def sweep_frames(
         samples: one row each; a pair that a model did not sample shows the frame before it.
         cell: side of a picture in pixels.
         gap: pixels between pictures.
-        paper: colour between pictures.
+        paper: colour between pictures, None for transparency.
 
     Returns:
-        RGB pictures, one per step of the longest run.
+        RGB pictures (RGBA when transparent), one per step of the longest run.
     """
     length = max(len(run.pairs) for run in runs)
     stores = [store.pictures([p for run in runs for p in run.pairs]) for store in samples]
@@ -89,7 +89,9 @@ def sweep_frames(
         sources.append(Image.fromarray(fitted(fitted(patch, size), (cell, cell))))
     pitch = cell + gap
     shape = (len(runs) * pitch - gap, (1 + len(samples)) * pitch - gap)
-    background = Image.new("RGB", shape, paper)
+    background = (
+        Image.new("RGBA", shape, (0, 0, 0, 0)) if paper is None else Image.new("RGB", shape, paper)
+    )
     shown: dict[tuple[int, int], Image.Image] = {}
     frames = []
     for step in range(length):

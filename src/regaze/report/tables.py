@@ -73,19 +73,19 @@ METRICS = (
 COSTS = (
     Column(
         "seconds_per_image",
-        "s / image",
-        "s",
-        3,
+        "Time / image",
+        "",
+        0,
         "lower",
         "sampling time per picture on the machine of this run",
     ),
     Column(
         "evaluations_per_image",
-        "Network evals",
+        "Network runs",
         "",
         0,
         "lower",
-        "runs of the network per picture",
+        "evaluations of the network per picture",
     ),
     Column("parameters", "Parameters", "", 0, "", "trained numbers in the network"),
 )
@@ -284,8 +284,12 @@ def text_of(value: float | None, column: Column) -> str:
     if column.key == "parameters":
         return short_count(value)
     if column.key == "seconds_per_image":
-        return f"{value:.2g}" if value < 10 else f"{value:.0f}"
+        return f"{1000 * value:.2g} ms" if value < 0.0995 else _seconds(value)
     return f"{value:.{column.digits}f}".replace("-", "−")
+
+
+def _seconds(value: float) -> str:
+    return f"{1000 * value:.0f} ms" if value < 0.9995 else f"{value:.3g} s"
 
 
 def short_count(value: float) -> str:
