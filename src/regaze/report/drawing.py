@@ -27,8 +27,12 @@ def fitted(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     height, width = picture.shape[:2]
     if (width, height) == tuple(size):
         return picture
-    smaller = size[0] < width
-    method = Image.Resampling.BOX if smaller else Image.Resampling.LANCZOS
+    factor = width // size[0]
+    if factor > 1 and (factor * size[0], factor * size[1]) == (width, height):
+        # Pillow rounds after each axis; one mean over the block is what the methods were given.
+        blocks = picture.reshape(size[1], factor, size[0], factor, 3)
+        return np.rint(blocks.mean(axis=(1, 3))).astype(np.uint8)
+    method = Image.Resampling.BOX if size[0] < width else Image.Resampling.LANCZOS
     return np.asarray(Image.fromarray(np.ascontiguousarray(picture)).resize(size, method))
 
 

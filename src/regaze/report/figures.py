@@ -266,7 +266,7 @@ def inline_svg(figure: Figure, salt: str, description: str) -> str:
     text = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>\s*", "", text, count=1, flags=re.DOTALL)
     text = re.sub(r"<!--.*?-->\s*", "", text, flags=re.DOTALL)
     # Group names such as "axes_1" are the same in every figure and nothing refers to them.
-    text = re.sub(r'<g id="[a-zA-Z]+[a-zA-Z0-9.]*_\d+">', "<g>", text)
+    text = re.sub(r' id="[a-zA-Z][\w.]*_\d+"', "", text)
     text = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", text)
     text = re.sub(
         r"font: (bold|700) ([\d.]+)px [^;\"]*", r"font-weight: 650; font-size: \2px", text

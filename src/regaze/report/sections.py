@@ -180,7 +180,10 @@ def angle_plots(all_results: Sequence[Results]) -> tuple[list[Markup], list[dict
             one
             for one in series
             if {error, angle} <= set(one.per_pair)
-            and one.per_pair.loc[one.per_pair["kind"] == kind, [error, angle]].notna().all(1).any()
+            and one.per_pair.loc[one.per_pair["kind"] == kind, [error, angle]]
+            .notna()
+            .all(axis=1)
+            .any()
         ]
         if not any(one.role == "method" for one in usable):
             continue

@@ -1,0 +1,103 @@
+"""Figures are reproducible SVG, and fit into a page without touching each other."""
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from regaze.report import figures
+
+
+def curve(rows=60):
+    images = np.arange(1, rows + 1) * 100
+    return pd.DataFrame({"step": images // 8, "images": images, "loss": 1 / images})
+
+
+def series():
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(
+        {
+            "pair": range(60),
+            "person": [f"p{n % 6}" for n in range(60)],
+            "kind": "free",
+            "angle_deg": rng.uniform(0, 30, 60),
+            "gaze_error_deg": rng.uniform(3, 6, 60),
+        }
+    )
+    return [
+        figures.Series("true image", table, "floor"),
+        figures.Series("net <1>", table, "method", 1),
+        figures.Series("source", table.assign(gaze_error_deg=table["angle_deg"]), "ceiling"),
+    ]
+
+
+def drawn(which):
+    if which == "curve":
+        return figures.training_curve(curve(), "net", 2)
+    if which == "angles":
+        return figures.error_against_angle(
+            series(),
+            error="gaze_error_deg",
+            angle="angle_deg",
+            kind="free",
+            title="Gaze error",
+            xlabel="turned by",
+            ylabel="error",
+        )
+    rows = [{"title": "net", "slot": 0, "mean": 4.0, "low": 3.5, "high": 4.6}]
+    rows.append({"title": "other", "slot": 1, "mean": 5.0})
+    return figures.dots(rows, title="t", xlabel="degrees", better="lower", floor=3, ceiling=16)
+
+
+@pytest.mark.parametrize("which", ["curve", "angles", "dots"])
+def test_svg_is_reproducible_and_undated(which):
+    figure = drawn(which)
+    text = figures.svg_text(figure, "salt")
+    assert text == figures.svg_text(figure, "salt") == figures.svg_text(drawn(which), "salt")
+    assert "<dc:date>" not in text and "matplotlib.org" not in text
+
+
+def test_users_settings_do_not_matter(tmp_path):
+    import matplotlib
+
+    figures.save_svg(drawn("dots"), tmp_path / "a.svg")
+    with matplotlib.rc_context({"font.size": 30, "axes.facecolor": "red"}):
+        figures.save_svg(drawn("dots"), tmp_path / "b" / "a.svg")
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b" / "a.svg").read_bytes()
+
+
+def test_inline_svg_takes_the_pages_colours_and_fonts():
+    text = figures.inline_svg(drawn("angles"), "x", 'a "b" <c>')
+    assert text.startswith("<svg") and text.rstrip().endswith("</svg>")
+    assert "var(--s1, #c4570c)" in text and "var(--muted, #5d6675)" in text
+    assert "font-family" not in text and "<metadata>" not in text and "<style" not in text
+    assert 'aria-label="a &quot;b&quot; &lt;c>"' in text
+    assert "http://" not in text
+
+
+def test_two_figures_share_no_identifiers():
+    first, second = (figures.inline_svg(drawn("curve"), salt, "") for salt in ("a", "b"))
+    ids = [set(re.findall(r'id="([^"]+)"', text)) for text in (first, second)]
+    assert ids[0] and ids[0].isdisjoint(ids[1])
+
+
+def test_running_mean_keeps_constants_and_ends():
+    assert figures.running_mean(np.full(9, 2.0)) == pytest.approx(np.full(9, 2.0))
+    values = np.arange(100.0)
+    assert figures.running_mean(values) == pytest.approx(values)
+
+
+def test_all_pairs_at_one_angle_can_be_drawn():
+    one = series()[1]
+    flat = figures.Series("net", one.per_pair.assign(angle_deg=0.0), "method", 0)
+    figure = figures.error_against_angle(
+        [flat],
+        error="gaze_error_deg",
+        angle="angle_deg",
+        kind="free",
+        title="",
+        xlabel="",
+        ylabel="",
+    )
+    assert "<svg" in figures.svg_text(figure, "a")

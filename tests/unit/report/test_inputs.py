@@ -1,0 +1,82 @@
+"""Unusable inputs are refused with file, field and finding."""
+
+import json
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+
+from regaze.report import citations, inputs
+
+
+def test_roles_order_and_slots(finished):
+    found = inputs.read_results(finished.models)
+    assert [one.role for one in found] == ["floor", "method", "method", "method", "ceiling"]
+    assert [one.slot for one in found] == [-1, 0, 1, 2, -1]
+
+
+def test_absent_files_are_left_out_of_folders(tmp_path):
+    entry = inputs.ModelEntry.from_folders("xunet", tmp_path)
+    assert entry.per_pair is None and entry.metrics == tmp_path / "metrics.json"
+    with pytest.raises(FileNotFoundError, match=r"metrics\.json"):
+        inputs.read_results([entry])
+
+
+def test_a_name_twice_is_refused(finished):
+    with pytest.raises(ValueError, match="'xunet' is listed 2 times"):
+        inputs.read_results([finished.models[0], finished.models[0]])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "expected JSON"),
+        ("[]", "expected a JSON object, found list"),
+        (json.dumps({"free": {"psnr": {"value": None}}}), r"free\.psnr: expected 'mean'"),
+        ('{"free": {"psnr": {"mean": NaN}}}', r"free\.psnr\.mean: expected a number, found nan"),
+        (json.dumps({"free": 3}), "free: expected an object"),
+    ],
+)
+def test_bad_metrics(tmp_path, content, message):
+    path = tmp_path / "metrics.json"
+    path.write_text(content)
+    with pytest.raises(ValueError, match=message):
+        inputs.read_metrics(path)
+
+
+def test_both_forms_of_null_are_read(tmp_path):
+    path = tmp_path / "metrics.json"
+    null = {"a": {"value": None, "reason": "x"}, "b": {"mean": None, "reason": "y"}, "pairs": 3}
+    path.write_text(json.dumps({"kinds": {"free": null}}))
+    found = inputs.read_metrics(path)["free"]
+    assert {name: value["reason"] for name, value in found.items()} == {"a": "x", "b": "y"}
+
+
+def test_bad_tables(tmp_path):
+    pd.DataFrame({"pair": [1], "kind": ["free"]}).to_parquet(tmp_path / "a.parquet")
+    with pytest.raises(ValueError, match="column 'person' is missing"):
+        inputs.read_per_pair(tmp_path / "a.parquet")
+    with pytest.raises(ValueError, match="column 'reason' is missing"):
+        inputs.read_rejected([tmp_path / "a.parquet"])
+    (tmp_path / "curve.csv").write_text("step,images\n1,2\n")
+    with pytest.raises(ValueError, match="column 'loss' is missing"):
+        inputs.read_curve(tmp_path / "curve.csv")
+
+
+def test_bad_samples(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["pixels"] = np.zeros((2, 4, 4), np.uint8)
+        file["pair"] = np.arange(2)
+    with pytest.raises(ValueError, match=r"pixels: expected \(P,H,W,3\) uint8, found \(2, 4, 4\)"):
+        inputs.Samples(tmp_path / "a.h5")
+
+
+def test_every_cited_key_is_a_work():
+    keys = set(citations.ALWAYS)
+    for _, used in citations._METHODS + citations._DATA:
+        keys |= set(used)
+    assert keys <= set(citations.WORKS)
+    assert citations.works_of_model("mine", "regression") == ("unet",)
+    assert citations.works_of_model("xunet_deca_v2")[0] == "cho"
+    assert citations.works_of_dataset("ETH-XGaze") == ("xgaze",)
