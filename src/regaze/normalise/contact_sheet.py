@@ -14,6 +14,7 @@ GAZE_COLOUR = (255, 214, 10)
 HEAD_COLOUR = (64, 224, 208)
 _PAPER, _INK, _FAINT = (24, 26, 30), (236, 238, 240), (150, 156, 164)
 _SMOOTH = 3
+_LENGTH = 0.7
 
 
 def choose_rows(reader: FacesReader, count: int) -> np.ndarray:
@@ -52,7 +53,7 @@ def contact_sheet(
     """Draw ``count`` patches with gaze and head arrows and write them as a PNG.
 
     An arrow of a label (pitch, yaw) runs from its start by dx = -L sin(yaw), dy = -L sin(pitch),
-    the direction as seen in the image; L is 0.45 of the patch's width. The gaze arrow starts at
+    the direction as seen in the image; L is 0.7 of the patch's width. The gaze arrow starts at
     the middle between the eyes when landmarks are known, else a quarter of the height above the
     middle; the head arrow starts at the middle of the patch. Degrees stand below each patch.
 
@@ -89,7 +90,7 @@ def contact_sheet(
         person = reader.persons[reader.person_of[row]]
         below = top + tile_height + 2
         draw.text((left, below), f"{person}  row {reader.row_of[row]}", font=small, fill=_FAINT)
-        degrees = np.degrees(label[:4])
+        degrees = np.degrees(label[:4]).round() + 0.0  # no minus zero
         words = f"{degrees[0]:+.0f} {degrees[1]:+.0f}"
         draw.text((left, below + 15), f"gaze {words}", font=small, fill=GAZE_COLOUR)
         words = f"{degrees[2]:+.0f} {degrees[3]:+.0f}"
@@ -125,7 +126,7 @@ def _between_eyes(reader: FacesReader, row: int, size: tuple[int, int]) -> tuple
 def _arrows(picture: Image.Image, label: np.ndarray, eyes: tuple[float, float]) -> None:
     width, height = picture.size
     draw = ImageDraw.Draw(picture)
-    length = 0.45 * width
+    length = _LENGTH * width
     thick = max(2, round(width / 60))
     for start, (pitch, yaw), colour in (
         ((0.5 * width, 0.5 * height), label[2:4], HEAD_COLOUR),
@@ -133,22 +134,23 @@ def _arrows(picture: Image.Image, label: np.ndarray, eyes: tuple[float, float]) 
     ):
         end = (start[0] - length * np.sin(yaw), start[1] - length * np.sin(pitch))
         # A dark rim keeps the arrow legible on skin and background alike.
-        _arrow(draw, start, end, (0, 0, 0), thick + 4)
+        _arrow(draw, start, end, (0, 0, 0), thick, rim=2.0)
         _arrow(draw, start, end, colour, thick)
 
 
-def _arrow(draw: ImageDraw.ImageDraw, start, end, colour, thick: int) -> None:
+def _arrow(draw: ImageDraw.ImageDraw, start, end, colour, thick: int, rim: float = 0.0) -> None:
+    """Draw an arrow, grown by ``rim`` pixels on all sides; a short one has a small head."""
     start, end = np.asarray(start, float), np.asarray(end, float)
-    draw.line([tuple(start), tuple(end)], fill=colour, width=thick)
-    radius = 0.9 * thick
+    reach = float(np.linalg.norm(end - start))
+    radius = 0.9 * thick + rim
     draw.ellipse([*(start - radius), *(start + radius)], fill=colour)
-    reach = np.linalg.norm(end - start)
-    if reach < 1e-6:
+    barb = min(3.2 * thick, 0.75 * reach)
+    if barb < thick:
         return
     along = (end - start) / reach
     across = np.array([-along[1], along[0]])
-    barb = 3.2 * thick
-    tip = end + along * thick
-    back = tip - along * barb
-    points = [tip, back + across * 0.55 * barb, back - across * 0.55 * barb]
+    neck = end - along * barb
+    draw.line([tuple(start), tuple(neck)], fill=colour, width=round(thick + 2 * rim))
+    side = across * (0.5 * barb + 1.6 * rim)
+    points = [end + along * 2.2 * rim, neck - along * rim + side, neck - along * rim - side]
     draw.polygon([tuple(point) for point in points], fill=colour)
