@@ -15,9 +15,7 @@ def main(job):
         if key.endswith("_deg")
     }
     options["persons"] = {k.replace("_", "-"): v for k, v in options["persons"].items()}
-    render_capture(
-        job.output.root, **options, **angles, seed=job.params.seed, workers=job.threads
-    )
+    render_capture(job.output.root, **options, **angles, seed=job.params.seed, workers=job.threads)
 
 
 if "snakemake" in globals():

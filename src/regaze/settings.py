@@ -14,6 +14,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from regaze.estimators.settings import EstimatorSettings
+from regaze.sources.splits import SplitError, read_split
 
 PSEUDO_MODELS = ("copy", "truth")
 """Evaluated like models: the source itself, and the true target; ceiling and floor of errors."""
@@ -273,14 +274,29 @@ def _lines(error: ValidationError, prefix: str = "") -> list[str]:
 def load_settings(config: dict) -> Settings:
     """Check a configuration as merged by Snakemake from its files and command line.
 
+    Split files that it names are read and checked as well, when they exist.
+
     Raises:
         ConfigurationError: with one line per fault.
     """
     try:
-        return Settings(**config)
+        settings = Settings(**config)
     except ValidationError as error:
-        lines = "\n".join(f"  {line}" for line in _lines(error))
-        raise ConfigurationError(f"invalid configuration:\n{lines}") from None
+        raise _invalid(_lines(error)) from None
+    faults = []
+    for name, dataset in settings.datasets.items():
+        if dataset.split and Path(dataset.split).exists():
+            try:
+                read_split(dataset.split)
+            except SplitError as error:
+                faults.append(f"datasets.{name}.split: {error}")
+    if faults:
+        raise _invalid(faults)
+    return settings
+
+
+def _invalid(faults: list[str]) -> ConfigurationError:
+    return ConfigurationError("invalid configuration:\n" + "\n".join(f"  {f}" for f in faults))
 
 
 def json_schema() -> str:

@@ -33,11 +33,11 @@ def pairs(reader, **kwargs):
 def test_an_epoch_visits_everything_once_and_ranks_share_it(reader):
     levels = []
     for rank in (0, 1):
-        batches = ImageBatches(
-            reader, reader.persons, size=8, batch=3, seed=0, rank=rank, world=2
-        )
+        batches = ImageBatches(reader, reader.persons, size=8, batch=3, seed=0, rank=rank, world=2)
         levels += [batches.load(step)["image"][:, 0, 0, 0] for step in range(4)]
-    assert sorted(torch.cat(levels).tolist()) == sorted(n * 50 + r for n in range(4) for r in range(6))
+    assert sorted(torch.cat(levels).tolist()) == sorted(
+        n * 50 + r for n in range(4) for r in range(6)
+    )
 
 
 def test_batches_do_not_depend_on_cache_or_history(reader):

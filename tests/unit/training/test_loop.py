@@ -61,9 +61,7 @@ class Numbers:
 
 def run(state, task=None, settings=SETTINGS, config=None, **kwargs):
     config = {"a": 1} if config is None else config
-    return train(
-        task or Toy(), Numbers, settings, seed=3, state=state, config=config, **kwargs
-    )
+    return train(task or Toy(), Numbers, settings, seed=3, state=state, config=config, **kwargs)
 
 
 def same(a, b):
@@ -117,9 +115,7 @@ def test_truncated_state_is_refused_loudly(tmp_path, caplog):
 
 def test_average_is_a_smoothed_path_and_off_by_zero(tmp_path):
     smooth, _ = run(tmp_path / "a")
-    plain, _ = run(
-        tmp_path / "b", settings=SETTINGS.model_copy(update={"ema_halflife_images": 0})
-    )
+    plain, _ = run(tmp_path / "b", settings=SETTINGS.model_copy(update={"ema_halflife_images": 0}))
     assert not same(smooth, plain)
     assert torch.equal(smooth["1.num_batches_tracked"], plain["1.num_batches_tracked"])
 

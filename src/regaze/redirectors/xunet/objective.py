@@ -1,33 +1,39 @@
 """What the X-UNet predicts, at which noise levels, and how its error is weighted.
 
-Noise levels are written in the variance-exploding form: sigma = exp(-logsnr / 2), z = x0 + sigma
-n (divide the port's z by alpha to get it). ``eps`` with ``uniform_t`` is the published objective
-of ``a6o/3d-diffusion-pytorch``; ``edm`` is Karras et al. 2022; ``residual_x0`` predicts the clean
-image as base + sigma_residual F, whose untrained output is the base itself and whose samples
-carry no residual noise; ``regression`` is that network with nothing to denoise.
+``eps`` with ``uniform_t`` is the published objective of ``a6o/3d-diffusion-pytorch``; ``edm`` is
+Karras et al. 2022; ``residual_x0`` predicts the clean image as base + sigma_residual F, whose
+untrained output is the base itself and whose samples carry no residual noise; ``regression`` is
+that network with nothing to denoise.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
-from regaze.diffusion.schedules import CosineSchedule
+from regaze.diffusion.preconditioning import Preconditioning, per_image
+from regaze.diffusion.schedules import (
+    cosine_logsnr,
+    lognormal_sigmas,
+    sigma_from_logsnr,
+    stratified,
+)
 from regaze.images import eye_boxes
 
 REGRESSION_LOGSNR = -20.0
-"""Noise level told to a regression network: it is given no information by its noisy input."""
+"""Level told to a regression network: its noisy input carries no information."""
+
+Network = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""``network(scaled noisy image (B,3,H,W), logsnr (B,)) -> (B,3,H,W)``, the rest bound to it."""
 
 
 @dataclass(frozen=True)
 class Objective:
-    """The options of ``objective:`` as numbers; see the settings of this method for their meaning.
+    """The options of ``objective:`` that decide prediction, noise levels and weights.
 
-    A *network* below is a callable ``network(noisy, logsnr) -> (B,3,H,W)`` with everything else
-    (source, poses, base) bound to it.
+    See :class:`regaze.redirectors.xunet.settings.ObjectiveSettings` for their meaning.
     """
 
     parameterization: str
@@ -38,67 +44,46 @@ class Objective:
     sigma_residual: float
     eye_weight: float
 
+    @property
+    def regression(self) -> bool:
+        """Whether there is no noise at all."""
+        return self.parameterization == "regression"
+
+    @property
+    def precondition(self) -> Preconditioning:
+        """The coefficients of the prediction; residuals are counted from their base."""
+        if self.parameterization in ("residual_x0", "regression"):
+            return Preconditioning("x0", self.sigma_residual)
+        return Preconditioning(self.parameterization, self.sigma_data)
+
     def draw_sigma(self, count: int, generator: torch.Generator) -> torch.Tensor:
-        """Training noise levels (count,), stratified over the batch."""
+        """Training noise levels (count,), stratified over the batch, in random order."""
         device = generator.device
-        place = torch.arange(count, device=device)
-        shift = torch.rand(1, generator=generator, device=device)
-        uniform = ((place + shift) / count).clamp(1e-4, 1 - 1e-4)
+        shift = torch.rand((), generator=generator, device=device)
         order = torch.randperm(count, generator=generator, device=device)
-        uniform = uniform[order]
+        uniform = stratified(shift.expand(count), count)[order]
         if self.noise == "uniform_t":
-            return torch.exp(-CosineSchedule().logsnr(uniform) / 2).float()
-        normal = math.sqrt(2) * torch.erfinv(2 * uniform - 1)
-        return torch.exp(self.lnsigma_mean + self.lnsigma_std * normal)
+            return sigma_from_logsnr(cosine_logsnr(uniform))
+        return lognormal_sigmas(uniform, self.lnsigma_mean, self.lnsigma_std)
 
-    def denoise(
-        self,
-        network: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
-        noisy: torch.Tensor,
-        sigma: torch.Tensor,
-        base: torch.Tensor | None,
-    ) -> torch.Tensor:
-        """The estimate of the clean image (B,3,H,W) from ``noisy`` = x0 + sigma n, sigma (B,)."""
-        output = network(*self.inputs(noisy, sigma, base)).float()
-        s = sigma[:, None, None, None]
-        if self.parameterization in ("residual_x0", "regression"):
-            return base + self.sigma_residual * output
-        if self.parameterization == "edm":
-            total = s**2 + self.sigma_data**2
-            skip, out = self.sigma_data**2 / total, s * self.sigma_data / total.sqrt()
-            return skip * noisy + out * output
-        alpha = (1 + s**2).rsqrt()
-        if self.parameterization == "v":
-            return alpha**2 * noisy - s * alpha * output
-        return noisy - s * output
+    def denoise(self, network: Network, noisy, sigma, base) -> torch.Tensor:
+        """Estimate the clean image (B,3,H,W) from ``noisy`` = clean + sigma n, sigma (B,).
 
-    def inputs(self, noisy, sigma, base) -> tuple[torch.Tensor, torch.Tensor]:
-        """What the network is given: the scaled noisy image and its log signal-to-noise ratio."""
-        s = sigma[:, None, None, None]
-        if self.parameterization == "regression":
-            return torch.zeros_like(noisy), torch.full_like(sigma, REGRESSION_LOGSNR)
-        if self.parameterization == "residual_x0":
-            scale = (s**2 + self.sigma_residual**2).rsqrt()
-            ratio = sigma / self.sigma_residual
-            return scale * (noisy - base), (-2 * ratio.log()).clamp(-20, 20)
-        if self.parameterization == "edm":
-            ratio = sigma / self.sigma_data
-            scale = (s**2 + self.sigma_data**2).rsqrt()
-            return scale * noisy, (-2 * ratio.log()).clamp(-20, 20)
-        return (1 + s**2).rsqrt() * noisy, (-2 * sigma.log()).clamp(-20, 20)
-
-    def loss(self, estimate, target, noisy, sigma) -> torch.Tensor:
-        """Weighted squared error of the clean estimate, scaled to that of the network's output."""
-        s = sigma[:, None, None, None]
-        if self.parameterization in ("residual_x0", "regression"):
-            scale = 1 / self.sigma_residual**2
-        elif self.parameterization == "edm":
-            scale = (s**2 + self.sigma_data**2) / (s * self.sigma_data) ** 2
-        elif self.parameterization == "v":
-            scale = (1 + s**2) / s**2
+        ``base`` is the image that residuals are counted from, or None.
+        """
+        precondition = self.precondition
+        if self.regression:
+            level = torch.full_like(sigma, REGRESSION_LOGSNR)
+            output = network(torch.zeros_like(noisy), level)
         else:
-            scale = 1 / s**2
-        error = (estimate - target) ** 2 * scale
+            scaled = precondition.network_input(noisy, sigma, base)
+            output = network(scaled, precondition.logsnr(sigma))
+        return precondition.denoised(output.float(), noisy, sigma, base)
+
+    def loss(self, estimate, target, sigma) -> torch.Tensor:
+        """The mean squared error in units of the network's output, heavier in the eye boxes."""
+        error = (estimate - target) ** 2
+        error = error * per_image(self.precondition.image_weight(sigma), error)
         if self.eye_weight:
             weight = torch.ones_like(error[:1, :1])
             for left, top, right, bottom in eye_boxes(error.shape[-1]):

@@ -5,13 +5,20 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from regaze.diffusion.guidance import guided
+from regaze.diffusion.losses import dropped_source
 from regaze.diffusion.noise import image_noise
-from regaze.diffusion.samplers import sample
+from regaze.diffusion.preconditioning import per_image
+from regaze.diffusion.samplers import ancestral, evaluations, sample
+from regaze.diffusion.schedules import alpha_sigma, cosine_grid, karras_sigmas, sigma_from_logsnr
 from regaze.redirectors.base import Batch, Needs, Redirector
 from regaze.redirectors.xunet.network import XUNet, XUNetConfig
 from regaze.redirectors.xunet.objective import Objective
 from regaze.redirectors.xunet.rays import gaze_poses
 from regaze.redirectors.xunet.warp import warp_head
+
+SOURCE_LOGSNR = 20.0
+"""Level told for the source frame, which is clean."""
 
 
 class XUNetRedirector(Redirector):
@@ -34,6 +41,9 @@ class XUNetRedirector(Redirector):
         self.objective = Objective(
             **{name: options[name] for name in Objective.__dataclass_fields__}
         )
+        if options["base"] != "none":
+            # The reference leaves this bias random; here no training means exactly the base.
+            nn.init.zeros_(self.net.lastconv.bias)
         self.base, self.drop_prob = options["base"], options["drop_prob"]
         if sampling.get("guidance", 0) > 0 and self.drop_prob == 0:
             raise ValueError(
@@ -50,21 +60,18 @@ class XUNetRedirector(Redirector):
         self, batch: Batch, phase: str, generator: torch.Generator
     ) -> dict[str, torch.Tensor]:
         """The weighted denoising error; a share of the batch is trained unconditioned."""
-        target, device = batch["target"], batch["target"].device
-        count = len(target)
-        keep = torch.rand(count, generator=generator, device=device) >= self.drop_prob
+        target, source = batch["target"], batch["source"]
+        count, device = len(target), target.device
+        draws = torch.rand(count, generator=generator, device=device)
         noise = torch.randn(target.shape, generator=generator, device=device)
-        source = batch["source"]
-        if self.drop_prob > 0:
-            blank = torch.randn(source.shape, generator=generator, device=device)
-            source = torch.where(keep[:, None, None, None], source, blank)
+        blank = torch.randn(source.shape, generator=generator, device=device)
+        source, keep = dropped_source(source, blank, draws, self.drop_prob)
         sigma = self.objective.draw_sigma(count, generator)
-        noisy = target + sigma[:, None, None, None] * noise
+        noisy = target + per_image(sigma, noise) * noise
         inputs = self._inputs(batch, source)
-        estimate = self.objective.denoise(
-            self._network(inputs, keep), noisy, sigma, inputs.get("base")
-        )
-        return {"loss": self.objective.loss(estimate, target, noisy, sigma)}
+        network = self._network(inputs, keep)
+        estimate = self.objective.denoise(network, noisy, sigma, inputs.get("base"))
+        return {"loss": self.objective.loss(estimate, target, sigma)}
 
     def _inputs(self, batch: Batch, source: torch.Tensor) -> dict[str, torch.Tensor]:
         """Everything the network is told but the noisy image and its level."""
@@ -81,72 +88,75 @@ class XUNetRedirector(Redirector):
 
     def _network(self, inputs: dict[str, torch.Tensor], keep: torch.Tensor, prepared=None):
         def network(noisy, logsnr):
-            levels = torch.stack([torch.full_like(logsnr, 20.0), logsnr], 1)
+            levels = torch.stack([torch.full_like(logsnr, SOURCE_LOGSNR), logsnr], 1)
             return self.net({**inputs, "z": noisy, "logsnr": levels}, keep, prepared)
 
         return network
 
     def redirect(self, batch: Batch, *, seed: int) -> torch.Tensor:
         """Sample redirected pictures; see :class:`~regaze.redirectors.base.Redirector`."""
-        source, pairs = batch["source"], batch["pair"]
+        source, pairs = batch["source"], batch["pair"].tolist()
         inputs = self._inputs(batch, source)
-        count = len(source)
         base = inputs.get("base")
-        if self.objective.parameterization == "regression":
-            every = torch.ones(count, dtype=torch.bool, device=source.device)
-            sigma = torch.ones(count, device=source.device)
-            return self.objective.denoise(self._network(inputs, every), source, sigma, base).clamp(
-                -1, 1
-            )
-        noise = image_noise(seed, pairs, source.shape[1:], stream=0).to(source.device)
-        w = self.sampling.get("guidance", 0.0)
-        conditioned = self._denoiser(inputs, True)
-        denoiser = conditioned
-        if w > 0:
-            blank = image_noise(seed, pairs, source.shape[1:], stream=1).to(source.device)
-            unconditioned = self._denoiser({**inputs, "x": blank}, False)
+        if self.objective.regression:
+            keep = torch.ones(len(source), dtype=torch.bool, device=source.device)
+            level = torch.ones(len(source), device=source.device)
+            made = self.objective.denoise(self._network(inputs, keep), source, level, base)
+            return made.clamp(-1, 1)
 
-            def denoiser(z, sigma):
-                return (1 + w) * conditioned(z, sigma) - w * unconditioned(z, sigma)
+        def noise(stream: int) -> torch.Tensor:
+            return image_noise(seed, pairs, source.shape[1:], stream).to(source.device)
 
-        centre = torch.zeros_like(source) if base is None else base
-        first = centre + self.sampling["sigma_max"] * noise
-        return sample(
-            self.sampling["sampler"],
-            denoiser,
-            first,
-            steps=self.sampling["steps"],
-            sigma_min=self.sampling["sigma_min"],
-            sigma_max=self.sampling["sigma_max"],
-            noise=lambda step: image_noise(seed, pairs, source.shape[1:], stream=2 + step).to(
-                source.device
-            ),
-        ).clamp(-1, 1)
+        weight, denoise = self.sampling["guidance"], self._denoiser(inputs, True)
+        if weight > 0:
+            conditioned = denoise
+            unconditioned = self._denoiser({**inputs, "x": noise(1)}, False)
+
+            def denoise(z, sigma):
+                return guided(conditioned(z, sigma), unconditioned(z, sigma), weight)
+
+        if self.sampling["sampler"] == "ancestral":
+            return self._ancestral(denoise, noise).clamp(-1, 1)
+        sigmas = karras_sigmas(
+            self.sampling["steps"], self.sampling["sigma_min"], self.sampling["sigma_max"]
+        )
+        first = float(sigmas[0]) * noise(0)
+        start = first if base is None else base + first
+        return sample(self.sampling["sampler"], denoise, start, sigmas).clamp(-1, 1)
 
     def _denoiser(self, inputs, conditioned: bool):
+        """A denoiser of noisy images that computes what does not depend on them once."""
         count, device = len(inputs["x"]), inputs["x"].device
         keep = torch.full((count,), conditioned, dtype=torch.bool, device=device)
-        levels = torch.full((count, 2), 20.0, device=device)
+        levels = torch.full((count, 2), SOURCE_LOGSNR, device=device)
         prepared = self.net.prepare({**inputs, "z": inputs["x"], "logsnr": levels}, keep)
         network = self._network(inputs, keep, prepared)
 
-        def denoiser(z, sigma):
-            level = torch.full((count,), float(sigma), device=device)
-            return self.objective.denoise(network, z, level, inputs.get("base")).clamp(-1, 1)
+        def denoise(z, sigma):
+            return self.objective.denoise(network, z, sigma, inputs.get("base")).clamp(-1, 1)
 
-        return denoiser
+        return denoise
+
+    def _ancestral(self, denoise, noise) -> torch.Tensor:
+        """3DiM's sampler over the cosine schedule, for any parameterisation."""
+
+        def predict(z, logsnr):
+            alpha, sigma = (per_image(value, z) for value in alpha_sigma(logsnr))
+            return (z - alpha * denoise(z / alpha, sigma_from_logsnr(logsnr))) / sigma
+
+        grid = cosine_grid(self.sampling["steps"])
+        return ancestral(predict, noise(0), grid, lambda step: noise(2 + step))
 
     def evaluations_per_image(self) -> int:
-        """Network evaluations of one picture: steps, doubled by guidance and by Heun."""
-        if self.objective.parameterization == "regression":
+        """Network evaluations of one picture: those of the sampler, doubled by guidance."""
+        if self.objective.regression:
             return 1
-        steps = self.sampling["steps"]
-        per_step = 2 * steps - 1 if self.sampling["sampler"] == "heun" else steps
-        return per_step * (2 if self.sampling.get("guidance", 0) > 0 else 1)
+        once = evaluations(self.sampling["sampler"], self.sampling["steps"])
+        return once * (2 if self.sampling["guidance"] > 0 else 1)
 
     def describe_sampling(self) -> dict[str, str | float | int]:
         """Sampler, steps, noise range and guidance weight."""
-        if self.objective.parameterization == "regression":
+        if self.objective.regression:
             return {"sampler": "none (regression)", "steps": 1, "guidance": 0.0}
         names = ("sampler", "steps", "sigma_min", "sigma_max", "guidance")
         return {name: self.sampling[name] for name in names}

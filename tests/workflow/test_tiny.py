@@ -1,0 +1,160 @@
+"""The real DAG in miniature: it runs, knows when nothing is to do, and re-runs what it must."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SAMPLED = {"sample_model", "measure_model", "write_report", "all"}
+
+
+def snakemake(folder, *arguments):
+    """Run the workflow in ``folder`` with the tiny overlay; output of both streams together."""
+    command = [
+        *(sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile"),
+        *("--directory", folder, "--cores", "2", "--configfile", ROOT / "configs/tiny.yaml"),
+        *("--profile", "none", "--workflow-profile", ROOT / "profiles/default"),
+    ]
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(
+        [*map(str, command), *arguments],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=environment,
+        check=False,
+    )
+    done.output = done.stdout + done.stderr
+    return done
+
+
+def planned(done):
+    """Names and numbers of the jobs of a dry run."""
+    assert done.returncode == 0, done.output[-3000:]
+    table = re.findall(r"^(\w+) +(\d+)$", done.stdout, re.MULTILINE)
+    return {name: int(count) for name, count in table if name != "total"}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A folder in which the whole workflow has run once."""
+    folder = tmp_path_factory.mktemp("tiny")
+    done = snakemake(folder)
+    assert done.returncode == 0, done.output[-6000:]
+    return folder
+
+
+def test_everything_is_made(finished):
+    page = (finished / "results/report/index.html").read_text()
+    assert "xunet_lite" in page and "<img" in page
+    assert 'src="http' not in page and 'href="http' not in page.split("References")[0]
+    table = pd.read_csv(finished / "results/report/comparison.csv")
+    assert set(table["model"]) == {"copy", "truth", "xunet", "xunet_lite", "regression"}
+    strays = [p for p in (finished / "results").rglob(".*") if p.name != ".gitignore"]
+    assert strays == []
+
+
+def test_truth_is_the_truth_and_copy_the_source(finished):
+    evaluation = finished / "results/evaluation"
+    per_pair = pd.read_parquet(evaluation / "truth/synthetic/per_pair.parquet")
+    compared = per_pair[per_pair["kind"] != "sweep"]
+    # Samples are stored in whole grey levels, the truth they are compared with is not.
+    assert compared["psnr"].min() > 50
+    copied = pd.read_parquet(evaluation / "copy/synthetic/per_pair.parquet")
+    assert copied.loc[copied["kind"] == "free", "psnr"].max() < 40
+
+
+def test_second_run_has_nothing_to_do(finished):
+    assert "Nothing to be done" in snakemake(finished, "-n").output
+
+
+def test_sampling_steps_rerun_sampling_and_what_follows(finished):
+    jobs = planned(snakemake(finished, "-n", "--config", "sampling={steps: 3}"))
+    assert set(jobs) == SAMPLED
+    # Pseudo-models are not sampled.
+    assert jobs["sample_model"] == 3
+
+
+def test_one_models_rate_reruns_that_model(finished):
+    change = "models={xunet_lite: {train: {lr: 0.002}}}"
+    jobs = planned(snakemake(finished, "-n", "--config", change))
+    assert set(jobs) == SAMPLED | {"train_model"}
+    assert jobs["train_model"] == jobs["sample_model"] == jobs["measure_model"] == 1
+
+
+def test_number_of_shards_changes_no_pixel_and_no_label(finished, tmp_path):
+    again = tmp_path / "again"
+    shutil.copytree(finished, again)
+    done = snakemake(again, "--config", "shards=3", "--", "faces")
+    assert done.returncode == 0, done.output[-3000:]
+    for name in ("pixels", "labels", "rotation", "file_name"):
+        before, after = (persons_of(folder, name) for folder in (finished, again))
+        assert before.keys() == after.keys()
+        for person, values in before.items():
+            np.testing.assert_array_equal(values, after[person])
+    rejected = "results/synthetic/faces/rejected.parquet"
+    assert (finished / rejected).read_bytes() == (again / rejected).read_bytes()
+
+
+def persons_of(folder, name):
+    found = {}
+    for path in sorted((folder / "results/synthetic/faces").glob("shard-*.h5")):
+        with h5py.File(path, "r") as file:
+            found |= {person: file[person][name][:] for person in file}
+    return found
+
+
+def test_killed_training_ends_in_the_same_weights(finished, tmp_path):
+    again = tmp_path / "again"
+    shutil.copytree(finished, again)
+    weights = "results/models/xunet_lite/model.safetensors"
+    before = (again / weights).read_bytes()
+    state = again / "results/state/xunet_lite/state.pt"
+    # The last state written during training is what a job killed after it would find.
+    assert state.exists()
+    done = snakemake(again, "--forcerun", "train_model", "--", weights)
+    assert done.returncode == 0, done.output[-3000:]
+    assert "resuming at step" in (again / "logs/train_model/xunet_lite.log").read_text()
+    assert (again / weights).read_bytes() == before
+    state.unlink()
+    done = snakemake(again, "--forcerun", "train_model", "--", weights)
+    assert done.returncode == 0, done.output[-3000:]
+    assert (again / weights).read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("sampling={stepps: 3}", "sampling.stepps: unknown key"),
+        ("shards=none", "shards: "),
+        ("models={xunet: {class: unet}}", "models.xunet.class: unknown class 'unet'"),
+    ],
+)
+def test_wrong_configuration_stops_before_any_job(tmp_path, change, message):
+    done = snakemake(tmp_path, "--config", change)
+    assert done.returncode != 0
+    assert message in done.output
+    assert not (tmp_path / "results").exists()
+
+
+def test_person_in_two_splits_stops_before_any_job(tmp_path):
+    split = tmp_path / "split.json"
+    split.write_text('{"train": ["00001", "00002"], "val": ["00002"], "test": ["00003"]}')
+    change = f"datasets={{mine: {{source: gazecapture, root: {tmp_path}, split: {split}}}}}"
+    done = snakemake(tmp_path, "--config", change)
+    assert done.returncode != 0
+    assert "00002" in done.output and "train" in done.output and "val" in done.output
+    assert not (tmp_path / "results").exists()
+
+
+def test_all_rules_log_and_lint(tmp_path):
+    done = snakemake(tmp_path, "--lint")
+    assert done.returncode == 0, done.output[-3000:]
