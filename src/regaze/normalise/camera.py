@@ -63,7 +63,7 @@ def distort(x: np.ndarray, y: np.ndarray, coefficients: np.ndarray) -> tuple:
     """
     dtype = x.dtype
     shape = coefficients.shape[:-1] + (1,) * (x.ndim - (coefficients.ndim - 1))
-    used = coefficients.any(axis=tuple(range(coefficients.ndim - 1)))
+    used = (coefficients.reshape(-1, 14) != 0.0).any(axis=0).tolist()
 
     def term(index: int) -> np.ndarray:
         return coefficients[..., index].reshape(shape).astype(dtype)
@@ -78,10 +78,10 @@ def distort(x: np.ndarray, y: np.ndarray, coefficients: np.ndarray) -> tuple:
     radial += term(0)
     radial *= r2
     radial += dtype.type(1)
-    if used[5:8].any():
+    if any(used[5:8]):
         radial /= ((term(7) * r2 + term(6)) * r2 + term(5)) * r2 + dtype.type(1)
     # The tangential terms of x and y share 2 p1 y + 2 p2 x, which joins the radial factor.
-    if used[2:4].any():
+    if any(used[2:4]):
         radial += dtype.type(2) * term(2) * y
         radial += dtype.type(2) * term(3) * x
         out_x, out_y = x * radial, y * radial
@@ -89,10 +89,10 @@ def distort(x: np.ndarray, y: np.ndarray, coefficients: np.ndarray) -> tuple:
         out_y += term(2) * r2
     else:
         out_x, out_y = x * radial, y * radial
-    if used[8:12].any():
+    if any(used[8:12]):
         out_x = out_x + (term(9) * r2 + term(8)) * r2
         out_y = out_y + (term(11) * r2 + term(10)) * r2
-    if used[12:14].any():
+    if any(used[12:14]):
         tilt = _tilt_matrices(coefficients[..., 12], coefficients[..., 13]).astype(dtype)
         tilt = tilt.reshape(shape + (3, 3))
         depth = tilt[..., 2, 0] * out_x + tilt[..., 2, 1] * out_y + tilt[..., 2, 2]

@@ -68,7 +68,7 @@ class Variant:
                 raise ValueError(f"{key}: expected positive numbers, found {value}")
         base = VARIANTS.get(name, VARIANTS["sted"])
         size = base.size if size is None else size
-        width, height = (int(side) for side in ((size,) * 2 if np.ndim(size) == 0 else size))
+        width, height = np.broadcast_to(np.asarray(size, int), 2).tolist()
         if focal is None:
             if width * base.size[1] != height * base.size[0]:
                 raise ValueError(

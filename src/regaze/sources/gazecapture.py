@@ -55,11 +55,10 @@ class GazeCapture:
         if not self.root.is_dir():
             raise SourceError(f"{self.root}: expected the data set's folder, found none")
         self.supplementary = self._supplementary(supplementary)
-        self.parameters = self.root / "parameters.h5" if parameters is None else Path(parameters)
-        if not self.parameters.is_file():
-            if parameters is not None:
-                raise SourceError(f"{self.parameters}: no such parameters file")
-            self.parameters = None
+        found = self.root / "parameters.h5" if parameters is None else Path(parameters)
+        if parameters is not None and not found.is_file():
+            raise SourceError(f"{found}: no such parameters file")
+        self.parameters = found if found.is_file() else None
         with _open(self.supplementary) as file:
             self.persons = sorted(file)
         if not self.persons:

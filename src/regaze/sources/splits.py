@@ -125,7 +125,7 @@ def split_from_info(root: str | Path) -> dict[str, list[str]]:
     Raises:
         SplitError: no person has an ``info.json``, or one lacks a key or names another part.
     """
-    split = {part: [] for part in PARTS}
+    split: dict[str, list[str]] = {part: [] for part in PARTS}
     split |= {f"{part}-{device}": [] for part in PARTS for device in ("phone", "tablet")}
     paths = sorted(Path(root).glob("*/info.json"))
     if not paths:
