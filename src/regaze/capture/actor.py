@@ -31,9 +31,9 @@ class Surface:
     """Triangles with packed corner attributes, looked up by hit."""
 
     def __init__(self, normals, uv, colours, gloss, occlusion, label, extra, texture, strands):
-        # columns: normal 3, uv 2, colour 3, gloss 1, occlusion 1, extra 1
+        # columns: normal 3, uv 2, colour 3, gloss 1, occlusion 1, extra 2 (lid ring and side)
         self.packed = np.concatenate(
-            [normals, uv, colours, gloss[..., None], occlusion[..., None], extra[..., None]], -1
+            [normals, uv, colours, gloss[..., None], occlusion[..., None], extra], -1
         ).astype(np.float32)
         self.label, self.texture, self.strands = label.astype(np.uint8), texture, strands
 
@@ -59,7 +59,7 @@ class Surface:
             col = (value[hair, 3] * size).astype(np.int32) % size
             row = (value[hair, 4] * size).astype(np.int32) % size
             albedo[hair] *= self.strands[row, col][:, None]
-        return Hits(normal, albedo, gloss, value[:, 9], label, value[:, 10])
+        return Hits(normal, albedo, gloss, value[:, 9], label, value[:, 10:])
 
 
 @dataclass(frozen=True)
@@ -143,6 +143,9 @@ class Actor:
         )
         used = np.unique(all_faces)
         self.static_tree = tree(vertices, all_faces)
+        # thin frames throw no shadow that a soft light would show
+        frames = [len(m.faces) for m in meshes if m.label == parts.LABELS["glasses"]]
+        self.shadow_tree = tree(vertices, all_faces[: len(all_faces) - sum(frames)])
         self.static_vertices = vertices[used]
         occlusion = np.ones(len(vertices))
         eye_rows = np.flatnonzero(moving | lining)
@@ -160,7 +163,7 @@ class Actor:
         self.static = Surface(
             all_normals[all_faces], np.concatenate(uv), np.concatenate(colours),
             np.concatenate(gloss), occlusion[all_faces], np.concatenate(labels),
-            np.full(all_faces.shape, 9.0), self.texture, self.strands,
+            np.zeros((*all_faces.shape, 2)), self.texture, self.strands,
         )  # fmt: skip
         body = parts.shoulders(look, self._neck_radius())
         self.body_tree = tree(body.vertices, body.faces)
@@ -168,7 +171,7 @@ class Actor:
             parts.vertex_normals(body.vertices, body.faces)[body.faces], body.uv[body.faces],
             body.colours[body.faces], np.full(body.faces.shape, body.gloss),
             np.ones(body.faces.shape), np.full(len(body.faces), body.label),
-            np.full(body.faces.shape, 9.0), self.texture, self.strands,
+            np.zeros((*body.faces.shape, 2)), self.texture, self.strands,
         )  # fmt: skip
         # eye parts: triangles, local vertex lists
         self.eye_faces, self.eye_rows, self.eye_uv = [], [], []
@@ -190,7 +193,7 @@ class Actor:
         facing = normals @ directions.T
         rows, cols = np.nonzero(facing > 0.08)
         start = (points + 0.8 * normals)[rows].astype(np.float32)
-        hit = self.static_tree.run(
+        hit = self.shadow_tree.run(
             start, directions[cols], query="OCCLUDED", dists=np.full(len(rows), 90.0, "f4")
         )
         weight = facing[rows, cols]
@@ -214,11 +217,13 @@ class Actor:
             ring = np.where(rows < self.count, self.model.ring[np.minimum(rows, self.count - 1)], 9)
             fade = surface.smoothstep(ring, 1.6, 2.2)[:, None]
             normal = fresh * (1 - fade) + self.normals[rows] * fade
-            upper = moved[:, 1] > self.centres[side, 1] + 0.06 * np.abs(
-                moved[:, 0] - self.centres[side, 0]
-            )
-            extra = np.where(upper, ring, -1 - ring)
-            extra = np.where(self.model.regions[rows] == 5, 20.0, extra)
+            ring = np.where(self.model.regions[rows] == 5, 20.0, ring)
+            # +1 on the upper lid, -1 on the lower, passing through 0 in the corners
+            ends = moved[np.isclose(ring, 0.0)]
+            ends = ends[np.argsort(ends[:, 0])][[0, -1]]
+            line = np.interp(moved[:, 0], ends[:, 0], ends[:, 1])
+            upper = np.clip((moved[:, 1] - line) / 2.5, -1, 1)
+            extra = np.stack([ring, upper], -1)
             corner = faces
             surfaces.append(
                 Surface(

@@ -61,22 +61,9 @@ def _waves(rng, x, y, z, scale, count=10):
     return value / np.sqrt(count / 2)
 
 
-def hair(look, skin: np.ndarray, normals: np.ndarray, plane: np.ndarray, faces: np.ndarray):
-    """Hair of a person as a list of meshes (empty for a bald head).
-
-    Args:
-        look: a :class:`regaze.capture.subject.Look`.
-        skin: (n, 3) mm skin vertices in rest pose; ``normals`` (n, 3).
-        plane: (n, 2) mm plane coordinates (u, v) of the skin vertices.
-        faces: (m, 3) skin triangles.
-    """
-    rng = np.random.default_rng([look.seed, 5])
-    u, v = plane.T
-    au = np.abs(u)
-    style, thick = look.hair, look.hair_thick
-    if style == "bald":
-        return []
-    x, y, z = skin.T
+def hairline(look, u: np.ndarray, v: np.ndarray):
+    """Height (same shape as ``u``) in mm above which hair grows, and how far it is a fringe."""
+    style, au = look.hair, np.abs(u)
     # hairline height over |u|: forehead, temple, before the ear, behind the ear, nape
     front = 64.0 + look.hairline
     recess = {"receding": 24.0, "short": 4.0, "buzz": 5.0, "side": 5.0, "quiff": 7.0}.get(
@@ -102,7 +89,7 @@ def hair(look, skin: np.ndarray, normals: np.ndarray, plane: np.ndarray, faces: 
     if style in ("long", "wavy", "bob", "fringe", "afro", "tied", "pixie", "medium"):
         sideburn = np.interp(au, [70, 84, 96, 110, 125], [0, 6, 12, 26, 0])
         line = line - sideburn
-    drop = 0.0
+    drop = np.zeros_like(line)
     if style == "fringe":
         cover = smoothstep(au, 66, 46)
         line = line - cover * (40.0 + 4 * look.parting)
@@ -113,7 +100,27 @@ def hair(look, skin: np.ndarray, normals: np.ndarray, plane: np.ndarray, faces: 
     elif style in ("long", "wavy", "bob"):
         part = np.abs(u - 22 * look.parting)
         line = line - smoothstep(part, 14, 50) * smoothstep(au, 72, 50) * 12.0
-    inside = v - line + 2.2 * _waves(rng, x, y, z, 14.0)
+    return line, drop
+
+
+def hair(look, skin: np.ndarray, normals: np.ndarray, plane: np.ndarray, faces: np.ndarray):
+    """Hair of a person as a list of meshes (empty for a bald head).
+
+    Args:
+        look: a :class:`regaze.capture.subject.Look`.
+        skin: (n, 3) mm skin vertices in rest pose; ``normals`` (n, 3).
+        plane: (n, 2) mm plane coordinates (u, v) of the skin vertices.
+        faces: (m, 3) skin triangles.
+    """
+    rng = np.random.default_rng([look.seed, 5])
+    u, v = plane.T
+    au = np.abs(u)
+    style, thick = look.hair, look.hair_thick
+    if style == "bald":
+        return []
+    x, y, z = skin.T
+    line, drop = hairline(look, u, v)
+    inside = v - line + 1.2 * _waves(rng, x, y, z, 12.0)
     top = smoothstep(v, 50, 115)
     size = {
         "buzz": (2.2, 2.2), "short": (5.5, 13.0), "side": (6.0, 16.0), "quiff": (4.5, 20.0),
@@ -133,13 +140,12 @@ def hair(look, skin: np.ndarray, normals: np.ndarray, plane: np.ndarray, faces: 
     rough = {"curly": 3.6, "afro": 4.6, "wavy": 2.2, "buzz": 0.2, "tied": 0.5}.get(style, 1.3)
     lumps = _waves(rng, x, y, z, 13.0 if style in ("curly", "afro") else 34.0, 16)
     rise = {"afro": 16.0, "curly": 12.0, "buzz": 10.0}.get(style, 15.0)
-    height = np.where(inside > 0, height * smoothstep(inside, -3, rise) ** 0.7, 0) + (
-        rough * lumps * smoothstep(inside, 2, 14)
-    )
-    offset = np.where(inside > 0, np.maximum(height, 0.9), -3.0 + 0.2 * np.maximum(inside, -20))
+    # the shell grows out of the painted scalp instead of standing on it
+    height = height * smoothstep(inside, -1, rise) + rough * lumps * smoothstep(inside, 4, 16)
+    offset = np.where(inside > 0, np.maximum(height, 0.3), -1.6)
     if style == "fringe":
-        offset = np.where((drop > 0.3) & (inside > 0), np.maximum(offset, 4.5), offset)
-    keep = (offset[faces] > -2.9).any(1)
+        offset = np.where((drop > 0.3) & (inside > 0), np.maximum(offset, 3.5), offset)
+    keep = (inside[faces] > -1).any(1)
     shell = skin + normals * offset[:, None]
     used, index = np.unique(faces[keep], return_inverse=True)
     tint = 1 + 0.10 * _waves(rng, x, y, z, 30.0)
@@ -215,11 +221,10 @@ def beard(look, skin, normals, density, faces, plane):
     rng = np.random.default_rng([look.seed, 6])
     x, y, z = skin.T
     noise = _waves(rng, x, y, z, 9.0)
-    thick = look.beard_thick * (0.5 if look.beard == "moustache" else 1.0)
-    cover = density + 0.10 * noise - 0.35
-    offset = np.where(cover > 0, thick * smoothstep(cover, 0.0, 0.6) + 0.35 * noise, -2.0)
-    offset = np.where(cover > 0, np.maximum(offset, 0.4), offset)
-    keep = (cover[faces] > 0).any(1)
+    thick = look.beard_thick * (0.35 if look.beard == "moustache" else 0.8)
+    # thin at its edge, where the painted hairs take over
+    offset = thick * smoothstep(density, 0.45, 1.0) + 0.3 * noise * density - 0.5
+    keep = (density[faces] > 0.4).any(1)
     used, index = np.unique(faces[keep], return_inverse=True)
     if not len(used):
         return []
@@ -239,10 +244,8 @@ def beard(look, skin, normals, density, faces, plane):
 
 def _tube(path: np.ndarray, radius, closed: bool, around: int = 7):
     """A tube along a path (n, 3): vertices and triangles."""
-    if closed:
-        tangent = np.roll(path, -1, 0) - np.roll(path, 1, 0)
-    else:
-        tangent = np.gradient(path, axis=0)
+    ahead, behind = np.roll(path, -1, 0), np.roll(path, 1, 0)
+    tangent = ahead - behind if closed else np.gradient(path, axis=0)
     tangent = tangent / np.linalg.norm(tangent, axis=1, keepdims=True)
     helper = np.array([0.05, 0.1, 1.0]) if closed else np.array([0.1, 1.0, 0.05])
     side = np.cross(tangent, helper)

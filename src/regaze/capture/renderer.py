@@ -51,13 +51,21 @@ class View:
     Args:
         actor: a :class:`regaze.capture.actor.Actor`.
         camera, light, background: of the series; background (H, W, 3) linear RGB.
+        grid: ``camera.ray_grid(SUB)``, the same for all views of a camera.
         series, head: the poses, and which head pose.
     """
 
     def __init__(
-        self, actor, camera: Camera, light: Light, background: np.ndarray, series: Series, head: int
+        self,
+        actor,
+        camera: Camera,
+        grid: np.ndarray,
+        light: Light,
+        background: np.ndarray,
+        series: Series,
+        head: int,
     ):
-        self.actor, self.camera, self.light = actor, camera, light
+        self.actor, self.camera, self.grid, self.light = actor, camera, grid, light
         rotation, t = series.head_rotation(head), series.translation(head)
         # x_head = D Rh^T (x_camera - t), D = diag(1, -1, -1)
         self.to_head = TO_FLAME[:, None] * rotation.T
@@ -86,12 +94,9 @@ class View:
         h, w = camera.height, camera.width
         x0, y0, x1, y1 = self._box(actor.static_vertices, 2)
         self.box = (x0, y0, x1, y1)
-        ys, xs = np.mgrid[y0:y1, x0:x1]
-        # pixel centres have integer coordinates, as in OpenCV's mappings
-        centres = np.stack([xs, ys], -1).reshape(-1, 1, 2) + SUB
-        rays = camera.directions(centres.reshape(-1, 2))
-        self.rays = np.ascontiguousarray((rays @ self.to_head.T).astype(np.float32))
-        body = (rays @ self.to_body.T).astype(np.float32)
+        rays = self.grid[y0:y1, x0:x1].reshape(-1, 3)
+        self.rays = rays @ self.to_head.T.astype(np.float32)
+        body = rays @ self.to_body.T.astype(np.float32)
         back = np.repeat(background[y0:y1, x0:x1].reshape(-1, 3), 4, 0)
         colour, depth, label = self._static_colours(self.rays, body, back)
         self.colour, self.depth, self.label = colour, depth, label
@@ -103,8 +108,7 @@ class View:
         outside[: min(y0 + 20, h)] = False
         yy, xx = np.nonzero(outside)
         if yy.size:
-            rays = camera.directions(np.stack([xx, yy], -1)) @ self.to_body.T
-            rays = np.ascontiguousarray(rays.astype(np.float32))
+            rays = self.grid[yy, xx].mean(1) @ self.to_body.T.astype(np.float32)
             colour, label = self._body_colours(rays, background[yy, xx])
             linear[yy, xx], labels[yy, xx] = colour, label
         self.linear, self.labels = linear, labels
@@ -143,7 +147,7 @@ class View:
         f, rays_hit = face[hit], rays[hit]
         surface = actor.static.at(f, u[hit], v[hit])
         point = self.origin.astype(np.float32) + rays_hit * distance[hit, None]
-        shadow = shading.shadows(actor.static_tree, point, surface.normal, rays_hit, lights, hit)
+        shadow = shading.shadows(actor.shadow_tree, point, surface.normal, rays_hit, lights, hit)
         label[hit] = surface.label
         colour[hit] = shading.skin_or_hair(actor, surface, rays_hit, lights, shadow)
         return colour, distance, label

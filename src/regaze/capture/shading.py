@@ -53,7 +53,7 @@ def lights_in(light, turn: np.ndarray) -> Lights:
 def develop(linear: np.ndarray, exposure: float) -> np.ndarray:
     """Linear RGB to sRGB uint8 with a soft shoulder."""
     c = np.maximum(linear * np.float32(exposure), 0)
-    c = c * (1 + c * 0.16) / (1 + 0.42 * c)
+    c = c * (1 + c * 0.10) / (1 + 0.50 * c)
     low = c * 12.92
     high = 1.055 * np.power(np.maximum(c, 1e-6), 1 / 2.4) - 0.055
     return (np.clip(np.where(c <= 0.0031308, low, high), 0, 1) * 255 + 0.5).astype(np.uint8)
@@ -147,7 +147,7 @@ def eye_colours(view, eyes, side: int, rays, behind, depth, label):
     if lid.size:
         hits = eyes.surfaces[side].at(face[lid], u[lid], v[lid])
         point = origin.astype(np.float32) + rays[lid] * distance[lid, None]
-        shadow = shadows(actor.static_tree, point, hits.normal, rays[lid], lights, sample[lid])
+        shadow = shadows(actor.shadow_tree, point, hits.normal, rays[lid], lights, sample[lid])
         _make_up(actor.look, hits)
         colour[lid] = skin_or_hair(actor, hits, rays[lid], lights, shadow)
         label[lid] = LABELS["skin"]
@@ -159,17 +159,18 @@ def eye_colours(view, eyes, side: int, rays, behind, depth, label):
 
 
 def _make_up(look, hits) -> None:
-    """Lash line, wet edge and crease on lid hits, in place; ``extra`` codes ring and lid."""
-    upper = hits.extra >= -0.5
-    ring = np.where(upper, hits.extra, -1 - hits.extra)
-    lining = hits.extra > 15
-    lash = np.where(upper, look.lashes, 0.45 * look.lashes + 0.4 * look.liner)
-    width = np.where(upper, 0.36 + 0.15 * look.liner, 0.22)
-    line = lash * surface.smoothstep(ring, width + 0.22, width * 0.4)
-    line = np.where(ring < -0.06, line * np.where(upper, 0.9, 0.35), line)
-    crease = np.where(upper, 0.20 * np.exp(-0.5 * ((ring - 0.95) / 0.2) ** 2), 0.0)
-    shadow = np.where(upper, 0.25 * look.liner * surface.smoothstep(ring, 1.6, 0.4), 0.0)
-    wet = surface.smoothstep(ring, 0.02, -0.1) * (~upper)
+    """Lash line, wet edge and crease on lid hits, in place; ``extra`` holds ring and lid."""
+    ring, side = hits.extra[:, 0], hits.extra[:, 1]
+    upper = surface.smoothstep(side, -0.35, 0.35)
+    lining = ring > 15
+    lower_lash = 0.40 * look.lashes + 0.4 * look.liner
+    lash = lower_lash + (look.lashes - lower_lash) * upper
+    width = 0.20 + (0.16 + 0.14 * look.liner) * upper
+    line = lash * surface.smoothstep(ring, width + 0.20, width * 0.4)
+    line = np.where(ring < -0.06, line * (0.35 + 0.55 * upper), line)
+    crease = 0.22 * upper * np.exp(-0.5 * ((ring - 0.95) / 0.2) ** 2)
+    shadow = 0.28 * look.liner * upper * surface.smoothstep(ring, 1.6, 0.4)
+    wet = surface.smoothstep(ring, 0.02, -0.1) * (1 - upper)
     albedo = hits.albedo
     keep = ~lining
     pink = np.array([1.0, 0.72, 0.70], np.float32)
@@ -218,12 +219,12 @@ def _ball(view, eyes, side, rays, distance, lights, sample):
     )
     reach = np.minimum(point[:, 0] - margin[:, 0].min(), margin[:, 0].max() - point[:, 0])
     dim = dim * (0.70 + 0.30 * surface.smoothstep(reach, 0.0, 4.5))
-    shadow = shadows(actor.static_tree, point, normal, rays, lights, sample)
+    shadow = shadows(actor.shadow_tree, point, normal, rays, lights, sample)
     key = np.clip((normal @ lights.key + 0.25) / 1.25, 0, 1) * (0.15 + 0.85 * shadow)
     fill = np.clip(normal @ lights.fill * 0.6 + 0.4, 0, 1)
     light = key[:, None] * lights.key_colour + fill[:, None] * lights.fill_colour
-    light += 0.85 * _ambient(normal, np.ones(len(point), np.float32), lights)
-    colour = albedo * light * dim[:, None]
+    light += 0.7 * _ambient(normal, np.ones(len(point), np.float32), lights)
+    colour = 0.86 * albedo * light * dim[:, None]
     # highlights sit on the cornea, a smaller sphere in front of the iris
     bulge = local - 0.42 * surface.RADIUS * axis
     bulge /= np.linalg.norm(bulge, axis=1, keepdims=True)

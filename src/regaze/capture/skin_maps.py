@@ -12,7 +12,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from regaze.capture import surface, template
+from regaze.capture import parts, surface, template
 from regaze.capture.surface import gauss, smoothstep
 
 
@@ -91,8 +91,11 @@ def masks(size: int) -> dict[str, np.ndarray]:
     )
     side = smoothstep(np.abs(c.u), 70, 92) * smoothstep(np.abs(c.u), 112, 100)
     sideburn = side * smoothstep(c.v, -80, -50) * smoothstep(c.v, 20, -5)
-    moustache = gauss(a, 0, 9, 0, 11, 1) * smoothstep(y, -53, -57) * smoothstep(y, -69, -65)
-    moustache = moustache * smoothstep(a, 31, 24)
+    droop = 0.012 * a**2
+    moustache = smoothstep(y, -54.5 - droop, -58.5 - droop) * smoothstep(
+        y, -69.0 - 0.9 * droop, -65.5 - 0.9 * droop
+    )
+    moustache = moustache * smoothstep(a, 30, 22) * (0.75 + 0.25 * smoothstep(a, 0, 4))
     chin = smoothstep(y, -84, -90) * smoothstep(a, 33, 22) * smoothstep(c.v, -128, -116)
     flanks = gauss(a, y, 29, -76, 4, 12)
     goatee = np.maximum(chin, np.maximum(moustache, flanks))
@@ -134,7 +137,7 @@ def brow_mask(c: Chart, look, strands: np.ndarray) -> np.ndarray:
     inside = smoothstep(np.abs(c.y - arch), thick + 0.9, thick * 0.45)
     inside = inside * smoothstep(a, end + 1, end - 5) * smoothstep(a, start - 3, start + 1)
     inside = inside * (np.abs(c.u) < 100)
-    return np.clip(inside * (0.80 + 0.28 * strands), 0, 1)
+    return np.clip(inside * (0.78 + 0.26 * strands), 0, 1)
 
 
 def paint(look, rng: np.random.Generator, size: int) -> np.ndarray:
@@ -189,6 +192,14 @@ def paint(look, rng: np.random.Generator, size: int) -> np.ndarray:
     out[..., 3] = look.gloss * (1 + 0.5 * m["nose"] + 0.4 * m["forehead"] - 0.4 * brows) + (
         0.9 * lips * look.lip_gloss
     )
+    if look.hair != "bald":
+        line, _ = parts.hairline(look, c.u, c.v)
+        # strands reach past the hairline by different lengths
+        reach = c.v - line + 3.0 * hairs + 1.5 * field("pores", 0)
+        fade = 14.0 if look.hair in ("buzz", "short") else 7.0
+        cover = 0.94 * smoothstep(reach, -2.0, fade)
+        target = look.hair_colour * np.clip(0.9 + 0.22 * hairs, 0.4, 1.5)[..., None]
+        out[..., :3] += cover[..., None] * (target - out[..., :3])
     # small charts: ears, linings, mouth
     row = int(np.ceil(size * template.SKIN_CHART))
     out[row:, :, :3] = tone * np.array([1.02, 0.86, 0.84], np.float32)

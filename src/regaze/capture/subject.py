@@ -10,9 +10,9 @@ from regaze.capture.skin_maps import linear
 
 TONES = np.array(
     [
-        [244, 214, 196], [236, 198, 174], [226, 184, 156], [218, 172, 140], [205, 156, 122],
-        [192, 142, 108], [172, 122, 90], [150, 102, 74], [124, 82, 58], [98, 64, 46],
-        [76, 49, 36], [230, 192, 156], [214, 168, 126], [242, 204, 186],
+        [232, 198, 178], [226, 188, 164], [218, 178, 150], [210, 166, 134], [200, 152, 118],
+        [188, 138, 104], [170, 120, 88], [150, 102, 74], [126, 84, 60], [102, 67, 48],
+        [82, 53, 39], [222, 182, 146], [208, 162, 120], [230, 190, 168],
     ]
 )  # fmt: skip
 """Skin tones, sRGB, of lit skin from very light to very dark, cooler and warmer."""
@@ -25,7 +25,8 @@ HAIRS = {
 """Hair colours, sRGB."""
 IRISES = {
     "dark": (52, 32, 20), "brown": (88, 54, 28), "amber": (132, 88, 40), "hazel": (112, 94, 50),
-    "green": (92, 116, 78), "blue": (92, 134, 172), "pale": (138, 170, 192), "grey": (122, 134, 142),
+    "green": (92, 116, 78), "blue": (92, 134, 172), "pale": (138, 170, 192),
+    "grey": (122, 134, 142),
 }  # fmt: skip
 """Iris colours, sRGB."""
 STYLES = {
@@ -143,7 +144,7 @@ def draw_look(seed: int, person: int, n_shape: int, expressions: list[str]) -> L
     kinds = {"full": "beard", "stubble": "beard", "goatee": "goatee", "moustache": "moustache"}
     shadow = {"none": rng.uniform(0.02, 0.16) if man else 0.0, "stubble": rng.uniform(0.35, 0.55),
               "full": 0.93, "goatee": 0.88, "moustache": 0.9}[beard]  # fmt: skip
-    lip_base = tone * np.array([0.86, 0.55, 0.56]) + np.array([0.03, 0.0, 0.005])
+    lip_base = tone * np.array([0.80, 0.44, 0.46]) + np.array([0.03, 0.0, 0.005])
     made_up = (not man) and rng.random() < 0.45
     if made_up:
         bright = np.array([linear((178, 60, 66)), linear((160, 70, 90)), linear((196, 104, 96))])
@@ -164,7 +165,7 @@ def draw_look(seed: int, person: int, n_shape: int, expressions: list[str]) -> L
         freckles=float(rng.uniform(0.3, 0.8)) if rng.random() < (0.0 if dark else 0.12) else 0.0,
         gloss=float(rng.uniform(0.25, 0.75)),
         lips=lip_base.astype(np.float32),
-        lip_strength=float(rng.uniform(0.8, 0.95)) if made_up else float(rng.uniform(0.4, 0.75)),
+        lip_strength=float(rng.uniform(0.8, 0.95)) if made_up else float(rng.uniform(0.55, 0.85)),
         lip_gloss=float(rng.uniform(0.2, 1.0)),
         hair=style,
         hair_colour=hair,
@@ -185,7 +186,7 @@ def draw_look(seed: int, person: int, n_shape: int, expressions: list[str]) -> L
         iris=iris,
         iris_edge=float(rng.uniform(0.35, 0.75)),
         pupil=float(np.radians(np.clip(rng.normal(10.8, 1.3), 8.5, 13))),
-        sclera=linear(np.array([232, 226, 220]) + rng.normal(0, 4)),
+        sclera=linear(np.array([226, 219, 212]) + rng.normal(0, 4)),
         lashes=float(rng.uniform(0.55, 0.8) if man else rng.uniform(0.75, 1.0)),
         liner=float(rng.uniform(0.3, 0.9)) if made_up else 0.0,
         glasses=glasses,

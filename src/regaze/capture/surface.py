@@ -58,10 +58,10 @@ _CURVES = PchipInterpolator(_PROFILE[:, 0], _PROFILE[:, 1:], axis=0)
 
 _NOSE = PchipInterpolator(
     [-66, -58, -53, -50, -46, -42, -36, -30, -20, -10, 0, 8, 20, 28],
-    [0.0, 0.5, 3.0, 7.0, 13.0, 19.0, 23.5, 22.5, 17.5, 12.0, 7.5, 6.0, 2.0, 0.0],
+    [0.0, 1.0, 4.0, 8.0, 14.0, 18.5, 21.5, 21.0, 16.5, 11.5, 7.5, 6.0, 2.0, 0.0],
 )
 _NOSE_WIDTH = PchipInterpolator(
-    [-66, -50, -42, -34, -22, -8, 8, 28], [8, 9, 9.5, 9, 7.5, 6.2, 6, 9]
+    [-66, -50, -42, -34, -22, -8, 8, 28], [7, 8, 8.6, 8.4, 7.0, 5.6, 5.4, 9]
 )
 
 # name: (standard deviation, clipping range is 2 of them)
@@ -169,13 +169,13 @@ def bumps(x, y, p=None):
         + g("bridge_width", 0) * smoothstep(yn, -26, -6)
         + g("nose_width", 0) * smoothstep(yn, -12, -34)
     )
-    h += ridge * np.exp(-0.5 * (a / wide) ** 2.3)
+    h += ridge * np.exp(-0.5 * (a / wide) ** 2.0)
     tip_y = -36.5 + g("tip_up", 0)
-    h += (2.2 + g("tip_round", 0)) * gauss(x, yn, 0, tip_y, 6.0, 5.5)
+    h += (3.6 + g("tip_round", 0)) * gauss(x, yn, 0, tip_y, 6.5, 6.0)
     ala = 13.0 * (1 + g("ala_width", 0) + 0.5 * g("nose_width", 0))
-    h += 8.5 * out * gauss(a, yn, ala, -42.5, 4.0, 5.0)
+    h += 8.0 * out * gauss(a, yn, ala, -42.0, 4.4, 5.6)
     h += -2.4 * gauss(a, yn, ala + 6.0, -43, 2.4, 5.5)
-    h += -4.0 * gauss(a, yn, 6.8, -49.5, 2.8, 1.7)
+    h += -3.0 * gauss(a, yn, 6.8, -49.5, 2.8, 2.0)
     # mouth
     my = MOUTH_Y
     h += (8.0 + g("muzzle", 0)) * gauss(x, y, 0, -70, 24, 16)

@@ -22,7 +22,7 @@ from regaze.capture import scene
 from regaze.capture.actor import Actor
 from regaze.capture.head import HeadConfig, HeadModel, build_head
 from regaze.capture.parts import LABELS
-from regaze.capture.renderer import View
+from regaze.capture.renderer import SUB, View
 from regaze.capture.subject import draw_look
 from regaze.jobs import replacing, write_json
 
@@ -116,11 +116,12 @@ def render_person(model: HeadModel, config: CaptureConfig, name: str) -> Person:
     background = scene.draw_background(rng, camera.width, camera.height)
     series = scene.draw_series(rng, config.head_poses, config.gazes)
     actor = Actor(model, look)
+    grid = camera.ray_grid(SUB)
     out: dict[str, list] = {key: [] for key in ("pose", "target", "label", "eye", "eye_label")}
     jpegs, marks, masks = [], [], []
     quality = [cv2.IMWRITE_JPEG_QUALITY, config.quality]
     for head in range(config.head_poses):
-        view = View(actor, camera, light, background, series, head)
+        view = View(actor, camera, grid, light, background, series, head)
         rotation, translation = series.head_rotation(head), series.translation(head)
         vector = cv2.Rodrigues(rotation)[0].ravel()
         for gaze in range(config.gazes):
