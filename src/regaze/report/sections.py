@@ -23,7 +23,7 @@ KIND_ABOUT = {
     "free": "any other picture of the person is the target",
 }
 _LIKENESS = ("psnr", "ssim", "eye_psnr", "frechet")
-_WORDS = {"gaze_deg": "Gaze error", "head_deg": "Head error", "n": "Pictures", "list": "Persons"}
+_WORDS = {"gaze_deg": "Gaze error", "head_deg": "Head error", "n": "Pictures", "list": "On"}
 PSEUDO_TITLES = {"floor": "true image", "ceiling": "source, unchanged"}
 
 
@@ -211,10 +211,8 @@ def angle_plots(all_results: Sequence[Results]) -> tuple[list[Markup], list[dict
     return (plots, legend) if plots else ([], [])
 
 
-def curve_plots(
-    all_results: Sequence[Results], estimators: Sequence[EstimatorEntry]
-) -> list[Markup]:
-    """Return a training curve per method and estimator that has one."""
+def curve_plots(all_results: Sequence[Results], estimators: Sequence[EstimatorEntry]) -> list[dict]:
+    """Return a training curve and a caption per method and estimator that has one."""
     found = [(r.title, r.curve, r.slot) for r in all_results if r.curve is not None]
     start = max((r.slot for r in all_results), default=-1) + 1
     for number, entry in enumerate(estimators):
@@ -227,8 +225,27 @@ def curve_plots(
         figure = figures.training_curve(curve, title, slot)
         said = f"Training loss of {title}, from {curve['loss'].iloc[0]:.3g} to "
         said += f"{curve['loss'].iloc[-1]:.3g}"
-        plots.append(Markup(figures.inline_svg(figure, f"curve-{title}", said)))
+        plot = Markup(figures.inline_svg(figure, f"curve-{title}", said))
+        plots.append({"plot": plot, "caption": curve_caption(curve)})
     return plots
+
+
+def curve_caption(curve: pd.DataFrame) -> str:
+    """Return how long training took and by how much the loss fell in its last fifth."""
+    parts = []
+    if "images" in curve and curve["images"].notna().any():
+        parts.append(f"{tables.short_count(float(curve['images'].max()))} images")
+    if "seconds" in curve and curve["seconds"].notna().any():
+        seconds = float(curve["seconds"].max())
+        parts.append(f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h")
+    losses = curve["loss"].to_numpy(float)
+    losses = losses[np.isfinite(losses)]
+    fifth = len(losses) // 5
+    if fifth >= 2 and losses[-2 * fifth : -fifth].mean() > 0:
+        change = losses[-fifth:].mean() / losses[-2 * fifth : -fifth].mean() - 1
+        sign = "−" if change < 0 else "+"
+        parts.append(f"loss {sign}{abs(100 * change):.0f} % from the fourth to the last fifth")
+    return ", ".join(parts)
 
 
 def grid_sections(
