@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from regaze.redirectors.xunet.kernels import attention, group_norm
+from regaze.redirectors.xunet.kernels import attention, double, group_norm, halve
 
 _HALF = math.sqrt(0.5)
 
@@ -95,9 +95,9 @@ class ResnetBlock(nn.Module):
             h = F.dropout(h, self.dropout)
         h = (self.conv2(h) + skip).mul_(_HALF)
         if self.resample == "down":
-            return F.avg_pool2d(h, 2)
+            return halve(h)
         if self.resample == "up":
-            return F.interpolate(h, scale_factor=2.0, mode="nearest")
+            return double(h)
         return h
 
 

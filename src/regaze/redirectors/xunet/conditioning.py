@@ -51,11 +51,19 @@ class ConditioningProcessor(nn.Module):
         use_ref_pose_emb: bool,
         squashed: bool = False,
         pos_octaves: int = POSITION_OCTAVES,
+        dir_octaves: int = DIRECTION_OCTAVES,
         together: bool = False,
     ):
         super().__init__()
         self.height, self.width, self.emb_ch = height, width, emb_ch
-        self.squashed, self.pos_octaves, self.together = squashed, pos_octaves, together
+        self.squashed, self.together = squashed, together
+        self.pos_octaves, self.dir_octaves = pos_octaves, dir_octaves
+        # Where the active octaves' coordinates, sines and cosines stand among the 144 channels.
+        offsets = [*range(3 + 3 * dir_octaves)]
+        offsets += [3 + 3 * DIRECTION_OCTAVES + index for index in range(3 * dir_octaves)]
+        self.register_buffer(
+            "ray_channels", POSITION_CHANNELS + torch.tensor(offsets), persistent=False
+        )
         std = POSE_CHANNELS**-0.5
         if use_pos_emb:
             self.pos_emb = nn.Parameter(torch.randn(POSE_CHANNELS, height, width) * std)
@@ -85,48 +93,52 @@ class ConditioningProcessor(nn.Module):
             return self.logsnr_emb_emb(noise_encoding(logsnr, self.emb_ch, self.squashed))
 
     def _encode(self, R, t, K, cond_mask):
-        """Encoded directions (B, F, 51, H, W) and constant channels (B, F, 144), float32."""
+        """Encoded directions (N, channels, H, W) channels last and constants (N, channels).
+
+        Frames are folded as the pose maps have them; directions hold the active octaves only.
+        """
         rays = ray_directions(R, K, self.height, self.width)
-        directions = posenc(rays, DIRECTION_OCTAVES).permute(0, 1, 4, 2, 3)
         constant = posenc(t.float(), POSITION_OCTAVES, self.pos_octaves)
-        if cond_mask is not None:
-            keep = cond_mask.to(constant.dtype)
-            directions = directions * keep[:, None, None, None, None]
-            constant = constant * keep[:, None, None]
         constant = F.pad(constant, (0, DIRECTION_CHANNELS))
+        keep = None if cond_mask is None else cond_mask.to(constant.dtype)[:, None, None]
+        if keep is not None:
+            constant = constant * keep
         if self.first_emb is not None:
             constant = constant + torch.cat([self.first_emb, self.other_emb], 1)[..., 0, 0]
-        return directions, constant
+        if self.together:
+            directions = posenc(rays.permute(0, 2, 3, 1, 4), self.dir_octaves).flatten(3)
+            constant = constant.flatten(1)
+        else:
+            directions = posenc(rays.transpose(0, 1).flatten(0, 1), self.dir_octaves)
+            constant = constant.transpose(0, 1).flatten(0, 1)
+            keep = None if keep is None else keep.repeat(2, 1, 1)
+        if keep is not None:
+            directions = directions * keep[..., None]
+        return directions.permute(0, 3, 1, 2), constant
 
     def pose_maps(self, R, t, K, cond_mask=None) -> list[torch.Tensor]:
-        """Return one map per level, (F * B, E, h, w), frame 0 first; (B, E, h, w) if together.
+        """Return one map per level, (2 * B, E, h, w), frame 0 first; (B, E, h, w) if together.
 
         ``R`` (B, 2, 3, 3), ``t`` (B, 2, 3), ``K`` (B, 3, 3) of the grid; ``cond_mask`` (B,) bool,
         None where every image is conditioned. Unconditioned images keep the learned maps.
         """
-        with torch.autocast(R.device.type, enabled=False):
+        device = R.device.type
+        with torch.autocast(device, enabled=False):
             directions, constant = self._encode(R, t, K, cond_mask)
-        if self.together:
-            directions, constant = directions.flatten(1, 2), constant.flatten(1)
-        else:
-            directions = directions.transpose(0, 1).flatten(0, 1)
-            constant = constant.transpose(0, 1).flatten(0, 1)
-        directions = directions.contiguous(memory_format=torch.channels_last)
-        count = 2 if self.together else 1
+        if torch.is_autocast_enabled(device):
+            # Once for all levels; autocast itself would round the map anew for each convolution.
+            directions = directions.to(torch.get_autocast_dtype(device))
         maps = []
         for level, conv in enumerate(self.convs):
-            frames = conv.weight.unflatten(1, (count, POSE_CHANNELS))
-            ray_weight = frames[:, :, POSITION_CHANNELS:].flatten(1, 2)
-            stride = conv.stride
-            out = F.conv2d(directions, ray_weight, conv.bias, stride, 1)
-            height, width = out.shape[2:]
+            frames = conv.weight.unflatten(1, (-1, POSE_CHANNELS))
+            rays = frames[:, :, self.ray_channels].flatten(1, 2)
+            out = F.conv2d(directions, rays, conv.bias, conv.stride, 1)
             taps = conv.weight.flatten(2).permute(1, 2, 0).flatten(1)
             response = (constant @ taps).unflatten(1, (9, self.emb_ch))
             flat = getattr(self, f"taps_{level}") @ response
             if self.pos_emb is not None:
-                image = self.pos_emb[None].expand(count, *self.pos_emb.shape).flatten(0, 1)[None]
-                learned = F.conv2d(image, conv.weight, None, stride, 1)
-                flat = flat + learned.permute(0, 2, 3, 1).flatten(1, 2).to(flat.dtype)
-            constant_map = flat.unflatten(1, (height, width)).permute(0, 3, 1, 2)
-            maps.append(out + constant_map.to(out.dtype))
+                learned = F.conv2d(self.pos_emb[None], frames.sum(1), None, conv.stride, 1)
+                flat = flat + learned.permute(0, 2, 3, 1).flatten(1, 2)
+            constant_map = flat.unflatten(1, out.shape[2:]).permute(0, 3, 1, 2)
+            maps.append(out + constant_map)
         return maps

@@ -20,7 +20,7 @@ from regaze.redirectors.xunet.blocks import (
     film_maps,
 )
 from regaze.redirectors.xunet.conditioning import ConditioningProcessor
-from regaze.redirectors.xunet.rays import POSITION_OCTAVES
+from regaze.redirectors.xunet.rays import DIRECTION_OCTAVES, POSITION_OCTAVES
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,8 @@ class XUNetConfig:
         use_pos_emb, use_ref_pose_emb: learned position map, learned frame embeddings.
         logsnr_input: ``raw`` (port) or ``squashed`` (paper).
         film_activation: ``none`` (port) or ``silu`` (paper).
-        pos_octaves: octaves of the camera position that are told; higher ones are zero.
+        pos_octaves, dir_octaves: octaves of the camera position and of the ray directions that
+            are told; higher ones are zero.
         frames: 2, or 1 for a network that sees the noisy frame alone (with both poses).
         concat_source: append a second image to every frame's channels: for the noisy frame the
             batch's ``base`` (its ``x`` without one), for the source frame the source itself.
@@ -62,6 +63,7 @@ class XUNetConfig:
     logsnr_input: str = "raw"
     film_activation: str = "none"
     pos_octaves: int = POSITION_OCTAVES
+    dir_octaves: int = DIRECTION_OCTAVES
     frames: int = 2
     concat_source: bool = False
     unshuffle: int = 1
@@ -87,10 +89,9 @@ class XUNetConfig:
                 raise ValueError(f"{name}: expected a positive number, found {getattr(self, name)}")
         if not self.ch_mult:
             raise ValueError("ch_mult: expected at least one level, found none")
-        if not 0 <= self.pos_octaves <= POSITION_OCTAVES:
-            raise ValueError(
-                f"pos_octaves: expected 0 to {POSITION_OCTAVES}, found {self.pos_octaves}"
-            )
+        for name, most in (("pos_octaves", POSITION_OCTAVES), ("dir_octaves", DIRECTION_OCTAVES)):
+            if not 0 <= getattr(self, name) <= most:
+                raise ValueError(f"{name}: expected 0 to {most}, found {getattr(self, name)}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout: expected [0, 1), found {self.dropout}")
         if self.emb_ch < 4 or self.emb_ch % 2:
@@ -181,6 +182,7 @@ class XUNet(nn.Module):
             c.use_ref_pose_emb,
             squashed=c.logsnr_input == "squashed",
             pos_octaves=c.pos_octaves,
+            dir_octaves=c.dir_octaves,
             together=c.frames == 1,
         )
         images = 2 if c.concat_source else 1
