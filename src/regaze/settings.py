@@ -69,10 +69,9 @@ class Capture(Section):
     persons: CapturePersons = CapturePersons()
     head_poses: int = Field(4, ge=1, description="head poses per person")
     gazes: int = Field(4, ge=1, description="gaze directions per head pose, the same for all")
-    head_pitch_deg: float = Field(15, gt=0, le=40, description="head pitch is drawn within +- this")
-    head_yaw_deg: float = Field(20, gt=0, le=60, description="head yaw is drawn within +- this")
-    gaze_pitch_deg: float = Field(15, gt=0, le=40, description="gaze pitch is drawn within +- this")
-    gaze_yaw_deg: float = Field(20, gt=0, le=40, description="gaze yaw is drawn within +- this")
+    photo: int = Field(240, ge=64, le=2000, description="short side of the photos in pixels")
+    focal: float = Field(470.0, gt=50, description="mean focal length of the cameras in pixels")
+    quality: int = Field(95, ge=50, le=100, description="JPEG quality")
 
 
 class Faces(Section):
