@@ -131,8 +131,8 @@ def _lead(results: Sequence[Results], dataset: str) -> str:
     names = ", ".join(r.title for r in methods)
     word = "method" if count == 1 else "methods"
     return (
-        f"{count} {word} ({names}) turned the gaze and the head of the same held-out faces of "
-        f"{dataset}; an independent estimator read the result."
+        f"{count} {word} ({names}) turned the gaze and the head of the same held-out faces "
+        f"of the {dataset} data set; an independent estimator read the result."
     )
 
 

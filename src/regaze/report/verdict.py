@@ -102,7 +102,8 @@ def _ties(methods, kind) -> str:
         mean, low, high = found
         if not np.isfinite(low):
             continue
-        text = f"{other.title} by {mean:.1f}° ({low:.1f} to {high:.1f})".replace("-", "−")
+        numbers = f"by {mean:.1f}° ({low:.1f} to {high:.1f})".replace("-", "−")
+        text = f"{other.title} {numbers}"
         (tied if low <= 0 <= high else worse).append(text)
     sentences = []
     if worse:
@@ -161,7 +162,9 @@ def _bounds(all_results, kind, key) -> tuple[float | None, float | None]:
     return found.get("floor"), found.get("ceiling")
 
 
-def _listed(words: Sequence[str]) -> str:
+def _listed(words: Sequence[str], most: int = 4) -> str:
+    if len(words) > most + 1:
+        words = [*words[:most], f"{len(words) - most} more"]
     if len(words) < 2:
         return "".join(words)
     return f"{', '.join(words[:-1])} and {words[-1]}"
