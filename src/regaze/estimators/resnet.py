@@ -95,9 +95,9 @@ class ResnetSmall(GazeHeadEstimator):
         preprocess: str = "none",
         *,
         preset: str = "small",
-        widths: tuple[int, ...] = (32, 64, 96, 128),
-        blocks: tuple[int, ...] = (1, 1, 2, 1),
-        eye_widths: tuple[int, ...] = (32, 48, 64),
+        widths: tuple[int, ...] = (24, 48, 96, 128),
+        blocks: tuple[int, ...] = (1, 1, 1, 1),
+        eye_widths: tuple[int, ...] = (24, 48, 64),
         eye_blocks: tuple[int, ...] = (1, 1, 1),
         hidden: int = 128,
     ):
