@@ -145,7 +145,8 @@ class Actor:
         self.static_tree = tree(vertices, all_faces)
         # thin frames throw no shadow that a soft light would show
         frames = [len(m.faces) for m in meshes if m.label == parts.LABELS["glasses"]]
-        self.shadow_tree = tree(vertices, all_faces[: len(all_faces) - sum(frames)])
+        solid = [all_faces[: len(all_faces) - sum(frames)], faces[ball[faces].all(1)]]
+        self.shadow_tree = tree(vertices, np.concatenate(solid))
         self.static_vertices = vertices[used]
         occlusion = np.ones(len(vertices))
         eye_rows = np.flatnonzero(moving | lining)

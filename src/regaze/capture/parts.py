@@ -91,7 +91,7 @@ def hairline(look, u: np.ndarray, v: np.ndarray):
         line = line - sideburn
     drop = np.zeros_like(line)
     if style == "fringe":
-        cover = smoothstep(au, 66, 46)
+        cover = smoothstep(au, 92, 66)
         line = line - cover * (40.0 + 4 * look.parting)
         drop = cover
     elif style in ("pixie", "medium"):
@@ -144,7 +144,8 @@ def hair(look, skin: np.ndarray, normals: np.ndarray, plane: np.ndarray, faces: 
     height = height * smoothstep(inside, -1, rise) + rough * lumps * smoothstep(inside, 4, 16)
     offset = np.where(inside > 0, np.maximum(height, 0.3), -1.6)
     if style == "fringe":
-        offset = np.where((drop > 0.3) & (inside > 0), np.maximum(offset, 3.5), offset)
+        lie = 0.3 + 3.4 * smoothstep(inside, 0, 9)
+        offset = np.where((drop > 0.3) & (inside > 0), np.maximum(offset, lie), offset)
     keep = (inside[faces] > -1).any(1)
     shell = skin + normals * offset[:, None]
     used, index = np.unique(faces[keep], return_inverse=True)
@@ -215,13 +216,13 @@ def _curtain(look, rng, skin, plane):
 
 
 def beard(look, skin, normals, density, faces, plane):
-    """A full beard, goatee or moustache as a shell; ``density`` (n,) is its mask on vertices."""
-    if look.beard not in ("full", "goatee", "moustache"):
+    """A full beard or goatee as a shell; ``density`` (n,) is its mask on vertices."""
+    if look.beard not in ("full", "goatee"):
         return []
     rng = np.random.default_rng([look.seed, 6])
     x, y, z = skin.T
     noise = _waves(rng, x, y, z, 9.0)
-    thick = look.beard_thick * (0.35 if look.beard == "moustache" else 0.8)
+    thick = 0.8 * look.beard_thick
     # thin at its edge, where the painted hairs take over
     offset = thick * smoothstep(density, 0.45, 1.0) + 0.3 * noise * density - 0.5
     keep = (density[faces] > 0.4).any(1)

@@ -139,6 +139,11 @@ def eye_colours(view, eyes, side: int, rays, behind, depth, label):
     gap = b * b - np.float32(o @ o - radius**2)
     ball = np.where(gap > 0, -b - np.sqrt(np.maximum(gap, 0)), np.inf).astype(np.float32)
     # nothing of a ball is seen but through the opening, which the lids' mesh decides
+    near = np.flatnonzero(np.isfinite(ball))
+    spot = origin.astype(np.float32) + rays[near] * ball[near, None]
+    above, below, reach = _opening(eyes.margins[side], spot)
+    # the socket's skin hides the ball wherever the lids' edges say so
+    ball[near[(above < -1.5) | (below < -1.5) | (reach < -1.0)]] = np.inf
     on_lid = (distance < depth) & (distance <= ball)
     on_ball = (ball < depth) & (ball < distance)
     colour, label = behind.copy(), label.copy()
@@ -156,6 +161,18 @@ def eye_colours(view, eyes, side: int, rays, behind, depth, label):
         colour[seen] = _ball(view, eyes, side, rays[seen], ball[seen], lights, sample[seen])
         label[seen] = LABELS["left_eye"] if side == 0 else LABELS["right_eye"]
     return colour, label
+
+
+def _opening(margin, point):
+    """How far points (n, 3) are below the upper lid, above the lower one, from the corners, mm."""
+    middle = margin[:, 1].mean()
+    top = margin[margin[:, 1] >= middle]
+    low = margin[margin[:, 1] < middle]
+    top, low = top[np.argsort(top[:, 0])], low[np.argsort(low[:, 0])]
+    above = np.interp(point[:, 0], top[:, 0], top[:, 1]) - point[:, 1]
+    below = point[:, 1] - np.interp(point[:, 0], low[:, 0], low[:, 1])
+    reach = np.minimum(point[:, 0] - margin[:, 0].min(), margin[:, 0].max() - point[:, 0])
+    return above, below, reach
 
 
 def _make_up(look, hits) -> None:
@@ -207,19 +224,12 @@ def _ball(view, eyes, side, rays, distance, lights, sample):
     edge = surface.smoothstep(angle, LIMBUS - 0.02, LIMBUS + 0.045)[:, None]
     albedo = iris + (white - iris) * edge
     # the upper lid and the corners darken the ball
-    margin = eyes.margins[side]
-    middle = margin[:, 1].mean()
-    top = margin[margin[:, 1] >= middle]
-    low = margin[margin[:, 1] < middle]
-    top, low = top[np.argsort(top[:, 0])], low[np.argsort(low[:, 0])]
-    above = np.interp(point[:, 0], top[:, 0], top[:, 1]) - point[:, 1]
-    below = point[:, 1] - np.interp(point[:, 0], low[:, 0], low[:, 1])
+    above, below, reach = _opening(eyes.margins[side], point)
     dim = (0.42 + 0.58 * surface.smoothstep(above, -0.6, 3.4)) * (
         0.72 + 0.28 * surface.smoothstep(below, -0.4, 1.6)
     )
-    reach = np.minimum(point[:, 0] - margin[:, 0].min(), margin[:, 0].max() - point[:, 0])
     dim = dim * (0.70 + 0.30 * surface.smoothstep(reach, 0.0, 4.5))
-    shadow = shadows(actor.shadow_tree, point, normal, rays, lights, sample)
+    shadow = shadows(actor.shadow_tree, point + 0.5 * normal, normal, rays, lights, sample)
     key = np.clip((normal @ lights.key + 0.25) / 1.25, 0, 1) * (0.15 + 0.85 * shadow)
     fill = np.clip(normal @ lights.fill * 0.6 + 0.4, 0, 1)
     light = key[:, None] * lights.key_colour + fill[:, None] * lights.fill_colour

@@ -58,7 +58,12 @@ def noise(size: int) -> dict[str, np.ndarray]:
         return (out - out.mean()) / out.std()
 
     unit = size / 512
+    # brow hairs lie along the brow, rising outward on both sides
+    flow = smooth(7 * unit, 0.9)
+    rows, cols = np.mgrid[0:size, 0:size]
+    lean = (rows - 0.35 * np.abs(cols - size / 2)).astype(int) % size
     return {
+        "brow": flow[lean, cols],
         "grain": smooth(0.6, 0.6),
         "pores": smooth(1.6 * unit + 0.2, 1.6 * unit + 0.2),
         "blotch": smooth(7 * unit, 7 * unit),
@@ -186,7 +191,7 @@ def paint(look, rng: np.random.Generator, size: int) -> np.ndarray:
         cover = np.clip(look.beard_shadow * m[look.beard_kind] * grain, 0, 0.96)
         target = look.beard_colour * np.clip(1 + 0.25 * hairs, 0.4, 1.6)[..., None]
         out[..., :3] += cover[..., None] * (target - out[..., :3])
-    brows = brow_mask(c, look, field("strand", 2) * 0.6 + 0.5 * field("pores", 5))
+    brows = brow_mask(c, look, 0.8 * bank["brow"] + 0.4 * field("pores", 5))
     cover = brows * look.brow_strength
     out[..., :3] += cover[..., None] * (look.brow_colour - out[..., :3])
     out[..., 3] = look.gloss * (1 + 0.5 * m["nose"] + 0.4 * m["forehead"] - 0.4 * brows) + (

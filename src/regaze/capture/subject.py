@@ -187,7 +187,7 @@ def draw_look(seed: int, person: int, n_shape: int, expressions: list[str]) -> L
         iris_edge=float(rng.uniform(0.35, 0.75)),
         pupil=float(np.radians(np.clip(rng.normal(10.8, 1.3), 8.5, 13))),
         sclera=linear(np.array([226, 219, 212]) + rng.normal(0, 4)),
-        lashes=float(rng.uniform(0.55, 0.8) if man else rng.uniform(0.75, 1.0)),
+        lashes=float(rng.uniform(0.68, 0.88) if man else rng.uniform(0.8, 1.0)),
         liner=float(rng.uniform(0.3, 0.9)) if made_up else 0.0,
         glasses=glasses,
         glasses_colour=linear(frames[int(rng.integers(len(frames)))]),

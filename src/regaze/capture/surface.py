@@ -277,7 +277,11 @@ def skin_positions(points, p=None):
         dz += (0.7 + g("bag", 0)) * gauss(k, 0, 1.0, 0, 0.3, 1) * (oy < 0)
         lid = centre[2] + dz
         blend = smoothstep(k, 0.3, 2.1)
-        xyz[member, 2] = lid * (1 - blend) + xyz[member, 2] * blend
+        mixed = lid * (1 - blend) + xyz[member, 2] * blend
+        # a deep-set eye must not come through the skin around its lids
+        cap = np.sqrt(np.maximum((1.09 * RADIUS) ** 2 - ox**2 - oy**2, 0.0))
+        inside = ox**2 + oy**2 < (1.05 * RADIUS) ** 2
+        xyz[member, 2] = np.where(inside, np.maximum(mixed, centre[2] + cap), mixed)
     return xyz
 
 
