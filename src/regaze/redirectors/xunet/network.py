@@ -245,7 +245,7 @@ class XUNet(nn.Module):
             add(module.resnetblock, level)
             for name in ("attnblock_self", "attnblock_cross"):
                 if hasattr(module, name):
-                    steps.append((name[9:], getattr(module, name)))
+                    steps.append((name.removeprefix("attnblock_"), getattr(module, name)))
 
         for level, blocks in enumerate(self.xunetblocks):
             for block in blocks:
