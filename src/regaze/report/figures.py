@@ -76,8 +76,11 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
 def training_curve(curve: pd.DataFrame, title: str, slot: int = 0) -> Figure:
     """Draw the loss against images seen: every logged value faint, their running mean strong.
 
+    Validation losses, where logged, are ringed points; an estimator's validation score is in
+    degrees and therefore not drawn among losses.
+
     Args:
-        curve: columns ``step`` and ``loss``, with ``images`` if known.
+        curve: columns ``step`` and ``loss``, with ``images`` and ``val_score`` if known.
         title: heading of the panel.
         slot: colour.
     """
@@ -87,12 +90,28 @@ def training_curve(curve: pd.DataFrame, title: str, slot: int = 0) -> Figure:
     x = curve["images" if by_images else "step"].to_numpy(float)
     y = curve["loss"].to_numpy(float)
     finite = np.isfinite(y)
+    if "val_score" in curve and "val_gaze_deg" not in curve:
+        checked = curve["val_score"].to_numpy(float)
+        seen = np.isfinite(checked)
+        axes.plot(
+            x[seen],
+            checked[seen],
+            color=INK,
+            linestyle="none",
+            marker="o",
+            markersize=4.5,
+            markerfacecolor="none",
+            zorder=4,
+            label="validation",
+        )
+        if seen.any():
+            axes.legend(loc="upper right")
     x, y = x[finite], y[finite]
     axes.plot(x, y, color=colour(slot), alpha=0.28, linewidth=0.9)
     axes.plot(x, running_mean(y), color=colour(slot))
     axes.set_title(title)
     axes.set_xlabel("images seen" if by_images else "optimiser steps")
-    axes.set_ylabel("training loss")
+    axes.set_ylabel("loss")
     if len(y) and y.min() > 0 and y.max() > 8 * np.median(y[-max(1, len(y) // 5) :]):
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

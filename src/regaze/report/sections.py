@@ -243,8 +243,11 @@ def curve_caption(curve: pd.DataFrame) -> str:
     fifth = len(losses) // 5
     if fifth >= 2 and losses[-2 * fifth : -fifth].mean() > 0:
         change = losses[-fifth:].mean() / losses[-2 * fifth : -fifth].mean() - 1
-        sign = "−" if change < 0 else "+"
-        parts.append(f"loss {sign}{abs(100 * change):.0f} % from the fourth to the last fifth")
+        amount = f"{100 * change:+.0f} %".replace("-", "−") if abs(change) >= 0.005 else "unchanged"
+        parts.append(f"loss {amount} from the fourth to the last fifth")
+    for name, text in (("val_gaze_deg", "gaze"), ("val_head_deg", "head")):
+        if name in curve and curve[name].notna().any():
+            parts.append(f"validation {text} {curve[name].dropna().iloc[-1]:.2f}°")
     return ", ".join(parts)
 
 

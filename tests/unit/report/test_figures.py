@@ -74,12 +74,21 @@ def test_inline_svg_takes_the_pages_colours_and_fonts():
     assert "font-family" not in text and "<metadata>" not in text and "<style" not in text
     assert 'aria-label="a &quot;b&quot; &lt;c>"' in text
     assert "http://" not in text
+    assert text.count("<text") == len(re.findall(r'<text style="[^"]*fill: var\(', text))
 
 
 def test_two_figures_share_no_identifiers():
     first, second = (figures.inline_svg(drawn("curve"), salt, "") for salt in ("a", "b"))
     ids = [set(re.findall(r'id="([^"]+)"', text)) for text in (first, second)]
     assert ids[0] and ids[0].isdisjoint(ids[1])
+
+
+def test_validation_is_drawn_only_in_the_units_of_the_loss():
+    checked = curve().assign(val_score=np.nan)
+    checked.loc[[30, 59], "val_score"] = [0.4, 0.3]
+    degrees = checked.assign(val_gaze_deg=4.0)
+    texts = [figures.svg_text(figures.training_curve(c, "a"), "a") for c in (checked, degrees)]
+    assert [">validation<" in text for text in texts] == [True, False]
 
 
 def test_running_mean_keeps_constants_and_ends():
