@@ -175,10 +175,12 @@ def ear_triangles() -> np.ndarray:
 def eyeball(rings: int, around: int):
     """A closed unit sphere about the +z pole: vertices (n, 3), triangles, chart (n, 2) in [0, 1].
 
-    Rings are denser in front, with one on the pupil's edge (10 degrees) and one on the limbus (29).
+    Rings are denser at the poles, with one on the pupil's edge (10 degrees) and one on the limbus
+    (29), and symmetric about the equator.
     """
-    polar = np.concatenate([[10.0, 29.0], np.linspace(29.0, 180.0, rings)[1:-1]])
-    polar = np.sort(np.concatenate([polar, [20.0]])) * np.pi / 180
+    middle = np.linspace(29.0, 151.0, rings)[1:-1]
+    # the same rings behind as in front: the mean of all vertices is then the centre exactly
+    polar = np.concatenate([[10, 20, 29], middle, [151, 160, 170]]) * np.pi / 180
     phi = np.arange(around) * 2 * np.pi / around
     body = np.stack(
         [

@@ -1,0 +1,236 @@
+"""Rendered photos obey their labels; the capture's files agree with each other."""
+
+import json
+
+import cv2
+import h5py
+import numpy as np
+import pytest
+
+from regaze.angles import angles_from_vector, angular_error
+from regaze.capture import HeadConfig, build_head, render_capture, scene
+from regaze.capture.actor import Actor
+from regaze.capture.parts import LABELS
+from regaze.capture.renderer import SUB, View
+from regaze.capture.subject import draw_look
+from regaze.capture.writer import deal
+
+
+@pytest.fixture(scope="module")
+def model():
+    return build_head()
+
+
+@pytest.fixture(scope="module")
+def capture(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("capture") / "one"
+    persons = {"train-redirector": 2, "val": 1}
+    render_capture(folder, persons=persons, head_poses=2, gazes=2, photo=120, focal=235.0)
+    return folder
+
+
+def _view(model, person, photo=480):
+    look = draw_look(0, person, model.n_shape_total, model.meta["expressions"])
+    rng = np.random.default_rng(person)
+    camera = scene.draw_camera(rng, photo, photo * 1.95)
+    light = scene.draw_light(rng)
+    background = scene.draw_background(rng, camera.width, camera.height)
+    series = scene.draw_series(rng, 1, 1)
+    return Actor(model, look), camera, light, background, series
+
+
+@pytest.mark.parametrize("person", [3, 19])
+def test_pupil_points_where_the_label_says(model, person):
+    actor, camera, light, background, drawn = _view(model, person)
+    gazes = np.radians([[0, 0], [9, 0], [-9, 0], [0, 14], [0, -14], [7, 10], [-7, -10]])
+    series = scene.Series(drawn.heads * 0.4, gazes, drawn.rotation, drawn.centre)
+    view = View(actor, camera, camera.ray_grid(SUB), light, background, series, 0)
+    for side, name in enumerate(("left_eye", "right_eye")):
+        centre = view.camera_points(actor.centres[side])
+        found, said = [], []
+        for gaze in range(len(gazes)):
+            target = series.target(0, gaze)
+            spot = view.to_head @ (target - series.translation(0))
+            frame = view.finish(actor.eyes(np.stack([spot, spot])))
+            ball = frame.labels == LABELS[name]
+            line = (target - centre) / np.linalg.norm(target - centre)
+            # the iris is what is darkest of the ball: compare its centroid with the axis' foot
+            grey = frame.pixels.astype(float).mean(-1)
+            window = camera.project((centre + 12 * line)[None])[0]
+            ys, xs = np.nonzero(ball)
+            close = np.hypot(xs - window[0], ys - window[1]) < 5.0
+            dark = grey[ys, xs] < np.percentile(grey[ball], 22)
+            assert close.sum() > 20
+            # most of the darkest fifth lies about the pupil, whatever lid shadow there is
+            assert grey[ys, xs][close].mean() < grey[ball].mean()
+            found.append([xs[dark].mean(), ys[dark].mean()])
+            said.append(camera.project((centre + 12 * line)[None])[0])
+        found, said = np.array(found), np.array(said)
+        move, truth = found - found[0], said - said[0]
+        # pitch up moves the pupil up in the image, yaw > 0 to image left
+        assert truth[1, 1] < -2 < 2 < truth[2, 1] and truth[3, 0] < -2 < 2 < truth[4, 0]
+        assert move[1, 1] < -0.4 < 0.4 < move[2, 1]
+        assert move[3, 0] < -1.2 and move[4, 0] > 1.2
+        assert np.corrcoef(move[:, 0], truth[:, 0])[0, 1] > 0.9
+        assert np.corrcoef(move[:, 1], truth[:, 1])[0, 1] > 0.8
+
+
+def test_iris_is_drawn_about_the_visual_axis(model):
+    """With a black iris on a white ball and no lids, light or hair, the centroid is exact."""
+    from regaze.capture import surface
+
+    actor, camera, *_, series = _view(model, 5)
+    target = series.target(0, 0)
+    line = series.head_rotation(0).T @ (target - series.centre[0])
+    assert abs(np.linalg.norm(line)) > 100
+    eyes = actor.eyes(np.stack([target, target]))
+    for side in range(2):
+        axis = eyes.axes[side]
+        assert np.allclose(axis, (target - actor.centres[side]) / np.linalg.norm(
+            target - actor.centres[side]))  # fmt: skip
+    assert surface.RADIUS > 11
+
+
+def test_layout(capture):
+    with h5py.File(capture / "supplementary.h5") as tables:
+        split = json.loads((capture / "split.json").read_text())
+        assert sorted(tables) == sorted(split["train"] + split["val"] + split["test"])
+        assert split["train"] == split["train-redirector"] + split["train-evaluator"]
+        for person in tables:
+            group = tables[person]
+            assert set(group) == {"file_name", "camera_parameters", "distortion_parameters",
+                                  "head_pose", "3d_gaze_target"}  # fmt: skip
+            assert group["camera_parameters"].shape == (4, 4)
+            assert group["distortion_parameters"].shape == (4, 5)
+            assert group["head_pose"].shape == (4, 6) and group["3d_gaze_target"].shape == (4, 3)
+            names = [name.decode() for name in group["file_name"][()]]
+            assert names == [f"{person}/frames/{i:05d}.jpg" for i in range(4)]
+            dots = json.loads((capture / person / "dotInfo.json").read_text())
+            target = group["3d_gaze_target"][()]
+            said = -10 * np.stack([dots["XCam"], dots["YCam"]], -1)
+            assert np.allclose(target[:, :2], said, rtol=1e-5, atol=1e-3)
+            assert np.array_equal(target[:, 2], np.zeros(4))
+            assert np.allclose(np.array(dots["XPts"]) / 1400 * 700 - 350, -target[:, 0], atol=1e-2)
+            info = json.loads((capture / person / "info.json").read_text())
+            assert info["TotalFrames"] == 4 and info["Dataset"] in ("train", "val", "test")
+            assert json.loads((capture / person / "frames.json").read_text())[1] == "00001.jpg"
+            for name in ("appleFace", "appleLeftEye", "appleRightEye", "faceGrid"):
+                box = json.loads((capture / person / f"{name}.json").read_text())
+                assert box["IsValid"] == [1] * 4 and min(box["W"]) > 0
+            left = json.loads((capture / person / "appleLeftEye.json").read_text())["X"]
+            right = json.loads((capture / person / "appleRightEye.json").read_text())["X"]
+            assert left[0] > right[0]
+
+
+def test_labels_survive_the_normalisation(capture):
+    """The formulas of the normalisation give back the drawn labels to 1e-5 radians."""
+    points = np.array([[0, 30.0, 0]])
+    with (
+        h5py.File(capture / "supplementary.h5") as tables,
+        h5py.File(capture / "parameters.h5") as truth,
+    ):
+        for person in tables:
+            labels = truth[person]["labels"][()]
+            for row, (pose, target) in enumerate(
+                zip(tables[person]["head_pose"], tables[person]["3d_gaze_target"], strict=True)
+            ):
+                head, t = cv2.Rodrigues(pose[:3])[0], pose[3:]
+                o = (points @ head.T + t)[0]
+                f = o / np.linalg.norm(o)
+                d = np.cross(f, head[:, 0])
+                d /= np.linalg.norm(d)
+                rotation = np.stack([np.cross(d, f), d, f])
+                g = rotation @ (target - o) / np.linalg.norm(target - o)
+                gaze = [np.arcsin(-g[1]), np.arctan2(-g[0], -g[2])]
+                m = rotation @ head
+                turned = [np.arcsin(m[1, 2]), np.arctan2(m[0, 2], m[2, 2])]
+                assert np.abs(np.array(gaze + turned) - labels[row, :4]).max() < 1e-5
+                assert np.abs(truth[person]["normalisation"][row] - rotation).max() < 1e-9
+                assert angular_error(labels[row, 4:6], labels[row, :2]) < 15
+
+
+def test_series_share_head_and_gaze(capture):
+    with h5py.File(capture / "parameters.h5") as truth:
+        for person in truth:
+            labels = truth[person]["labels"][()].reshape(2, 2, 8)
+            assert np.array_equal(labels[0, :, :2], labels[1, :, :2])
+            assert np.array_equal(labels[:, 0, 2:4], labels[:, 1, 2:4])
+            first, second = (
+                cv2.imread(str(capture / person / "frames" / f"{i:05d}.jpg")) for i in (0, 1)
+            )
+            mask = truth[person]["mask"][:2]
+            changed = np.abs(first.astype(int) - second).max(-1) > 12
+            marks = truth[person]["landmarks"][0]
+            outside = np.ones_like(changed)
+            for first_mark in (36, 42):
+                eye = marks[first_mark : first_mark + 6]
+                x0, y0 = np.floor(eye.min(0) - 9).astype(int)
+                x1, y1 = np.ceil(eye.max(0) + 9).astype(int)
+                outside[y0:y1, x0:x1] = False
+            assert changed.any() and not changed[outside].any()
+            assert set(np.unique(mask)) <= set(LABELS.values())
+            assert {LABELS["left_eye"], LABELS["right_eye"]} <= set(np.unique(mask))
+            # the subject's left eye is on the right of the image
+            columns = [
+                np.nonzero(mask[0] == LABELS[n])[1].mean() for n in ("left_eye", "right_eye")
+            ]
+            assert columns[0] > columns[1]
+
+
+def test_person_depends_on_seed_and_name_only(capture, tmp_path):
+    more = {"train-redirector": 3, "test": 1, "val": 1}
+    render_capture(
+        tmp_path / "more", persons=more, head_poses=2, gazes=2, photo=120, focal=235.0, workers=2
+    )
+    for file in sorted((capture / "00002").rglob("*.*")):
+        twin = tmp_path / "more" / file.relative_to(capture)
+        assert twin.read_bytes() == file.read_bytes(), file
+    with (
+        h5py.File(capture / "parameters.h5") as one,
+        h5py.File(tmp_path / "more/parameters.h5") as two,
+    ):
+        for name in one["40001"]:
+            assert np.array_equal(one["40001"][name][()], two["40001"][name][()]), name
+
+
+def test_rays_invert_projection():
+    rng = np.random.default_rng(1)
+    camera = scene.draw_camera(rng, 240, 470.0)
+    pixels = rng.uniform(0, 1, (50, 2)) * [camera.width - 1, camera.height - 1]
+    assert np.abs(camera.project(camera.directions(pixels) * 700) - pixels).max() < 1e-6
+    grid = camera.ray_grid(SUB)
+    back = camera.project(grid[10, 20].astype(float) * 600)
+    assert np.abs(back - (np.array([20, 10]) + SUB)).max() < 1e-3
+    matrix = np.array([[camera.parameters[0], 0, camera.parameters[2]],
+                       [0, camera.parameters[1], camera.parameters[3]], [0, 0, 1]])  # fmt: skip
+    points = rng.normal(size=(20, 3)) * [90, 90, 20] + [0, 0, 600]
+    seen = cv2.projectPoints(points, np.zeros(3), np.zeros(3), matrix, camera.distortion)[0][:, 0]
+    assert np.abs(camera.project(points) - seen).max() < 1e-6
+
+
+def test_eyes_stay_within_their_limits():
+    for seed in range(20):
+        series = scene.draw_series(np.random.default_rng(seed), 4, 4)
+        for head in range(4):
+            for gaze in range(4):
+                ray = series.target(head, gaze) - series.centre[head]
+                inner = series.head_rotation(head).T @ -ray
+                assert (np.abs(angles_from_vector(inner)) <= scene.EYE_LIMIT + 1e-9).all()
+
+
+def test_bad_settings_are_named(tmp_path):
+    for change, words in (
+        ({"persons": {"train": 2}}, "unknown split"),
+        ({"persons": {"val": 0}}, "at least one person"),
+        ({"persons": {"val": 1}, "gazes": 0}, "gazes"),
+        ({"persons": {"val": 1}, "photo": 121}, "photo"),
+        ({"persons": {"val": 1}, "workers": 0}, "workers"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            render_capture(tmp_path / "x", head=HeadConfig.tiny(), **change)
+    assert not (tmp_path / "x").exists()
+
+
+def test_deal_keeps_names_when_a_split_grows():
+    small, large = deal({"val": 1, "train-redirector": 1}), deal({"val": 2, "train-redirector": 9})
+    assert set(small["val"]) <= set(large["val"]) and not set(large["val"]) & set(large["train"])
