@@ -124,16 +124,15 @@ def _cell(results, kind, column, marks, notes) -> dict:
 
 
 def overview_plots(all_results: Sequence[Results]) -> list[Markup]:
-    """Return dot plots of the scores that decide: gaze, head, eyes."""
+    """Return dot plots of the scores that decide: gaze on two kinds of pairs, and head."""
     wanted = (
         ("gaze_only", "gaze_error_deg", "Gaze error, gaze only"),
         ("free", "gaze_error_deg", "Gaze error, gaze and head"),
         ("free", "head_error_deg", "Head error, gaze and head"),
-        ("gaze_only", "eye_psnr", "Eye PSNR, gaze only"),
     )
     columns = {column.key: column for column in tables.METRICS}
     plots = []
-    for kind, key, title in wanted[:3]:
+    for kind, key, title in wanted:
         column = columns[key]
         rows, bounds = [], {}
         for results in all_results:
