@@ -155,7 +155,7 @@ def pose(template: Template, rest: np.ndarray) -> np.ndarray:
         length = np.linalg.norm(offset, axis=1, keepdims=True)
         down = np.stack([0 * length[:, 0], -offset[:, 2], offset[:, 1]], -1) / length
         across = np.stack([offset[:, 2], 0 * length[:, 0], -offset[:, 0]], -1) / length
-        linear = np.where(upper, 0.64, 0.20) * radius * weight
+        linear = np.where(upper, 0.64, 0.27) * radius * weight
         square = np.where(upper, 0.50, 0.40) * radius * weight
         first = 9 * (joint - 1)
         out[member, :, first + 7] = linear[:, None] * down

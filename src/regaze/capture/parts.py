@@ -315,7 +315,7 @@ def glasses(look, eye_left: np.ndarray, eye_right: np.ndarray, ear_x: float, bri
 
 def shoulders(look, neck_radius: float) -> Mesh:
     """Shirt and shoulders below the neck."""
-    heights = np.array([-128, -133, -138, -143, -149, -158, -170, -190, -220, -270, -340.0])
+    heights = np.array([-128, -133, -138, -143, -149, -158, -170, -190, -220, -270, -350.0])
     width = np.array([0, 3, 7, 16, 34, 62, 92, 118, 134, 144, 150.0])
     depth = np.array([0, 2, 4, 9, 16, 26, 36, 48, 58, 66, 72.0])
     t = np.linspace(0, 2 * np.pi, 49)[:-1]
@@ -327,7 +327,7 @@ def shoulders(look, neck_radius: float) -> Mesh:
     front = np.clip(np.cos(t), 0, 1)
     fall = {"round": 34.0, "vee": 58.0, "high": 14.0}[look.collar]
     edge = smoothstep(heights, -190, -128)[:, None]
-    y = heights[:, None] - 14 - edge * fall * front ** (1.5 if look.collar == "vee" else 1.0)
+    y = heights[:, None] + 2 - edge * fall * front ** (1.5 if look.collar == "vee" else 1.0)
     points = np.stack([x, y, z], -1)
     colours = np.broadcast_to(look.cloth, points.shape).copy()
     colours[0] *= 0.7

@@ -153,7 +153,8 @@ def draw_look(seed: int, person: int, n_shape: int, expressions: list[str]) -> L
         str(rng.choice(["round", "square", "thin", "browline"])) if rng.random() < 0.16 else ""
     )
     frames = np.array([(18, 17, 18), (52, 34, 24), (120, 110, 100), (40, 44, 66), (96, 30, 32)])
-    clothes = linear(np.clip(rng.normal([110, 105, 110], [65, 60, 65]), 12, 240))
+    grey = np.clip(rng.normal(95, 60), 18, 225)
+    clothes = linear(np.clip(grey + rng.normal(0, 26, 3), 12, 235))
     return Look(
         kind=kind,
         shape=shape,
