@@ -14,6 +14,7 @@ import numpy as np
 from embreex import rtcore_scene
 from embreex.mesh_construction import TriangleMesh
 
+from regaze.angles import rotation_from_angles
 from regaze.capture import shading
 from regaze.capture.parts import LABELS
 from regaze.capture.scene import TO_FLAME, Camera, Light, Series
@@ -71,49 +72,62 @@ class View:
         self.to_head = TO_FLAME[:, None] * rotation.T
         self.origin = self.to_head @ -t
         self.rotation, self.translation = rotation, t
-        lean = series.rotation[head].T @ _partial(series.heads[head], 0.45)
+        lean = series.rotation[head].T @ rotation_from_angles(0.45 * series.heads[head])
         self.to_body = TO_FLAME[:, None] * lean.T
         pivot = rotation @ (TO_FLAME * actor.neck) + t
         self.body_origin = self.to_body @ -pivot + actor.neck
-        self._trace_static(background)
+        self._trace_static(background, series, head)
 
     def camera_points(self, points: np.ndarray) -> np.ndarray:
         """Head-frame points (n, 3) in camera coordinates, mm."""
         return (points * TO_FLAME) @ self.rotation.T + self.translation
 
     def _box(self, points: np.ndarray, margin: int) -> tuple[int, int, int, int]:
-        pixels = self.camera.project(self.camera_points(points))
+        """Pixels x0, y0, x1, y1 that hold camera points (n, 3), within the photo."""
+        pixels = self.camera.project(points)
         low = np.floor(pixels.min(0)).astype(int) - margin
         high = np.ceil(pixels.max(0)).astype(int) + margin + 1
         x0, y0 = np.maximum(low, 0)
         x1, y1 = np.minimum(high, [self.camera.width, self.camera.height])
         return int(x0), int(y0), int(max(x1, x0)), int(max(y1, y0))
 
-    def _trace_static(self, background: np.ndarray) -> None:
+    def _trace_static(self, background: np.ndarray, series: Series, head: int) -> None:
+        """Trace what does not move with the eyes: four rays a pixel in the face, two around it."""
         camera, actor = self.camera, self.actor
         h, w = camera.height, camera.width
-        x0, y0, x1, y1 = self._box(actor.static_vertices, 2)
-        self.box = (x0, y0, x1, y1)
+        linear, labels = background.copy(), np.zeros((h, w), np.uint8)
+        whole = self._box(self.camera_points(actor.static_vertices), 2)
+        corners = np.array([[x, y, 0.0] for x in (-82, 82) for y in (-82, 82)])
+        patch = series.centre[head] + corners @ series.rotation[head]
+        face = self._box(patch, 2)
+        self.box = x0, y0, x1, y1 = (
+            max(face[0], whole[0]), max(face[1], whole[1]),
+            min(face[2], whole[2]), min(face[3], whole[3]),
+        )  # fmt: skip
         rays = self.grid[y0:y1, x0:x1].reshape(-1, 3)
-        self.rays = rays @ self.to_head.T.astype(np.float32)
-        body = rays @ self.to_body.T.astype(np.float32)
         back = np.repeat(background[y0:y1, x0:x1].reshape(-1, 3), 4, 0)
-        colour, depth, label = self._static_colours(self.rays, body, back)
-        self.colour, self.depth, self.label = colour, depth, label
-        # the rest of the photo shows clothes and background: one ray per pixel
-        linear = background.copy()
-        labels = np.zeros((h, w), np.uint8)
-        outside = np.ones((h, w), bool)
-        outside[y0:y1, x0:x1] = False
-        outside[: min(y0 + 20, h)] = False
-        yy, xx = np.nonzero(outside)
+        self.rays, self.colour, self.depth, self.label = self._static_colours(rays, back)
+        self._resolve(self.colour, self.label, self.box, linear, labels)
+        inside = np.zeros((h, w), bool)
+        inside[y0:y1, x0:x1] = True
+        around = np.zeros((h, w), bool)
+        around[whole[1] : whole[3], whole[0] : whole[2]] = True
+        yy, xx = np.nonzero(around & ~inside)
         if yy.size:
-            rays = self.grid[yy, xx].mean(1) @ self.to_body.T.astype(np.float32)
-            colour, label = self._body_colours(rays, background[yy, xx])
-            linear[yy, xx], labels[yy, xx] = colour, label
-        self.linear, self.labels = linear, labels
-        self._resolve(self.colour, self.label, (x0, y0, x1, y1), self.linear, self.labels)
-        self.pixels = shading.develop(self.linear, self.light.exposure)
+            rays = self.grid[yy, xx][:, [0, 3]].reshape(-1, 3)
+            _, colour, _, label = self._static_colours(rays, np.repeat(background[yy, xx], 2, 0))
+            linear[yy, xx] = colour.reshape(-1, 2, 3).mean(1)
+            labels[yy, xx] = label[::2]
+        # beyond hair and neck there are but clothes and background: one ray a pixel
+        clothes = ~(around | inside)
+        clothes[: y0 + 20] = False
+        yy, xx = np.nonzero(clothes)
+        if yy.size:
+            rays = self.grid[yy, xx].mean(1)
+            back = background[yy, xx].astype(np.float32)
+            linear[yy, xx], labels[yy, xx], _ = self._body_colours(rays, back, None)
+        self.labels = labels
+        self.pixels = shading.develop(linear, self.light.exposure)
 
     def _resolve(self, colour, label, box, linear, labels) -> None:
         x0, y0, x1, y1 = box
@@ -121,27 +135,26 @@ class View:
         linear[y0:y1, x0:x1] = colour.reshape(*shape, 4, 3).mean(2)
         labels[y0:y1, x0:x1] = label.reshape(*shape, 4)[..., 1]
 
-    def _body_colours(self, rays, back):
+    def _body_colours(self, rays, behind, limit):
+        """Clothes over ``behind`` (n, 3) where nearer than ``limit`` (n,); rays in camera axes."""
         actor = self.actor
-        face, u, v, distance = trace(actor.body_tree, self.body_origin, rays)
-        hit = np.flatnonzero(face >= 0)
-        colour, label = back.copy(), np.zeros(len(rays), np.uint8)
+        turned = np.ascontiguousarray(rays @ self.to_body.T.astype(np.float32))
+        face, u, v, distance = trace(actor.body_tree, self.body_origin, turned)
+        hit = np.flatnonzero(face >= 0 if limit is None else distance < limit)
+        colour, label = behind.copy(), np.zeros(len(rays), np.uint8)
         if hit.size:
             lights = shading.lights_in(self.light, self.to_body)
             surface = actor.body.at(face[hit], u[hit], v[hit])
-            colour[hit] = shading.matte(surface, rays[hit], lights, 1.0)
+            colour[hit] = shading.matte(surface, turned[hit], lights, 1.0)
             label[hit] = LABELS["clothes"]
-        return colour, label
+        return colour, label, hit
 
-    def _static_colours(self, rays, body_rays, back):
+    def _static_colours(self, camera_rays, back):
+        """Rays in head axes, colours, distances and labels for rays (n, 3) in camera axes."""
         actor = self.actor
+        rays = np.ascontiguousarray(camera_rays @ self.to_head.T.astype(np.float32))
         face, u, v, distance = trace(actor.static_tree, self.origin, rays)
         colour, label = back.astype(np.float32), np.zeros(len(rays), np.uint8)
-        missed = np.flatnonzero(face < 0)
-        if missed.size:
-            colour[missed], label[missed] = self._body_colours(
-                np.ascontiguousarray(body_rays[missed]), back[missed]
-            )
         hit = np.flatnonzero(face >= 0)
         lights = shading.lights_in(self.light, self.to_head)
         f, rays_hit = face[hit], rays[hit]
@@ -150,14 +163,21 @@ class View:
         shadow = shading.shadows(actor.shadow_tree, point, surface.normal, rays_hit, lights, hit)
         label[hit] = surface.label
         colour[hit] = shading.skin_or_hair(actor, surface, rays_hit, lights, shadow)
-        return colour, distance, label
+        # clothes can only be nearer than the neck and what hangs beside it
+        low = np.ones(len(rays), bool)
+        low[hit[point[:, 1] > -118]] = False
+        low = np.flatnonzero(low)
+        if low.size:
+            over, worn, seen = self._body_colours(camera_rays[low], colour[low], distance[low])
+            colour[low] = over
+            label[low[seen]] = worn[seen]
+        return rays, colour, distance, label
 
     def finish(self, eyes) -> Frame:
         """The photo for one gaze: ``eyes`` is a :class:`regaze.capture.actor.Eyes`."""
         pixels, labels = self.pixels.copy(), self.labels.copy()
-        linear = None
         for side in range(2):
-            x0, y0, x1, y1 = self._box(eyes.vertices[side], 1)
+            x0, y0, x1, y1 = self._box(self.camera_points(eyes.vertices[side]), 1)
             bx0, by0, bx1, by1 = self.box
             x0, y0, x1, y1 = max(x0, bx0), max(y0, by0), min(x1, bx1), min(y1, by1)
             if x1 <= x0 or y1 <= y0:
@@ -175,9 +195,3 @@ class View:
             pixels[y0:y1, x0:x1] = shading.develop(linear, self.light.exposure)
             labels[y0:y1, x0:x1] = part
         return Frame(pixels, labels)
-
-
-def _partial(angles: np.ndarray, fraction: float) -> np.ndarray:
-    from regaze.angles import rotation_from_angles
-
-    return rotation_from_angles(np.asarray(angles) * fraction)
