@@ -127,6 +127,8 @@ class Actor:
         skin_faces = faces[(faces < n).all(1)]
         u, v = model.plane.T
         beard = skin_maps.vertex_mask(look.beard_kind, model.plane, TEXTURE)
+        # a moustache lies flat: it is painted only
+        beard = beard * (1 - 0.75 * skin_maps.vertex_mask("moustache", model.plane, TEXTURE))
         meshes = parts.hair(look, skin, normals, model.plane, skin_faces)
         meshes += parts.beard(look, skin, normals, beard, skin_faces, model.plane)
         ear = self.rest[model.regions == 4]

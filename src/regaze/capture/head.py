@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from regaze.capture import bases, landmarks, skin_maps, template
+from regaze.capture import bases, landmarks, skin_maps, surface, template
 from regaze.jobs import replacing
 
 GENERATOR = "regaze procedural head 1"
@@ -166,6 +166,10 @@ def build_head(config: HeadConfig | None = None) -> HeadModel:
     expression = bases.expression(plan, rest, config.seed, config.n_expression)
     directions = np.concatenate([shape, expression], -1)
     corners = landmarks.corner_rows(plan)
+    # the codes that move the mean head toward feminine ones (minus: masculine)
+    move = (plan.positions(surface.FEMININE) - rest).ravel()
+    flat = shape.reshape(-1, config.n_shape)
+    feminine = (flat.T @ move) / (flat**2).sum(0)
     origin = rest[corners].mean(0)
     mean, components = skin_maps.texture_basis(config.texture_size, config.n_texture, config.seed)
     face_mask, eye_mask = skin_maps.chart_masks(256)
@@ -194,6 +198,7 @@ def build_head(config: HeadConfig | None = None) -> HeadModel:
             "generator": GENERATOR,
             "seed": config.seed,
             "licence": "MIT, the regaze project",
+            "feminine": [round(float(code), 5) for code in feminine],
             "expressions": list(bases.EXPRESSIONS),
             "regions": list(template.REGIONS),
             "config": asdict(config),

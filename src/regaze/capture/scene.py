@@ -6,7 +6,7 @@ five-parameter model k1, k2, p1, p2, k3.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -165,6 +165,11 @@ def draw_light(rng: np.random.Generator) -> Light:
         ground=ambient * rng.uniform(0.35, 0.7) * tint,
         exposure=float(rng.uniform(0.85, 1.15) / (0.55 * key + 0.8 * ambient)),
     )
+
+
+def expose(light: Light, skin: np.ndarray) -> Light:
+    """The light as a camera with automatic exposure would meter it for a skin's colour (3,)."""
+    return replace(light, exposure=light.exposure * float((0.33 / skin.mean()) ** 0.28))
 
 
 def draw_background(rng: np.random.Generator, width: int, height: int) -> np.ndarray:

@@ -187,7 +187,8 @@ def paint(look, rng: np.random.Generator, size: int) -> np.ndarray:
     out[..., :3] *= 1 - 0.80 * m["nostril"][..., None] * np.array([0.8, 0.95, 1.0], np.float32)
     hairs = field("strand", 6)
     if look.beard_shadow > 0:
-        grain = np.clip(0.75 + 0.35 * field("grain", 7) + 0.2 * field("pores", 1), 0, 1.2)
+        even = 0.95 if look.beard in ("moustache", "full", "goatee") else 0.75
+        grain = np.clip(even + 0.3 * field("grain", 7) + 0.2 * field("pores", 1), 0, 1.2)
         cover = np.clip(look.beard_shadow * m[look.beard_kind] * grain, 0, 0.96)
         target = look.beard_colour * np.clip(1 + 0.25 * hairs, 0.4, 1.6)[..., None]
         out[..., :3] += cover[..., None] * (target - out[..., :3])

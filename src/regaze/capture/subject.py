@@ -88,19 +88,20 @@ def _pick(rng, table, weights=None):
     return names[int(rng.choice(len(names), p=chance))]
 
 
-def draw_look(seed: int, person: int, n_shape: int, expressions: list[str]) -> Look:
+def draw_look(seed: int, person: int, meta: dict) -> Look:
     """Draw the person's traits from (seed, person) alone.
 
     Args:
         seed: of the data set.
         person: number of the person.
-        n_shape: how many identity codes the head has.
-        expressions: names of the head's first expression directions.
+        meta: of the head model: ``feminine`` codes and names of the first ``expressions``.
     """
     rng = np.random.default_rng([seed, person, 11])
     kind = "masculine" if rng.random() < 0.5 else "feminine"
     man = kind == "masculine"
-    shape = np.clip(rng.normal(size=n_shape), -2, 2)
+    feminine, expressions = np.array(meta["feminine"]), meta["expressions"]
+    shape = 0.85 * np.clip(rng.normal(size=feminine.size), -2, 2)
+    shape = np.clip(shape + (-0.6 if man else 1.0) * feminine, -2.5, 2.5)
     shape[40:] *= 0.7
     expression = np.zeros(len(expressions))
     name = {n: i for i, n in enumerate(expressions)}

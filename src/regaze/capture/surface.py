@@ -35,10 +35,10 @@ _PROFILE = np.array(
     [
         [150, 120, -76, 120, 0.0, -78, 120, -80],
         [142, 119, -56, 119, 17, -78, 119, -102],
-        [130, 115, -33, 115, 35, -78, 113, -128],
-        [110, 103, -10, 104, 54, -78, 98, -156],
-        [85, 82, 5.0, 84, 66, -78, 75, -174],
-        [55, 55, 12, 56, 71.5, -77, 45, -183],
+        [130, 114.5, -35, 114, 31, -78, 112, -126],
+        [110, 102, -12, 102, 49.5, -78, 97, -155],
+        [85, 82, 4.0, 83, 62.5, -78, 75, -173],
+        [55, 55, 11.5, 56, 70, -77, 45, -182],
         [30, 30, 13, 30, 73, -76, 18, -186],
         [10, 10, 10, 8, 73, -76, -5, -184],
         [-10, -10, 8, -12, 72.0, -75, -25, -180],
@@ -72,13 +72,22 @@ SIZES = {
     "brow_ridge": 1.7, "brow_height": 1.2,
     "eye_apart": 1.4, "eye_width": 0.055, "eye_height": 0.11, "eye_tilt": 0.045,
     "eye_depth": 0.9, "hood": 0.5, "bag": 0.5,
-    "nose_length": 0.07, "nose_out": 0.12, "nose_width": 0.13, "bridge_out": 1.6,
+    "nose_length": 0.055, "nose_out": 0.12, "nose_width": 0.13, "bridge_out": 1.6,
     "bridge_width": 0.16, "hump": 1.1, "tip_up": 1.6, "ala_width": 0.13, "tip_round": 1.2,
     "mouth_width": 0.08, "mouth_y": 1.5, "lip_upper": 1.0, "lip_lower": 1.1, "lip_height": 0.16,
     "muzzle": 1.8, "philtrum": 0.6, "nasolabial": 0.8,
     "ear_size": 0.07, "ear_out": 0.12, "neck_width": 0.07,
 }  # fmt: skip
 """Standard deviations of the semantic sizes that persons differ by (mm, or a fraction)."""
+
+FEMININE = {
+    "scale": -0.025, "jaw_width": -0.03, "chin_width": -0.10, "chin_length": -2.0, "chin_out": -1.0,
+    "brow_ridge": -1.5, "brow_height": 0.8, "eye_height": 0.09, "eye_width": 0.02,
+    "nose_out": -0.10, "nose_width": -0.07, "nose_length": -0.03, "tip_up": 1.0, "ala_width": -0.07,
+    "lip_upper": 0.6, "lip_lower": 0.6, "lip_height": 0.10, "neck_width": -0.08, "cheek": 0.8,
+    "forehead_out": 1.5, "muzzle": 0.5,
+}  # fmt: skip
+"""Half the mean difference between feminine and masculine heads, in the sizes of ``SIZES``."""
 
 
 def smoothstep(x, low, high):

@@ -110,9 +110,9 @@ def render_person(model: HeadModel, config: CaptureConfig, name: str) -> Person:
     """Render all frames of one person; depends on ``config.seed`` and ``name`` alone."""
     number = int(name)
     rng = np.random.default_rng([config.seed, number, 12])
-    look = draw_look(config.seed, number, model.n_shape_total, model.meta["expressions"])
+    look = draw_look(config.seed, number, model.meta)
     camera = scene.draw_camera(rng, config.photo, config.focal)
-    light = scene.draw_light(rng)
+    light = scene.expose(scene.draw_light(rng), look.skin)
     background = scene.draw_background(rng, camera.width, camera.height)
     series = scene.draw_series(rng, config.head_poses, config.gazes)
     actor = Actor(model, look)

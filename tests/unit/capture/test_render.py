@@ -30,7 +30,7 @@ def capture(tmp_path_factory):
 
 
 def _view(model, person, photo=480):
-    look = draw_look(0, person, model.n_shape_total, model.meta["expressions"])
+    look = draw_look(0, person, model.meta)
     rng = np.random.default_rng(person)
     camera = scene.draw_camera(rng, photo, photo * 1.95)
     light = scene.draw_light(rng)
