@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,7 @@ from regaze.capture.landmarks import gather
 from regaze.capture.renderer import tree
 from regaze.capture.subject import Look
 
-TEXTURE = 512
+TEXTURE = 448
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,13 @@ class Surface:
             [normals, uv, colours, gloss[..., None], occlusion[..., None], extra], -1
         ).astype(np.float32)
         self.label, self.texture, self.strands = label.astype(np.uint8), texture, strands
+
+    def with_columns(self, normals, extra) -> Surface:
+        """A copy with other corner normals (F, 3, 3) and extra columns (F, 3, 2)."""
+        twin = copy.copy(self)
+        twin.packed = self.packed.copy()
+        twin.packed[..., :3], twin.packed[..., 10:] = normals, extra
+        return twin
 
     def at(self, face, u, v) -> Hits:
         """Attributes (n, ...) at triangles ``face`` (n,) and barycentrics ``u``, ``v`` (n,)."""
@@ -64,11 +72,11 @@ class Surface:
 
 @dataclass(frozen=True)
 class Eyes:
-    """The moving parts for one gaze; index 0 is the subject's left eye, 1 the right."""
+    """The moving parts for one gaze: lids of both eyes; axes and margins left eye first."""
 
-    vertices: list[np.ndarray]
-    trees: list
-    surfaces: list[Surface]
+    vertices: np.ndarray
+    tree: object
+    surface: Surface
     centres: np.ndarray
     axes: np.ndarray
     margins: list[np.ndarray]
@@ -92,9 +100,12 @@ class Actor:
 
     def __init__(self, model: HeadModel, look: Look):
         self.model, self.look = model, look
-        rest = model.shaped(look.shape, look.expression) * 1000
+        shaped = model.shaped(look.shape)
+        first = model.n_shape_total
+        moves = model.shapedirs[:, :, first : first + look.expression.size] @ look.expression
+        rest = (shaped + moves) * 1000
         # the pose frame belongs to the person, not to the expression
-        neutral = gather(model, model.shaped(look.shape))[[36, 39, 42, 45]]
+        neutral = gather(model, shaped)[[36, 39, 42, 45]]
         self.corner_origin = neutral.mean(0) * 1000
         self.rest = rest - self.corner_origin
         self.joints = model.J_regressor @ self.rest
@@ -116,7 +127,7 @@ class Actor:
         model, look = self.model, self.look
         faces, n = model.f, self.count
         moving = np.abs(model.posedirs[:, :, 18:]).sum((1, 2)) > 0
-        moving[:n] |= model.ring < 2.0
+        moving[:n] |= model.ring < 1.4
         lining = model.regions == 5
         ball = model.regions >= 7
         dynamic = (moving | lining)[faces].any(1)
@@ -176,21 +187,27 @@ class Actor:
             np.ones(body.faces.shape), np.full(len(body.faces), body.label),
             np.zeros((*body.faces.shape, 2)), self.texture, self.strands,
         )  # fmt: skip
-        # eye parts: triangles, local vertex lists
-        self.eye_faces, self.eye_rows, self.eye_uv = [], [], []
-        for side in (1, -1):
-            mine = dynamic & ~ball[faces].any(1) & (side * self.rest[faces[:, 0], 0] > 0)
-            rows, index = np.unique(faces[mine], return_inverse=True)
-            self.eye_faces.append(index.reshape(-1, 3))
-            self.eye_rows.append(rows)
-            self.eye_uv.append(model.uvcoords[model.uvfaces[mine]])
+        # lids and linings of both eyes: their own triangles and vertices
+        mine = dynamic & ~ball[faces].any(1)
+        rows, index = np.unique(faces[mine], return_inverse=True)
+        index = index.reshape(-1, 3)
+        self.eye_faces, self.eye_rows = index, rows
+        self.eye_side = np.where(self.rest[rows, 0] > 0, 0, 1)
+        self.eye_ring = np.where(rows < n, model.ring[np.minimum(rows, n - 1)], 20.0)
+        self.eye_drive = 1000 * model.posedirs[rows].astype(np.float64)
+        self.eye_surface = Surface(
+            np.zeros((len(index), 3, 3)), model.uvcoords[model.uvfaces[mine]],
+            np.zeros((len(index), 3, 3)), np.zeros(index.shape), self.occlusion[rows][index],
+            np.full(len(index), parts.LABELS["skin"]), np.zeros((*index.shape, 2)),
+            self.texture, self.strands,
+        )  # fmt: skip
 
     def _neck_radius(self) -> float:
         v = self.model.plane[:, 1]
         band = (v < -135) & (v > -165)
         return float(np.abs(self.rest[: self.count][band, 0]).max())
 
-    def _occlusion(self, points, normals, count: int = 48):
+    def _occlusion(self, points, normals, count: int = 36):
         """Cosine-weighted share (n,) of open sky, the same directions for all points."""
         directions = _sphere(count).astype(np.float32)
         facing = normals @ directions.T
@@ -211,41 +228,22 @@ class Actor:
         pose = np.zeros((5, 3))
         pose[3:] = eye_rotation(axes)
         feature = pose_feature(pose)
-        vertices, trees, surfaces, margins = [], [], [], []
+        rows, faces, ring = self.eye_rows, self.eye_faces, self.eye_ring
+        moved = self.rest[rows] + self.eye_drive @ feature
+        fade = surface.smoothstep(ring, 1.0, 1.5)[:, None]
+        fade = np.where(ring[:, None] > 15, 0.0, fade)
+        normal = parts.vertex_normals(moved, faces) * (1 - fade) + self.normals[rows] * fade
+        margins, upper = [], np.zeros(len(rows))
         for side in range(2):
-            rows = self.eye_rows[side]
-            moved = self.rest[rows] + 1000 * (self.model.posedirs[rows] @ feature)
-            faces = self.eye_faces[side]
-            fresh = parts.vertex_normals(moved, faces)
-            ring = np.where(rows < self.count, self.model.ring[np.minimum(rows, self.count - 1)], 9)
-            fade = surface.smoothstep(ring, 1.6, 2.2)[:, None]
-            normal = fresh * (1 - fade) + self.normals[rows] * fade
-            ring = np.where(self.model.regions[rows] == 5, 20.0, ring)
+            member = self.eye_side == side
             # +1 on the upper lid, -1 on the lower, passing through 0 in the corners
-            ends = moved[np.isclose(ring, 0.0)]
+            ends = moved[member & (np.abs(ring) < 1e-4)]
             ends = ends[np.argsort(ends[:, 0])][[0, -1]]
-            line = np.interp(moved[:, 0], ends[:, 0], ends[:, 1])
-            upper = np.clip((moved[:, 1] - line) / 2.5, -1, 1)
-            extra = np.stack([ring, upper], -1)
-            corner = faces
-            surfaces.append(
-                Surface(
-                    normal[corner],
-                    self.eye_uv[side],
-                    np.zeros((len(faces), 3, 3)),
-                    np.zeros(faces.shape),
-                    self.occlusion[rows][corner],
-                    np.full(len(faces), parts.LABELS["skin"]),
-                    extra[corner],
-                    self.texture,
-                    self.strands,
-                )  # fmt: skip
-            )
-            vertices.append(moved)
-            trees.append(tree(moved, faces))
-            edge = np.isclose(ring, surface.RINGS[0])
-            margins.append(moved[edge])
-        return Eyes(vertices, trees, surfaces, self.centres, axes, margins)
+            line = np.interp(moved[member, 0], ends[:, 0], ends[:, 1])
+            upper[member] = np.clip((moved[member, 1] - line) / 2.5, -1, 1)
+            margins.append(moved[member & (np.abs(ring - surface.RINGS[0]) < 1e-4)])
+        lids = self.eye_surface.with_columns(normal[faces], np.stack([ring, upper], -1)[faces])
+        return Eyes(moved, tree(moved, faces), lids, self.centres, axes, margins)
 
     def eye_pose(self, eyes: Eyes) -> np.ndarray:
         """Axis-angles (6,) of the left and the right eye joint."""
@@ -254,6 +252,5 @@ class Actor:
     def landmarks(self, eyes: Eyes) -> np.ndarray:
         """The 68 landmarks (68, 3) in the head frame, mm, with lids as posed."""
         vertices = self.rest.copy()
-        for side in range(2):
-            vertices[self.eye_rows[side]] = eyes.vertices[side]
+        vertices[self.eye_rows] = eyes.vertices
         return gather(self.model, vertices)

@@ -15,7 +15,7 @@ EXPRESSIONS = (
 """Names of the first expression directions; the rest are small smooth fields."""
 
 # How far each ring follows the margin of the lids.
-_FOLLOW = ([-0.15, 0.0, 0.3, 0.65, 1.05, 1.5, 2.2], [1, 1, 0.96, 0.86, 0.55, 0.2, 0.0])
+_FOLLOW = ([-0.15, 0.0, 0.3, 0.65, 1.05, 1.5], [1, 1, 0.96, 0.84, 0.46, 0.0])
 
 
 def draw_sizes(rng: np.random.Generator, spread: float = 1.0) -> dict[str, float]:

@@ -16,6 +16,7 @@ from embreex.mesh_construction import TriangleMesh
 
 from regaze.angles import rotation_from_angles
 from regaze.capture import shading
+from regaze.capture.eyes import eye_colours
 from regaze.capture.parts import LABELS
 from regaze.capture.scene import TO_FLAME, Camera, Light, Series
 
@@ -72,6 +73,7 @@ class View:
         self.to_head = TO_FLAME[:, None] * rotation.T
         self.origin = self.to_head @ -t
         self.rotation, self.translation = rotation, t
+        self.lights = shading.lights_in(light, self.to_head)
         lean = series.rotation[head].T @ rotation_from_angles(0.45 * series.heads[head])
         self.to_body = TO_FLAME[:, None] * lean.T
         pivot = rotation @ (TO_FLAME * actor.neck) + t
@@ -156,7 +158,7 @@ class View:
         face, u, v, distance = trace(actor.static_tree, self.origin, rays)
         colour, label = back.astype(np.float32), np.zeros(len(rays), np.uint8)
         hit = np.flatnonzero(face >= 0)
-        lights = shading.lights_in(self.light, self.to_head)
+        lights = self.lights
         f, rays_hit = face[hit], rays[hit]
         surface = actor.static.at(f, u[hit], v[hit])
         point = self.origin.astype(np.float32) + rays_hit * distance[hit, None]
@@ -176,22 +178,34 @@ class View:
     def finish(self, eyes) -> Frame:
         """The photo for one gaze: ``eyes`` is a :class:`regaze.capture.actor.Eyes`."""
         pixels, labels = self.pixels.copy(), self.labels.copy()
+        bx0, by0, bx1, by1 = self.box
+        boxes, indices = [], []
+        points = self.camera_points(eyes.vertices)
         for side in range(2):
-            x0, y0, x1, y1 = self._box(self.camera_points(eyes.vertices[side]), 1)
-            bx0, by0, bx1, by1 = self.box
+            x0, y0, x1, y1 = self._box(points[self.actor.eye_side == side], 1)
             x0, y0, x1, y1 = max(x0, bx0), max(y0, by0), min(x1, bx1), min(y1, by1)
-            if x1 <= x0 or y1 <= y0:
-                continue
+            x1, y1 = max(x1, x0), max(y1, y0)
             row = np.arange(y0 - by0, y1 - by0)[:, None] * (bx1 - bx0)
             index = (row + np.arange(x0 - bx0, x1 - bx0)).reshape(-1, 1) * 4 + np.arange(4)
-            index = index.ravel()
-            colour, label = shading.eye_colours(
-                self, eyes, side, self.rays[index], self.colour[index], self.depth[index],
-                self.label[index],
-            )  # fmt: skip
+            boxes.append((x0, y0, x1, y1))
+            indices.append(index.ravel())
+        index = np.concatenate(indices)
+        side = np.repeat([0, 1], [len(part) for part in indices])
+        rays = self.rays[index]
+        colour, label = eye_colours(
+            self, eyes, trace(eyes.tree, self.origin, rays), side, rays, self.colour[index],
+            self.depth[index], self.label[index],
+        )  # fmt: skip
+        start = 0
+        for (x0, y0, x1, y1), part in zip(boxes, indices, strict=True):
+            stop = start + len(part)
+            if stop == start:
+                continue
             linear = np.empty((y1 - y0, x1 - x0, 3), np.float32)
-            part = np.empty((y1 - y0, x1 - x0), np.uint8)
-            self._resolve(colour, label, (0, 0, x1 - x0, y1 - y0), linear, part)
+            area = (0, 0, x1 - x0, y1 - y0)
+            mask = np.empty((y1 - y0, x1 - x0), np.uint8)
+            self._resolve(colour[start:stop], label[start:stop], area, linear, mask)
             pixels[y0:y1, x0:x1] = shading.develop(linear, self.light.exposure)
-            labels[y0:y1, x0:x1] = part
+            labels[y0:y1, x0:x1] = mask
+            start = stop
         return Frame(pixels, labels)

@@ -57,7 +57,7 @@ class Camera:
         fx, fy, cx, cy = self.parameters
         target = (np.asarray(pixels, np.float64) - [cx, cy]) / [fx, fy]
         ideal = target.copy()
-        for _ in range(12):
+        for _ in range(9):
             ideal += target - self.distort(ideal)
         rays = np.concatenate([ideal, np.ones((*ideal.shape[:-1], 1))], -1)
         return rays / np.linalg.norm(rays, axis=-1, keepdims=True)
