@@ -209,6 +209,7 @@ class XUNet(nn.Module):
         self.lastgn = GroupNorm(c.widths[0], c.norm_groups)
         self.lastconv = nn.Conv2d(c.widths[0], c.out_channels * fold, 3, padding=1)
         nn.init.zeros_(self.lastconv.weight)
+        nn.init.zeros_(self.lastconv.bias)
         self._plan()
 
     def _resnet(self, incoming: int, width: int, resample: str | None = None) -> ResnetBlock:
