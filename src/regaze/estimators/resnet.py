@@ -58,8 +58,8 @@ class _Block(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         kept = values if self.shortcut is None else self.shortcut(values)
-        values = F.relu(self.norm1(self.conv1(values)))
-        return F.relu(self.norm2(self.conv2(values)) + kept)
+        values = F.relu(self.norm1(self.conv1(values)), inplace=True)
+        return F.relu(self.norm2(self.conv2(values)) + kept, inplace=True)
 
 
 def _stages(channels: int, widths: tuple[int, ...], blocks: tuple[int, ...]) -> nn.Sequential:
