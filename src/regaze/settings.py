@@ -14,6 +14,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from regaze.estimators.settings import EstimatorSettings
+from regaze.redirectors import methods
 from regaze.sources.splits import SplitError, read_split
 
 PSEUDO_MODELS = ("copy", "truth")
@@ -227,22 +228,16 @@ def _known(path: str, name: str, names) -> None:
         raise ValueError(f"{path}: {name!r} is not defined; expected one of {', '.join(names)}")
 
 
-def model_classes() -> list[str]:
-    """Names of the method folders that can be configured."""
-    folder = Path(__file__).parent / "redirectors"
-    return sorted(path.parent.name for path in folder.glob("*/settings.py"))
-
-
 def _model_settings(name: str, entry: Any):
     """Validate one entry of ``models:`` by its own method's settings."""
     if isinstance(entry, BaseModel):
         return entry
     if not isinstance(entry, dict) or "class" not in entry:
-        raise ValueError(f"{name}.class: missing; expected one of {', '.join(model_classes())}")
-    if entry["class"] not in model_classes():
+        raise ValueError(f"{name}.class: missing; expected one of {', '.join(methods())}")
+    if entry["class"] not in methods():
         raise ValueError(
             f"{name}.class: unknown class {entry['class']!r}; expected one of "
-            f"{', '.join(model_classes())}"
+            f"{', '.join(methods())}"
         )
     module = importlib.import_module(f"regaze.redirectors.{entry['class']}.settings")
     try:
@@ -302,7 +297,7 @@ def json_schema() -> str:
     """The JSON schema of ``config.yaml``, for editors; checked in as ``config.schema.json``."""
     schema = Settings.model_json_schema()
     entries = []
-    for name in model_classes():
+    for name in methods():
         module = importlib.import_module(f"regaze.redirectors.{name}.settings")
         part = module.ModelSettings.model_json_schema(by_alias=True)
         schema["$defs"] |= part.pop("$defs", {})

@@ -10,11 +10,12 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar
 
 import torch
 from torch import nn
+
+from regaze.redirectors import methods
 
 Batch = Mapping[str, torch.Tensor]
 """What redirectors take: ``source`` (B,3,H,W) in [-1,1]; ``source_gaze``, ``target_gaze``,
@@ -115,7 +116,7 @@ def build_redirector(config: Mapping, sampling: Mapping | None = None) -> Redire
         ValueError: no such method.
     """
     name = config["class"]
-    if not (Path(__file__).parent / name / "redirector.py").exists():
-        raise ValueError(f"unknown class of model {name!r}")
+    if name not in methods():
+        raise ValueError(f"unknown class of model {name!r}; expected one of {', '.join(methods())}")
     module = importlib.import_module(f"regaze.redirectors.{name}.redirector")
     return module.build(dict(config), dict(sampling or {}))
