@@ -142,9 +142,9 @@ class Actor:
         beard = beard * (1 - 0.75 * skin_maps.vertex_mask("moustache", model.plane, TEXTURE))
         meshes = parts.hair(look, skin, normals, model.plane, skin_faces)
         meshes += parts.beard(look, skin, normals, beard, skin_faces, model.plane)
-        ear = self.rest[model.regions == 4]
         bridge = skin[np.argmin(np.abs(u) + np.abs(v - 2))]
-        half = np.abs(ear[:, 0]).min()
+        temple = np.abs(skin[(np.abs(v - 4) < 12) & (np.abs(u) > 90), 0])
+        half = temple.max() + 0.8
         meshes += parts.glasses(look, self.centres[0], self.centres[1], half, bridge)
         vertices = np.concatenate([self.rest] + [m.vertices for m in meshes])
         start = np.cumsum([len(self.rest)] + [len(m.vertices) for m in meshes])

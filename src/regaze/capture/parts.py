@@ -266,7 +266,7 @@ def glasses(look, eye_left: np.ndarray, eye_right: np.ndarray, ear_x: float, bri
     Args:
         look: a :class:`regaze.capture.subject.Look`.
         eye_left, eye_right: (3,) mm centres of the eyeballs.
-        ear_x: half distance between the ears' roots, mm.
+        ear_x: half width of the head where the frames' arms pass, mm.
         bridge: (3,) mm point on the bridge of the nose that carries the glasses.
     """
     if not look.glasses:
@@ -276,7 +276,7 @@ def glasses(look, eye_left: np.ndarray, eye_right: np.ndarray, ear_x: float, bri
     power = {"round": 1.0, "square": 0.55, "thin": 0.62, "browline": 0.65}[look.glasses]
     if look.glasses == "round":
         half = tall = 0.5 * (half + tall) + 1.0
-    thick = {"round": 0.9, "square": 1.7, "thin": 0.7, "browline": 1.3}[look.glasses]
+    thick = {"round": 1.0, "square": 1.7, "thin": 0.95, "browline": 1.3}[look.glasses]
     cx = np.sign(np.cos(t)) * np.abs(np.cos(t)) ** power
     cy = np.sign(np.sin(t)) * np.abs(np.sin(t)) ** power
     plane_z = max(bridge[2] + 2.0, eye_left[2] + 21.0)
@@ -288,7 +288,7 @@ def glasses(look, eye_left: np.ndarray, eye_right: np.ndarray, ear_x: float, bri
         z = plane_z - 0.0032 * np.maximum(out, 0) ** 2
         radius = np.full(t.size, thick)
         if look.glasses == "browline":
-            radius = thick * np.where(np.sin(t) > 0.2, 1.5, 0.55)
+            radius = thick * np.where(np.sin(t) > 0.2, 1.4, 0.7)
         pieces.append(_tube(np.stack([x, y, z], -1), radius, True))
         outer = eye[0] + side * (1.5 + half)
         start = np.array([outer, eye[1] + 4, plane_z - 0.0032 * (abs(outer) - 8) ** 2])

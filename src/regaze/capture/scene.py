@@ -150,7 +150,7 @@ def _towards(azimuth: float, elevation: float) -> np.ndarray:
 def draw_light(rng: np.random.Generator) -> Light:
     """One key light, a weaker fill from the other side, a sky and a ground colour."""
     azimuth = np.radians(rng.uniform(15, 65)) * rng.choice([-1, 1])
-    warmth = rng.normal(0, 0.06)
+    warmth = rng.normal(0.025, 0.045)
     tint = np.array([1 + warmth, 1.0, 1 - warmth])
     key = rng.uniform(0.9, 1.9)
     ambient = rng.uniform(0.45, 0.9)

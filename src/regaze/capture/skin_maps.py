@@ -176,6 +176,17 @@ def paint(look, rng: np.random.Generator, size: int) -> np.ndarray:
     out[..., :3] *= shade[..., None]
     out[..., 2] *= 1 - 0.3 * look.under_eye * m["socket"] * 0.3
     out[..., :3] *= (1 + 0.05 * m["forehead"])[..., None]
+    if look.age > 0:
+        lines = sum(
+            np.exp(-0.5 * ((c.y - height - 0.0022 * c.x**2 + 0.8 * field("blotch", 4)) / 0.8) ** 2)
+            for height in (27.0, 34.0, 41.5)
+        ) * smoothstep(np.abs(c.x), 46, 18)
+        feet = gauss(np.abs(c.x), c.y, 53, -1, 4, 7) * (0.5 + 0.5 * np.sin(1.5 * c.y + 0.4 * c.x))
+        fold = 19 + 13.5 * np.clip((-42 - c.y) / 32, 0, 1)
+        crease = np.exp(-0.5 * ((np.abs(c.x) - fold) / 1.3) ** 2) * smoothstep(c.y, -80, -68)
+        crease = crease * smoothstep(c.y, -38, -48)
+        worn = look.age * m["face"] * (0.20 * lines + 0.18 * feet + 0.22 * crease)
+        out[..., :3] *= 1 - worn[..., None] * np.array([0.8, 1.0, 1.0], np.float32)
     if look.freckles > 0:
         spots = smoothstep(field("pores", 4), 1.15, 1.9) * look.freckles
         spots = spots * np.clip(m["blush"] + m["nose"] + 0.3 * m["forehead"], 0, 1)
@@ -188,7 +199,8 @@ def paint(look, rng: np.random.Generator, size: int) -> np.ndarray:
     hairs = field("strand", 6)
     if look.beard_shadow > 0:
         even = 0.95 if look.beard in ("moustache", "full", "goatee") else 0.75
-        grain = np.clip(even + 0.3 * field("grain", 7) + 0.2 * field("pores", 1), 0, 1.2)
+        rough = 0.3 if look.beard in ("none", "stubble") else 0.1
+        grain = np.clip(even + rough * (field("grain", 7) + 0.7 * field("pores", 1)), 0, 1.2)
         cover = np.clip(look.beard_shadow * m[look.beard_kind] * grain, 0, 0.96)
         target = look.beard_colour * np.clip(1 + 0.25 * hairs, 0.4, 1.6)[..., None]
         out[..., :3] += cover[..., None] * (target - out[..., :3])

@@ -46,6 +46,7 @@ class Look:
     skin: np.ndarray
     roughness: float
     redness: float
+    age: float
     under_eye: float
     freckles: float
     gloss: float
@@ -123,7 +124,9 @@ def draw_look(seed: int, person: int, meta: dict) -> Look:
         if word in name:
             expression[name[word]] = squint
     tone_index = int(rng.integers(len(TONES)))
-    tone = linear(np.clip(TONES[tone_index] + rng.normal(0, 5) + rng.normal(0, 2.5, 3), 20, 250))
+    tone = linear(TONES[tone_index]) * (1 + rng.normal(0, 0.06) + rng.normal(0, 0.02, 3))
+    # the camera's shoulder pales colours a little
+    tone = np.clip(tone.mean() + 1.12 * (tone - tone.mean()), 0.008, 0.85).astype(np.float32)
     dark = tone.mean() < 0.22
     middle = tone.mean() < 0.40
     weights = [5, 4, 4, 2, 0.8, 0.8, 1.6, 2.0, 0.8, 1.2, 0.6]
@@ -138,6 +141,8 @@ def draw_look(seed: int, person: int, meta: dict) -> Look:
         iris_weights = [4, 5, 1, 0.8, 0.4, 0.3, 0, 0]
     iris = linear(np.array(IRISES[_pick(rng, IRISES, iris_weights)]) * rng.uniform(0.85, 1.15))
     style = str(rng.choice(STYLES[kind]))
+    old = 0.5 if hair_name in ("grey", "white") else 0.0
+    age = float(np.clip(old + rng.uniform(-0.5, 0.6), 0, 1))
     grey_brow = 0.6 if hair_name in ("white", "grey") else 1.0
     brow = np.minimum(hair * rng.uniform(0.45, 0.8) * grey_brow, tone * 0.55)
     bearded = man and rng.random() < 0.34
@@ -162,8 +167,9 @@ def draw_look(seed: int, person: int, meta: dict) -> Look:
         expression=expression,
         skin=tone,
         roughness=float(rng.uniform(0.5, 1.3)),
-        redness=float(rng.uniform(0.2, 1.3)),
-        under_eye=float(rng.uniform(0.06, 0.26)),
+        redness=float(rng.uniform(0.2, 1.3)) * (0.5 if dark else 1.0),
+        age=age,
+        under_eye=float(rng.uniform(0.06, 0.22)) + 0.10 * age,
         freckles=float(rng.uniform(0.3, 0.8)) if rng.random() < (0.0 if dark else 0.12) else 0.0,
         gloss=float(rng.uniform(0.25, 0.75)),
         lips=lip_base.astype(np.float32),

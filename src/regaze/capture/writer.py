@@ -10,7 +10,9 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 
 import cv2
@@ -351,7 +353,27 @@ def _persons(model: HeadModel, config: CaptureConfig, names: list[str], workers:
         finally:
             cv2.setNumThreads(threads)
         return
-    # spawned workers share no locks or threads of a caller that may hold torch or a GPU
     context = multiprocessing.get_context("spawn")
-    with context.Pool(min(workers, len(names)), _prepare, (model, config)) as pool:
+    with _without_main():
+        pool = context.Pool(min(workers, len(names)), _prepare, (model, config))
+    with pool:
         yield from pool.imap(_render, names)
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Start processes that do not run the caller's script again.
+
+    Spawned workers share no locks or threads of a caller that may hold torch or a GPU, but they
+    import the caller's main module first. A workflow script has no ``__main__`` guard, and the
+    workers need nothing of it.
+    """
+    main = sys.modules["__main__"]
+    spec, file = getattr(main, "__spec__", None), main.__dict__.pop("__file__", None)
+    main.__spec__ = None
+    try:
+        yield
+    finally:
+        main.__spec__ = spec
+        if file is not None:
+            main.__file__ = file
