@@ -160,6 +160,9 @@ class Actor:
         frames = [len(m.faces) for m in meshes if m.label == parts.LABELS["glasses"]]
         solid = [all_faces[: len(all_faces) - sum(frames)], faces[ball[faces].all(1)]]
         self.shadow_tree = tree(vertices, np.concatenate(solid))
+        # lids at rest close the sockets for light that falls on the rest of the face
+        lids = faces[dynamic & ~ball[faces].any(1)]
+        self.closed_tree = tree(vertices, np.concatenate([*solid, lids]))
         self.static_vertices = vertices[used]
         occlusion = np.ones(len(vertices))
         eye_rows = np.flatnonzero(moving | lining)

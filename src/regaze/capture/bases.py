@@ -117,7 +117,7 @@ def expression(template: Template, rest: np.ndarray, seed: int, count: int) -> n
     cheek = gauss(a, y0, 36, -24, 15, 11) * clear
     add("cheek_raise", zero, 2.2 * cheek, 1.6 * cheek)
     chin = surface.smoothstep(y0, -72, -84) * surface.smoothstep(a, 45, 15)
-    jaw = np.where(lower, np.maximum(chin, gauss(x0, y0, 0, -76, 17, 9)), 0.0)
+    jaw = np.where(lower, np.maximum(chin, gauss(x0, y0, 0, -76, 10, 9)), 0.0)
     add("jaw_open", zero, -3.0 * jaw, -0.6 * jaw)
     corner = gauss(a, y0, 25, -72, 9, 8)
     pull = gauss(a, y0, 26, -70, 16, 14)
@@ -130,7 +130,7 @@ def expression(template: Template, rest: np.ndarray, seed: int, count: int) -> n
     add("cheek_puff", sign * 2.5 * puff, zero, 3.0 * puff)
     wing = gauss(a, y0, 13, -42, 6, 8)
     add("sneer", zero, 1.8 * wing, 0.4 * wing)
-    top = np.where(lower, 0.0, gauss(x0, y0, 0, -67, 13, 7))
+    top = np.where(lower, 0.0, gauss(x0, y0, 0, -67, 9, 7))
     add("upper_lip_raise", zero, 1.8 * top, 0.3 * top)
     extra = count - len(EXPRESSIONS)
     if extra > 0:

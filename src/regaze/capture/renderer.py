@@ -162,7 +162,7 @@ class View:
         f, rays_hit = face[hit], rays[hit]
         surface = actor.static.at(f, u[hit], v[hit])
         point = self.origin.astype(np.float32) + rays_hit * distance[hit, None]
-        shadow = shading.shadows(actor.shadow_tree, point, surface.normal, rays_hit, lights, hit)
+        shadow = shading.shadows(actor.closed_tree, point, surface.normal, rays_hit, lights, hit)
         label[hit] = surface.label
         colour[hit] = shading.skin_or_hair(actor, surface, rays_hit, lights, shadow)
         # clothes can only be nearer than the neck and what hangs beside it

@@ -126,7 +126,7 @@ def draw_look(seed: int, person: int, meta: dict) -> Look:
     tone_index = int(rng.integers(len(TONES)))
     tone = linear(TONES[tone_index]) * (1 + rng.normal(0, 0.06) + rng.normal(0, 0.02, 3))
     # the camera's shoulder pales colours a little
-    tone = np.clip(tone.mean() + 1.12 * (tone - tone.mean()), 0.008, 0.85).astype(np.float32)
+    tone = np.clip(tone.mean() + 1.2 * (tone - tone.mean()), 0.008, 0.85).astype(np.float32)
     dark = tone.mean() < 0.22
     middle = tone.mean() < 0.40
     weights = [5, 4, 4, 2, 0.8, 0.8, 1.6, 2.0, 0.8, 1.2, 0.6]
@@ -194,7 +194,7 @@ def draw_look(seed: int, person: int, meta: dict) -> Look:
         iris=iris,
         iris_edge=float(rng.uniform(0.35, 0.75)),
         pupil=float(np.radians(np.clip(rng.normal(10.8, 1.3), 8.5, 13))),
-        sclera=linear(np.array([226, 219, 212]) + rng.normal(0, 4)),
+        sclera=linear(np.array([226, 219, 212]) + rng.normal(0, 4)) * (0.86 if dark else 1.0),
         lashes=float(rng.uniform(0.68, 0.88) if man else rng.uniform(0.8, 1.0)),
         liner=float(rng.uniform(0.3, 0.9)) if made_up else 0.0,
         glasses=glasses,

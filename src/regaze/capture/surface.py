@@ -43,11 +43,11 @@ _PROFILE = np.array(
         [10, 10, 10, 8, 73, -76, -5, -184],
         [-10, -10, 8, -12, 72.0, -75, -25, -180],
         [-30, -30, 7, -30, 69.5, -74, -45, -172],
-        [-50, -50, 9.5, -46, 66, -73, -62, -162],
-        [-70, -70, 10.5, -58, 62, -72, -78, -152],
-        [-90, -90, 8.0, -68, 57.5, -71, -92, -145],
-        [-105, -104, 1, -75, 54.5, -71, -104, -141],
-        [-115, -111.5, -14, -81, 52, -74, -114, -138],
+        [-50, -50, 9.5, -46, 64, -73, -62, -162],
+        [-70, -70, 10.5, -58, 58.5, -72, -78, -152],
+        [-90, -90, 8.0, -68, 54, -71, -92, -145],
+        [-105, -104, 1, -75, 51.5, -71, -104, -141],
+        [-115, -111.5, -14, -81, 50, -74, -114, -138],
         [-125, -115, -33, -92, 50, -79, -125, -135],
         [-140, -124, -48, -112, 50, -85, -140, -133],
         [-165, -150, -53, -146, 53, -87, -165, -134],
@@ -81,11 +81,11 @@ SIZES = {
 """Standard deviations of the semantic sizes that persons differ by (mm, or a fraction)."""
 
 FEMININE = {
-    "scale": -0.025, "jaw_width": -0.03, "chin_width": -0.10, "chin_length": -2.0, "chin_out": -1.0,
-    "brow_ridge": -1.5, "brow_height": 0.8, "eye_height": 0.09, "eye_width": 0.02,
-    "nose_out": -0.10, "nose_width": -0.07, "nose_length": -0.03, "tip_up": 1.0, "ala_width": -0.07,
-    "lip_upper": 0.6, "lip_lower": 0.6, "lip_height": 0.10, "neck_width": -0.08, "cheek": 0.8,
-    "forehead_out": 1.5, "muzzle": 0.5,
+    "scale": -0.025, "jaw_width": -0.045, "chin_width": -0.10, "chin_length": -2.0,
+    "chin_out": -1.0, "brow_ridge": -1.5, "brow_height": 0.8, "eye_height": 0.09,
+    "eye_width": 0.02, "nose_out": -0.10, "nose_width": -0.07, "nose_length": -0.03,
+    "tip_up": 1.0, "ala_width": -0.07, "lip_upper": 0.6, "lip_lower": 0.6, "lip_height": 0.10,
+    "neck_width": -0.08, "cheek": 0.8, "forehead_out": 1.5, "muzzle": 0.5,
 }  # fmt: skip
 """Half the mean difference between feminine and masculine heads, in the sizes of ``SIZES``."""
 
