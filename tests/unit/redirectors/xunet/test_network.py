@@ -50,18 +50,12 @@ def batch_for(model, size=3, seed=1, base=False):
     return batch, torch.tensor([True, False, True][:size])
 
 
-ATTENTION = [(1, 2, 3), (2,), (3,), (0, 3), (0, 2), ()]
-
-
-@pytest.mark.parametrize("levels", ATTENTION)
-@pytest.mark.parametrize("train", [False, True])
-def test_pruning_changes_nothing(levels, train):
+@pytest.mark.parametrize("levels", [(1, 2, 3), (3,), (0, 2), ()])
+def test_pruning_changes_nothing(levels):
     plain = build(attn_levels=levels, prune=False)
     pruned = build(attn_levels=levels, prune=True)
     pruned.load_state_dict(plain.state_dict())
     batch, mask = batch_for(plain)
-    for model in (plain, pruned):
-        model.train(train)
     expected, found = plain(batch, mask), pruned(batch, mask)
     torch.testing.assert_close(found, expected, atol=2e-6, rtol=2e-6)
     for output in (expected, found):
@@ -226,8 +220,7 @@ def test_bad_batches_are_refused():
         model({k: v for k, v in batch.items() if k != "K"}, mask)
 
 
-def test_parameter_counts_of_the_published_configurations():
+def test_parameter_count_of_the_published_checkpoint():
     with torch.device("meta"):
-        for (size, ch), count in {(64, 128): 136_670_627, (128, 256): 482_132_515}.items():
-            model = XUNet(XUNetConfig(height=size, width=size, ch=ch))
-            assert sum(p.numel() for p in model.parameters()) == count
+        model = XUNet(XUNetConfig(height=64, width=64, ch=128))
+    assert sum(parameter.numel() for parameter in model.parameters()) == 136_670_627
