@@ -35,10 +35,10 @@ class Template:
         flip = np.array([-1.0, 1, 1])
         ear = surface.ear_positions(topology.EAR_RINGS, topology.EAR_POINTS, sizes)
         lining = self.ball * [16.2, 8.5, 5.4]
-        bag_depth = np.array([23.0, 10.0, 9.0]) * (1 + (sizes or {}).get("mouth_width", 0))
+        bag_depth = np.array([17.5, 8.0, 7.0]) * (1 + (sizes or {}).get("mouth_width", 0))
         skin = surface.skin_positions(self.plan, sizes)
         line = skin[self.plan.lower_lip].mean(0)
-        bag = self.ball * bag_depth + [0, line[1], line[2] - 12.0]
+        bag = self.ball * bag_depth + [0, line[1], line[2] - 12.5]
         skin = skin[self.kept]
         ball = self.ball * surface.RADIUS
         return np.concatenate(
