@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from torch.nn import functional as F
 
 
 def as_width_height(size: int | tuple[int, int]) -> tuple[int, int]:
@@ -47,7 +48,7 @@ def reduce_patches(
     ``size`` by one common factor.
     """
     tensor = _require_patches(pixels, "pixels")
-    count, height, width, _ = tensor.shape
+    _, height, width, _ = tensor.shape
     to_width, to_height = as_width_height((width, height) if size is None else size)
     factor = width // to_width
     if factor < 1 or (factor * to_width, factor * to_height) != (width, height):
@@ -57,8 +58,7 @@ def reduce_patches(
         )
     values = tensor.permute(0, 3, 1, 2).to(torch.float32)
     if factor > 1:
-        blocks = values.reshape(count, 3, to_height, factor, to_width, factor)
-        values = blocks.sum(dim=(3, 5)) / float(factor * factor)
+        values = F.avg_pool2d(values, factor)
     return (values * (2.0 / 255.0) - 1.0).contiguous()
 
 

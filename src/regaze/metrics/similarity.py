@@ -9,7 +9,6 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from regaze.images import eye_boxes
 
@@ -60,11 +59,15 @@ def eye_psnr(found: Tensor, wanted: Tensor) -> np.ndarray:
     return _decibels(torch.cat(parts, 1).mean(1))
 
 
-def _window(channels: int, like: Tensor) -> tuple[Tensor, Tensor]:
+def _smoother(size: int, like: Tensor) -> Tensor:
+    """Matrix (size - window + 1, size) that smooths a line of pixels where the window fits."""
     offset = torch.arange(SSIM_WINDOW, dtype=like.dtype, device=like.device) - SSIM_WINDOW // 2
     weight = torch.exp(-(offset**2) / (2 * SSIM_SIGMA**2))
-    weight = (weight / weight.sum()).expand(channels, 1, 1, SSIM_WINDOW)
-    return weight.contiguous(), weight.mT.contiguous()
+    weight = weight / weight.sum()
+    matrix = like.new_zeros(size - SSIM_WINDOW + 1, size)
+    for row in range(len(matrix)):
+        matrix[row, row : row + SSIM_WINDOW] = weight
+    return matrix
 
 
 def ssim(found: Tensor, wanted: Tensor) -> np.ndarray:
@@ -81,11 +84,11 @@ def ssim(found: Tensor, wanted: Tensor) -> np.ndarray:
             f"pictures: SSIM needs sides of at least {SSIM_WINDOW} pixels, "
             f"found {tuple(found.shape[-2:])}"
         )
-    count, channels = found.shape[:2]
-    along, down = _window(channels, found)
+    # Two matrix products: grouped convolutions in float64 are 50 times slower on a CPU.
+    down, along = (_smoother(side, found) for side in found.shape[-2:])
     stack = torch.cat([found, wanted, found * found, wanted * wanted, found * wanted])
-    smooth = F.conv2d(F.conv2d(stack, along, groups=channels), down, groups=channels)
-    mean_f, mean_w, square_f, square_w, product = smooth.split(count)
+    smooth = down @ stack @ along.mT
+    mean_f, mean_w, square_f, square_w, product = smooth.split(len(found))
     variance_f, variance_w = square_f - mean_f**2, square_w - mean_w**2
     covariance = product - mean_f * mean_w
     c1, c2 = _K1**2, _K2**2
