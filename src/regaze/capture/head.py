@@ -29,7 +29,7 @@ class HeadConfig:
 
     Attributes:
         seed: makes every array; the same seed gives the same bytes.
-        step: spacing of the face's points in mm (4.4 gives about 6,800 vertices).
+        step: spacing of the face's points in mm (4.4 gives about 7,500 vertices).
         ball_rings, ball_around: resolution of each eyeball.
         n_shape, n_expression: directions of the identity and the expression basis.
         texture_size, n_texture: side of the mean texture and number of texture directions.
@@ -60,7 +60,8 @@ class HeadModel:
     ``kintree_table`` (2, 5) int64; ``uvcoords`` (T, 2) and ``uvfaces`` (F, 3); the landmark
     arrays of FLAME's embedding; ``uv_face_mask``, ``uv_face_eye_mask``, ``fixed_displacement``
     (256, 256); ``MU`` (R, R, 3), ``PC`` (R, R, 3, K) RGB in 0..1; ``regions`` (V,) uint8, values
-    of ``template.REGIONS``; ``plane`` (skin points, 2) mm and ``plane_xy`` their frontal position.
+    of ``template.REGIONS``; ``plane`` (skin points, 2) mm and ``plane_xy`` their frontal
+    position; ``ring`` their ring about an eye (``surface.RINGS``; 9 elsewhere).
     """
 
     v_template: np.ndarray

@@ -105,7 +105,6 @@ def _contour(template: Template, rest: np.ndarray):
 
 def embed(template: Template, rest: np.ndarray) -> dict[str, np.ndarray]:
     """FLAME's landmark arrays: static (51), dynamic (79 x 17) and full (1 x 68)."""
-    skin = template.faces[: len(template.chart_plan)]
     plan, kept = template.plan, template.kept
     jaw_u = np.concatenate([np.array(_JAW_U), -np.array(_JAW_U[-2::-1])])
     jaw_v = np.concatenate([np.array(_JAW_V), np.array(_JAW_V[-2::-1])])
@@ -130,7 +129,6 @@ def embed(template: Template, rest: np.ndarray) -> dict[str, np.ndarray]:
         rows = np.flatnonzero(on_line & near & (lower == bool(below)))
         inner.append(rows[np.argmin(np.abs(plan.xy[kept][rows, 0] - x))])
     inner = _at_vertices(template, inner)
-    assert skin.max() < len(kept)
     faces = np.concatenate([part[0] for part in (jaw, front, eyes, lips, inner)])
     bary = np.concatenate([part[1] for part in (jaw, front, eyes, lips, inner)])
     moving_faces, moving_bary = _contour(template, rest)

@@ -298,10 +298,8 @@ def ear_positions(count_r, count_t, p=None):
     """Positions (count_r * count_t + 1, 3) in mm of the subject's left ear; last is its centre."""
     g = (p or {}).get
     t = np.linspace(0, 2 * np.pi, count_t, endpoint=False)
-    rings = np.linspace(1, count_r, count_r) / count_r
     radii = np.array([0.22, 0.42, 0.60, 0.74, 0.88, 0.98, 1.0, 0.9])[:count_r]
     lift = np.array([-5.5, -4.0, 1.5, 0.0, 4.2, 3.0, 0.5, -3.5])[:count_r]
-    del rings
     # outline: broad above, a lobe below
     across = np.where(np.sin(t) > 0, 17.0, 13.0 + 3.0 * np.cos(t))
     tall = np.where(np.sin(t) > 0, 27.0, 31.0)

@@ -65,8 +65,11 @@ def _outer_ring(k):
     return np.stack([surface.EYE[0] + dx, surface.EYE[1] + dy], -1)
 
 
-def skin_plan(step: float) -> tuple[Plan, np.ndarray]:
-    """Return the skin points and the triangles (F, 3) between them, counter-clockwise outside.
+def skin_plan(step: float) -> tuple[Plan, np.ndarray, np.ndarray]:
+    """Return skin points, triangles (F, 3) counter-clockwise outside, and the welding (n,).
+
+    The welding names for every point the one that stands for it in the mesh: points of the back
+    seam and of the crown coincide in space but not in the chart.
 
     Args:
         step: spacing of the points of the face in mm; nose and mouth take half of it.
