@@ -24,7 +24,7 @@ rule train_estimator:
         state="results/state/{estimator}",
         config=lambda wc: settings.estimators[wc.estimator].model_dump(),
         seed=settings.seed,
-        code=code_version("estimators", "training", "images.py"),
+        code=code_version("estimators", "training", "images.py", "angles.py"),
     threads: lambda wc: settings.estimators[wc.estimator].train.threads
     resources:
         mem_mb=lambda wildcards, attempt: 3000 * attempt,

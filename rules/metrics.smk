@@ -22,7 +22,7 @@ rule measure_model:
     params:
         seed=settings.seed,
         resamples=settings.evaluation.bootstrap,
-        code=code_version("metrics"),
+        code=code_version("metrics", "estimators", "images.py", "angles.py"),
     threads: 1
     resources:
         mem_mb=lambda wildcards, attempt: 2000 * attempt,

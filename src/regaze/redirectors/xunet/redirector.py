@@ -35,15 +35,13 @@ class XUNetRedirector(Redirector):
                 height=size,
                 width=size,
                 pos_octaves=config["pose"]["pos_octaves"],
+                dir_octaves=config["pose"]["dir_octaves"],
                 **config["network"],
             )
         )
         self.objective = Objective(
             **{name: options[name] for name in Objective.__dataclass_fields__}
         )
-        if options["base"] != "none":
-            # The reference leaves this bias random; here no training means exactly the base.
-            nn.init.zeros_(self.net.lastconv.bias)
         self.base, self.drop_prob = options["base"], options["drop_prob"]
         if sampling.get("guidance", 0) > 0 and self.drop_prob == 0:
             raise ValueError(

@@ -60,6 +60,9 @@ class PoseSettings(_Section):
     pos_octaves: int | None = Field(
         None, ge=1, le=15, description="octaves of the position encoding that are used"
     )
+    dir_octaves: int | None = Field(
+        None, ge=1, le=8, description="octaves of the direction encoding that are used"
+    )
 
 
 class ObjectiveSettings(_Section):
@@ -178,7 +181,7 @@ _REFERENCE = {
         "concat_source": False,
         "unshuffle": 1,
     },
-    "pose": {"mode": "gaze_head", "pos_octaves": 15},
+    "pose": {"mode": "gaze_head", "pos_octaves": 15, "dir_octaves": 8},
     "objective": {
         "parameterization": "eps",
         "noise": "uniform_t",
@@ -212,12 +215,14 @@ _SMALL = _derived(
         "ch_mult": (1, 1.5, 2),
         "num_res_blocks": 1,
         "attn_levels": (2, 3),
+        "attn_heads": 2,
         "dropout": 0.0,
         "emb_ch": 64,
         "norm_groups": 8,
         "concat_source": True,
         "unshuffle": 2,
     },
+    pose={"dir_octaves": 4},
     objective={
         "parameterization": "residual_x0",
         "lnsigma_mean": 1.0,

@@ -16,6 +16,8 @@ SEMI_AXES = (74.0, 100.0, 86.0)
 """Half axes of the head in millimetres: width, height, depth."""
 CENTRE = (0.0, -4.0, 72.0)
 """Its centre in model axes (x image right, y down, z into the head) from the face centre, mm."""
+REACH = 1.6
+"""Where the background begins to stay, in units of the ellipsoid's silhouette."""
 DISTANCE = 600.0
 """From the virtual camera to the face centre, mm (sted normalisation)."""
 
@@ -35,8 +37,8 @@ def warp_head(
         focal: focal length of the virtual camera in pixels; default 500/128 of the width.
 
     Returns:
-        (B, C, H, W) float32; rays that miss the head read the source at their own pixel, so the
-        background stays.
+        (B, C, H, W) float32. What lies around the head moves less the farther it is from the
+        head's outline; from :data:`REACH` outlines on the background stays.
     """
     height, width = source.shape[-2:]
     focal = 500.0 / 128.0 * width if focal is None else focal
@@ -63,18 +65,43 @@ def warp_head(
         b = (rays_head * origin).sum(-1)
         c = (origin**2).sum(-1) - 1
         discriminant = b**2 - a * c
-        hit = discriminant > 0
         depth = (-b - discriminant.clamp(min=0).sqrt()) / a
-        skin = (origin + depth[..., None] * rays_head) * axes + centre
+        # Rays that miss are followed to where they pass closest, so the displacement runs on
+        # smoothly over hair and ears, and fades out towards the background.
+        miss = (c + 1 - b**2 / a).clamp(min=1).sqrt()
+        fade = ((REACH - miss) / (REACH - 1)).clamp(0, 1)
+        skin = _visible(origin + depth[..., None] * rays_head, (-face @ to_source - centre) / axes)
+        skin = skin * axes + centre
         seen = skin @ to_source.transpose(1, 2) + face
         place = seen[..., :2] / seen[..., 2:] * focal + torch.tensor(
             [width / 2, height / 2], device=device
         )
         own = torch.stack([u, v], -1).reshape(1, -1, 2)
-        place = torch.where(hit[..., None], place, own)
+        place = own + fade[..., None] * (place - own)
         # grid_sample's [-1, 1] spans the outer pixel edges (align_corners false).
         grid = place / torch.tensor([width / 2, height / 2], device=device) - 1
         grid = grid.reshape(-1, height, width, 2)
         return F.grid_sample(
             source, grid, mode="bilinear", padding_mode="border", align_corners=False
         )
+
+
+def _visible(points: torch.Tensor, camera: torch.Tensor) -> torch.Tensor:
+    """Move points that the unit sphere hides from ``camera`` along it to the sphere's outline.
+
+    A hidden point would read the front of the face that covers it, and double it; its outline
+    reads the nearest skin that can be seen.
+
+    Args:
+        points: (B, N, 3) at radius 1 or more.
+        camera: (B, 3) outside the sphere.
+    """
+    distance = camera.norm(dim=-1, keepdim=True)
+    towards = (camera / distance)[:, None]
+    radius = points.norm(dim=-1, keepdim=True)
+    cosine = (points * towards).sum(-1, keepdim=True) / radius
+    sideways = points / radius - cosine * towards
+    sideways = sideways / sideways.norm(dim=-1, keepdim=True).clamp(min=1e-6)
+    outline = (1 / distance)[:, None]
+    seen = outline * towards + (1 - outline**2).sqrt() * sideways
+    return torch.where(cosine < outline, seen * radius, points)

@@ -120,9 +120,7 @@ def test_gaze_reaches_the_output_of_both_networks():
         redirector = woken(build_redirector(config(network={"frames": frames}), SAMPLING))
         with torch.no_grad():
             here = redirector.redirect(data, seed=0)
-            there = redirector.redirect(
-                {**data, "target_gaze": data["target_gaze"] + 0.1}, seed=0
-            )
+            there = redirector.redirect({**data, "target_gaze": data["target_gaze"] + 0.1}, seed=0)
         assert (here - there).abs().max() > 1e-3
 
 
