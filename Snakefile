@@ -11,6 +11,24 @@ configfile: f"{workflow.basedir}/config.yaml"
 settings = load_settings(config)
 
 
+wildcard_constraints:
+    dataset="|".join(settings.datasets),
+    shard=r"\d{3}",
+    estimator="|".join(settings.estimators),
+    model="|".join(["copy", "truth", *settings.models]),
+
+
+localrules:
+    all,
+    capture,
+    faces,
+    estimators,
+    models,
+    samples,
+    metrics,
+    report,
+
+
 include: "rules/common.smk"
 include: "rules/capture.smk"
 include: "rules/faces.smk"

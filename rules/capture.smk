@@ -15,15 +15,15 @@ rule render_capture:
         "logs/render_capture/{dataset}.log",
     benchmark:
         "benchmarks/rules/render_capture/{dataset}.tsv"
-    params:
-        capture=settings.capture.model_dump(),
-        seed=settings.seed,
-        code=code_version("capture"),
+    conda:
+        "../envs/main.yaml"
     threads: workflow.cores or 1
     resources:
         mem_mb=2000,
         runtime=120,
-    conda:
-        "../envs/main.yaml"
+    params:
+        capture=settings.capture.model_dump(),
+        seed=settings.seed,
+        code=code_version("capture"),
     script:
         "../workflow_scripts/render_capture.py"

@@ -1,27 +1,9 @@
-"""What several rule files share: names, wildcards, paths of a data set, a model's parameters."""
+"""Shared by several files: shards, paths of a data set, files of a model."""
 
 from regaze.provenance import code_version
 
 SHARDS = [f"{number:03d}" for number in range(settings.shards)]
 TRAINED_ON = settings.dataset
-
-
-wildcard_constraints:
-    dataset="|".join(settings.datasets),
-    shard=r"\d{3}",
-    estimator="|".join(settings.estimators),
-    model="|".join(["copy", "truth", *settings.models]),
-
-
-localrules:
-    all,
-    capture,
-    faces,
-    estimators,
-    models,
-    samples,
-    metrics,
-    report,
 
 
 def capture_files(wildcards):
@@ -40,7 +22,9 @@ def capture_files(wildcards):
 def face_shards(wildcards):
     """Shards of a data set; training takes those of the data set that is trained on."""
     dataset = getattr(wildcards, "dataset", TRAINED_ON)
-    return expand("results/{dataset}/faces/shard-{shard}.h5", dataset=dataset, shard=SHARDS)
+    return expand(
+        "results/{dataset}/faces/shard-{shard}.h5", dataset=dataset, shard=SHARDS
+    )
 
 
 def model_folder(wildcards):

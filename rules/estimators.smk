@@ -1,7 +1,8 @@
 rule estimators:
     input:
         expand(
-            "results/models/{estimator}/model.safetensors", estimator=settings.estimators
+            "results/models/{estimator}/model.safetensors",
+            estimator=settings.estimators,
         ),
 
 
@@ -19,18 +20,18 @@ rule train_estimator:
         "logs/train_estimator/{estimator}.log",
     benchmark:
         "benchmarks/rules/train_estimator/{estimator}.tsv"
+    conda:
+        "../envs/main.yaml"
+    threads: lambda wc: settings.estimators[wc.estimator].train.threads
+    resources:
+        mem_mb=lambda wildcards, attempt: 3000 * attempt,
+        runtime=720,
+        gpu=lambda wc: settings.estimators[wc.estimator].train.gpus,
     params:
         name="{estimator}",
         state="results/state/{estimator}",
         config=lambda wc: settings.estimators[wc.estimator].model_dump(),
         seed=settings.seed,
         code=code_version("estimators", "training", "images.py", "angles.py"),
-    threads: lambda wc: settings.estimators[wc.estimator].train.threads
-    resources:
-        mem_mb=lambda wildcards, attempt: 3000 * attempt,
-        runtime=720,
-        gpu=lambda wc: settings.estimators[wc.estimator].train.gpus,
-    conda:
-        "../envs/main.yaml"
     script:
         "../workflow_scripts/train_estimator.py"

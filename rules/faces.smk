@@ -16,18 +16,18 @@ rule normalise_shard:
         "logs/normalise_shard/{dataset}-{shard}.log",
     benchmark:
         "benchmarks/rules/normalise_shard/{dataset}-{shard}.tsv"
+    conda:
+        "../envs/main.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 1500 * attempt,
+        runtime=240,
     params:
         source=lambda wc: settings.datasets[wc.dataset].source,
         undistort_camera=lambda wc: settings.datasets[wc.dataset].undistort_camera,
         faces=settings.faces.model_dump(exclude={"max_rejected"}),
         shards=settings.shards,
         code=code_version("normalise", "sources", "faces.py"),
-    threads: 1
-    resources:
-        mem_mb=lambda wildcards, attempt: 1500 * attempt,
-        runtime=240,
-    conda:
-        "../envs/main.yaml"
     script:
         "../workflow_scripts/normalise_shard.py"
 
@@ -44,15 +44,15 @@ rule gather_faces:
         sheet="results/{dataset}/faces/contact-sheet.png",
     log:
         "logs/gather_faces/{dataset}.log",
-    params:
-        max_rejected=settings.faces.max_rejected,
-        code=code_version("normalise"),
+    conda:
+        "../envs/main.yaml"
     threads: 1
     resources:
         mem_mb=1500,
         runtime=30,
-    conda:
-        "../envs/main.yaml"
+    params:
+        max_rejected=settings.faces.max_rejected,
+        code=code_version("normalise"),
     script:
         "../workflow_scripts/gather_faces.py"
 
@@ -65,14 +65,14 @@ rule write_split:
         split="results/{dataset}/split.json",
     log:
         "logs/write_split/{dataset}.log",
-    params:
-        seed=settings.seed,
-        code=code_version("sources"),
+    conda:
+        "../envs/main.yaml"
     threads: 1
     resources:
         mem_mb=500,
         runtime=10,
-    conda:
-        "../envs/main.yaml"
+    params:
+        seed=settings.seed,
+        code=code_version("sources"),
     script:
         "../workflow_scripts/write_split.py"

@@ -19,15 +19,15 @@ rule measure_model:
         per_pair="results/evaluation/{model}/{dataset}/per_pair.parquet",
     log:
         "logs/measure_model/{model}-{dataset}.log",
-    params:
-        seed=settings.seed,
-        resamples=settings.evaluation.bootstrap,
-        code=code_version("metrics", "estimators", "images.py", "angles.py"),
+    conda:
+        "../envs/main.yaml"
     threads: 1
     resources:
         mem_mb=lambda wildcards, attempt: 2000 * attempt,
         runtime=120,
-    conda:
-        "../envs/main.yaml"
+    params:
+        seed=settings.seed,
+        resamples=settings.evaluation.bootstrap,
+        code=code_version("metrics", "estimators", "images.py", "angles.py"),
     script:
         "../workflow_scripts/measure_model.py"

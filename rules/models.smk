@@ -17,6 +17,15 @@ rule train_model:
         "logs/train_model/{model}.log",
     benchmark:
         "benchmarks/rules/train_model/{model}.tsv"
+    wildcard_constraints:
+        model="|".join(settings.models),
+    conda:
+        "../envs/main.yaml"
+    threads: lambda wc: settings.models[wc.model].train.threads
+    resources:
+        mem_mb=lambda wildcards, attempt: 3000 * attempt,
+        runtime=1440,
+        gpu=lambda wc: settings.models[wc.model].train.gpus,
     params:
         name="{model}",
         state="results/state/{model}",
@@ -29,14 +38,5 @@ rule train_model:
             "training",
             "images.py",
         ),
-    wildcard_constraints:
-        model="|".join(settings.models),
-    threads: lambda wc: settings.models[wc.model].train.threads
-    resources:
-        mem_mb=lambda wildcards, attempt: 3000 * attempt,
-        runtime=1440,
-        gpu=lambda wc: settings.models[wc.model].train.gpus,
-    conda:
-        "../envs/main.yaml"
     script:
         "../workflow_scripts/train_model.py"

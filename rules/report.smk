@@ -22,7 +22,9 @@ rule write_report:
             "results/models/{estimator}/model.json", estimator=settings.estimators
         ),
         faces=expand(
-            "results/{dataset}/faces/shard-{shard}.h5", dataset=TRAINED_ON, shard=SHARDS
+            "results/{dataset}/faces/shard-{shard}.h5",
+            dataset=TRAINED_ON,
+            shard=SHARDS,
         ),
         pairs=f"results/{TRAINED_ON}/pairs.parquet",
         rejected=f"results/{TRAINED_ON}/faces/rejected.parquet",
@@ -32,17 +34,17 @@ rule write_report:
         table="results/report/comparison.csv",
     log:
         "logs/write_report.log",
+    conda:
+        "../envs/main.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
     params:
         dataset=TRAINED_ON,
         rows=settings.rows,
         evaluator=settings.evaluation.estimator,
         settings=settings.model_dump(mode="json", by_alias=True, exclude_none=True),
         code=code_version("report"),
-    threads: 1
-    resources:
-        mem_mb=2000,
-        runtime=30,
-    conda:
-        "../envs/main.yaml"
     script:
         "../workflow_scripts/write_report.py"

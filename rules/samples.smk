@@ -17,18 +17,18 @@ rule fix_pairs:
         pairs="results/{dataset}/pairs.parquet",
     log:
         "logs/fix_pairs/{dataset}.log",
+    conda:
+        "../envs/main.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=30,
     params:
         dataset="{dataset}",
         split=settings.evaluation.split,
         counts=settings.evaluation.pairs.model_dump(),
         seed=settings.seed,
         code=code_version("pairs.py"),
-    threads: 1
-    resources:
-        mem_mb=1000,
-        runtime=30,
-    conda:
-        "../envs/main.yaml"
     script:
         "../workflow_scripts/fix_pairs.py"
 
@@ -46,6 +46,13 @@ rule sample_model:
         "logs/sample_model/{model}-{dataset}.log",
     benchmark:
         "benchmarks/rules/sample_model/{model}-{dataset}.tsv"
+    conda:
+        "../envs/main.yaml"
+    threads: settings.sampling.threads
+    resources:
+        mem_mb=lambda wildcards, attempt: 3000 * attempt,
+        runtime=240,
+        gpu=settings.sampling.gpus,
     params:
         name="{model}",
         sampling=lambda wc: (
@@ -53,12 +60,5 @@ rule sample_model:
         ),
         size_px=settings.estimators[settings.evaluation.estimator].size_px,
         code=code_version("redirectors/sample.py", "diffusion", "images.py"),
-    threads: settings.sampling.threads
-    resources:
-        mem_mb=lambda wildcards, attempt: 3000 * attempt,
-        runtime=240,
-        gpu=settings.sampling.gpus,
-    conda:
-        "../envs/main.yaml"
     script:
         "../workflow_scripts/sample_model.py"

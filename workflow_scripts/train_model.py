@@ -6,17 +6,9 @@ from regaze.training.stages import train_redirector
 
 def main(job):
     start(job)
-    train_redirector(
-        job.params.name,
-        job.params.config,
-        faces=job.input.faces,
-        split=job.input.split,
-        seed=job.params.seed,
-        model=job.output.model,
-        record=job.output.record,
-        curve=job.output.curve,
-        state=job.params.state,
-    )
+    data = {"faces": job.input.faces, "split": job.input.split}
+    options = {name: job.params[name] for name in ("name", "config", "seed", "state")}
+    train_redirector(**options, **data, **dict(job.output.items()))
 
 
 if "snakemake" in globals():
