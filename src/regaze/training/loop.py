@@ -19,6 +19,7 @@ from accelerate import Accelerator
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
+from regaze.diffusion.averages import half_life_decay
 from regaze.jobs import replacing
 from regaze.provenance import content_hash
 from regaze.training.settings import TrainSettings
@@ -267,9 +268,7 @@ class _Run:
     @torch.no_grad()
     def _average_step(self):
         seen = (self.step + 1) * self.per_step
-        # A half-life longer than the run so far would keep the initial weights in the average.
-        halflife = min(self.settings.ema_halflife_images, 0.09 * seen)
-        keep = 0.5 ** (self.per_step / max(1.0, halflife))
+        keep = half_life_decay(seen, self.per_step, self.settings.ema_halflife_images)
         ours, theirs = [], []
         for key, value in self.network.state_dict().items():
             if value.is_floating_point():
