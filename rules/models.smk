@@ -37,6 +37,7 @@ rule train_model:
             "diffusion",
             "training",
             "images.py",
+            "angles.py",
         ),
     script:
         "../workflow_scripts/train_model.py"

@@ -100,6 +100,21 @@ class Faces(Section):
     )
 
     @model_validator(mode="after")
+    def _camera(self):
+        given = {"patch_size": self.patch_size, "focal": self.focal, "distance": self.distance}
+        missing = [name for name, value in given.items() if value is None]
+        if self.variant == "custom" and missing:
+            raise ValueError(f"{missing[0]}: variant 'custom' needs patch_size, focal and distance")
+        if self.variant != "custom" and self.patch_size is not None:
+            width, height = self.patch_size
+            shape = 4 if self.variant == "faze" else 1
+            if width < 1 or width != shape * height:
+                raise ValueError(
+                    f"patch_size: {width} x {height}, but variant {self.variant!r} is {shape} to 1"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _mesh(self):
         if self.frame_check.startswith("sfm") and self.sfm_mesh is None:
             raise ValueError(
@@ -193,11 +208,10 @@ class Settings(Section):
         both = sorted(set(self.models) & set(self.estimators))
         if both:
             raise ValueError(f"models: {both[0]!r} is also the name of an estimator")
-        if self.faces.variant != "sted" and self.models:
-            raise ValueError(
-                f"faces.variant: {self.faces.variant!r}; redirectors work on the sted variant"
-            )
-        width = self.patch_size[0]
+        width, height = self.patch_size
+        if width != height:
+            # An eye strip: its faces can be made, training on them is refused by its own stage.
+            return self
         sizes = {f"models.{name}.size_px": m.size_px for name, m in self.models.items()}
         sizes |= {f"estimators.{name}.size_px": e.size_px for name, e in self.estimators.items()}
         for path, size in sizes.items():

@@ -35,6 +35,9 @@ def changed(path, value):
         ("datasets.mine", {"source": "tobii"}, "datasets.mine.source: .*'tobii'"),
         ("capture.persons.tset", 3, "capture.persons.tset: unknown key"),
         ("faces.frame_check", "sfm", "sfm_mesh: .*Surrey Face Model"),
+        ("faces.variant", "custom", "patch_size: variant 'custom' needs"),
+        ("faces.patch_size", [128, 96], "patch_size: 128 x 96, but variant 'sted' is 1 to 1"),
+        ("faces.patch_size", [96, 96], "models.xunet.size_px: 64 does not divide the patch width"),
         ("faces.max_rejected", 1.5, "faces.max_rejected: .*less than or equal to 1"),
         ("estimators.vgg.arch", "vit", "estimators.vgg.arch: .*'vit'"),
         ("estimators.vgg.train.lr", -1, "estimators.vgg.train.lr: .*greater than 0"),
@@ -57,6 +60,10 @@ def changed(path, value):
 def test_fault_is_named_with_its_path(path, value, message):
     with pytest.raises(ConfigurationError, match=message):
         load_settings(changed(path, value))
+
+
+def test_eye_strips_can_be_made_with_the_default_models_configured():
+    assert load_settings(changed("faces.variant", "faze")).patch_size == (256, 64)
 
 
 def merged(below, above):

@@ -18,26 +18,19 @@ from torch import Tensor
 from regaze.estimators.base import GazeHeadEstimator
 from regaze.estimators.build import build_estimator
 from regaze.provenance import fingerprint
+from regaze.weights import load_strictly
 
 WEIGHTS, RECORD = "model.safetensors", "model.json"
 _STEP = re.compile(r"at_step_(\d+)\.pth\.tar$")
 _NESTED = ("model_state", "state_dict")
 
 
-def _load_strictly(network: GazeHeadEstimator, state: Mapping[str, Tensor], source: str) -> None:
-    own = network.state_dict()
-    missing, unexpected = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
-    shapes = [
-        f"{key} expected {tuple(own[key].shape)} found {tuple(state[key].shape)}"
-        for key in sorted(own.keys() & state.keys())
-        if own[key].shape != state[key].shape
-    ]
-    if missing or unexpected or shapes:
-        raise ValueError(
-            f"{source}: not the weights of {network.arch}/{network.preset}: "
-            f"missing {missing}, unexpected {unexpected}, other shapes {shapes}"
-        )
-    network.load_state_dict(state)
+def _load(network: GazeHeadEstimator, state: Mapping[str, Tensor], source: str) -> None:
+    try:
+        load_strictly(network, state)
+    except ValueError as error:
+        what = f"{network.arch}/{network.preset}"
+        raise ValueError(f"{source}: not the weights of {what}: {error}") from None
 
 
 def load_estimator(folder: str | os.PathLike) -> GazeHeadEstimator:
@@ -68,7 +61,7 @@ def load_estimator(folder: str | os.PathLike) -> GazeHeadEstimator:
     network = build_estimator(
         config["arch"], config["preset"], config["size_px"], config["preprocess"]
     )
-    _load_strictly(network, load_file(folder / WEIGHTS), str(folder / WEIGHTS))
+    _load(network, load_file(folder / WEIGHTS), str(folder / WEIGHTS))
     network.record, network.fingerprint = record, fingerprint(folder / WEIGHTS)
     return network.eval().requires_grad_(False)
 
@@ -123,9 +116,8 @@ def load_reference(path: str | os.PathLike, arch: str) -> GazeHeadEstimator:
             break
     if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
         raise ValueError(f"{path}: expected a state dict of tensors, found {type(state).__name__}")
-    state = {key.removeprefix("module."): value for key, value in state.items()}
     network = build_estimator(arch, "reference")
-    _load_strictly(network, state, str(path))
+    _load(network, state, str(path))
     network.record = {"name": path.name, "kind": "estimator", "config": network.config()}
     network.fingerprint = fingerprint(path) if path.is_file() else ""
     return network.eval().requires_grad_(False)

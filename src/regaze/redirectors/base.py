@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from regaze.redirectors import methods
+from regaze.weights import load_strictly
 
 Batch = Mapping[str, torch.Tensor]
 """What redirectors take: ``source`` (B,3,H,W) in [-1,1]; ``source_gaze``, ``target_gaze``,
@@ -83,26 +84,6 @@ class Redirector(nn.Module):
     def describe_sampling(self) -> dict[str, str | float | int]:
         """What decides the pictures besides weights and seed: sampler, steps, guidance."""
         return {"sampler": "none", "guidance": 0.0}
-
-
-def load_strictly(network: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
-    """Load a state dict after stripping DataParallel's ``module.`` prefix.
-
-    Raises:
-        ValueError: missing or unexpected keys, or a shape that differs; all are listed.
-    """
-    state = {key.removeprefix("module."): value for key, value in state.items()}
-    wanted = network.state_dict()
-    problems = [f"missing {key}" for key in wanted if key not in state]
-    problems += [f"unexpected {key}" for key in state if key not in wanted]
-    problems += [
-        f"{key}: expected {tuple(wanted[key].shape)}, found {tuple(state[key].shape)}"
-        for key in wanted
-        if key in state and wanted[key].shape != state[key].shape
-    ]
-    if problems:
-        raise ValueError(f"{len(problems)} keys do not fit the network: " + "; ".join(problems))
-    network.load_state_dict(state)
 
 
 def build_redirector(config: Mapping, sampling: Mapping | None = None) -> Redirector:

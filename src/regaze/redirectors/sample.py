@@ -17,7 +17,8 @@ from regaze.images import reduce_patches, to_uint8
 from regaze.jobs import replacing, write_json
 from regaze.pairs import read_pairs
 from regaze.provenance import fingerprint
-from regaze.redirectors.base import Redirector, build_redirector, load_strictly
+from regaze.redirectors.base import Redirector, build_redirector
+from regaze.weights import load_strictly
 
 
 def load_redirector(folder: str | Path, sampling: Mapping | None = None) -> tuple[Redirector, dict]:

@@ -85,7 +85,7 @@ def test_what_cannot_be_loaded(tmp_path, published):
         load_reference(tmp_path / "absent.tar", "vgg")
     path = tmp_path / "other.pt"
     torch.save({"a": torch.zeros(1)}, path)
-    with pytest.raises(ValueError, match="missing .*unexpected \\['a'\\]"):
+    with pytest.raises(ValueError, match="missing .*unexpected a"):
         load_reference(path, "resnet")
     path.write_bytes(b"not a checkpoint")
     with pytest.raises(ValueError, match="not a torch file"):

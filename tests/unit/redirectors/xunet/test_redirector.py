@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from regaze.redirectors.base import build_redirector, load_strictly
+from regaze.redirectors.base import build_redirector
 from regaze.redirectors.xunet.settings import ModelSettings
 from regaze.redirectors.xunet.warp import warp_head
+from regaze.weights import load_strictly
 
 SAMPLING = {
     "sampler": "dpmpp_2m", "steps": 3, "sigma_min": 0.05, "sigma_max": 20.0, "guidance": 0.0,

@@ -1,0 +1,104 @@
+"""Samples of pseudo-models and of a trained folder; folders that are not what they should be."""
+
+import json
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from regaze.faces import FacesReader
+from regaze.images import reduce_patches, to_uint8
+from regaze.pairs import draw_pairs, write_pairs
+from regaze.redirectors.base import build_redirector
+from regaze.redirectors.sample import load_redirector, sample_pseudo_model, sample_redirector
+from regaze.redirectors.xunet.settings import ModelSettings
+
+SAMPLING = {
+    "sampler": "dpmpp_2m", "steps": 2, "sigma_min": 1.0, "sigma_max": 20.0, "guidance": 0.0,
+    "seed": 0, "batch": 5, "threads": 1,
+}  # fmt: skip
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Faces of two persons (2 heads x 3 gazes) and pairs of every kind."""
+    rng = np.random.default_rng(0)
+    with h5py.File(tmp_path / "faces.h5", "w") as file:
+        for person in "ab":
+            labels = np.zeros((6, 8), np.float32)
+            labels[:, :2] = np.tile(rng.uniform(-0.3, 0.3, (3, 2)), (2, 1))
+            labels[:, 2:4] = np.repeat(rng.uniform(-0.3, 0.3, (2, 2)), 3, 0)
+            file[f"{person}/labels"] = labels
+            file[f"{person}/pixels"] = rng.integers(0, 256, (6, 64, 64, 3), dtype=np.uint8)
+    reader = FacesReader(tmp_path / "faces.h5")
+    counts = {"free": 4, "gaze_only": 3, "head_only": 3, "sweep": 1}
+    pairs = draw_pairs(reader, "ab", counts, seed=0, dataset="d", sweep_steps=4)
+    write_pairs(tmp_path / "pairs.parquet", pairs)
+    return {"faces": [tmp_path / "faces.h5"], "pairs": tmp_path / "pairs.parquet"}, reader, pairs
+
+
+def trained(folder):
+    """A model folder as training writes it, with weights that are not zero."""
+    folder.mkdir()
+    config = ModelSettings(**{"class": "xunet", "preset": "tiny", "size_px": 32}).resolve()
+    torch.manual_seed(0)
+    network = build_redirector(config, SAMPLING).network
+    torch.nn.init.normal_(network.lastconv.weight, std=0.05)
+    save_file(network.state_dict(), folder / "model.safetensors")
+    record = {"name": "xunet", "kind": "redirector", "config": config}
+    (folder / "model.json").write_text(json.dumps(record))
+    return folder
+
+
+def pixels(path):
+    with h5py.File(path, "r") as file:
+        return file["pixels"][:], dict(file.attrs), file["pair"][:]
+
+
+def test_pseudo_models_are_the_source_and_the_target(data, tmp_path):
+    files, reader, pairs = data
+    for name, column in (("copy", "source_index"), ("truth", "target_index")):
+        out = tmp_path / f"{name}.h5"
+        speed = tmp_path / "speed.json"
+        sample_pseudo_model(name, size_px=32, samples=out, speed=speed, **files)
+        made, attributes, numbers = pixels(out)
+        assert attributes["model"] == name and (numbers == pairs["pair"]).all()
+        for row, pair in pairs.iterrows():
+            index = pair[column] if pair[column] >= 0 else pair["source_index"]
+            picture = reader.pixels([reader.global_index(pair["person"], index)])
+            np.testing.assert_array_equal(made[row], to_uint8(reduce_patches(picture, 32))[0])
+    with pytest.raises(ValueError, match="unknown pseudo-model 'mean'"):
+        sample_pseudo_model("mean", size_px=32, samples=out, speed=speed, **files)
+
+
+def test_samples_are_reproducible_and_independent_of_the_chunk(data, tmp_path):
+    files, _, pairs = data
+    folder = trained(tmp_path / "model")
+    made = []
+    for number, batch in enumerate((5, 5, 14)):
+        out = tmp_path / f"{number}.h5"
+        sampling = SAMPLING | {"batch": batch}
+        sample_redirector(
+            folder, sampling=sampling, samples=out, speed=tmp_path / "speed.json", **files
+        )
+        made.append(out)
+    assert made[0].read_bytes() == made[1].read_bytes()
+    first, attributes, _ = pixels(made[0])
+    assert np.abs(first.astype(int) - pixels(made[2])[0]).max() <= 1
+    assert attributes["evaluations_per_image"] == 2 and attributes["sampler"] == "dpmpp_2m"
+    assert len(first) == len(pairs)
+    assert json.loads((tmp_path / "speed.json").read_text())["seconds_per_image"] > 0
+
+
+def test_folders_that_are_no_trained_redirector_are_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="model.json: no such file; is the model trained"):
+        load_redirector(tmp_path)
+    folder = trained(tmp_path / "model")
+    save_file({"other": torch.zeros(1)}, folder / "model.safetensors")
+    with pytest.raises(ValueError, match="model.safetensors: .*unexpected other"):
+        load_redirector(folder, SAMPLING)
+    (folder / "model.json").write_text('{"kind": "estimator"}')
+    with pytest.raises(ValueError, match="kind is 'estimator', not 'redirector'"):
+        load_redirector(folder)
