@@ -105,7 +105,8 @@ class Faces(Section):
         missing = [name for name, value in given.items() if value is None]
         if self.variant == "custom" and missing:
             raise ValueError(f"{missing[0]}: variant 'custom' needs patch_size, focal and distance")
-        if self.variant != "custom" and self.patch_size is not None:
+        proportions_kept = self.variant != "custom" and self.focal is None
+        if proportions_kept and self.patch_size is not None:
             width, height = self.patch_size
             shape = 4 if self.variant == "faze" else 1
             if width < 1 or width != shape * height:
