@@ -8,18 +8,12 @@ from regaze.sources.splits import deal
 
 def main(job):
     log = start(job)
-    paths = {"supplementary": job.input.get("supplementary")}
-    source = open_source(job.params.source, job.input.root, **paths)
+    root, supplementary = job.input.root, job.input.get("supplementary")
+    source = open_source(job.params.source, root, supplementary=supplementary)
     persons = deal(source.persons, job.params.shards)[int(job.wildcards.shard)]
-    counts = normalise_shard(
-        source,
-        persons,
-        job.output.faces,
-        job.output.rejected,
-        undistort_camera=job.params.undistort_camera,
-        threads=job.threads,
-        **job.params.faces,
-    )
+    out = (job.output.faces, job.output.rejected)
+    options = {"undistort_camera": job.params.undistort_camera, **job.params.faces}
+    counts = normalise_shard(source, persons, *out, threads=job.threads, **options)
     log.info("%d persons: %s", len(persons), counts)
 
 
