@@ -1,0 +1,34 @@
+"""The command line: schema and configuration checks."""
+
+from pathlib import Path
+
+from typer.testing import CliRunner
+
+from regaze.cli import app
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_schema_is_printed_and_compared(tmp_path):
+    printed = run("schema")
+    assert printed.exit_code == 0
+    (tmp_path / "schema.json").write_text(printed.output)
+    assert run("schema", "--check", tmp_path / "schema.json").exit_code == 0
+    (tmp_path / "schema.json").write_text("{}")
+    stale = run("schema", "--check", tmp_path / "schema.json")
+    assert stale.exit_code != 0 and "make schema" in stale.output
+
+
+def test_overlays_are_merged_before_they_are_checked(tmp_path):
+    good, bad = tmp_path / "good.yaml", tmp_path / "bad.yaml"
+    good.write_text("models: {xunet: {train: {images: 10}}}")
+    bad.write_text("models: {xunet: {train: {imges: 10}}}")
+    assert "valid: 3 models" in run("validate", ROOT / "config.yaml", good).output
+    refused = run("validate", ROOT / "config.yaml", bad)
+    assert refused.exit_code != 0 and "models.xunet.train.imges: unknown key" in refused.output
+    bad.write_text("- 1")
+    assert "expected a mapping, found list" in run("validate", bad).output
