@@ -30,8 +30,6 @@ VARIANTS = {
     "no-warp": {"objective": {"base": "source"}},
     "edm-output": {"objective": {"parameterization": "edm", "base": "none"}},
     "no-unshuffle": {"network": {"unshuffle": 1}},
-    "no-flip": {"objective": {"flip": False}},
-    "no-dropped-condition": {"objective": {"drop_prob": 0.0}},
     "two-frames": {"network": {"frames": 2}},
     "two-frames-no-concat": {"network": {"frames": 2, "concat_source": False}},
 }
