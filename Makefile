@@ -40,8 +40,11 @@ lint: .venv/.dev  ## ruff, snakefmt, snakemake --lint, generated files in step
 schema: .venv/.base  ## write config.schema.json from the typed settings
 	$(BIN)/regaze schema > config.schema.json
 
-bench: .venv/.dev  ## print the figures of every benchmark
-	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+bench: .venv/.dev  ## print capture, normalisation, training and sampling rates
+	$(BIN)/python benchmarks/capture.py
+	$(BIN)/python benchmarks/normalisation.py
+	$(BIN)/python benchmarks/xunet_step.py train
+	$(BIN)/python benchmarks/xunet_step.py sample
 
 clean:           ## remove everything made, but not the environment
 	rm -rf build logs .snakemake benchmarks/rules

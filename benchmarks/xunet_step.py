@@ -25,26 +25,16 @@ from torch import nn
 from regaze.redirectors.xunet.conditioning import ConditioningProcessor
 from regaze.redirectors.xunet.network import XUNet, XUNetConfig
 from regaze.redirectors.xunet.rays import camera_rays, gaze_poses, posenc
+from regaze.redirectors.xunet.settings import PRESETS
 
-SMALL = dict(
-    ch=32,
-    ch_mult=(1, 1.5, 2),
-    num_res_blocks=1,
-    attn_levels=(1, 2, 3),
-    dropout=0.0,
-    emb_ch=128,
-    norm_groups=8,
-    concat_source=True,
-    unshuffle=2,
-)
+SMALL = {**PRESETS["small"]["network"], **PRESETS["small"]["pose"]}
+SMALL = {name: value for name, value in SMALL.items() if name not in ("frames", "mode")}
 CHANGES = [
     {},
     {"prune": False},
-    {"use_pos_emb": False},
-    {"emb_ch": 64},
-    {"attn_heads": 2},
-    {"dir_octaves": 4},
-    {"use_pos_emb": False, "emb_ch": 64, "attn_heads": 2, "dir_octaves": 4},
+    {"attn_levels": (1, 2, 3)},
+    {"emb_ch": 128},
+    {"unshuffle": 1},
 ]
 
 
