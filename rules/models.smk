@@ -19,6 +19,8 @@ rule train_model:
         "benchmarks/rules/train_model/{model}.tsv"
     wildcard_constraints:
         model="|".join(settings.models),
+    # Before the estimators: the longest jobs last would leave cores idle at the end.
+    priority: 10
     conda:
         "../envs/main.yaml"
     threads: lambda wc: settings.models[wc.model].train.threads
