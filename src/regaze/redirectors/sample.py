@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from regaze.faces import FacesReader
+from regaze.faces import COMPRESSION, FacesReader
 from regaze.images import reduce_patches, to_uint8
 from regaze.jobs import replacing, write_json
 from regaze.pairs import read_pairs
@@ -164,7 +164,7 @@ def write_samples(
     """Write samples HDF5: ``pixels`` (P,H,W,3) uint8, ``pair`` (P,) int64, attributes."""
     with replacing(path) as part, h5py.File(part, "w") as file:
         shape = (1, *pixels.shape[1:])
-        file.create_dataset("pixels", data=pixels, chunks=shape, compression="lzf")
+        file.create_dataset("pixels", data=pixels, chunks=shape, **COMPRESSION)
         file.create_dataset("pair", data=pair.astype(np.int64))
         for key in sorted(attributes):
             file.attrs[key] = attributes[key]
