@@ -1,5 +1,6 @@
 """The real DAG in miniature: it runs, knows when nothing is to do, and re-runs what it must."""
 
+import contextlib
 import re
 import shutil
 import subprocess
@@ -112,12 +113,21 @@ def persons_of(folder, name):
     return found
 
 
+def training_job(parent):
+    """The process of the training script below a running workflow, None before it starts."""
+    for child in psutil.Process(parent).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if "train_model.py" in " ".join(child.cmdline()):
+                return child
+    return None
+
+
 def test_killed_training_ends_in_the_same_weights(finished, tmp_path):
     again = tmp_path / "again"
     shutil.copytree(finished, again)
     weights = again / "results/models/xunet_lite/model.safetensors"
     state = again / "results/state/xunet_lite"
-    longer = "models={xunet_lite: {train: {images: 200, state_every_images: 40}}}"
+    longer = "models={xunet_lite: {train: {images: 400, state_every_images: 40}}}"
     arguments = ("--config", longer, "--", "results/models/xunet_lite/model.safetensors")
     done = snakemake(again, *arguments)
     assert done.returncode == 0, done.output[-3000:]
@@ -132,8 +142,7 @@ def test_killed_training_ends_in_the_same_weights(finished, tmp_path):
     job = None
     while not (job and (state / "state.pt").exists()):
         assert running.poll() is None, "training ended before it could be killed"
-        children = psutil.Process(running.pid).children(recursive=True)
-        job = next((c for c in children if "train_model.py" in " ".join(c.cmdline())), None)
+        job = training_job(running.pid)
         time.sleep(0.05)
     job.kill()
     assert running.wait(60) != 0
