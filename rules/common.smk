@@ -7,7 +7,7 @@ TRAINED_ON = settings.dataset
 
 
 def capture_files(wildcards):
-    """Root, supplementary file and split of a data set, rendered or brought by the user."""
+    """Root and supplementary file of a data set, rendered or brought by the user."""
     dataset = settings.datasets[wildcards.dataset]
     root = dataset.root or f"results/{wildcards.dataset}/capture"
     if dataset.source == "synthetic":
@@ -15,7 +15,6 @@ def capture_files(wildcards):
     return {
         "root": root,
         "supplementary": dataset.supplementary or f"{root}/supplementary.h5",
-        "split": dataset.split or f"{root}/split.json",
     }
 
 

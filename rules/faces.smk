@@ -61,6 +61,7 @@ rule write_split:
     """The data set's split, checked: nobody is in two of train, val and test."""
     input:
         unpack(capture_files),
+        split=lambda wc: settings.datasets[wc.dataset].split or [],
     output:
         split="results/{dataset}/split.json",
     log:

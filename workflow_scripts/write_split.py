@@ -1,16 +1,13 @@
 """Check a data set's split and complete it."""
 
-from pathlib import Path
-
-from regaze.jobs import start, write_json
-from regaze.sources.splits import complete_split, read_split
+from regaze.jobs import start
+from regaze.sources.splits import make_split
 
 
 def main(job):
     log = start(job)
-    split = read_split(job.input.get("split") or Path(job.input.root) / "split.json")
-    split = complete_split(split, job.params.seed)
-    write_json(job.output.split, split)
+    root, given = job.input.root, job.input.get("split") or None
+    split = make_split(job.output.split, root=root, split_file=given, seed=job.params.seed)
     log.info("persons: %s", {name: len(persons) for name, persons in split.items()})
 
 

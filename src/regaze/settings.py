@@ -41,7 +41,9 @@ class Dataset(Section):
     supplementary: str | None = Field(
         None, description="supplementary HDF5; default <root>/supplementary.h5"
     )
-    split: str | None = Field(None, description="split JSON; default <root>/split.json")
+    split: str | None = Field(
+        None, description="split JSON; default <root>/split.json, or made from info.json"
+    )
     undistort_camera: Literal["same", "centred"] = Field(
         "same", description="new camera matrix of the undistortion; centred as upstream's MPIIGaze"
     )

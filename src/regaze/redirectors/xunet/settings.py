@@ -47,7 +47,7 @@ class NetworkSettings(_Section):
         None, description="stack the source image under the noisy one as input channels"
     )
     unshuffle: Literal[1, 2] | None = Field(
-        None, description="2: work on 2x2 pixel blocks as channels, 2.4 times cheaper"
+        None, description="2: work on 2x2 pixel blocks as channels, three times cheaper"
     )
 
 
