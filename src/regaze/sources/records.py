@@ -1,10 +1,10 @@
-"""What a raw data set hands to the normalisation: capture records, person by person."""
+"""What raw data sets hand on: capture records, bare photos, or faces that are normalised already."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 import numpy as np
@@ -24,6 +24,12 @@ class SourceError(ValueError):
         self.file_names = tuple(file_names)
 
 
+def safe_name(name: str) -> bool:
+    """Return whether a file name of a label file stays below the data set's root."""
+    path = PurePosixPath(name.replace("\\", "/"))
+    return bool(name) and not path.is_absolute() and ".." not in path.parts and "\0" not in name
+
+
 @dataclass(frozen=True)
 class CaptureRecord:
     """One photo with what is known of it; OpenCV camera axes, millimetres.
@@ -36,8 +42,9 @@ class CaptureRecord:
         camera_parameters: (4,) fx, fy, cx, cy in pixels.
         distortion: (k,) OpenCV coefficients, k in 4, 5, 8, 12, 14.
         head_pose: (6,) rotation vector (rad) and translation (mm), face model -> camera.
-        gaze_target: (3,) mm, camera coordinates.
+        gaze_target: (3,) mm, camera coordinates; NaN when nothing is known of the gaze.
         landmarks: (68, 2) pixels of the photo as taken (lens distortion included), or None.
+        turned: the photo must be turned by 180 degrees before all the above applies to it.
     """
 
     path: Path
@@ -49,6 +56,7 @@ class CaptureRecord:
     head_pose: np.ndarray
     gaze_target: np.ndarray
     landmarks: np.ndarray | None = None
+    turned: bool = False
 
 
 @dataclass(frozen=True)
@@ -57,6 +65,12 @@ class PersonRecords:
 
     ``file_name`` N names; ``camera_parameters`` (N, 4), ``distortion`` (N, k), ``head_pose``
     (N, 6), ``gaze_target`` (N, 3) float64; ``landmarks`` (N, 68, 2) float64 or None.
+
+    ``face_model`` names the points that ``head_pose`` refers to, a key of
+    :data:`regaze.normalise.face_model.FACE_MODELS`. ``turned`` (N,) bool marks photos of cameras
+    that hang upside down: they are turned by 180 degrees about (w/2, h/2) before their labels
+    apply; None means none. ``gaze_known`` is False for photos without any gaze label, whose
+    ``gaze_target`` is NaN throughout and whose rows are kept all the same.
     """
 
     root: Path
@@ -67,6 +81,9 @@ class PersonRecords:
     head_pose: np.ndarray
     gaze_target: np.ndarray
     landmarks: np.ndarray | None = None
+    face_model: str = "sfm14"
+    turned: np.ndarray | None = None
+    gaze_known: bool = True
 
     def __len__(self) -> int:
         return len(self.file_name)
@@ -82,10 +99,59 @@ class PersonRecords:
             head_pose=self.head_pose[row],
             gaze_target=self.gaze_target[row],
             landmarks=None if self.landmarks is None else self.landmarks[row],
+            turned=False if self.turned is None else bool(self.turned[row]),
         )
 
     def __iter__(self) -> Iterator[CaptureRecord]:
         return (self[row] for row in range(len(self)))
+
+
+@dataclass(frozen=True)
+class PersonPhotos:
+    """The photos of one person before anybody has looked for the face in them.
+
+    ``file_name`` N names; ``camera_parameters`` (N, 4) fx, fy, cx, cy pixels and ``distortion``
+    (N, k), known or assumed; ``face_box`` (N, 4) x, y, width, height in pixels of the subject's
+    face as annotated, NaN where nothing is. Of the gaze either ``gaze_target`` (N, 3) mm in the
+    camera is known, or ``gaze_angles`` (N, 2) pitch, yaw in radians relative to the line of sight
+    of a camera held level; the other is NaN, and both are when ``gaze_known`` is False.
+    ``landmarks`` (N, 68, 2) pixels when the data set has them, so that none are looked for.
+    """
+
+    root: Path
+    person: str
+    file_name: tuple[str, ...]
+    camera_parameters: np.ndarray
+    distortion: np.ndarray
+    face_box: np.ndarray
+    gaze_target: np.ndarray
+    gaze_angles: np.ndarray
+    gaze_known: bool = True
+    landmarks: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.file_name)
+
+
+@dataclass(frozen=True)
+class NormalisedRows:
+    """One person of a data set that comes as patches.
+
+    ``pixels`` is the path of a (n, H, W, 3) uint8 dataset inside the HDF5 file ``path``;
+    ``labels`` (n, 8) float32 as in :mod:`regaze.faces`, columns 4-7 NaN where the release has
+    none; ``columns`` holds further datasets of n rows under the names of the faces file;
+    ``file_name`` n names, empty when the release tells none.
+    """
+
+    path: Path
+    person: str
+    pixels: str
+    labels: np.ndarray
+    columns: Mapping[str, np.ndarray] = field(default_factory=dict)
+    file_name: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.labels)
 
 
 class Source(Protocol):
@@ -96,6 +162,38 @@ class Source(Protocol):
 
     def read(self, person: str) -> PersonRecords:
         """Return the records of one person.
+
+        Raises:
+            SourceError: the person is unknown or its data cannot be used.
+        """
+        ...
+
+
+class PhotoSource(Protocol):
+    """A raw data set whose head poses have to be found from the photos."""
+
+    kind: str
+    persons: list[str]
+
+    def photos(self, person: str) -> PersonPhotos:
+        """Return the photos of one person.
+
+        Raises:
+            SourceError: the person is unknown or its data cannot be used.
+        """
+        ...
+
+
+class NormalisedSource(Protocol):
+    """A data set that was released as normalised patches; ``attributes`` say how they were made,
+    as :class:`regaze.faces.FacesAttributes`."""
+
+    kind: str
+    persons: list[str]
+    attributes: object
+
+    def read_faces(self, person: str) -> NormalisedRows:
+        """Return the rows of one person.
 
         Raises:
             SourceError: the person is unknown or its data cannot be used.

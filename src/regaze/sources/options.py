@@ -1,0 +1,47 @@
+"""What every data set can be told in the configuration. Light: the Snakefile imports it."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Shares(BaseModel):
+    """A split by shares of the persons; who is where follows from a hash of seed and name."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    val: float = Field(0.0, ge=0, le=1, description="share of persons for choosing checkpoints")
+    test: float = Field(ge=0, le=1, description="share of persons that numbers are reported of")
+
+    @model_validator(mode="after")
+    def _sum(self):
+        if self.val + self.test > 1.0:
+            raise ValueError(f"val and test: {self.val} + {self.test} is more than 1")
+        return self
+
+
+class SourceOptions(BaseModel):
+    """One entry of ``datasets``: the part that all kinds share.
+
+    ``normalised`` tells that the release holds patches, not photos.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    normalised: ClassVar[bool] = False
+
+    root: str = Field(description="folder, or file, of the data set")
+    split: str | Shares | None = Field(
+        None,
+        description="split JSON, or shares of persons such as {val: 0.1, test: 0.2}; default "
+        "<root>/split.json or what the data set itself says",
+    )
+
+    def needs_landmarks(self) -> bool:
+        """Whether head poses have to be found from the photos, by a landmark detector."""
+        return False
+
+    def files(self) -> dict[str, str]:
+        """Files besides ``root`` on which the data set's faces depend, by the option's name."""
+        return {}

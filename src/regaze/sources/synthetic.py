@@ -1,0 +1,35 @@
+"""Photos that the workflow renders itself, in GazeCapture's layout; see :mod:`regaze.capture`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from regaze.sources.gazecapture import GazeCapture
+from regaze.sources.options import SourceOptions
+from regaze.sources.records import SourceError
+
+
+class Options(SourceOptions):
+    """A data set that is rendered as the section ``capture`` says."""
+
+    source: Literal["synthetic"] = Field(description="photos rendered by the workflow")
+    root: str | None = Field(None, description="set by the workflow: the folder it renders to")
+
+    @model_validator(mode="after")
+    def _own_split(self):
+        if self.split is not None:
+            raise ValueError("split: source 'synthetic' is rendered and takes no root or split")
+        return self
+
+
+def open_source(options: Options, supplementary=None) -> GazeCapture:
+    """Open a rendered capture at ``options.root``.
+
+    Raises:
+        SourceError: there is no such capture.
+    """
+    if options.root is None:
+        raise SourceError("root: expected the folder of the rendered capture, found none")
+    return GazeCapture(options.root, supplementary=supplementary, kind=options.source)
