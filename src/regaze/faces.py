@@ -6,6 +6,10 @@ Chunks are compressed by gzip where upstream uses lzf; readers do not see the di
 Extra datasets per person have N rows as well, so that upstream readers still count correctly.
 A data set is its shards; :class:`FacesReader` takes their list or one upstream file and presents
 the same rows in the same order whatever the number of shards.
+
+A data set that was released as patches is not copied: its shards hold labels, and ``pixels`` as an
+HDF5 virtual dataset that points into the released file (:class:`PixelLink`). HDF5 itself reads such
+pixels as zeros when that file is gone; :class:`FacesReader` refuses to open instead.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ import h5py
 import numpy as np
 
 from regaze.jobs import replacing
+from regaze.links import PixelLink, check_links, linked_rows
 
 LABELS = (
     "gaze_pitch",
@@ -35,6 +40,8 @@ COMPRESSION = {"compression": "gzip", "compression_opts": 1}
 """Of all pictures at rest. Not lzf, although upstream uses it: LibLZF starts from a table that it
 does not initialise, so that now and then two runs compress the same pixels to other bytes."""
 
+_ROWS_PER_CHUNK = 1024
+
 
 @dataclass(frozen=True)
 class FacesAttributes:
@@ -49,6 +56,8 @@ class FacesAttributes:
         source: kind of the capture the rows came from.
         channel_order: ``rgb`` or ``bgr``.
         undistort_camera: ``same`` or ``centred``.
+        gaze: ``known``, or ``absent`` when no row has a gaze label: columns 0, 1 and 4 to 7 of the
+            labels are NaN then. The attribute is written only when it is not ``known``.
     """
 
     variant: str
@@ -59,6 +68,7 @@ class FacesAttributes:
     source: str
     channel_order: str = "rgb"
     undistort_camera: str = "same"
+    gaze: str = "known"
 
 
 class FacesWriter:
@@ -71,7 +81,8 @@ class FacesWriter:
         self._replacing = replacing(self.path)
         self._file = h5py.File(self._replacing.__enter__(), "w")
         for key, value in asdict(self.attributes).items():
-            self._file.attrs[key] = value
+            if (key, value) != ("gaze", "known"):
+                self._file.attrs[key] = value
         return self
 
     def __exit__(self, *error):
@@ -81,20 +92,22 @@ class FacesWriter:
     def add_person(
         self,
         person: str,
-        pixels: np.ndarray,
+        pixels: np.ndarray | PixelLink,
         labels: np.ndarray,
         *,
-        file_name: Sequence[str],
-        source_index: np.ndarray,
-        rotation: np.ndarray,
-        gaze_origin: np.ndarray,
-        landmarks: np.ndarray,
+        file_name: Sequence[str] | None = None,
+        source_index: np.ndarray | None = None,
+        rotation: np.ndarray | None = None,
+        gaze_origin: np.ndarray | None = None,
+        landmarks: np.ndarray | None = None,
     ) -> None:
         """Write the rows of one person; a person without rows gets no group.
 
+        What a released data set does not tell is left out: the keyword columns are optional.
+
         Args:
             person: name of the group.
-            pixels: (N, H, W, 3) uint8 in the file's channel order.
+            pixels: (N, H, W, 3) uint8 in the file's channel order, or where they lie.
             labels: (N, 8) radians, see :data:`LABELS`.
             file_name: N paths below the capture's root.
             source_index: (N,) row of the frame in the capture's own numbering.
@@ -106,64 +119,105 @@ class FacesWriter:
             ValueError: an array's rows, type or shape differ from the above.
         """
         width, height = self.attributes.patch_size
-        rows = {
-            "pixels": (np.asarray(pixels), (height, width, 3), np.uint8),
-            "labels": (np.asarray(labels, np.float32), (8,), np.float32),
-            "source_index": (np.asarray(source_index, np.int32), (), np.int32),
-            "rotation": (np.asarray(rotation, np.float64), (3, 3), np.float64),
-            "gaze_origin": (np.asarray(gaze_origin, np.float64), (3,), np.float64),
-            "landmarks": (np.asarray(landmarks, np.float32), (68, 2), np.float32),
+        count, linked = len(pixels), isinstance(pixels, PixelLink)
+        columns = {
+            "pixels": (pixels, (height, width, 3), np.uint8),
+            "labels": (labels, (8,), np.float32),
+            "source_index": (source_index, (), np.int32),
+            "rotation": (rotation, (3, 3), np.float64),
+            "gaze_origin": (gaze_origin, (3,), np.float64),
+            "landmarks": (landmarks, (68, 2), np.float32),
         }
-        count = len(file_name)
-        for name, (array, shape, dtype) in rows.items():
+        rows = {}
+        for name, (given, shape, dtype) in columns.items():
+            if given is None:
+                continue
+            # Labels of any float type are narrowed; pixels of another type are a mistake.
+            array = given if name == "pixels" else np.asarray(given, dtype)
             if array.shape != (count, *shape) or array.dtype != dtype:
                 raise ValueError(
                     f"{self.path}: {person}/{name}: expected {(count, *shape)} {dtype.__name__}, "
                     f"found {array.shape} {array.dtype}"
                 )
+            rows[name] = (array, shape)
+        if file_name is not None and len(file_name) != count:
+            raise ValueError(
+                f"{self.path}: {person}/file_name: expected {count} names, found {len(file_name)}"
+            )
         if count == 0:
             return
         group = self._file.create_group(person)
-        for name, (array, shape, _) in rows.items():
-            group.create_dataset(name, data=array, chunks=(1, *shape), **COMPRESSION)
-        names = [str(name).encode() for name in file_name]
-        group.create_dataset("file_name", data=np.array(names, dtype=h5py.string_dtype()))
+        for name, (array, shape) in rows.items():
+            if isinstance(array, PixelLink):
+                group.create_virtual_dataset(name, array.layout(self.path.parent))
+                continue
+            # Beside linked pixels nobody reads single rows of the small columns.
+            chunks = (min(count, _ROWS_PER_CHUNK) if linked else 1, *shape)
+            group.create_dataset(name, data=array, chunks=chunks, **COMPRESSION)
+        if file_name is not None:
+            names = [str(name).encode() for name in file_name]
+            group.create_dataset("file_name", data=np.array(names, dtype=h5py.string_dtype()))
 
 
 class FacesReader:
     """Rows of one or several faces files as one table, ordered by person name, then by row.
 
     Labels are held in memory (32 bytes per row); pixels are read on demand. The object pickles
-    without its open files, so every loader process opens its own.
+    without its open files, and a forked process opens its own, so every loader process has its own
+    handles. Linked pixels are read straight from the released file.
+
+    Attributes:
+        paths: the files.
+        persons: sorted names.
+        labels: (N, 8) float32, see :data:`LABELS`.
+        person_of: (N,) index into ``persons``; ``row_of``: (N,) row of that person.
+        patch_size: (width, height), None when there is no person.
+        attributes: those of the first file.
 
     Raises:
-        FileNotFoundError: a path does not exist.
+        FileNotFoundError: a path, or a file that pixels are linked to, does not exist.
         ValueError: a file is not HDF5, a group lacks ``pixels`` or ``labels`` or has an unexpected
-            shape, a person is in two files, or files differ in patch size.
+            shape, a label is not finite although the file does not say that the gaze is absent, a
+            link points at nothing, a person is in two files, or files differ in patch size.
     """
 
     def __init__(self, paths: str | os.PathLike | Sequence[str | os.PathLike]):
         if isinstance(paths, str | os.PathLike):
             paths = [paths]
         self.paths = [str(path) for path in paths]
-        self._files: dict[int, h5py.File] = {}
+        self._close()
         found: dict[str, tuple[int, np.ndarray]] = {}
+        links: dict[str, tuple[str, str, np.ndarray]] = {}
         sizes: dict[tuple[int, int], str] = {}
+        common: set[str] | None = None
         self.attributes: dict = {}
+        self._reversed: list[bool] = []
+        self.gaze_known = True
         for number, path in enumerate(self.paths):
             with _open(path) as file:
-                self.attributes = self.attributes or _attributes(file)
+                attributes = _attributes(file)
+                self.attributes = self.attributes or attributes
+                self._reversed.append(attributes.get("channel_order") == "bgr")
+                known = attributes.get("gaze", "known") != "absent"
+                self.gaze_known &= known
                 for person in file:
-                    labels, size = _checked(path, person, file[person])
+                    labels, size = _checked(path, person, file[person], known)
                     if person in found:
                         other = self.paths[found[person][0]]
                         raise ValueError(f"{path}: person {person} is already in {other}")
                     found[person] = (number, labels)
                     sizes.setdefault(size, path)
+                    names = set(file[person])
+                    common = names if common is None else common & names
+                    link = linked_rows(path, person, file[person]["pixels"])
+                    if link is not None:
+                        links[person] = link
         if len(sizes) > 1:
             raise ValueError(f"faces files differ in patch size (width, height): {sizes}")
+        check_links(links)
         self.patch_size: tuple[int, int] | None = next(iter(sizes), None)
         self.persons = sorted(found)
+        self._common = frozenset(common or ())
         self._home = [found[person][0] for person in self.persons]
         counts = [len(found[person][1]) for person in self.persons]
         self._start = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
@@ -172,12 +226,22 @@ class FacesReader:
         self.labels = np.concatenate(tables) if tables else np.zeros((0, 8), np.float32)
         self.person_of = np.repeat(np.arange(len(counts)), counts)
         self.row_of = np.arange(len(self.labels)) - self._start[self.person_of]
+        self._links = {self._code[person]: link[:2] for person, link in links.items()}
+        self._pixel_row = self.row_of
+        if links:
+            self._pixel_row = self.row_of.copy()
+            for person, (_, _, rows) in links.items():
+                self._pixel_row[self._start[self._code[person]] :][: len(rows)] = rows
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getstate__(self):
-        return {**self.__dict__, "_files": {}}
+        return {**self.__dict__, "_files": {}, "_datasets": {}}
+
+    def has(self, name: str) -> bool:
+        """Whether every person has the per-row dataset ``name``; False without any person."""
+        return name in self._common
 
     def count(self, person: str) -> int:
         """Number of rows of a person, 0 if the person has none."""
@@ -206,27 +270,79 @@ class FacesReader:
         return int(self._start[self._code[person]] + row)
 
     def pixels(self, indices) -> np.ndarray:
-        """Patches (n, H, W, 3) uint8 R,G,B of global indices; B,G,R files are reversed."""
+        """Patches (n, H, W, 3) uint8 R,G,B of global indices; B,G,R files are reversed.
+
+        Raises:
+            OSError: HDF5 cannot read a row; the message names file, person and row.
+        """
         array = self.dataset("pixels", indices)
-        return array[..., ::-1] if self.attributes.get("channel_order") == "bgr" else array
+        if any(self._reversed):
+            codes = self.person_of[np.atleast_1d(np.asarray(indices, np.int64))]
+            flip = np.array([self._reversed[self._home[code]] for code in codes], bool)
+            array[flip] = array[flip][..., ::-1]
+        return array
 
     def dataset(self, name: str, indices) -> np.ndarray:
-        """Rows of any per-person dataset for global indices, in the order asked for."""
-        indices = np.atleast_1d(np.asarray(indices, np.int64))
-        values = []
-        for index in indices:
-            code = self.person_of[index]
-            group = self._file(self._home[code])[self.persons[code]]
-            if name not in group:
-                path = self.paths[self._home[code]]
-                raise KeyError(f"{path}: person {self.persons[code]} has no dataset {name!r}")
-            values.append(group[name][self.row_of[index]])
-        return np.stack(values) if values else np.zeros((0,))
+        """Rows of any per-person dataset for global indices, in the order asked for.
 
-    def _file(self, number: int) -> h5py.File:
-        if number not in self._files:
-            self._files[number] = h5py.File(self.paths[number], "r", rdcc_nbytes=1 << 18)
-        return self._files[number]
+        Raises:
+            KeyError: a person has no such dataset; :meth:`has` tells beforehand.
+            OSError: HDF5 cannot read a row.
+        """
+        indices = np.atleast_1d(np.asarray(indices, np.int64))
+        if len(indices) == 0:
+            width, height = self.patch_size or (0, 0)
+            return np.zeros((0, height, width, 3), np.uint8) if name == "pixels" else np.zeros(0)
+        codes = self.person_of[indices]
+        rows = (self._pixel_row if name == "pixels" else self.row_of)[indices]
+        # Neighbouring rows are read as one piece.
+        new = (codes[1:] != codes[:-1]) | (rows[1:] != rows[:-1] + 1)
+        starts = np.concatenate([[0], np.flatnonzero(new) + 1, [len(rows)]])
+        result = None
+        for start, stop in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True):
+            code, row = int(codes[start]), int(rows[start])
+            data = self._dataset(code, name)
+            try:
+                piece = data[row] if stop == start + 1 else data[row : row + stop - start]
+            except OSError as error:
+                raise OSError(
+                    f"{data.file.filename}: {self.persons[code]}/{name}: rows {row} to "
+                    f"{row + stop - start - 1} cannot be read ({error})"
+                ) from error
+            if result is None:
+                result = np.empty((len(rows), *data.shape[1:]), data.dtype)
+            result[start:stop] = piece
+        return np.array(result.tolist()) if result.dtype == object else result
+
+    def _dataset(self, code: int, name: str) -> h5py.Dataset:
+        """The open dataset; looking it up by its path costs more than reading a row."""
+        if self._process != os.getpid():
+            self._close()
+        found = self._datasets.get((code, name))
+        if found is None:
+            if name == "pixels" and code in self._links:
+                path, inside = self._links[code]
+                found = self._file(path)[inside]
+            else:
+                path = self.paths[self._home[code]]
+                group = self._file(path)[self.persons[code]]
+                if name not in group:
+                    raise KeyError(f"{path}: person {self.persons[code]} has no dataset {name!r}")
+                found = group[name]
+            self._datasets[code, name] = found
+        return found
+
+    def _file(self, path: str) -> h5py.File:
+        if path not in self._files:
+            # No chunk cache: every dataset would fill its own, and rows are read once.
+            self._files[path] = h5py.File(path, "r", rdcc_nbytes=0)
+        return self._files[path]
+
+    def _close(self) -> None:
+        """Forget the handles; those of a parent process are its own to close."""
+        self._process = os.getpid()
+        self._files: dict[str, h5py.File] = {}
+        self._datasets: dict[tuple[int, str], h5py.Dataset] = {}
 
 
 def _open(path: str) -> h5py.File:
@@ -245,7 +361,7 @@ def _attributes(file: h5py.File) -> dict:
     return plain
 
 
-def _checked(path: str, person: str, group) -> tuple[np.ndarray, tuple[int, int]]:
+def _checked(path: str, person: str, group, gaze_known: bool) -> tuple[np.ndarray, tuple[int, int]]:
     """Return the labels (N, 8) and patch size of one group; faze files have only four columns."""
     if not isinstance(group, h5py.Group) or "pixels" not in group or "labels" not in group:
         raise ValueError(f"{path}: {person}: expected a group with datasets 'pixels' and 'labels'")
@@ -260,8 +376,9 @@ def _checked(path: str, person: str, group) -> tuple[np.ndarray, tuple[int, int]
             f"{path}: {person}/labels: expected ({len(pixels)}, 8) or ({len(pixels)}, 4), "
             f"found {labels.shape}"
         )
-    if not np.isfinite(labels[:, :4]).all():
-        row = int(np.argwhere(~np.isfinite(labels[:, :4]))[0, 0])
+    needed = labels[:, 0 if gaze_known else 2 : 4]
+    if not np.isfinite(needed).all():
+        row = int(np.argwhere(~np.isfinite(needed))[0, 0])
         raise ValueError(f"{path}: {person}/labels: row {row} is not finite")
     if labels.shape[1] == 4:
         blank = np.full((len(labels), 4), np.nan, np.float32)

@@ -6,6 +6,8 @@ through this module, so that training, sampling and measuring see the same numbe
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from torch.nn import functional as F
@@ -37,29 +39,58 @@ def _require_patches(pixels: np.ndarray | torch.Tensor, name: str) -> torch.Tens
 def reduce_patches(
     pixels: np.ndarray | torch.Tensor, size: int | tuple[int, int] | None = None
 ) -> torch.Tensor:
-    """Reduce stored patches by an integer factor and return network input.
+    """Reduce stored patches by averaging over areas and return network input.
 
     ``pixels`` is (N,H,W,3) uint8 RGB (array or tensor, any device); ``size`` is the wanted side,
     ``(width, height)``, or None to keep the size. The result is (N,3,height,width) float32 in
-    [-1,1], ``2 v / 255 - 1`` of the mean v over each block of pixels. The mean is taken in exact
-    integers-in-float arithmetic, hence independent of batch size and device.
+    [-1,1], ``2 v / 255 - 1`` of the mean v over the part of the picture that becomes one pixel; a
+    stored pixel that lies in two such parts counts in each by its share. The mean is taken in
+    exact integers-in-float arithmetic, hence independent of batch size and device.
 
-    Raises ValueError when the input is not uint8 (N,H,W,3) or when its sides are no multiples of
-    ``size`` by one common factor.
+    Raises ValueError when the input is not uint8 (N,H,W,3) or when ``size`` is larger than the
+    patch or of another shape.
     """
     tensor = _require_patches(pixels, "pixels")
     _, height, width, _ = tensor.shape
     to_width, to_height = as_width_height((width, height) if size is None else size)
-    factor = width // to_width
-    if factor < 1 or (factor * to_width, factor * to_height) != (width, height):
+    if to_width > width or to_width * height != to_height * width:
         raise ValueError(
-            f"size: expected a side that divides the {width}x{height} patch by one whole factor, "
+            f"size: expected {width}x{height} or a smaller size of this shape, "
             f"found {to_width}x{to_height}"
         )
-    values = tensor.permute(0, 3, 1, 2).to(torch.float32)
-    if factor > 1:
-        values = F.avg_pool2d(values, factor)
+    values = tensor.permute(0, 3, 1, 2)
+    if width % to_width or height % to_height:
+        values = _area_means(values, to_height, to_width)
+    else:
+        factor = width // to_width
+        values = values.to(torch.float32)
+        if factor > 1:
+            values = F.avg_pool2d(values, factor)
     return (values * (2.0 / 255.0) - 1.0).contiguous()
+
+
+def _area_means(values: torch.Tensor, to_height: int, to_width: int) -> torch.Tensor:
+    """Return the (N,C,to_height,to_width) float32 means of (N,C,H,W) integers.
+
+    All sums are of whole numbers below 2^53, so float64 holds them exactly in any order.
+    """
+    down, rows = _shares(values.shape[2], to_height)
+    across, columns = _shares(values.shape[3], to_width)
+    down, across = down.to(values.device), across.to(values.device)
+    sums = down @ (values.to(torch.float64) @ across.T)
+    return (sums / (rows * columns)).to(torch.float32)
+
+
+def _shares(side: int, to_side: int) -> tuple[torch.Tensor, int]:
+    """Return whole weights (to_side, side) float64 of an averaging and the sum of each row."""
+    common = math.gcd(side, to_side)
+    step, stretch = side // common, to_side // common
+    # In units of 1/stretch stored pixels, pixel j is [j * stretch, (j + 1) * stretch) and part i
+    # is [i * step, (i + 1) * step).
+    pixel = torch.arange(side)[None, :] * stretch
+    part = torch.arange(to_side)[:, None] * step
+    overlap = torch.minimum(pixel + stretch, part + step) - torch.maximum(pixel, part)
+    return overlap.clamp(min=0).to(torch.float64), step
 
 
 def to_uint8(images: torch.Tensor | np.ndarray) -> np.ndarray:

@@ -1,12 +1,15 @@
 """The faces format: upstream layout, shards that do not matter, damaged files."""
 
+import multiprocessing
 import pickle
+from dataclasses import replace
 
 import h5py
 import numpy as np
 import pytest
 
 from regaze.faces import FacesAttributes, FacesReader, FacesWriter
+from regaze.links import PixelLink
 
 ATTRIBUTES = FacesAttributes("sted", (16, 12), 62.5, 600.0, "ellipsoid", "synthetic")
 
@@ -85,6 +88,108 @@ def test_bytes_are_reproducible(tmp_path):
 def test_person_without_rows_gets_no_group(tmp_path):
     reader = FacesReader(write(tmp_path / "a.h5", {"00001": 0, "00002": 1}))
     assert reader.persons == ["00002"] and reader.count("00001") == 0
+
+
+def test_optional_columns_may_be_absent(tmp_path):
+    rows = person_rows(1, 3)
+    with FacesWriter(tmp_path / "a.h5", ATTRIBUTES) as writer:
+        writer.add_person("1", rows["pixels"], rows["labels"], file_name=rows["file_name"])
+        writer.add_person("2", rows["pixels"], rows["labels"])
+    reader = FacesReader(tmp_path / "a.h5")
+    assert reader.has("labels") and not reader.has("landmarks") and not reader.has("file_name")
+    assert reader.dataset("file_name", [0, 2]).tolist() == [b"00001/frames/00000.jpg"] + [
+        b"00001/frames/00002.jpg"
+    ]
+    with pytest.raises(KeyError, match="person 2 has no dataset 'file_name'"):
+        reader.dataset("file_name", [0, 3])
+    assert reader.pixels([]).shape == (0, 12, 16, 3)
+
+
+def test_absent_gaze_is_declared(tmp_path):
+    rows = person_rows(1, 2)
+    rows["labels"][:, [0, 1, 4, 5, 6, 7]] = np.nan
+    for name, gaze in (("with.h5", "known"), ("without.h5", "absent")):
+        with FacesWriter(tmp_path / name, replace(ATTRIBUTES, gaze=gaze)) as writer:
+            writer.add_person("1", **rows)
+    assert not FacesReader(tmp_path / "without.h5").gaze_known
+    with pytest.raises(ValueError, match="with.h5: 1/labels: row 0 is not finite"):
+        FacesReader(tmp_path / "with.h5")
+    rows["labels"][1, 2] = np.inf
+    with FacesWriter(tmp_path / "bad.h5", replace(ATTRIBUTES, gaze="absent")) as writer:
+        writer.add_person("1", **rows)
+    with pytest.raises(ValueError, match="row 1 is not finite"):
+        FacesReader(tmp_path / "bad.h5")
+
+
+def test_each_file_has_its_own_channel_order(tmp_path):
+    rows = person_rows(1, 2)
+    for order in ("rgb", "bgr"):
+        with FacesWriter(
+            tmp_path / f"{order}.h5", replace(ATTRIBUTES, channel_order=order)
+        ) as file:
+            file.add_person(order, **rows)
+    reader = FacesReader([tmp_path / "rgb.h5", tmp_path / "bgr.h5"])
+    found = reader.pixels([0, 2, 1, 3])
+    wanted = rows["pixels"]
+    np.testing.assert_array_equal(found[[1, 3]], wanted)
+    np.testing.assert_array_equal(found[[0, 2]], wanted[..., ::-1])
+
+
+def test_rows_in_any_order_and_in_another_process(tmp_path):
+    reader = FacesReader(write(tmp_path / "a.h5", {"00001": 4, "00002": 3}))
+    everything = reader.pixels(np.arange(7))
+    for order in ([3, 4, 5, 0], [6, 6, 5], [2]):
+        np.testing.assert_array_equal(reader.pixels(order), everything[order])
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        for row, found in enumerate(pool.map(reader.pixels, [[row] for row in range(7)])):
+            np.testing.assert_array_equal(found[0], everything[row])
+
+
+def linked(tmp_path, rows=(0, 1, 2, 5, 6, 9)):
+    """A shard in one folder with pixels in a file of another."""
+    pixels = person_rows(1, 10)["pixels"]
+    for folder in ("released", "results"):
+        (tmp_path / folder).mkdir()
+    with h5py.File(tmp_path / "released/all.h5", "w") as file:
+        file.create_dataset("p/face_patch", data=pixels, chunks=(1, 12, 16, 3), compression="lzf")
+    link = PixelLink(
+        tmp_path / "released/all.h5", "p/face_patch", pixels.shape, np.array(rows, np.int64)
+    )
+    with FacesWriter(tmp_path / "results/shard.h5", ATTRIBUTES) as writer:
+        writer.add_person("p", link, np.zeros((len(rows), 8)))
+    return pixels[list(rows)], tmp_path / "results/shard.h5"
+
+
+def test_linked_pixels_are_read_by_us_and_by_plain_hdf5(tmp_path, monkeypatch):
+    pixels, shard = linked(tmp_path)
+    reader = FacesReader(shard)
+    np.testing.assert_array_equal(reader.pixels(np.arange(6)), pixels)
+    np.testing.assert_array_equal(reader.pixels([5, 2, 3]), pixels[[5, 2, 3]])
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(reader)).pixels([4]), pixels[[4]])
+    monkeypatch.chdir("/")
+    with h5py.File(shard, "r") as file:
+        np.testing.assert_array_equal(file["p/pixels"][:], pixels)
+    assert shard.stat().st_size < 30_000, "labels and the map only"
+    (tmp_path / "moved").mkdir()
+    for folder in ("released", "results"):
+        (tmp_path / folder).rename(tmp_path / "moved" / folder)
+    moved = FacesReader(tmp_path / "moved/results/shard.h5")
+    np.testing.assert_array_equal(moved.pixels(np.arange(6)), pixels)
+
+
+def test_a_link_to_nothing_is_an_error_not_black_pictures(tmp_path):
+    _, shard = linked(tmp_path)
+    target = tmp_path / "released/all.h5"
+    with h5py.File(target, "w") as file:
+        file["p/face_patch"] = np.zeros((4, 12, 16, 3), np.uint8)
+    with pytest.raises(ValueError, match="p/face_patch: expected 10 rows or more"):
+        FacesReader(shard)
+    target.write_bytes(b"no")
+    with pytest.raises(ValueError, match="all.h5: not a readable HDF5 file"):
+        FacesReader(shard)
+    target.unlink()
+    with pytest.raises(FileNotFoundError, match="all.h5: no such file, but the pixels of person p"):
+        FacesReader(shard)
 
 
 @pytest.mark.parametrize(

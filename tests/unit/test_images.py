@@ -3,6 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional as F
 
 from regaze.images import equalise, eye_boxes, reduce_patches, to_uint8
 
@@ -34,10 +37,38 @@ def test_batch_independent_and_not_square():
     assert torch.equal(whole, reduce_patches(pixels[..., ::-1], (4, 2)).flip(1))
 
 
-@pytest.mark.parametrize("size", [3, 16, (4, 8), (8, 4)])
-def test_no_whole_factor(size):
-    with pytest.raises(ValueError, match="size: expected a side that divides the 8x8 patch"):
+@pytest.mark.parametrize("size", [16, (4, 8), (8, 4)])
+def test_larger_or_of_another_shape(size):
+    with pytest.raises(ValueError, match="size: expected 8x8 or a smaller size of this shape"):
         reduce_patches(patches(), size)
+
+
+def test_parts_of_pixels_count_by_their_share():
+    pixels = patches(1, 3, 3)
+    found = (reduce_patches(pixels, 2).double() + 1) * 127.5
+    # Each quarter of a 3 x 3 picture: a pixel, halves of two, a quarter of the middle one.
+    v = pixels[0].astype(float)
+    corner = (v[0, 0] + v[0, 1] / 2 + v[1, 0] / 2 + v[1, 1] / 4) / 2.25
+    np.testing.assert_allclose(found[0, :, 0, 0], corner, atol=1e-4)
+
+
+@given(st.integers(1, 40), st.integers(1, 40))
+@settings(max_examples=30, deadline=None)
+def test_any_reduction_keeps_the_mean_and_ignores_the_batch(side, to_side):
+    to_side = min(side, to_side)
+    pixels = patches(3, 2 * side, side, seed=side)
+    whole = reduce_patches(pixels, (to_side, 2 * to_side))
+    assert torch.equal(whole[1:2], reduce_patches(pixels[1:2], (to_side, 2 * to_side)))
+    means = (whole.double().mean((2, 3)) + 1) * 127.5
+    np.testing.assert_allclose(means, pixels.mean((1, 2)), atol=2e-4)
+
+
+def test_whole_factors_are_what_they_always_were():
+    pixels = patches(2, 56, 56)
+    for size, factor in ((56, 1), (28, 2), (8, 7)):
+        values = torch.from_numpy(pixels).permute(0, 3, 1, 2).float()
+        wanted = F.avg_pool2d(values, factor) if factor > 1 else values
+        assert torch.equal(reduce_patches(pixels, size), wanted * (2.0 / 255.0) - 1.0)
 
 
 @pytest.mark.parametrize("pixels", [np.zeros((1, 4, 4, 3)), np.zeros((4, 4, 3), np.uint8)])
