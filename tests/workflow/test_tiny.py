@@ -4,53 +4,16 @@ import contextlib
 import re
 import shutil
 import subprocess
-import sys
 import time
-from pathlib import Path
 
 import h5py
 import numpy as np
 import pandas as pd
 import psutil
 import pytest
+from running import ROOT, command, planned, snakemake
 
-ROOT = Path(__file__).parents[2]
 SAMPLED = {"sample_model", "measure_model", "write_report", "all"}
-
-
-def command(folder, *arguments):
-    """The command that runs the workflow in ``folder`` with the tiny overlay."""
-    parts = [
-        *(sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile"),
-        *("--directory", folder, "--cores", "2", "--configfile", ROOT / "configs/tiny.yaml"),
-        *("--workflow-profile", ROOT / "profiles/default"),
-    ]
-    return [*map(str, parts), *arguments]
-
-
-def snakemake(folder, *arguments):
-    """Run the workflow; ``output`` of the result holds both streams."""
-    done = subprocess.run(
-        command(folder, *arguments), capture_output=True, text=True, cwd=ROOT, check=False
-    )
-    done.output = done.stdout + done.stderr
-    return done
-
-
-def planned(done):
-    """Names and numbers of the jobs of a dry run."""
-    assert done.returncode == 0, done.output[-3000:]
-    table = re.findall(r"^(\w+) +(\d+)$", done.stdout, re.MULTILINE)
-    return {name: int(count) for name, count in table if name != "total"}
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """A folder in which the whole workflow has run once."""
-    folder = tmp_path_factory.mktemp("tiny")
-    done = snakemake(folder)
-    assert done.returncode == 0, done.output[-6000:]
-    return folder
 
 
 def test_everything_is_made(finished):
