@@ -1,23 +1,20 @@
 """Write the comparison page."""
 
 from regaze.jobs import start
-from regaze.report.stage import report_results
+from regaze.report.stage import dataset_inputs, report_results
 
 
 def main(job):
     start(job)
+    files = {name: job.input[name] for name in ("faces", "pairs", "rejected", "sheets")}
     report_results(
         job.output.page,
         job.output.table,
         rows=job.params.rows,
-        dataset=job.params.dataset,
+        datasets=dataset_inputs(job.params.datasets, **files),
         evaluator=job.params.evaluator,
         settings=job.params.settings,
         estimators=job.input.estimators,
-        faces=job.input.faces,
-        pairs=job.input.pairs,
-        rejected=job.input.rejected,
-        contact_sheet=job.input.sheet,
     )
 
 

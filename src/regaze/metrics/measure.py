@@ -40,6 +40,8 @@ WITHOUT_WEIGHTS = ("lpips", "fid")
 """Metrics that need a downloaded network; null with a reason until one is configured."""
 
 _CHUNK = 64
+_STED_PER_MM = 500 / (600 * 128)
+"""Widths of the patch per millimetre at the face in the sted normalisation."""
 _ESTIMATES = ("read_gaze_pitch", "read_gaze_yaw", "read_head_pitch", "read_head_yaw")
 COLUMNS = pa.schema(
     [
@@ -70,6 +72,9 @@ def measure_samples(
 ) -> tuple[dict[str, Any], pd.DataFrame]:
     """Measure the samples of one model.
 
+    Eyes are compared inside fixed boxes, which hold for the field of view of the ``sted``
+    normalisation; for other faces ``eye_psnr`` is null with that reason. Landmarks are not needed.
+
     Args:
         samples_path: samples HDF5, ``pixels`` (P,H,W,3) uint8 RGB and ``pair`` (P,).
         pairs_path: pairs parquet; gives targets, persons and kinds.
@@ -95,6 +100,7 @@ def measure_samples(
     network = load_estimator(estimator_folder).to(device)
     reader = FacesReader(list(faces_paths))
     attributes, numbers, size = _describe(samples_path)
+    no_boxes = _why_no_eye_boxes(reader, size)
     _check(samples_path, numbers, pairs, pairs_path)
     wanted = np.sort(numbers[pairs.loc[numbers, "kind"].isin(list(kinds)).to_numpy()])
     log.info("measuring %d of %d samples of %s", len(wanted), len(numbers), samples_path)
@@ -103,7 +109,11 @@ def measure_samples(
     true = {kind: Moments(network.embedding_size) for kind in kinds}
     tables = []
     for chunk, pixels in _chunks(samples_path, numbers, wanted):
-        tables.append(_measure_chunk(chunk, pixels, pairs, reader, network, size, found, true))
+        tables.append(
+            _measure_chunk(
+                chunk, pixels, pairs, reader, network, size, found, true, boxes=not no_boxes
+            )
+        )
     table = pd.concat(tables, ignore_index=True) if tables else _empty()
 
     options = {"seed": seed, "resamples": resamples, "level": level}
@@ -112,9 +122,13 @@ def measure_samples(
         rows = table[table["kind"] == kind]
         entry: dict[str, Any] = {"pairs": len(rows), "persons": int(rows["person"].nunique())}
         for name in READ:
-            entry[name] = _mean(rows, name, options) | _judged(network)
+            unknown = f"the {name.split('_')[0]} asked for is not known of these pairs"
+            entry[name] = _mean(rows, name, options, unknown) | _judged(network)
         for name in COMPARED:
-            entry[name] = _mean(rows, name, options)
+            reason = "these pairs have no true image"
+            if no_boxes and name == "eye_psnr":
+                reason = no_boxes
+            entry[name] = _mean(rows, name, options, reason)
         entry["frechet_estimator"] = _frechet(found[kind], true[kind]) | _judged(network)
         for name in WITHOUT_WEIGHTS:
             entry[name] = _null("no weights configured")
@@ -130,7 +144,7 @@ def measure_samples(
         "size": list(size),
         "range": "0 to 1, R,G,B",
         "truth": "mean over blocks of the stored patch, unrounded",
-        "eye_boxes": [list(box) for box in eye_boxes(size[0])],
+        "eye_boxes": None if no_boxes else [list(box) for box in eye_boxes(size[0])],
     }
     metrics["bootstrap"] = {"by": "person", **options}
     return metrics, table
@@ -212,6 +226,7 @@ def _measure_chunk(
     size: tuple[int, int],
     found: dict[str, Moments],
     true: dict[str, Moments],
+    boxes: bool,
 ) -> pd.DataFrame:
     rows = pairs.loc[chunk]
     labels = {
@@ -240,7 +255,8 @@ def _measure_chunk(
         stored = reader.pixels(indices)
         ours, wanted = reduce_patches(pixels[known]), reduce_patches(stored, size)
         for name, measure in zip(COMPARED, (psnr, ssim, eye_psnr), strict=True):
-            table.loc[known, name] = measure(ours, wanted)
+            if name != "eye_psnr" or boxes:
+                table.loc[known, name] = measure(ours, wanted)
         truth = read_pictures(network, stored)
         for kind in table["kind"].unique():
             here = (table["kind"] == kind).to_numpy()[known]
@@ -257,11 +273,32 @@ def _null(reason: str) -> dict[str, Any]:
     return {"mean": None, "standard_error": None, "interval": None, "n": 0, "reason": reason}
 
 
-def _mean(rows: pd.DataFrame, name: str, options: dict[str, Any]) -> dict[str, Any]:
+def _why_no_eye_boxes(reader: FacesReader, size: tuple[int, int]) -> str:
+    """Return why the eyes' places in these faces are not known, empty when they are.
+
+    The boxes belong to a virtual camera of the sted field of view; files without attributes are
+    upstream's own, whose square patches are of that camera.
+    """
+    if size[0] != size[1]:
+        return f"eye boxes are known for square faces only, these have {size[0]}x{size[1]} pixels"
+    told = reader.attributes
+    if not {"focal", "distance", "patch_size"} <= set(told):
+        return ""
+    per_mm = float(told["focal"]) / (float(told["distance"]) * float(told["patch_size"][0]))
+    if abs(per_mm / _STED_PER_MM - 1) > 0.02:
+        return (
+            "eye boxes are known for the sted field of view only; these faces "
+            f"({told.get('variant', 'another normalisation')}) have another"
+        )
+    return ""
+
+
+def _mean(rows: pd.DataFrame, name: str, options: dict[str, Any], unknown: str) -> dict[str, Any]:
+    """Return the mean with its interval, or null; ``unknown`` says why when all are NaN."""
     if not len(rows):
         return _null("no pairs of this kind were sampled")
     if rows[name].isna().all():
-        return _null("these pairs have no true image")
+        return _null(unknown)
     result = bootstrap_mean(rows[name].to_numpy(), rows["person"].to_numpy(str), **options)
     entry = {
         "mean": result.mean,

@@ -124,6 +124,11 @@ WORKS: Mapping[str, Work] = {
         "ECCV 2020",
         "2007.15837",
     ),
+    "columbia": Work(
+        "Smith, Yin, Feiner, Nayar",
+        "Gaze Locking: Passive Eye Contact Detection for Human-Object Interaction",
+        "UIST 2013",
+    ),
 }
 
 _METHODS = (
@@ -142,6 +147,7 @@ _DATA = (
     ("gazecapture", ("gazecapture",)),
     ("mpii", ("mpii",)),
     ("xgaze", ("xgaze",)),
+    ("columbia", ("columbia",)),
 )
 ALWAYS = ("normalisation", "faze", "sted")
 """Normalisation, the way of preprocessing, and the estimators and error definitions."""

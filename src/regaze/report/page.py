@@ -13,15 +13,9 @@ from markupsafe import Markup
 
 from regaze.faces import FacesReader
 from regaze.jobs import replacing
-from regaze.pairs import read_pairs
-from regaze.report import citations, sections, tables
-from regaze.report.inputs import (
-    EstimatorEntry,
-    ModelEntry,
-    Results,
-    read_rejected,
-    read_results,
-)
+from regaze.report import across, citations, sections, tables
+from regaze.report.across import DatasetEntry
+from regaze.report.inputs import EstimatorEntry, ModelEntry, Results
 from regaze.report.verdict import verdict
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -44,6 +38,7 @@ def write_report(
     versions: Mapping[str, str] | None = None,
     left_out: Mapping[str, str] | None = None,
     remarks: Sequence[str] = (),
+    foreign: Sequence[DatasetEntry] = (),
     title: str = "Gaze and head redirection, compared",
     grid_rows: int = 6,
     sweep_persons: int = 6,
@@ -55,7 +50,7 @@ def write_report(
         out_csv: table to write, one row per model and kind of pair.
         models: the methods in the order wanted, with ``truth`` and ``copy`` among them; see
             :class:`regaze.report.inputs.ModelEntry`.
-        dataset: name of the data set.
+        dataset: name of the data set that the methods were trained on.
         faces: its faces files or an open reader.
         pairs: its pairs file or table.
         estimators: the gaze and head estimators.
@@ -65,25 +60,33 @@ def write_report(
         versions: package to version.
         left_out: methods that were not run, with the reason.
         remarks: sentences above the configuration, e.g. what a longer run gives.
+        foreign: data sets that the same methods were evaluated on without having been trained on
+            them; each gets a section, and one table compares all data sets.
         title: heading of the page.
         grid_rows: rows of each grid; fewer are shown when the page would exceed its limit.
         sweep_persons: columns of the sweep animation.
 
     Raises:
         FileNotFoundError, ValueError: an input is missing or not as described; the message names
-            file and field.
-        ValueError: the page exceeds :data:`SIZE_LIMIT` even with a single row per grid.
+            data set, file and field.
+        ValueError: two data sets share a name, or the page exceeds :data:`SIZE_LIMIT` even with a
+            single row per grid.
     """
-    reader = faces if isinstance(faces, FacesReader) else FacesReader(faces)
-    table = pairs if isinstance(pairs, pd.DataFrame) else read_pairs(pairs)
-    results = read_results(models)
+    entry = DatasetEntry(dataset, models, faces, pairs, rejected, contact_sheet)
+    names = [one.name for one in (entry, *foreign)]
+    if len(set(names)) < len(names):
+        raise ValueError(f"data sets: expected each once, found {', '.join(names)}")
+    sets = [one.loaded() for one in (entry, *foreign)]
+    home, others = sets[0], sets[1:]
+    reader, table, results = home.faces, home.pairs, home.results
     context = {
         "title": title,
-        "dataset": f"{dataset} data set",
+        "dataset": _eyebrow(names),
+        "home": dataset,
         "csv_name": Path(out_csv).name,
         "css": Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
-        "lead": _lead(results, dataset),
-        "verdict": verdict(results),
+        "lead": _lead(results, names),
+        "verdict": across.with_details(verdict(results), across.transfer_sentences(sets)),
         "table": sections.comparison_table(results),
         "overview": sections.overview_plots(results),
         "not_measured": list(tables.null_metrics(results).items()),
@@ -91,14 +94,15 @@ def write_report(
         "sweep": sections.sweep_section(results, reader, table, sweep_persons),
         "curves": sections.curve_plots(results, estimators),
         "estimators": sections.estimator_table(estimators),
-        "rejected": sections.rejected_summary(read_rejected(rejected), len(reader)),
+        "rejected": sections.rejected_summary(home.rejected, len(reader)),
         "contact_sheet": sections.contact_sheet_uri(contact_sheet) if contact_sheet else None,
         "facts": _facts(reader, table, results),
         "remarks": list(remarks),
         "documents": _documents(config, versions),
+        "across": across.cross_table(sets) if others else None,
     }
     context["angle_plots"], context["legend"] = sections.angle_plots(results)
-    context["cited"], context["works"] = _citations(results, dataset)
+    context["cited"], context["works"] = _citations(results, names)
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -110,6 +114,9 @@ def write_report(
     rows = max(1, grid_rows)
     while True:
         context["grids"] = sections.grid_sections(results, reader, table, rows)
+        context["foreign"] = [
+            {**across.foreign_part(one, home, rows), "facts": _facts(*_of(one))} for one in others
+        ]
         context["sections"] = _navigation(context)
         page = template.render(context).encode("utf-8")
         if len(page) <= SIZE_LIMIT:
@@ -120,19 +127,33 @@ def write_report(
                 "show fewer methods or a smaller contact sheet"
             )
         rows //= 2
-    tables.write_comparison(out_csv, tables.comparison(results, dataset))
+    tables.write_comparison(out_csv, tables.comparisons({one.name: one.results for one in sets}))
     with replacing(out_html) as part:
         part.write_bytes(page)
 
 
-def _lead(results: Sequence[Results], dataset: str) -> str:
+def _of(data: across.LoadedDataset) -> tuple:
+    return data.faces, data.pairs, data.results
+
+
+def _eyebrow(names: Sequence[str]) -> str:
+    home = f"{names[0]} data set"
+    return f"trained on the {home}, also evaluated on {_listed(names[1:])}" if names[1:] else home
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join([*([", ".join(names[:-1])] if names[1:] else []), *names[-1:]])
+
+
+def _lead(results: Sequence[Results], names: Sequence[str]) -> str:
     methods = [r for r in results if r.role == "method"]
     count = len(methods)
-    names = ", ".join(r.title for r in methods)
+    titles = ", ".join(r.title for r in methods)
     word = "method" if count == 1 else "methods"
     return (
-        f"{count} {word} ({names}) turned the gaze and the head of the same held-out faces "
-        f"of the {dataset} data set; an independent estimator read the result."
+        f"{count} {word} ({titles}) turned the gaze and the head of the same held-out faces "
+        f"of the {names[0]} data set; an independent estimator read the result."
+        + (f" The same was done, untrained, on {_listed(names[1:])}." if names[1:] else "")
     )
 
 
@@ -168,16 +189,17 @@ def _documents(config: Mapping | None, versions: Mapping[str, str] | None) -> li
     return found
 
 
-def _citations(results: Sequence[Results], dataset: str) -> tuple[list, list]:
+def _citations(results: Sequence[Results], names: Sequence[str]) -> tuple[list, list]:
     uses = []
     for result in results:
         if result.role == "method":
             keys = citations.works_of_model(result.name, str(result.model.get("class", "")))
             if keys:
                 uses.append((result.title, keys))
-    data = citations.works_of_dataset(dataset)
-    if data:
-        uses.append((f"Data set {dataset}", data))
+    for dataset in names:
+        data = citations.works_of_dataset(dataset)
+        if data:
+            uses.append((f"Data set {dataset}", data))
     uses.append(("Normalisation, estimators and error definitions", citations.ALWAYS))
     works = citations.bibliography([key for _, keys in uses for key in keys])
     number = {key: n for n, key, _ in works}
@@ -193,6 +215,8 @@ def _navigation(context: Mapping) -> list[tuple[str, str]]:
         ("training", "Training", context["curves"]),
         ("estimators", "Estimators", context["estimators"]),
         ("data", "Data", True),
+        ("across", "Across data sets", context["across"]),
+        *((part["anchor"], part["name"], True) for part in context["foreign"]),
         ("details", "Configuration", True),
         ("cite", "Cite", True),
     )

@@ -48,8 +48,21 @@ def picture_uri(picture: np.ndarray | Image.Image, *, quality: int | None = None
     return data_uri(stream.getvalue(), "image/webp")
 
 
-def comparison_table(all_results: Sequence[Results]) -> dict:
-    """Return columns, groups of rows by kind, and numbered notes for missing values."""
+def comparison_table(
+    all_results: Sequence[Results],
+    *,
+    costs: bool = True,
+    home: Mapping[str, Results] | None = None,
+) -> dict:
+    """Return columns, groups of rows by kind, and numbered notes for missing values.
+
+    Args:
+        all_results: the rows.
+        costs: whether time, network runs and parameters are columns.
+        home: results of the same methods on the data set that they were trained on; their
+            numbers are given beside.
+    """
+    empty = tables.empty_kinds(all_results)
     columns = [
         column
         for column in tables.METRICS + tables.extra_columns(all_results)
@@ -59,17 +72,19 @@ def comparison_table(all_results: Sequence[Results]) -> dict:
             for kind in tables.KINDS
         )
     ]
-    columns += tables.COSTS
+    columns += tables.COSTS if costs else ()
     notes: dict[str, int] = {}
     groups = []
     for kind in tables.KINDS:
         measured = [results for results in all_results if kind in results.metrics]
-        if not measured:
+        if not measured or kind in empty:
             continue
         marks = {column.key: tables.best_methods(measured, kind, column) for column in columns}
         rows = []
         for results in measured:
             cells = [_cell(results, kind, column, marks[column.key], notes) for column in columns]
+            for cell, column in zip(cells, columns, strict=True):
+                cell["home"] = _home_text((home or {}).get(results.name), kind, column)
             rows.append(
                 {
                     "title": shown_title(results),
@@ -91,7 +106,18 @@ def comparison_table(all_results: Sequence[Results]) -> dict:
         for column in columns
     ]
     numbered = [(number, reason) for reason, number in notes.items()]
-    return {"columns": heads, "groups": groups, "notes": numbered}
+    absent = [
+        f"No {grids.KIND_TITLES[kind].lower()} pairs ({KIND_ABOUT[kind]}): {reason}"
+        for kind, reason in empty.items()
+    ]
+    return {"columns": heads, "groups": groups, "notes": numbered, "absent": absent}
+
+
+def _home_text(results: Results | None, kind: str, column: tables.Column) -> str:
+    if results is None or (results.role == "floor" and column.key in _LIKENESS):
+        return ""
+    value = tables.metric_of(results, kind, column.key)["mean"]
+    return "" if value is None else tables.text_of(value, column)
 
 
 def _hint(column: tables.Column) -> str:
@@ -251,7 +277,11 @@ def curve_caption(curve: pd.DataFrame) -> str:
 
 
 def grid_sections(
-    all_results: Sequence[Results], faces: FacesReader, pairs: pd.DataFrame, rows: int
+    all_results: Sequence[Results],
+    faces: FacesReader,
+    pairs: pd.DataFrame,
+    rows: int,
+    kinds: Sequence[str] = tables.KINDS,
 ) -> list[dict]:
     """Return a grid per kind of pairs, pictures as lossless data URIs at their own size."""
     shown = [r for r in all_results if r.role == "method" and r.samples is not None]
@@ -262,7 +292,7 @@ def grid_sections(
     floor = next((r.name for r in all_results if r.role == "floor"), None)
     ceiling = next((r.name for r in all_results if r.role == "ceiling"), None)
     sections = []
-    for kind in tables.KINDS:
+    for kind in kinds:
         found = grids.collect(faces, pairs, stores, kind, rows, per_pair)
         if not found:
             continue

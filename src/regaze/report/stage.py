@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from regaze.faces import FacesReader
 from regaze.pairs import read_pairs
 from regaze.provenance import versions
+from regaze.report.across import DatasetEntry
 from regaze.report.grids import redirection_grid
 from regaze.report.inputs import CEILING, FLOOR, EstimatorEntry, ModelEntry
 from regaze.report.page import write_report
@@ -18,19 +20,81 @@ MEASURES = "measures every picture of this report"
 TRAINS = "for methods whose losses read gaze and head; measures nothing here"
 
 
+@dataclass(frozen=True)
+class DatasetInputs:
+    """Where the files of one data set lie; the table of its results is found by its name.
+
+    Attributes:
+        name: name of the data set, as in ``results/evaluation/<model>/<name>``.
+        faces: shards of its faces.
+        pairs: its pairs file.
+        rejected: table or tables of rejected rows.
+        contact_sheet: picture of its normalised faces, or None.
+    """
+
+    name: str
+    faces: Sequence[str | Path]
+    pairs: str | Path
+    rejected: str | Path | Sequence[str | Path]
+    contact_sheet: str | Path | None = None
+
+
+def dataset_inputs(
+    names: Sequence[str],
+    *,
+    faces: Sequence[str | Path],
+    pairs: Sequence[str | Path],
+    rejected: Sequence[str | Path],
+    sheets: Sequence[str | Path] = (),
+) -> list[DatasetInputs]:
+    """Sort a workflow's flat lists of files by data set.
+
+    Args:
+        names: data sets, the one trained on first.
+        faces: shards of all of them, each lying in ``<name>/faces/``.
+        pairs, rejected, sheets: one file per data set, in the order of ``names``.
+
+    Raises:
+        ValueError: a list has another length, or shards belong to no data set, or a data set has
+            none.
+    """
+    lists = {"pairs": _several(pairs), "rejected": _several(rejected), "sheets": _several(sheets)}
+    for what, files in lists.items():
+        if len(files) != len(names) and (files or what != "sheets"):
+            raise ValueError(
+                f"{what}: expected {len(names)} files, one each of {', '.join(names)}, "
+                f"found {len(files)}"
+            )
+    shards: dict[str, list] = {name: [] for name in names}
+    for path in _several(faces):
+        name = Path(path).parents[1].name
+        if name not in shards:
+            raise ValueError(f"{path}: expected faces of {', '.join(names)}, found {name!r}")
+        shards[name].append(path)
+    for name, files in shards.items():
+        if not files:
+            raise ValueError(f"faces: expected shards in {name}/faces/, found none")
+    sheets_or_none = lists["sheets"] or [None] * len(names)
+    columns = (lists["pairs"], lists["rejected"], sheets_or_none)
+    return [
+        DatasetInputs(name, shards[name], pair, table, sheet)
+        for name, pair, table, sheet in zip(names, *columns, strict=True)
+    ]
+
+
+def _several(paths: str | Path | Sequence[str | Path]) -> list[str | Path]:
+    return [paths] if isinstance(paths, str | Path) else list(paths)
+
+
 def report_results(
     out_html: str | Path,
     out_csv: str | Path,
     *,
     rows: Sequence[str],
-    dataset: str,
+    datasets: Sequence[DatasetInputs],
     evaluator: str,
     settings: Mapping,
     estimators: Sequence[str | Path],
-    faces: Sequence[str | Path],
-    pairs: str | Path,
-    rejected: str | Path | Sequence[str | Path],
-    contact_sheet: str | Path | None = None,
     results: str | Path | None = None,
     left_out: Mapping[str, str] | None = None,
     remarks: Sequence[str] = (),
@@ -42,50 +106,60 @@ def report_results(
         out_html: page to write.
         out_csv: table to write.
         rows: names of models and pseudo-models, in the order of the table.
-        dataset: name of the data set.
+        datasets: the data set that the methods were trained on, then those that they were only
+            evaluated on.
         evaluator: which of the estimators measured.
         settings: the whole configuration, shown in the page.
         estimators: ``model.json`` of every estimator; ``curve.csv`` is sought beside it.
-        faces: shards of the faces.
-        pairs: the pairs file.
-        rejected: table or tables of rejected rows.
-        contact_sheet: picture of the normalised faces.
         results: folder of ``evaluation/`` and ``models/``; by default two above the page.
         left_out: methods that were not run, with the reason.
         remarks: sentences shown above the configuration.
-        pictures: folder to write grids (PNG) and sweeps (GIF) into, for use outside the page.
+        pictures: folder to write grids (PNG) and sweeps (GIF) into, for use outside the page;
+            those of further data sets go into folders of their names in it.
 
     Raises:
+        ValueError: no data set is given.
         FileNotFoundError, ValueError: an input is missing or not as described in
             :func:`regaze.report.page.write_report`.
     """
     root = Path(out_html).parents[1] if results is None else Path(results)
-    models = [
-        ModelEntry.from_folders(
-            name,
-            root / "evaluation" / name / dataset,
-            None if name in (FLOOR, CEILING) else root / "models" / name,
-        )
-        for name in rows
-    ]
-    reader, table = FacesReader(list(faces)), read_pairs(pairs)
+    if not datasets:
+        raise ValueError("datasets: expected at least the one trained on, found none")
+    home, *foreign = (_entry(one, rows, root) for one in datasets)
     write_report(
         out_html,
         out_csv,
-        models=models,
-        dataset=dataset,
-        faces=reader,
-        pairs=table,
+        models=home.models,
+        dataset=home.name,
+        faces=home.faces,
+        pairs=home.pairs,
         estimators=[_estimator(Path(path), evaluator) for path in estimators],
-        rejected=[rejected] if isinstance(rejected, str | Path) else list(rejected),
-        contact_sheet=contact_sheet,
+        rejected=home.rejected,
+        contact_sheet=home.contact_sheet,
+        foreign=foreign,
         config=settings,
         versions=versions(),
         left_out=left_out,
         remarks=remarks,
     )
     if pictures is not None:
-        write_pictures(pictures, models, reader, table)
+        write_pictures(pictures, home.models, home.faces, home.pairs)
+        for one in foreign:
+            write_pictures(Path(pictures) / one.name, one.models, one.faces, one.pairs)
+
+
+def _entry(one: DatasetInputs, rows: Sequence[str], root: Path) -> DatasetEntry:
+    models = [
+        ModelEntry.from_folders(
+            name,
+            root / "evaluation" / name / one.name,
+            None if name in (FLOOR, CEILING) else root / "models" / name,
+        )
+        for name in rows
+    ]
+    reader, pairs = FacesReader(_several(one.faces)), read_pairs(one.pairs)
+    rejected = _several(one.rejected)
+    return DatasetEntry(one.name, models, reader, pairs, rejected, one.contact_sheet)
 
 
 def write_pictures(

@@ -150,6 +150,19 @@ def extra_columns(all_results: Sequence[Results]) -> tuple[Column, ...]:
     )
 
 
+def empty_kinds(all_results: Sequence[Results]) -> dict[str, str]:
+    """Return ``{kind: reason}`` for listed kinds of pairs of which no method has any number.
+
+    On photos of real people such kinds are usual: no two pictures share the head pose exactly.
+    """
+    reasons = {}
+    for kind in KINDS:
+        listed = [value for r in all_results for value in r.metrics.get(kind, {}).values()]
+        if listed and all(value["mean"] is None for value in listed):
+            reasons[kind] = str(listed[0].get("reason", ""))
+    return reasons
+
+
 def null_metrics(all_results: Sequence[Results]) -> dict[str, str]:
     """Return ``{metric: reason}`` for metrics that no method has a value of, on any kind."""
     reasons: dict[str, str] = {}
@@ -165,16 +178,21 @@ def null_metrics(all_results: Sequence[Results]) -> dict[str, str]:
 
 
 def comparison(all_results: Sequence[Results], dataset: str) -> pd.DataFrame:
-    """Return the raw table: one row per model and kind, the content of ``comparison.csv``.
+    """Return the raw table of one data set, see :func:`comparisons`."""
+    return comparisons({dataset: all_results})
+
+
+def comparisons(by_dataset: Mapping[str, Sequence[Results]]) -> pd.DataFrame:
+    """Return the raw table: one row per data set, model and kind, as in ``comparison.csv``.
 
     Columns: ``dataset, model, title, role, kind, pairs, persons``; per metric its mean under the
     metric's name and ``_se``, ``_low``, ``_high``, ``_n``, ``_reason``; costs, ``told``,
     ``images_seen``. Missing numbers are NaN, missing texts empty.
     """
-    columns = METRICS + extra_columns(all_results)
+    columns = METRICS + extra_columns([r for part in by_dataset.values() for r in part])
     rows = []
-    for kind in KINDS:
-        for results in all_results:
+    for dataset, all_results in by_dataset.items():
+        for kind, results in ((kind, results) for kind in KINDS for results in all_results):
             if kind not in results.metrics:
                 continue
             pairs, persons = counts_of(results, kind)

@@ -149,7 +149,7 @@ def test_bad_samples_are_refused(world, tmp_path):
         "unknown": (truth[:1], [77], "pair: 77 is not in"),
         "twice": (truth[:2], [1, 1], "found 1 twice"),
         "float": (truth[:1].astype(np.float32), [0], "uint8"),
-        "small": (truth[:1, :16, :16], [0], "size: expected a side that divides the 16x16"),
+        "small": (truth[:1, :16, :16], [0], "size: expected 16x16 or a smaller size"),
     }
     for name, (pixels, pairs, words) in cases.items():
         write_samples(root / f"{name}.h5", pixels, pairs)
@@ -159,3 +159,19 @@ def test_bad_samples_are_refused(world, tmp_path):
         measured(root, "absent.h5")
     with pytest.raises(ValueError, match="kinds: expected some of"):
         measured(root, kinds=["walk"])
+
+
+def test_released_faces_need_no_landmarks_and_get_no_eye_boxes(world, tmp_path):
+    root, _ = world
+    attributes = FacesAttributes("eth-xgaze", (64, 64), 274.3, 600.0, "none", "eth_xgaze_hdf5")
+    with h5py.File(root / "faces.h5") as file, FacesWriter(tmp_path / "f.h5", attributes) as out:
+        for person in file:
+            out.add_person(person, file[person]["pixels"][:], file[person]["labels"][:])
+    metrics, table = measure_samples(
+        root / "truth.h5", root / "pairs.parquet", [tmp_path / "f.h5"], root / "judge"
+    )
+    found = metrics["kinds"]["free"]["eye_psnr"]
+    assert found["mean"] is None and "eth-xgaze" in found["reason"]
+    assert table["eye_psnr"].isna().all() and table["psnr"].notna().any()
+    assert metrics["pixels"]["eye_boxes"] is None
+    assert "no true image" in metrics["kinds"]["sweep"]["psnr"]["reason"]
