@@ -12,8 +12,8 @@ def main(job):
     log = start(job)
     persons = json.loads(Path(job.input.split).read_text())[job.params.split]
     reader = FacesReader(job.input.faces)
-    counts, seed = job.params.counts, job.params.seed
-    pairs = draw_pairs(reader, persons, counts, seed=seed, dataset=job.params.dataset)
+    options = {name: job.params[name] for name in ("seed", "dataset", "same_deg")}
+    pairs = draw_pairs(reader, persons, job.params.counts, **options)
     write_pairs(job.output.pairs, pairs)
     log.info("pairs per kind: %s", pairs["kind"].value_counts().to_dict())
 

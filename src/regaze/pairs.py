@@ -28,7 +28,8 @@ from regaze.jobs import replacing
 
 KINDS = ("free", "gaze_only", "head_only", "sweep")
 SAME_DEG = 0.05
-"""Two labels closer than this are the same direction: above float32 rounding, below any label."""
+"""Rendered labels closer than this are the same direction: above float32 rounding, below any
+difference between two directions."""
 
 _VECTOR = pa.list_(pa.float32(), 2)
 SCHEMA = pa.schema(
@@ -53,6 +54,7 @@ def draw_pairs(
     *,
     seed: int,
     dataset: str,
+    same_deg: float = SAME_DEG,
     sweep_steps: int = 24,
     sweep_yaw: float = np.deg2rad(20),
     sweep_pitch: float = np.deg2rad(12),
@@ -66,6 +68,8 @@ def draw_pairs(
             ``sweep_steps`` rows.
         seed: seed of the draw.
         dataset: name of the data set, part of the seed.
+        same_deg: labels closer than this many degrees are the same direction; real heads never
+            rest, so real photos need more than the default.
         sweep_steps: positions along the ellipse.
         sweep_yaw: its half axis in yaw, radians.
         sweep_pitch: its half axis in pitch, radians.
@@ -75,11 +79,17 @@ def draw_pairs(
         data hold fewer distinct pairs than asked for gives as many as were found.
 
     Raises:
-        ValueError: an unknown kind, or nobody among ``persons`` has two pictures.
+        ValueError: an unknown kind, nobody among ``persons`` has two pictures, or the data set has
+            no gaze labels.
     """
     unknown = sorted(set(counts) - set(KINDS))
     if unknown:
         raise ValueError(f"unknown kind of pair {unknown[0]!r}; expected one of {', '.join(KINDS)}")
+    if not reader.gaze_known:
+        raise ValueError(
+            f"{reader.paths[0]}: data set {dataset!r} has no gaze labels: its faces can be redirected "
+            "but not evaluated"
+        )
     able = [person for person in persons if reader.count(person) >= 2]
     if not able:
         raise ValueError(f"{reader.paths}: none of {len(persons)} persons has two pictures")
@@ -94,7 +104,7 @@ def draw_pairs(
             rng = np.random.default_rng(entropy)
             person = able[rng.integers(len(able))]
             source = int(rng.integers(reader.count(person)))
-            target = _target(reader, person, source, kind, rng)
+            target = _target(reader, person, source, kind, rng, same_deg)
             if target is None or (person, source, target) in seen:
                 continue
             seen.add((person, source, target))
@@ -109,13 +119,13 @@ def draw_pairs(
     return table
 
 
-def _target(reader, person, source, kind, rng) -> int | None:
+def _target(reader, person, source, kind, rng, same_deg) -> int | None:
     if kind == "sweep":
         return -1
     labels = reader.labels[reader.rows([person])]
     others = np.arange(len(labels)) != source
-    same_gaze = angular_error(labels[:, :2], labels[source, :2]) < SAME_DEG
-    same_head = angular_error(labels[:, 2:4], labels[source, 2:4]) < SAME_DEG
+    same_gaze = angular_error(labels[:, :2], labels[source, :2]) < same_deg
+    same_head = angular_error(labels[:, 2:4], labels[source, 2:4]) < same_deg
     if kind == "gaze_only":
         others &= same_head & ~same_gaze
     elif kind == "head_only":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -45,3 +45,12 @@ class SourceOptions(BaseModel):
     def files(self) -> dict[str, str]:
         """Files besides ``root`` on which the data set's faces depend, by the option's name."""
         return {}
+
+
+class PhotoOptions(SourceOptions):
+    """The part that all kinds with photos share."""
+
+    undistort_camera: Literal["same", "centred"] = Field(
+        "same",
+        description="new camera matrix of the undistortion; centred as in upstream's MPIIGaze file",
+    )

@@ -70,7 +70,9 @@ class PersonRecords:
     :data:`regaze.normalise.face_model.FACE_MODELS`. ``turned`` (N,) bool marks photos of cameras
     that hang upside down: they are turned by 180 degrees about (w/2, h/2) before their labels
     apply; None means none. ``gaze_known`` is False for photos without any gaze label, whose
-    ``gaze_target`` is NaN throughout and whose rows are kept all the same.
+    ``gaze_target`` is NaN throughout and whose rows are kept all the same. ``status`` N words:
+    "" or why an earlier step gave the row up (``no_face``, ``low_score``, ``pose_failed``), which
+    becomes the reason of its rejection; None when there was no such step.
     """
 
     root: Path
@@ -84,6 +86,7 @@ class PersonRecords:
     face_model: str = "sfm14"
     turned: np.ndarray | None = None
     gaze_known: bool = True
+    status: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.file_name)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import combinations
 from pathlib import Path
 
@@ -98,10 +98,7 @@ def complete_split(
             rest = [person for person in split["train"] if person not in set(split[given])]
             return {other: rest, **split}
 
-    def rank(person: str) -> float:
-        return int(hashlib.sha256(f"{seed}/{person}".encode()).hexdigest()[:13], 16) / 16**13
-
-    ranks = {person: rank(person) for person in split["train"]}
+    ranks = {person: _rank(seed, person) for person in split["train"]}
     if not ranks:
         return {**split, redirector: [], evaluator: []}
     # The extreme ranks have fixed sides, so that small sets get both.
@@ -114,6 +111,11 @@ def complete_split(
         redirector: [person for person in split["train"] if person not in judges],
         evaluator: [person for person in split["train"] if person in judges],
     }
+
+
+def _rank(seed: int, person: str) -> float:
+    """Return a number in [0, 1) that follows from seed and name alone."""
+    return int(hashlib.sha256(f"{seed}/{person}".encode()).hexdigest()[:13], 16) / 16**13
 
 
 def split_from_info(root: str | Path) -> dict[str, list[str]]:
@@ -129,7 +131,10 @@ def split_from_info(root: str | Path) -> dict[str, list[str]]:
     split |= {f"{part}-{device}": [] for part in PARTS for device in ("phone", "tablet")}
     paths = sorted(Path(root).glob("*/info.json"))
     if not paths:
-        raise SplitError(f"{root}: expected a split file or <person>/info.json, found neither")
+        raise SplitError(
+            f"{root}: expected split.json or <person>/info.json, found neither; name a split file "
+            "or give shares such as {val: 0.1, test: 0.2} under the data set's `split`"
+        )
     for path in paths:
         try:
             info = json.loads(path.read_text(encoding="utf-8"))
@@ -144,28 +149,84 @@ def split_from_info(root: str | Path) -> dict[str, list[str]]:
     return split
 
 
+def split_by_shares(
+    persons: Iterable[str], *, val: float, test: float, seed: int = 0
+) -> dict[str, list[str]]:
+    """Return a split that deals persons by a hash of seed and name.
+
+    ``val`` and ``test`` are shares of the persons, rounded to whole persons; the rest is
+    ``train``. The same persons are in ``test`` whatever ``val`` is.
+
+    Raises:
+        SplitError: a share above 0 that comes to nobody.
+    """
+    ranked = sorted(persons, key=lambda name: (_rank(seed, name), name))
+    counts = {}
+    for part, share in (("test", test), ("val", val)):
+        counts[part] = min(round(share * len(ranked)), len(ranked) - sum(counts.values()))
+        if share > 0 and counts[part] < 1:
+            raise SplitError(
+                f"split: {part}: a share of {share:g} of {len(ranked)} persons is nobody"
+            )
+    first, second = counts["test"], counts["test"] + counts["val"]
+    return {
+        "train": sorted(ranked[second:]),
+        "val": sorted(ranked[first:second]),
+        "test": sorted(ranked[:first]),
+    }
+
+
 def make_split(
     out: str | Path,
     *,
     root: str | Path,
-    split_file: str | Path | None = None,
+    split: str | Path | Mapping[str, float] | None = None,
+    source=None,
     seed: int = 0,
 ) -> dict[str, list[str]]:
     """Write and return a data set's checked and completed split.
 
-    It is ``split_file``, or ``<root>/split.json`` when there is one, or made from the persons'
-    ``info.json``; then :func:`complete_split`.
+    It is the file or the shares ``split``; without them ``<root>/split.json`` when there is one,
+    or what the data set itself says: ``source.split()``, or the persons' ``info.json``. Then
+    :func:`complete_split`.
+
+    Args:
+        out: the split JSON.
+        root: folder of the data set.
+        split: a file in upstream's format, or shares for :func:`split_by_shares`.
+        source: the opened data set; given, its persons are compared with the split's.
+        seed: of the shares and of the parts of ``train``.
 
     Raises:
-        SplitError: as :func:`read_split` and :func:`split_from_info`.
+        SplitError: as :func:`read_split` and :func:`split_from_info`; the split names nobody of
+            the data set; or there is nothing to make one from.
     """
     default = Path(root) / "split.json"
-    if split_file is None and default.is_file():
-        split_file = default
-    split = split_from_info(root) if split_file is None else read_split(split_file)
-    split = check_split(complete_split(split, seed), str(split_file or root))
-    write_json(out, split)
-    return split
+    where = str(split if isinstance(split, str | Path) else root)
+    if split is None and default.is_file():
+        split, where = default, str(default)
+    if isinstance(split, str | Path):
+        lists = read_split(split)
+    elif split is not None:
+        lists = split_by_shares(_persons(source, where), seed=seed, **split)
+    elif hasattr(source, "split"):
+        lists = source.split()
+    else:
+        lists = split_from_info(root)
+    lists = check_split(complete_split(lists, seed), where)
+    if source is not None and not set(source.persons) & set(split_persons(lists)):
+        raise SplitError(
+            f"{where}: expected persons of {root} such as {source.persons[0]!r}, found only "
+            f"others, such as {(split_persons(lists) or ['nobody'])[0]!r}"
+        )
+    write_json(out, lists)
+    return lists
+
+
+def _persons(source, where: str) -> list[str]:
+    if source is None:
+        raise SplitError(f"{where}: split: shares need the persons of the data set")
+    return source.persons
 
 
 def split_persons(split: dict[str, list[str]]) -> list[str]:

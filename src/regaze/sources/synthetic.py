@@ -7,11 +7,11 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from regaze.sources.gazecapture import GazeCapture
-from regaze.sources.options import SourceOptions
+from regaze.sources.options import PhotoOptions
 from regaze.sources.records import SourceError
 
 
-class Options(SourceOptions):
+class Options(PhotoOptions):
     """A data set that is rendered as the section ``capture`` says."""
 
     source: Literal["synthetic"] = Field(description="photos rendered by the workflow")
