@@ -13,6 +13,7 @@ from regaze.sources.splits import (
     deal,
     make_split,
     read_split,
+    split_by_shares,
     split_persons,
 )
 
@@ -114,3 +115,31 @@ def test_a_split_is_made_from_the_persons_or_taken_from_a_file(tmp_path):
         make_split(tmp_path / "out.json", root=tmp_path)
     with pytest.raises(SplitError, match="info.json"):
         make_split(tmp_path / "out.json", root=tmp_path / "1")
+
+
+def test_shares_deal_everybody_once_and_the_same_test_persons_whatever_val_is():
+    persons = [f"p{number:02d}" for number in range(15)]
+    split = split_by_shares(persons, val=0.13, test=0.34, seed=3)
+    assert {part: len(split[part]) for part in split} == {"train": 8, "val": 2, "test": 5}
+    assert sorted(sum(split.values(), [])) == persons
+    assert split_by_shares(reversed(persons), val=0.0, test=0.34, seed=3)["test"] == split["test"]
+    assert split_by_shares(persons, val=0.0, test=1.0)["test"] == persons
+    with pytest.raises(SplitError, match="val: a share of 0.01 of 15 persons is nobody"):
+        split_by_shares(persons, val=0.01, test=0.5)
+
+
+class Fifteen:
+    """A data set of persons only."""
+
+    persons = [f"p{number:02d}" for number in range(15)]
+
+
+def test_a_split_is_made_from_shares_or_by_the_data_set(tmp_path):
+    out, source = tmp_path / "made.json", Fifteen()
+    made = make_split(out, root=tmp_path, split={"val": 0.2, "test": 0.2}, source=source, seed=1)
+    assert read_split(out) == made and len(made["train"]) == 9
+    source.split = lambda: {"train": ["p00", "p01"], "val": [], "test": ["p02"]}
+    assert make_split(out, root=tmp_path, source=source)["test"] == ["p02"]
+    source.split = lambda: {"train": ["x"], "val": [], "test": ["y"]}
+    with pytest.raises(SplitError, match="expected persons of .* such as 'p00', found only others"):
+        make_split(out, root=tmp_path, source=source)
