@@ -24,7 +24,7 @@ import cv2
 import h5py
 import numpy as np
 
-from regaze.normalise.face_model import FACE_POINTS, LEFT_EYE, RIGHT_EYE, ellipsoid_mesh
+from regaze.normalise.face_model import FACE_MODELS, ellipsoid_mesh
 from regaze.normalise.geometry import VARIANTS
 from regaze.normalise.pipeline import normalise_shard
 from regaze.sources import open_source
@@ -60,7 +60,7 @@ def angles(vector: np.ndarray) -> list[float]:
 
 def reference(root: Path, out: Path, cached: bool) -> None:
     """Normalise the capture in the reference's order."""
-    variant, mesh = VARIANTS["sted"], ellipsoid_mesh(60, 59)
+    variant, model, mesh = VARIANTS["sted"], FACE_MODELS["sfm14"], ellipsoid_mesh(60, 59)
     with h5py.File(root / "supplementary.h5", "r") as file:
         group = {key: values[()] for key, values in file["p0"].items()}
     maps, patches, labels = None, [], []
@@ -77,8 +77,8 @@ def reference(root: Path, out: Path, cached: bool) -> None:
         if (pixels < 0).any() or (pixels > size).any():
             continue
         head = cv2.Rodrigues(pose[:3])[0]
-        points = FACE_POINTS @ head.T + pose[3:]
-        origin = points[list(variant.origin)].mean(axis=0)
+        points = model.points @ head.T + pose[3:]
+        origin = points[13]
         distance = np.linalg.norm(origin)
         forward = origin / distance
         down = np.cross(forward, head[:, 0])
@@ -88,7 +88,7 @@ def reference(root: Path, out: Path, cached: bool) -> None:
         scale = np.diag([1.0, 1.0, variant.distance / distance])
         warp = variant.camera @ scale @ rotation @ np.linalg.inv(matrix)
         patches.append(cv2.warpPerspective(photo, warp, variant.size))
-        starts = [origin, points[list(LEFT_EYE)].mean(axis=0), points[list(RIGHT_EYE)].mean(axis=0)]
+        starts = [origin, points[[9, 10]].mean(axis=0), points[[11, 12]].mean(axis=0)]
         rays = [rotation @ (group["3d_gaze_target"][row] - start) for start in starts]
         gaze, left, right = ([*angles(-ray / np.linalg.norm(ray))] for ray in rays)
         labels.append([*gaze, *angles((rotation @ head)[:, 2]), *left, *right])
@@ -102,7 +102,7 @@ def reference(root: Path, out: Path, cached: bool) -> None:
 
 
 def ours(root: Path, out: Path) -> None:
-    source = open_source("gazecapture", root)
+    source = open_source({"source": "synthetic", "root": str(root)})
     rejected = out.with_suffix(".parquet")
     normalise_shard(source, source.persons, out, rejected, frame_check="ellipsoid")
 

@@ -14,7 +14,13 @@ from pathlib import Path
 import numpy as np
 
 from regaze.normalise.camera import pad_distortion, project
-from regaze.normalise.face_model import dense_mesh, ellipsoid_mesh
+from regaze.normalise.face_model import (
+    FACE_MODELS,
+    FaceModel,
+    dense_mesh,
+    ellipsoid_mesh,
+    face_model,
+)
 from regaze.normalise.geometry import rotation_from_vector
 
 FRAME_CHECKS = ("sfm-upstream", "sfm", "ellipsoid", "none")
@@ -26,7 +32,8 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class FrameCheck:
-    """A mesh (M, 3) mm in face-model axes that must lie in the frame; M = 0 accepts every photo.
+    """A mesh (M, 3) mm in the axes of ``sfm14`` that must lie in the frame; M = 0 accepts every
+    photo.
 
     ``name`` is what was really used, for the file attribute ``frame_check``.
     """
@@ -35,7 +42,11 @@ class FrameCheck:
     mesh: np.ndarray
 
     def extents(
-        self, camera: np.ndarray, distortion: np.ndarray, head_pose: np.ndarray
+        self,
+        camera: np.ndarray,
+        distortion: np.ndarray,
+        head_pose: np.ndarray,
+        model: str | FaceModel = "sfm14",
     ) -> np.ndarray:
         """Return the box of the projected mesh in each photo, (N, 4) x0, y0, x1, y1 in pixels.
 
@@ -43,6 +54,8 @@ class FrameCheck:
             camera: (N, 4) fx, fy, cx, cy.
             distortion: (N, k) coefficients, k in 4, 5, 8, 12, 14.
             head_pose: (N, 6) rotation vector (rad), translation (mm).
+            model: the face model that ``head_pose`` refers to; the mesh is moved to where the
+                middles of the four eye corners coincide.
 
         A row with a vertex at or behind the camera, or with NaN, gives NaN; without a mesh the
         boxes are empty points at the principal point.
@@ -51,12 +64,13 @@ class FrameCheck:
         if not len(self.mesh):
             return np.concatenate([camera[:, 2:], camera[:, 2:]], axis=1)
         coefficients = pad_distortion(distortion)
+        mesh = self.mesh + _shift(face_model(model))
         boxes = np.empty((len(camera), 4))
-        step = max(1, _POINTS_AT_ONCE // len(self.mesh))
+        step = max(1, _POINTS_AT_ONCE // len(mesh))
         for start in range(0, len(camera), step):
             rows = slice(start, start + step)
             head = rotation_from_vector(head_pose[rows, :3])
-            points = self.mesh @ head.transpose(0, 2, 1) + head_pose[rows, None, 3:]
+            points = mesh @ head.transpose(0, 2, 1) + head_pose[rows, None, 3:]
             with np.errstate(invalid="ignore", over="ignore"):
                 pixels = project(points, camera[rows], coefficients[rows])
                 boxes[rows, :2] = pixels.min(axis=1)
@@ -72,6 +86,12 @@ class FrameCheck:
         if not len(self.mesh):
             return np.ones(len(boxes), bool)
         return (boxes[:, :2] >= 0.0).all(axis=1) & (boxes[:, 2:] <= size).all(axis=1)
+
+
+def _shift(model: FaceModel) -> np.ndarray:
+    """Return (3,) mm from the mesh's place to where another model's eyes are; 0 for its own."""
+    own = FACE_MODELS["sfm14"]
+    return np.zeros(3) if model is own else model.eye_centre - own.eye_centre
 
 
 def make_frame_check(name: str, sfm_mesh: str | Path | None = None) -> FrameCheck:

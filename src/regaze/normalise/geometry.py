@@ -13,13 +13,7 @@ import numpy as np
 
 from regaze.angles import angles_from_rotation, angles_from_vector
 from regaze.normalise.camera import intrinsic_matrix
-from regaze.normalise.face_model import (
-    FACE_CENTRE,
-    FACE_POINTS,
-    INNER_CORNERS,
-    LEFT_EYE,
-    RIGHT_EYE,
-)
+from regaze.normalise.face_model import ORIGINS, FaceModel, face_model
 
 _SMALL = 1e-9
 _HUGE = 1e9
@@ -29,15 +23,23 @@ _HUGE = 1e9
 class Variant:
     """A virtual camera and the point of the face that it looks at.
 
-    ``size`` (width, height) pixels, ``focal`` pixels, ``distance`` mm; ``origin`` is the tuple of
-    rows of the face model whose mean is the gaze origin.
+    ``size`` (width, height) pixels, ``focal`` pixels, ``distance`` mm; ``origin``, from where the
+    gaze is measured, is ``face_centre`` or ``inner_corners``: which points of the face that means
+    is up to the face model.
+
+    Raises:
+        ValueError: another origin.
     """
 
     name: str
     size: tuple[int, int]
     focal: float
     distance: float
-    origin: tuple[int, ...]
+    origin: str = "face_centre"
+
+    def __post_init__(self):
+        if self.origin not in ORIGINS:
+            raise ValueError(f"origin: expected one of {ORIGINS}, found {self.origin!r}")
 
     @classmethod
     def named(
@@ -87,14 +89,14 @@ class Variant:
 
 
 VARIANTS = {
-    "sted": Variant("sted", (128, 128), 500.0, 600.0, (FACE_CENTRE,)),
-    "faze": Variant("faze", (256, 64), 1300.0, 600.0, INNER_CORNERS),
+    "sted": Variant("sted", (128, 128), 500.0, 600.0, "face_centre"),
+    "faze": Variant("faze", (256, 64), 1300.0, 600.0, "inner_corners"),
 }
 
 
 @dataclass(frozen=True)
 class Normalisation:
-    """What :func:`normalise` returns; rows with a ``problem`` hold NaN.
+    """What :func:`normalise` returns; rows with a ``problem`` hold NaN, as does an unknown gaze.
 
     ``rotation`` (N, 3, 3) photo camera -> virtual camera; ``homography`` (N, 3, 3) undistorted
     photo pixel -> patch pixel; ``origin`` (N, 3) mm and ``gaze_vector`` (N, 3) unit, both in the
@@ -139,25 +141,65 @@ def _unit(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return vectors / length[..., None], length
 
 
+def virtual_view(
+    origin: np.ndarray, head: np.ndarray, camera: np.ndarray, variant: Variant
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Turn N cameras to look straight at a point, without the roll of the head.
+
+    Args:
+        origin: (N, 3) mm, the point in the photo's camera.
+        head: (N, 3, 3) rotation of the head, model -> camera.
+        camera: (N, 4) fx, fy, cx, cy in pixels.
+        variant: the virtual camera; its ``origin`` plays no part here.
+
+    Returns rotation (N, 3, 3), photo camera -> virtual camera; homography (N, 3, 3), undistorted
+    photo pixel -> patch pixel; and (N,) the sine of the angle between the line of sight and the
+    head's x axis: where it is 0 the roll is unknown and the row holds NaN.
+    """
+    forward, distance = _unit(origin)
+    down, sine = _unit(np.cross(forward, head[:, :, 0]))
+    right, _ = _unit(np.cross(down, forward))
+    rotation = np.stack([right, down, forward], axis=1)
+    scale = np.zeros_like(rotation)
+    scale[:, 0, 0] = scale[:, 1, 1] = 1.0
+    with np.errstate(divide="ignore"):
+        scale[:, 2, 2] = variant.distance / distance
+    with np.errstate(invalid="ignore", over="ignore"):
+        homography = variant.camera @ scale @ rotation @ np.linalg.inv(intrinsic_matrix(camera))
+    return rotation, homography, sine
+
+
 def normalise(
-    camera: np.ndarray, head_pose: np.ndarray, gaze_target: np.ndarray, variant: Variant
+    camera: np.ndarray,
+    head_pose: np.ndarray,
+    gaze_target: np.ndarray | None,
+    variant: Variant,
+    model: str | FaceModel = "sfm14",
 ) -> Normalisation:
     """Return rotation, homography and labels of N photos.
 
     Args:
         camera: (N, 4) fx, fy, cx, cy in pixels.
         head_pose: (N, 6) rotation vector (rad) and translation (mm), face model -> camera.
-        gaze_target: (N, 3) mm in camera coordinates.
+        gaze_target: (N, 3) mm in camera coordinates; None when nothing is known of the gaze, which
+            leaves the gaze columns NaN without being a problem.
         variant: the virtual camera.
+        model: the face model that ``head_pose`` refers to, or its name.
 
     Nothing is raised for bad rows; their ``problem`` is ``non_finite_label`` (NaN, infinity or
     a number beyond 1e9 in an input), ``bad_camera`` (focal length not positive),
     ``behind_camera`` (gaze origin at depth <= 0), ``degenerate_pose`` (the head's x axis along
     the line of sight) or ``degenerate_gaze`` (target at a gaze origin).
+
+    Raises:
+        ValueError: an unknown face model.
     """
     camera = np.asarray(camera, np.float64).reshape(-1, 4)
     head_pose = np.asarray(head_pose, np.float64).reshape(-1, 6)
-    gaze_target = np.asarray(gaze_target, np.float64).reshape(-1, 3)
+    known = gaze_target is not None
+    gaze_target = np.asarray(gaze_target if known else np.zeros((len(camera), 3)), np.float64)
+    gaze_target = gaze_target.reshape(-1, 3)
+    model = face_model(model)
     problem = np.zeros(len(camera), "<U16")
 
     def mark(rows: np.ndarray, reason: str) -> None:
@@ -175,24 +217,15 @@ def normalise(
     gaze_target = np.where(good, gaze_target, 0.0)
 
     head = rotation_from_vector(head_pose[:, :3])
-    points = FACE_POINTS @ head.transpose(0, 2, 1) + head_pose[:, None, 3:]
-    origin = points[:, list(variant.origin)].mean(axis=1)
+    points = model.points @ head.transpose(0, 2, 1) + head_pose[:, None, 3:]
+    origin = (points * model.weights(variant.origin)[:, None]).sum(axis=1)
     mark(~(origin[:, 2] > 0.0), "behind_camera")
-
-    forward, distance = _unit(origin)
-    down, length = _unit(np.cross(forward, head[:, :, 0]))
-    mark(~(length > _SMALL), "degenerate_pose")
-    right, _ = _unit(np.cross(down, forward))
-    rotation = np.stack([right, down, forward], axis=1)
-
-    scale = np.zeros_like(rotation)
-    scale[:, 0, 0] = scale[:, 1, 1] = 1.0
-    with np.errstate(divide="ignore"):
-        scale[:, 2, 2] = variant.distance / distance
-    with np.errstate(invalid="ignore", over="ignore"):
-        homography = variant.camera @ scale @ rotation @ np.linalg.inv(intrinsic_matrix(camera))
+    rotation, homography, sine = virtual_view(origin, head, camera, variant)
+    mark(~(sine > _SMALL), "degenerate_pose")
 
     def gaze_from(start: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if not known:
+            return np.full_like(start, np.nan), np.full((len(start), 2), np.nan)
         direction, reach = _unit(gaze_target - start)
         mark(~(reach > _SMALL), "degenerate_gaze")
         # A label is the direction from the target to the face, so that looking into the camera
@@ -203,8 +236,8 @@ def normalise(
         return angles_from_vector(np.nan_to_num(vectors, nan=1.0))
 
     gaze_vector, gaze = gaze_from(origin)
-    _, gaze_left = gaze_from(points[:, list(LEFT_EYE)].mean(axis=1))
-    _, gaze_right = gaze_from(points[:, list(RIGHT_EYE)].mean(axis=1))
+    _, gaze_left = gaze_from(points[:, list(model.left_eye)].mean(axis=1))
+    _, gaze_right = gaze_from(points[:, list(model.right_eye)].mean(axis=1))
     head_angles = angles_from_rotation(np.nan_to_num(rotation @ head, nan=1.0))
     head_unnormalised = angles_from_rotation(head)
     columns = {

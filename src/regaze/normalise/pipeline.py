@@ -7,32 +7,32 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from regaze.faces import FacesAttributes, FacesWriter
-from regaze.normalise.camera import pad_distortion, undistort_points
+from regaze.normalise.camera import COEFFICIENT_COUNTS, pad_distortion, undistort_points
+from regaze.normalise.face_model import FACE_MODELS
 from regaze.normalise.frame_check import FrameCheck, make_frame_check
 from regaze.normalise.geometry import Normalisation, Variant, normalise
+from regaze.normalise.photo import UnreadableImage, printable, quiet_decoders, read_photo
 from regaze.normalise.rejections import Rejection, RowCounts, write_rejected
 from regaze.normalise.warp import (
     RESAMPLINGS,
     UNDISTORT_CAMERAS,
-    UnreadableImage,
     make_patch,
-    read_photo,
     undistorted_camera,
 )
-from regaze.sources.gazecapture import safe_name
-from regaze.sources.records import PersonRecords, Source, SourceError
+from regaze.sources.records import PersonRecords, Source, SourceError, safe_name
 
 log = logging.getLogger(__name__)
 
 _ROWS_AT_ONCE = 64
-_BYTES_IN_MEMORY = 256 << 20
+_BYTES_IN_MEMORY = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ class FacesRecipe:
     undistort_camera: str = "same"
     resampling: str = "one_step"
 
-    def attributes(self, source: str) -> FacesAttributes:
-        """Return the attributes of a faces file made by this recipe from ``source``."""
+    def attributes(self, source: str, gaze_known: bool = True) -> FacesAttributes:
+        """Return the attributes of a faces file made by this recipe from a ``source`` kind."""
         return FacesAttributes(
             variant=self.variant.name,
             patch_size=self.variant.size,
@@ -54,6 +54,7 @@ class FacesRecipe:
             frame_check=self.check.name,
             source=source,
             undistort_camera=self.undistort_camera,
+            gaze="known" if gaze_known else "absent",
         )
 
 
@@ -76,10 +77,14 @@ def normalise_shard(
     """Normalise every photo of ``persons`` and write the shard's two files.
 
     Every row of the raw data ends in one of them: kept in ``out_faces``, or in ``out_rejected``
-    with its reason (``missing_person``, ``missing_key``, ``bad_shape``, ``bad_file_name``,
-    ``non_finite_label``, ``bad_camera``, ``behind_camera``, ``degenerate_pose``,
-    ``degenerate_gaze``, ``unreadable_image``, ``out_of_frame``). Rows depend on the person's data
-    alone, so neither the dealing of persons to shards nor ``threads`` changes a pixel or a label.
+    with its reason (``missing_person``, ``missing_key``, ``bad_shape``, ``bad_person_name``,
+    ``bad_face_model``, ``bad_file_name``, ``non_finite_label``, ``bad_camera``,
+    ``behind_camera``, ``degenerate_pose``, ``degenerate_gaze``, ``unreadable_image``,
+    ``out_of_frame``, or the records' own ``status``). Rows depend on the person's data alone, so
+    neither the dealing of persons to shards nor ``threads`` changes a pixel or a label. Memory
+    holds one person's labels, 64 MiB of patches and ``threads`` photos, however many persons
+    there are. Where the source has an attribute ``gaze_known`` that is False, the file says that
+    the gaze is absent and records without a gaze target are kept, their gaze labels NaN.
 
     Args:
         source: the opened raw data set.
@@ -96,7 +101,7 @@ def normalise_shard(
 
     Raises:
         ValueError: an unknown option.
-        SourceError: the raw data set itself cannot be read.
+        SourceError: the raw data set itself cannot be read, or a person is listed twice.
     """
     if undistort_camera not in UNDISTORT_CAMERAS:
         raise ValueError(
@@ -108,15 +113,19 @@ def normalise_shard(
         variant = Variant.named(variant, patch_size, focal, distance)
     check = make_frame_check(frame_check, sfm_mesh)
     recipe = FacesRecipe(variant, check, undistort_camera, resampling)
+    for first, second in pairwise(sorted(persons)):
+        if first == second:
+            raise SourceError(f"person {first}: expected once in the shard, found twice")
+    gaze_known = getattr(source, "gaze_known", True)
     rejections: list[Rejection] = []
     rows_out = 0
     with (
         _mapper(threads) as run,
-        FacesWriter(out_faces, recipe.attributes(source.kind)) as writer,
+        FacesWriter(out_faces, recipe.attributes(source.kind, gaze_known)) as writer,
     ):
         for person in sorted(persons):
             try:
-                records = source.read(person)
+                records = _checked(source.read(person), gaze_known)
             except SourceError as error:
                 rejections += _reject_person(person, error)
                 continue
@@ -127,10 +136,57 @@ def normalise_shard(
     return RowCounts(rows_out + len(rejections), rows_out)
 
 
+def _checked(records: PersonRecords, gaze_known: bool) -> PersonRecords:
+    """Return the records, or raise a SourceError when no row of theirs can be used."""
+    person, names = records.person, records.file_name
+    if person in ("", ".") or "/" in person or "\0" in person or person != printable(person):
+        raise SourceError(
+            f"person {person!r}: expected a name that can be an HDF5 group: not empty or '.', "
+            "without '/', UTF-8",
+            "bad_person_name",
+            names,
+        )
+    if records.face_model not in FACE_MODELS:
+        raise SourceError(
+            f"person {person}: face_model: expected one of {sorted(FACE_MODELS)}, "
+            f"found {records.face_model!r}",
+            "bad_face_model",
+            names,
+        )
+    widths = {
+        "camera_parameters": [(4,)],
+        "distortion": [(count,) for count in COEFFICIENT_COUNTS],
+        "head_pose": [(6,)],
+        "gaze_target": [(3,)],
+        "landmarks": [(68, 2)],
+        "turned": [()],
+        "status": [()],
+    }
+    for column, allowed in widths.items():
+        values = getattr(records, column)
+        if values is None and column in ("landmarks", "turned", "status"):
+            continue
+        if np.shape(values)[:1] != (len(names),) or np.shape(values)[1:] not in allowed:
+            raise SourceError(
+                f"person {person}: {column}: expected {len(names)} rows of shape "
+                f"{' or '.join(map(str, allowed))}, found {np.shape(values)}",
+                "bad_shape",
+                names,
+            )
+    # A file that claims to know the gaze of every row has no place for one that is unknown.
+    return replace(records, gaze_known=True) if gaze_known else records
+
+
 def _reject_person(person: str, error: SourceError) -> list[Rejection]:
-    log.warning("person %s left out: %s", person, error)
+    log.warning("person %s left out: %s", printable(person), printable(str(error)))
     names = list(enumerate(error.file_names)) or [(-1, "")]
-    return [Rejection(person, row, name, error.reason, str(error)) for row, name in names]
+    return [_rejection(person, row, name, error.reason, str(error)) for row, name in names]
+
+
+def _rejection(person: str, row: int, file_name: str, reason: str, detail: str) -> Rejection:
+    return Rejection(
+        printable(person), row, printable(str(file_name)), reason, printable(str(detail))
+    )
 
 
 @contextmanager
@@ -143,11 +199,12 @@ def _mapper(threads: int) -> Iterator[Callable]:
     before = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
-        if threads <= 1:
-            yield map
-        else:
-            with ThreadPoolExecutor(threads) as pool:
-                yield pool.map
+        with quiet_decoders():
+            if threads <= 1:
+                yield map
+            else:
+                with ThreadPoolExecutor(threads) as pool:
+                    yield pool.map
     finally:
         cv2.setNumThreads(before)
 
@@ -171,11 +228,13 @@ def _add_person(
     folder: Path,
 ) -> int:
     """Write the good rows of one person, note the bad ones, return the number of good ones."""
+    model = records.face_model
+    target = records.gaze_target if records.gaze_known else None
     geometry = normalise(
-        records.camera_parameters, records.head_pose, records.gaze_target, recipe.variant
+        records.camera_parameters, records.head_pose, target, recipe.variant, model
     )
     distortion = pad_distortion(records.distortion)
-    boxes = recipe.check.extents(records.camera_parameters, distortion, records.head_pose)
+    boxes = recipe.check.extents(records.camera_parameters, distortion, records.head_pose, model)
     early = [_early_problem(records, geometry, distortion, row) for row in range(len(records))]
     candidates = [row for row, problem in enumerate(early) if not problem[0]]
 
@@ -184,7 +243,7 @@ def _add_person(
 
     def reject(row: int, reason: str, detail: str) -> None:
         name = records.file_name[row]
-        rejections.append(Rejection(records.person, row, name, reason, detail))
+        rejections.append(_rejection(records.person, row, name, reason, detail))
 
     for row, (reason, detail) in enumerate(early):
         if reason:
@@ -229,8 +288,13 @@ def _early_problem(
     records: PersonRecords, geometry: Normalisation, distortion: np.ndarray, row: int
 ) -> tuple[str, str]:
     """Return reason and detail of what is wrong before the photo is opened, or two blanks."""
-    if not safe_name(records.file_name[row]):
+    if records.status is not None and records.status[row]:
+        return records.status[row], "given up by an earlier step"
+    name = records.file_name[row]
+    if not safe_name(name):
         return "bad_file_name", "expected a path below the data set's root"
+    if name != printable(name):
+        return "bad_file_name", "expected UTF-8"
     if not np.isfinite(distortion[row]).all():
         return "non_finite_label", "distortion_parameters"
     reason = str(geometry.problem[row])
@@ -240,8 +304,9 @@ def _early_problem(
         columns = {
             "camera_parameters": records.camera_parameters,
             "head_pose": records.head_pose,
-            "3d_gaze_target": records.gaze_target,
         }
+        if records.gaze_known:
+            columns["3d_gaze_target"] = records.gaze_target
         bad = [name for name, values in columns.items() if not np.isfinite(values[row]).all()]
         return reason, ", ".join(bad) or "numbers too large"
     if reason == "bad_camera":
@@ -276,6 +341,7 @@ def _warp_row(
         recipe.variant.size,
         undistort_camera=recipe.undistort_camera,
         resampling=recipe.resampling,
+        turned=records.turned is not None and bool(records.turned[row]),
     )
     return _Row(patch=patch, size=size)
 

@@ -9,7 +9,6 @@ Both: bilinear, constant zero border.
 from __future__ import annotations
 
 from functools import lru_cache
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -20,60 +19,6 @@ UNDISTORT_CAMERAS = ("same", "centred")
 RESAMPLINGS = ("one_step", "two_step")
 
 _OUTSIDE = np.float32(-1e4)
-
-
-class UnreadableImage(ValueError):
-    """A photo that is missing, truncated or not a picture; the message names the file.
-
-    ``what`` says what is wrong without the path, which differs between machines.
-    """
-
-    def __init__(self, path: str | Path, what: str):
-        super().__init__(f"{path}: {what}")
-        self.what = what
-
-
-def read_photo(path: str | Path) -> np.ndarray:
-    """Return a photo as (H, W, 3) uint8 in B,G,R order, turned as its EXIF orientation says.
-
-    Raises:
-        UnreadableImage: the file is missing, empty, truncated or not a picture.
-    """
-    try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        raise UnreadableImage(path, error.strerror or str(error)) from error
-    if not content:
-        raise UnreadableImage(path, "empty file")
-    # The decoder fills the missing part of a cut-off JPEG with grey and only warns.
-    if content[:2] == b"\xff\xd8" and not _jpeg_is_whole(content):
-        raise UnreadableImage(path, "truncated JPEG")
-    try:
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error as error:
-        raise UnreadableImage(path, error.err) from error
-    if image is None:
-        raise UnreadableImage(path, "not a picture that can be decoded")
-    return image
-
-
-def _jpeg_is_whole(content: bytes) -> bool:
-    """Walk the header segments to the first scan, then look for the end marker behind it.
-
-    A thumbnail inside a header segment has an end marker of its own, so the file's last bytes
-    or a plain search would not do.
-    """
-    position = 2
-    while position + 4 <= len(content) and content[position] == 0xFF:
-        marker = content[position + 1]
-        if marker == 0xFF:
-            position += 1
-            continue
-        if marker == 0xDA:
-            end = b"\xff\xd9"
-            return content.endswith(end) or content.find(end, position) >= 0
-        position += 2 + int.from_bytes(content[position + 2 : position + 4], "big")
-    return False
 
 
 def undistorted_camera(camera: np.ndarray, size: tuple[int, int], mode: str) -> np.ndarray:
@@ -193,20 +138,32 @@ def make_patch(
     *,
     undistort_camera: str = "same",
     resampling: str = "one_step",
+    turned: bool = False,
 ) -> np.ndarray:
     """Return the patch (h, w, 3) uint8 in R,G,B order of a photo (H, W, 3) uint8 in B,G,R order.
 
-    Args are those of :func:`patch_map`; ``resampling`` is ``one_step`` or ``two_step``.
+    Args are those of :func:`patch_map`; ``resampling`` is ``one_step`` or ``two_step``. With
+    ``turned`` everything else refers to the photo turned by 180 degrees about (w/2, h/2).
 
     Raises:
         ValueError: an unknown mode.
     """
     photo_size = (photo.shape[1], photo.shape[0])
+    half_turn = None
+    if turned:
+        # Pixel (x, y) of the turned photo is pixel (w - x, h - y) of the photo: its first row and
+        # column lie outside, and the photo's own are lost. What is left is turned in the map.
+        half_turn = np.array([photo_size[0] - 1, photo_size[1] - 1], np.float32)
+        photo = photo[1:, 1:]
     if resampling == "one_step":
         points = patch_map(homography, camera, distortion, photo_size, patch_size, undistort_camera)
+        if half_turn is not None:
+            np.subtract(half_turn, points, out=points)
         patch = cv2.remap(photo, points, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
     elif resampling == "two_step":
         map_x, map_y = undistortion_map(camera, distortion, photo_size, undistort_camera)
+        if half_turn is not None:
+            map_x, map_y = half_turn[0] - map_x, half_turn[1] - map_y
         straight = cv2.remap(photo, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
         patch = cv2.warpPerspective(straight, homography, tuple(patch_size))
     else:

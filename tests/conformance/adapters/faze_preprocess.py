@@ -6,14 +6,14 @@ import numpy as np
 from kit import adapter, assert_close, assert_relative
 
 from regaze.normalise.camera import pad_distortion
-from regaze.normalise.face_model import FACE_CENTRE, FACE_POINTS, INNER_CORNERS
+from regaze.normalise.face_model import FACE_MODELS
 from regaze.normalise.frame_check import FrameCheck
 from regaze.normalise.geometry import VARIANTS, Variant, normalise
 from regaze.normalise.warp import make_patch, undistortion_map
 
 ORIGINS = {
-    "row 13 of the face model": (FACE_CENTRE,),
-    "mean of face-model rows 10 and 11": INNER_CORNERS,
+    "row 13 of the face model": "face_centre",
+    "mean of face-model rows 10 and 11": "inner_corners",
 }
 UNDISTORT = {"GazeCapture": "same", "MPIIGaze": "centred"}
 FIELDS = {
@@ -54,7 +54,7 @@ def normalization(manifest, inputs, golden):
                 assert_close(getattr(result, field), wanted, tolerance, name=f"{name}_{key}")
         wanted = golden["head_unnormalised"]
         assert_close(result.head_unnormalised, wanted, 1e-5, name="head_unnormalised")
-    assert FACE_POINTS.shape == (14, 3)
+    assert FACE_MODELS["sfm14"].points.shape == (14, 3)
     check = FrameCheck("case", np.asarray(inputs["test_mesh"], np.float64))
     boxes = check.extents(camera, inputs["distortion_parameters"], pose)
     accepted = check.accepts(boxes, inputs["image_size_wh"])

@@ -13,7 +13,7 @@ def test_labels_of_the_renderer_are_recovered(tmp_path):
     root = tmp_path / "capture"
     persons = {"train-redirector": 1, "val": 0, "test": 1}
     render_capture(root, persons=persons, head_poses=1, gazes=2, photo=120, focal=235.0)
-    source = open_source("synthetic", root)
+    source = open_source({"source": "synthetic", "root": str(root)})
     faces, rejected = tmp_path / "faces.h5", tmp_path / "rejected.parquet"
     counts = normalise_shard(source, source.persons, faces, rejected, frame_check="ellipsoid")
     assert counts.rows_in == counts.rows_out == 4

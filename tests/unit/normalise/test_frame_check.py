@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from regaze.normalise.face_model import (
-    FACE_POINTS,
+    FACE_MODELS,
     MESH_EXTENT,
     FaceModelError,
     dense_mesh,
@@ -27,7 +27,7 @@ def write_mesh(path, header=(1, 10344, 1), values=10344):
 
 
 def test_the_eye_corners_of_the_face_model_are_centred():
-    np.testing.assert_allclose(FACE_POINTS[9:13].mean(axis=0), 0, atol=1e-6)
+    np.testing.assert_allclose(FACE_MODELS["sfm14"].eye_centre, 0, atol=1e-6)
 
 
 def test_dense_mesh_upstream_drops_the_first_vertex_and_centres_on_the_shifted_list(tmp_path):

@@ -64,7 +64,7 @@ def test_mirrored_scene_has_mirrored_labels(scene):
     camera = mirrored_camera.copy()
     mirror = np.diag([-1.0, 1.0, 1.0])
     # The face model itself is not quite symmetric, so let the origin be the exact centre row.
-    variant = Variant(variant.name, variant.size, variant.focal, variant.distance, (13,))
+    variant = Variant(variant.name, variant.size, variant.focal, variant.distance, "face_centre")
     result = normalise(camera, pose, target, variant)
     # A reflection reverses the rotation's sense about the axes in the mirror plane.
     flipped = normalise(
@@ -140,7 +140,7 @@ def test_patch_size_keeps_the_field_of_view():
         (96, 64),
         400,
         500,
-        (13,),
+        "face_centre",
     )
     assert Variant.named("sted", 64, distance=300.0).distance == 300.0
     assert Variant.named("sted", (64, 32), 250.0).size == (64, 32)

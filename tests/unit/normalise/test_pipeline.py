@@ -46,7 +46,7 @@ def capture(tmp_path_factory):
 
 
 def run(root, out, shards, **options):
-    source = open_source("gazecapture", root)
+    source = open_source({"source": "synthetic", "root": str(root)})
     options = {"frame_check": "ellipsoid", "patch_size": 64} | options
     faces, rejected, counts = [], [], []
     for number, persons in enumerate(deal(source.persons, shards)):
@@ -69,7 +69,7 @@ def test_rows_labels_and_extras(capture, tmp_path):
     assert reader.patch_size == (64, 64)
     assert reader.attributes["focal"] == 250.0 and reader.attributes["distance"] == 600.0
     assert reader.attributes["frame_check"] == "ellipsoid"
-    assert reader.attributes["source"] == "gazecapture"
+    assert reader.attributes["source"] == "synthetic"
     assert np.isfinite(reader.labels).all()
     rows = reader.rows()
     assert list(reader.dataset("source_index", rows[:5])) == [0, 1, 2, 3, 4]
@@ -160,7 +160,7 @@ def test_every_fault_is_a_rejected_row_with_its_reason(broken, tmp_path):
 
 
 def test_the_limit_names_the_dominating_reasons(broken, tmp_path):
-    source = open_source("gazecapture", broken)
+    source = open_source({"source": "synthetic", "root": str(broken)})
     counts = normalise_shard(
         source,
         [*source.persons, "p9"],
@@ -180,7 +180,7 @@ def test_the_limit_names_the_dominating_reasons(broken, tmp_path):
 
 
 def test_wrong_options_are_refused(capture, tmp_path):
-    source = open_source("gazecapture", capture)
+    source = open_source({"source": "synthetic", "root": str(capture)})
     for options in (
         {"frame_check": "sphere"},
         {"variant": "stet"},

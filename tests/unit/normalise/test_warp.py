@@ -13,10 +13,8 @@ from regaze.normalise.camera import (
 )
 from regaze.normalise.geometry import VARIANTS, normalise
 from regaze.normalise.warp import (
-    UnreadableImage,
     make_patch,
     patch_map,
-    read_photo,
     undistortion_map,
 )
 
@@ -110,30 +108,3 @@ def test_unknown_modes_are_refused():
     for options in ({"resampling": "thrice"}, {"undistort_camera": "left"}):
         with pytest.raises(ValueError, match="expected one of"):
             make_patch(drawn(), np.eye(3), CAMERA, LENS, (8, 8), **options)
-
-
-def test_broken_photos_say_what_is_wrong(tmp_path):
-    good = tmp_path / "good.jpg"
-    cv2.imwrite(str(good), drawn(64, 48))
-    content = good.read_bytes()
-    assert read_photo(good).shape == (48, 64, 3)
-    cases = {"cut.jpg": content[:-40], "empty.jpg": b"", "text.jpg": b"no picture"}
-    for name, data in cases.items():
-        (tmp_path / name).write_bytes(data)
-    (tmp_path / "trailer.jpg").write_bytes(content + b"\0" * 100)
-    assert read_photo(tmp_path / "trailer.jpg").shape == (48, 64, 3)
-    for name, what in [("cut", "truncated"), ("empty", "empty"), ("text", "not a picture")]:
-        with pytest.raises(UnreadableImage, match=f"{name}.jpg.*{what}"):
-            read_photo(tmp_path / f"{name}.jpg")
-    with pytest.raises(UnreadableImage, match="No such file"):
-        read_photo(tmp_path / "absent.jpg")
-
-
-def test_the_orientation_tag_is_honoured(tmp_path):
-    path = tmp_path / "turned.jpg"
-    cv2.imwrite(str(path), drawn(64, 48))
-    content = path.read_bytes()
-    tag = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"
-    segment = b"\xff\xe1" + (len(tag) + 2).to_bytes(2, "big") + tag
-    path.write_bytes(content[:2] + segment + content[2:])
-    assert read_photo(path).shape == (64, 48, 3)
