@@ -153,7 +153,11 @@ def _lead(results: Sequence[Results], names: Sequence[str]) -> str:
     return (
         f"{count} {word} ({titles}) turned the gaze and the head of the same held-out faces "
         f"of the {names[0]} data set; an independent estimator read the result."
-        + (f" The same was done, untrained, on {_listed(names[1:])}." if names[1:] else "")
+        + (
+            f" Without further training they did the same on {_listed(names[1:])}."
+            if names[1:]
+            else ""
+        )
     )
 
 

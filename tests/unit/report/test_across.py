@@ -53,7 +53,7 @@ def test_home_numbers_stand_beside(finished, abroad, html):
     home = next(entry for entry in finished.models if entry.name == "xunet")
     numbers = pd.read_parquet(home.per_pair)
     at_home = numbers.loc[numbers["kind"] == "free", "gaze_error_deg"].mean()
-    assert f'<span class="home">{at_home:.2f}</span>' in part_of(html, "on-photos--1-")
+    assert f'<span class="home">home {at_home:.2f}</span>' in part_of(html, "on-photos--1-")
     assert '<span class="home">' not in part_of(html, "comparison")
 
 
@@ -76,7 +76,7 @@ def test_cross_table_has_methods_by_data_sets(finished, abroad):
 
 def test_verdict_says_how_much_carries_over(html):
     assert re.search(r"On photos &lt;1&gt;, never trained on, lite misses by [0-9.]+°", html)
-    assert "untrained, on photos &lt;1&gt;." in html
+    assert "Without further training they did the same on photos &lt;1&gt;." in html
 
 
 def test_table_names_the_data_set(folder):
