@@ -28,7 +28,7 @@ _CAMERAS = {
 _CENTRE = np.array([4.0, -6.0, 980.0])
 _TAKEN = {
     # subject: look, and per frame: head pitch, yaw, roll (degrees), target (mm), camera 0
-    "subject0000": (9, [
+    "subject0000": (14, [
         ("frame0000", (5, -6, 2), (150, -60, 80)),
         ("frame0003", (-8, 4, -3), (-220, 180, 120)),
     ]),
@@ -37,8 +37,11 @@ _TAKEN = {
 
 
 def _camera(number):
-    """Rotation (3, 3) and translation (3,): camera 0's coordinates to this camera's."""
-    rotation = turn(*_CAMERAS[number][0]).T
+    """Rotation (3, 3) and translation (3,): camera 0's coordinates to this camera's.
+
+    Cameras that take no photo here are said to stand where camera 0 does.
+    """
+    rotation = turn(*_CAMERAS.get(number, _CAMERAS[0])[0]).T
     # every camera stands about as far from the head as camera 0 and looks at it
     return rotation, np.array([3.0, -2.0, 985.0]) - rotation @ _CENTRE
 
@@ -81,7 +84,8 @@ def _calibration(path, number):
     rotation, shift = _camera(number)
     file = cv2.FileStorage(str(path), cv2.FILE_STORAGE_WRITE)
     file.write("Camera_Matrix", np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1.0]]))
-    file.write("Distortion_Coefficients", np.array([[_CAMERAS[number][1], 0.0, 0.0, 0.0, 0.0]]))
+    k1 = _CAMERAS.get(number, _CAMERAS[0])[1]
+    file.write("Distortion_Coefficients", np.array([[k1, 0.0, 0.0, 0.0, 0.0]]))
     file.write("cam_rotation", rotation)
     file.write("cam_translation", shift[:, None])
     file.release()
@@ -109,7 +113,7 @@ def eth_xgaze(folder, people=None):
             numbers = [shot.target, shot.head_pose("xgaze6"), shot.landmarks.ravel()]
             lines.append([frame, image, 0, 0, *np.concatenate(numbers)])
         write_csv(folder / "data" / "annotation_train" / f"{subject}.csv", lines)
-    for number in _CAMERAS:
+    for number in range(18):
         _calibration(folder / "calibration" / "cam_calibration" / f"cam{number:02d}.xml", number)
     names = [f"{subject}.h5" for subject in people or photos()]
     split = {"train": names[:1], "test": names[1:], "test_person_specific": []}

@@ -41,3 +41,6 @@ CENTRES = {
     "mpii6": MPII6.mean(0),
 }
 """The point of each model that the virtual camera looks at and that gaze starts from."""
+
+EYE_CORNERS = {"sfm14": SFM14[9:13], "xgaze6": XGAZE6[:4], "mpii6": MPII6[:4]}
+"""Outer and inner corner of the eye at image left, inner and outer corner of the other."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from captures.models import CENTRES, SFM14, SFM14_LANDMARKS
+from captures.models import CENTRES, EYE_CORNERS, SFM14, SFM14_LANDMARKS
 
 
 def unit(vector):
@@ -127,10 +127,13 @@ class Shot:
         """Axes (3, 3) of the virtual camera that looks at the face centre with the head upright."""
         return frame(self.face_centre if centre is None else centre, self.rotation[:, 0])
 
-    def labels(self):
-        """Degrees (8,): gaze, head, gaze of the eye at image left, at image right; pitch, yaw."""
+    def labels(self, model="sfm14"):
+        """Degrees (8,): gaze, head, gaze of the eye at image left, at image right; pitch, yaw.
+
+        ``model`` matters to the last four, as eyes are in the middle of its eye corners.
+        """
         axes = self.view()
-        corners = SFM14[9:13] @ self.rotation.T + self.translation
+        corners = EYE_CORNERS[model] @ self.rotation.T + self.head_pose(model)[3:]
         eyes = [self.target - corners[:2].mean(0), self.target - corners[2:].mean(0)]
         directions = [self.target - self.face_centre, -self.rotation[:, 2], *eyes]
         return np.concatenate([up_and_left(direction, axes) for direction in directions])
