@@ -1,0 +1,151 @@
+"""The head's pose from landmarks: a perspective-n-point problem on a mean face.
+
+The order of the solvers decides what is found for noisy landmarks, so it is that of the systems
+whose data sets are read: for ``sfm14`` that of ``NVlabs/few_shot_gaze`` (undistorted points,
+RANSAC around EPnP for a start, then least squares on all points); for the six-point models that
+of ``xucong-zhang/ETH-XGaze`` (EPnP with the distortion, then least squares). EPnP: Lepetit,
+Moreno-Noguer, Fua (IJCV 2009).
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from regaze.normalise.camera import (
+    intrinsic_matrix,
+    pad_distortion,
+    project,
+    undistort_points,
+)
+from regaze.normalise.face_model import FaceModel, face_model
+from regaze.normalise.geometry import rotation_from_vector
+
+_SEED = 1
+_LEAST_SPAN = 1.0
+"""Pixels. Points on one spot would be a head at any great distance."""
+
+
+class HeadPoseError(ValueError):
+    """No head pose can be found for one photo's landmarks; the message says why."""
+
+    reason = "pose_failed"
+
+
+def estimate_head_pose(
+    landmarks: np.ndarray,
+    camera: np.ndarray,
+    distortion: np.ndarray | None = None,
+    model: str | FaceModel = "sfm14",
+) -> tuple[np.ndarray, float]:
+    """Return the head pose that explains the landmarks of one photo best, and how well it does.
+
+    Args:
+        landmarks: (68, 2) pixels of the photo in iBUG order, of which the model's own are used;
+            or those alone, (M, 2) in the order of the model's ``landmark_numbers``.
+        camera: (4,) fx, fy, cx, cy in pixels.
+        distortion: (k,) OpenCV coefficients, k in 4, 5, 8, 12, 14; None for none.
+        model: face model or its name. ``sfm14`` uses 13 points, ``xgaze6`` and ``mpii6`` six.
+
+    Returns:
+        (6,) float64: rotation vector (rad) and translation (mm), model -> camera; and the root
+        mean square distance in pixels of the photo between landmarks and projected points.
+        The result depends on the arguments alone, not on earlier calls.
+
+    Raises:
+        HeadPoseError: numbers that are not finite, landmarks that no head explains, or a head
+            that would lie at or behind the camera.
+        ValueError: wrong shapes, or an unknown face model.
+    """
+    model = face_model(model)
+    points = np.ascontiguousarray(model.fitted_points)
+    seen = _chosen(landmarks, model)
+    camera = np.asarray(camera, np.float64).reshape(4)
+    lens = pad_distortion(np.zeros(4) if distortion is None else distortion).reshape(14)
+    for name, values in (("landmarks", seen), ("camera", camera), ("distortion", lens)):
+        if not np.isfinite(values).all():
+            raise HeadPoseError(f"{name}: expected finite numbers, found {values[_worst(values)]}")
+    if not (camera[:2] > 0).all():
+        raise HeadPoseError(f"camera: expected positive focal lengths, found {camera[:2]}")
+    span = np.ptp(seen, axis=0).max()
+    if span < _LEAST_SPAN:
+        raise HeadPoseError(f"landmarks: expected a face, found all within {span:.3g} pixels")
+    bent = lens if lens.any() else None
+    solve = _solve_fourteen if model.name == "sfm14" else _solve_six
+    try:
+        vector, translation = solve(points, seen, camera, lens, bent)
+    except cv2.error as error:
+        raise HeadPoseError(f"no head pose explains the landmarks: {error.err}") from error
+    pose = np.concatenate([vector.ravel(), translation.ravel()])
+    if not np.isfinite(pose).all():
+        raise HeadPoseError(f"no head pose explains the landmarks: found {pose}")
+    placed = points @ rotation_from_vector(pose[:3]).T + pose[3:]
+    if not (placed[:, 2] > 0.0).all():
+        raise HeadPoseError(
+            f"expected a head before the camera, found depths {placed[:, 2].min():.6g} to "
+            f"{placed[:, 2].max():.6g} mm"
+        )
+    with np.errstate(invalid="ignore", over="ignore"):
+        missed = project(placed[None], camera[None], lens[None])[0] - seen
+    error = float(np.sqrt((missed**2).sum(axis=1).mean()))
+    if not np.isfinite(error):
+        raise HeadPoseError(f"no head pose explains the landmarks: found {pose}")
+    return pose, error
+
+
+def _chosen(landmarks: np.ndarray, model: FaceModel) -> np.ndarray:
+    landmarks = np.asarray(landmarks, np.float64)
+    numbers = model.landmark_numbers
+    if landmarks.shape == (68, 2):
+        landmarks = landmarks[np.array(numbers) - 1]
+    if landmarks.shape != (len(numbers), 2):
+        raise ValueError(
+            f"landmarks: expected (68, 2) or ({len(numbers)}, 2), found {landmarks.shape}"
+        )
+    return np.ascontiguousarray(landmarks)
+
+
+def _worst(values: np.ndarray) -> tuple:
+    """Return the index of the first entry that is not finite."""
+    return tuple(np.argwhere(~np.isfinite(values))[0])
+
+
+def _solve_fourteen(points, seen, camera, lens, bent) -> tuple[np.ndarray, np.ndarray]:
+    if bent is not None:
+        straight = undistort_points(seen[None], camera[None], lens[None])[0]
+        seen = straight * camera[:2] + camera[2:]
+    matrix = intrinsic_matrix(camera)
+    # RANSAC draws from the thread's generator, whose state is that of the calls before.
+    cv2.setRNGSeed(_SEED)
+    try:
+        found, vector, translation, _ = cv2.solvePnPRansac(
+            points, seen, matrix, None, flags=cv2.SOLVEPNP_EPNP
+        )
+    except cv2.error:
+        found = False
+    if not found:
+        # Its tolerance of 8 pixels is less than a face's own shape is worth in a large photo. The
+        # start hardly matters, since what follows uses every point.
+        vector, translation = _epnp(points, seen, matrix, None)
+    return _refine(points, seen, matrix, None, vector, translation)
+
+
+def _solve_six(points, seen, camera, lens, bent) -> tuple[np.ndarray, np.ndarray]:
+    matrix = intrinsic_matrix(camera)
+    return _refine(points, seen, matrix, bent, *_epnp(points, seen, matrix, bent))
+
+
+def _epnp(points, seen, matrix, lens) -> tuple[np.ndarray, np.ndarray]:
+    found, vector, translation = cv2.solvePnP(points, seen, matrix, lens, flags=cv2.SOLVEPNP_EPNP)
+    if not found:
+        raise HeadPoseError("no head pose explains the landmarks: EPnP found none")
+    return vector, translation
+
+
+def _refine(points, seen, matrix, lens, vector, translation) -> tuple[np.ndarray, np.ndarray]:
+    found, vector, translation = cv2.solvePnP(
+        points, seen, matrix, lens, vector, translation, True, cv2.SOLVEPNP_ITERATIVE
+    )
+    if not found:
+        raise HeadPoseError("no head pose explains the landmarks: least squares found none")
+    return vector, translation
