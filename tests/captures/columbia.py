@@ -19,7 +19,7 @@ _TAKEN = {
     # person: look, face centre's direction (image right, down; mm at 2 m), and per photo: head P,
     # vertical V and horizontal H gaze (degrees), roll of the head
     "0001": (3, (40, -25), [(0, 0, 0, 0), (-15, 10, -5, 3), (15, -10, 15, -2)]),
-    "0013": (11, (-30, 35), [(0, 10, -15, 2), (-15, -10, 10, 0), (30, 0, 10, -3)]),
+    "0013": (7, (-30, 35), [(0, 10, -15, 2), (-15, -10, 10, 0), (30, 0, 10, -3)]),
 }
 LEFT = 1
 """Sign of H (and P) that is towards image left."""

@@ -28,7 +28,7 @@ _CAMERAS = {
 _CENTRE = np.array([4.0, -6.0, 980.0])
 _TAKEN = {
     # subject: look, and per frame: head pitch, yaw, roll (degrees), target (mm), camera 0
-    "subject0000": (14, [
+    "subject0000": (11, [
         ("frame0000", (5, -6, 2), (150, -60, 80)),
         ("frame0003", (-8, 4, -3), (-220, 180, 120)),
     ]),

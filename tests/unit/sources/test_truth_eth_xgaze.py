@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from captures import eth_xgaze
 from captures.checks import (
+    STED,
     assert_faces,
     assert_pixels,
     faces_of,
@@ -41,6 +42,22 @@ def test_raw_with_the_virtual_camera_of_the_release(capture, tmp_path):
     reader = faces_of(source, tmp_path, **options)
     shots = in_order(reader, truth)
     assert_faces(reader, shots, how=RELEASED[224], model="xgaze6")
+
+
+def test_raw_with_lens_distortion(tmp_path):
+    people = {"subject0004": eth_xgaze.photos(distorted=True)["subject0004"]}
+    truth = eth_xgaze.eth_xgaze(tmp_path / "root", people)
+    options = {"source": "eth_xgaze", "root": str(tmp_path / "root")}
+    reader = faces_of(open_source(options | {"distortion": "used"}), tmp_path / "used")
+    shots = in_order(reader, truth)
+    assert_faces(reader, shots, model="xgaze6")
+    true = np.stack([shot.patch_landmarks(*STED) for shot in shots])
+    np.testing.assert_allclose(reader.dataset("landmarks", reader.rows()), true, atol=0.02)
+    # the release ignores the lens: the labels stay, landmarks move by what it bends
+    ignored = faces_of(open_source(options), tmp_path / "ignored")
+    np.testing.assert_array_equal(ignored.labels, reader.labels)
+    moved = np.abs(ignored.dataset("landmarks", ignored.rows()) - true).max(axis=(1, 2))
+    assert 0.01 < moved.max() < 0.5
 
 
 def test_upside_down_photos_give_upright_faces(capture, tmp_path):
