@@ -55,7 +55,8 @@ def contact_sheet(
     An arrow of a label (pitch, yaw) runs from its start by dx = -L sin(yaw), dy = -L sin(pitch),
     the direction as seen in the image; L is 0.7 of the patch's width. The gaze arrow starts at
     the middle between the eyes when landmarks are known, else a quarter of the height above the
-    middle; the head arrow starts at the middle of the patch. Degrees stand below each patch.
+    middle; the head arrow starts at the middle of the patch. Degrees stand below each patch; a
+    direction that is not known has no arrow.
 
     Args:
         reader: the data set.
@@ -90,13 +91,20 @@ def contact_sheet(
         person = reader.persons[reader.person_of[row]]
         below = top + tile_height + 2
         draw.text((left, below), f"{person}  row {reader.row_of[row]}", font=small, fill=_FAINT)
-        degrees = np.degrees(label[:4]).round() + 0.0  # no minus zero
-        words = f"{degrees[0]:+.0f} {degrees[1]:+.0f}"
-        draw.text((left, below + 15), f"gaze {words}", font=small, fill=GAZE_COLOUR)
-        words = f"{degrees[2]:+.0f} {degrees[3]:+.0f}"
-        draw.text((left + tile // 2, below + 15), f"head {words}", font=small, fill=HEAD_COLOUR)
+        words = f"gaze {_degrees(label[:2])}"
+        draw.text((left, below + 15), words, font=small, fill=GAZE_COLOUR)
+        words = f"head {_degrees(label[2:4])}"
+        draw.text((left + tile // 2, below + 15), words, font=small, fill=HEAD_COLOUR)
     with replacing(out_png) as part:
         sheet.save(part, format="PNG")
+
+
+def _degrees(direction: np.ndarray) -> str:
+    """Return (pitch, yaw) as whole degrees, ``unknown`` when one of them is not finite."""
+    if not np.isfinite(direction).all():
+        return "unknown"
+    pitch, yaw = np.degrees(direction).round() + 0.0  # no minus zero
+    return f"{pitch:+.0f} {yaw:+.0f}"
 
 
 def _heading(sheet: Image.Image, draw: ImageDraw.ImageDraw, left: int, title: str, counts: str):
@@ -132,6 +140,8 @@ def _arrows(picture: Image.Image, label: np.ndarray, eyes: tuple[float, float]) 
         ((0.5 * width, 0.5 * height), label[2:4], HEAD_COLOUR),
         ((eyes[0] * width, eyes[1] * height), label[:2], GAZE_COLOUR),
     ):
+        if not np.isfinite([pitch, yaw]).all():
+            continue
         end = (start[0] - length * np.sin(yaw), start[1] - length * np.sin(pitch))
         # A dark rim keeps the arrow legible on skin and background alike.
         _arrow(draw, start, end, (0, 0, 0), thick, rim=2.0)
