@@ -1,42 +1,107 @@
-"""GazeCapture's lay-out: ``<person>/frames/NNNNN.jpg`` and a supplementary HDF5.
+"""GazeCapture's layout: ``<person>/frames/NNNNN.jpg``, JSON files, and a supplementary HDF5.
 
-Krafka et al., "Eye Tracking for Everyone" (CVPR 2016); the supplementary file is the one that
-``swook/faze_preprocess`` reads. The synthetic capture writes the same lay-out, and beside it
-``parameters.h5`` with the 68 landmarks of every photo.
+Krafka et al., "Eye Tracking for Everyone" (CVPR 2016), ``CSAILVision/GazeCapture``; the
+supplementary file is the one that ``swook/faze_preprocess`` reads. Where there is none, the JSON
+files give what it takes to make one: the photos, the subject's face and the target. The synthetic
+capture writes the same layout, and beside it ``parameters.h5`` with the 68 landmarks of a photo.
 """
 
 from __future__ import annotations
 
-from pathlib import Path, PurePosixPath
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-import h5py
 import numpy as np
+from pydantic import Field
 
-from regaze.sources.records import PersonRecords, SourceError
+from regaze.sources.devices import (
+    SCREENS,
+    assumed_camera,
+    camera_to_target,
+    canonical,
+    focal_factor,
+    photo_sizes,
+    points_to_camera,
+)
+from regaze.sources.options import PhotoOptions
+from regaze.sources.records import PersonPhotos, PersonRecords, SourceError, safe_name
+from regaze.sources.supplementary import SUPPLEMENTARY_NAMES, Supplemented, printable
 
-SUPPLEMENTARY_NAMES = ("supplementary.h5", "GazeCapture_supplementary.h5")
-_COLUMNS = {
-    "camera_parameters": (4,),
-    "distortion_parameters": (4, 5, 8, 12, 14),
-    "head_pose": (6,),
-    "3d_gaze_target": (3,),
-}
-_LANDMARKS = "landmarks"
+log = logging.getLogger(__name__)
+
+_PERSON_MARKS = ("frames.json", "frames", "info.json")
+_PARAMETERS = "parameters.h5"
+
+
+class Options(PhotoOptions):
+    """A copy of GazeCapture, as unpacked."""
+
+    source: Literal["gazecapture"] = Field(description="GazeCapture's layout")
+    supplementary: str | None = Field(
+        None,
+        description="HDF5 of head poses, targets and cameras; default <root>/supplementary.h5 or "
+        "<root>/GazeCapture_supplementary.h5; without any it is made from photos and JSON files",
+    )
+    focal_factor: float | None = Field(
+        None,
+        gt=0,
+        description="only without a supplementary file: focal length of every device over the "
+        "longer side of its frames; default what is known of the device, else 1.0",
+    )
+    focal_factors: dict[str, Annotated[float, Field(gt=0)]] = Field(
+        default_factory=dict,
+        description="the same by DeviceName, such as {iPad Air: 0.95}; comes before focal_factor",
+    )
+
+    def needs_landmarks(self) -> bool:
+        """Whether there is no supplementary file, neither named nor in the root."""
+        return self.supplementary is None and _supplementary(Path(self.root)) is None
+
+    def files(self) -> dict[str, str]:
+        """The supplementary file, and ``parameters.h5`` in the root when there is one."""
+        found = self.supplementary or _supplementary(Path(self.root))
+        files = {} if found is None else {"supplementary": str(found)}
+        if (Path(self.root) / _PARAMETERS).is_file():
+            files["parameters"] = str(Path(self.root) / _PARAMETERS)
+        return files
+
+
+def open_source(options: Options, supplementary=None) -> GazeCapture:
+    """Open the copy of GazeCapture that ``options`` describe.
+
+    ``supplementary`` (a path, or several) comes before the options' own.
+
+    Raises:
+        SourceError: as :class:`GazeCapture`.
+    """
+    return GazeCapture(
+        options.root,
+        supplementary=supplementary or options.supplementary,
+        kind=options.source,
+        focal_factor=options.focal_factor,
+        focal_factors=options.focal_factors,
+    )
 
 
 class GazeCapture:
-    """The photos below ``root`` with the labels of their supplementary file.
+    """GazeCapture's photos with the labels of their supplementary file, or bare.
 
-    ``persons`` is the sorted list of the supplementary file's groups; opening costs one listing
-    of them. Rows are read one person at a time.
+    With a supplementary file ``persons`` are its groups, and :meth:`read` returns their records.
+    Without, ``persons`` are the folders below ``root`` and only :meth:`photos` works. Either way
+    opening costs one listing.
 
     Args:
         root: folder of the person folders.
-        supplementary: HDF5 of labels; default ``supplementary.h5`` or
+        supplementary: HDF5 of labels, or several; default ``supplementary.h5`` or
             ``GazeCapture_supplementary.h5`` in ``root``.
         parameters: HDF5 with ``<person>/landmarks`` (N, 68, 2) in photo pixels; default
             ``parameters.h5`` in ``root`` when there is one.
         kind: name of the data set's kind, recorded in the faces files.
+        focal_factor: focal length over the longer side of the frames, for :meth:`photos`.
+        focal_factors: the same by ``DeviceName``.
 
     Raises:
         SourceError: the folder or a file is missing or not HDF5, or holds no person.
@@ -46,147 +111,206 @@ class GazeCapture:
         self,
         root: str | Path,
         *,
-        supplementary: str | Path | None = None,
+        supplementary: str | Path | Sequence[str | Path] | None = None,
         parameters: str | Path | None = None,
         kind: str = "gazecapture",
+        focal_factor: float | None = None,
+        focal_factors: Mapping[str, float] | None = None,
     ):
         self.kind = kind
         self.root = Path(root)
+        self.focal_factor = focal_factor
+        self.focal_factors = dict(focal_factors or {})
         if not self.root.is_dir():
             raise SourceError(f"{self.root}: expected the data set's folder, found none")
-        self.supplementary = self._supplementary(supplementary)
-        found = self.root / "parameters.h5" if parameters is None else Path(parameters)
-        if parameters is not None and not found.is_file():
-            raise SourceError(f"{found}: no such parameters file")
-        self.parameters = found if found.is_file() else None
-        with _open(self.supplementary) as file:
-            self.persons = sorted(file)
+        if parameters is None and (self.root / _PARAMETERS).is_file():
+            parameters = self.root / _PARAMETERS
+        labels = supplementary or _supplementary(self.root)
+        self._labels = None
+        if labels is not None:
+            self._labels = Supplemented(self.root, kind, labels, parameters)
+            self.persons = self._labels.persons
+            return
+        self.persons = _person_folders(self.root)
         if not self.persons:
-            raise SourceError(f"{self.supplementary}: expected a group per person, found none")
-
-    def _supplementary(self, path: str | Path | None) -> Path:
-        candidates = [self.root / name for name in SUPPLEMENTARY_NAMES] if path is None else [path]
-        for candidate in map(Path, candidates):
-            if candidate.is_file():
-                return candidate
-        names = " or ".join(str(candidate) for candidate in candidates)
-        raise SourceError(f"{names}: no such supplementary file")
+            names = " or ".join(SUPPLEMENTARY_NAMES)
+            raise SourceError(
+                f"{self.root}: expected {names}, or folders of persons with frames.json, "
+                "found neither"
+            )
 
     def read(self, person: str) -> PersonRecords:
-        """Return the records of ``person``; rows keep the supplementary file's order.
+        """Return the records of ``person``; see :meth:`Supplemented.read`.
 
         Raises:
-            SourceError: the person has no group, a dataset is missing, has another number of rows
-                or columns than expected, or is not numeric; the message names it.
+            SourceError: as there, or there is no supplementary file.
         """
-        with _open(self.supplementary) as file:
-            where = f"{self.supplementary}: person {person}"
-            group = file.get(person)
-            if not isinstance(group, h5py.Group):
-                raise SourceError(f"{where}: expected a group, found none", "missing_person")
-            names = _file_names(where, group)
-            columns = {}
-            for key, widths in _COLUMNS.items():
-                columns[key] = _column(where, group, key, len(names), names)
-                found = columns[key].shape[1:]
-                if len(found) != 1 or found[0] not in widths:
-                    raise SourceError(
-                        f"{where}: {key}: expected rows of {_either(widths)} numbers, "
-                        f"found rows of shape {found}",
-                        "bad_shape",
-                        names,
-                    )
-        return PersonRecords(
+        if self._labels is None:
+            raise SourceError(
+                f"{self.root}: person {person}: expected {' or '.join(SUPPLEMENTARY_NAMES)}, "
+                "found neither, so its head poses are not known",
+                "missing_key",
+            )
+        return self._labels.read(person)
+
+    def photos(self, person: str) -> PersonPhotos:
+        """Return every frame that ``frames.json`` lists, with what the JSON files say of it.
+
+        Frames without a valid face are listed too, with a box of NaN. A target is NaN where the
+        dot is not finite, and the camera where the photo's header cannot be read; such rows are
+        for later steps to reject, so that none is lost.
+
+        Raises:
+            SourceError: the person or a file is missing, a file is no JSON, or one of its arrays
+                is missing, of another length than ``frames.json``, or not of numbers.
+        """
+        folder = self.root / person
+        if not safe_name(person) or not folder.is_dir():
+            raise SourceError(f"{folder}: expected a person's folder, found none", "missing_person")
+        listed = _load(folder / "frames.json")
+        if not isinstance(listed, list) or not all(isinstance(one, str) for one in listed):
+            raise SourceError(
+                f"{folder / 'frames.json'}: expected a list of file names, found {listed!r:.80}",
+                "bad_shape",
+            )
+        names = tuple(f"{person}/frames/{one}" for one in map(printable, listed))
+        box = _arrays(folder / "appleFace.json", ("X", "Y", "W", "H", "IsValid"), names)
+        valid = (box[:, 4] == 1) & np.isfinite(box).all(axis=1) & (box[:, 2:4] > 0).all(axis=1)
+        target = camera_to_target(self._dots(folder, names))
+        lost = ~np.isfinite(target).all(axis=1)
+        target[lost] = np.nan
+        if lost.any():
+            log.warning("%s: %d of %d frames have no finite target", folder, lost.sum(), len(names))
+        paths = [self.root / one if safe_name(one) else None for one in names]
+        factor, _ = self._factor(folder, names)
+        return PersonPhotos(
             root=self.root,
             person=person,
             file_name=names,
-            camera_parameters=columns["camera_parameters"],
-            distortion=columns["distortion_parameters"],
-            head_pose=columns["head_pose"],
-            gaze_target=columns["3d_gaze_target"],
-            landmarks=self._landmarks(person, names),
+            camera_parameters=assumed_camera(photo_sizes(paths), factor),
+            distortion=np.zeros((len(names), 5)),
+            face_box=np.where(valid[:, None], box[:, :4], np.nan),
+            gaze_target=target,
+            gaze_angles=np.full((len(names), 2), np.nan),
         )
 
-    def _landmarks(self, person: str, names: tuple[str, ...]) -> np.ndarray | None:
-        if self.parameters is None:
-            return None
-        with _open(self.parameters) as file:
-            group = file.get(person)
-            if not isinstance(group, h5py.Group) or _LANDMARKS not in group:
-                return None
-            where = f"{self.parameters}: person {person}"
-            values = _column(where, group, _LANDMARKS, len(names), names)
-            if values.shape[1:] != (68, 2):
+    def camera_assumption(self, person: str) -> str:
+        """Return in one line what the cameras of :meth:`photos` rest on.
+
+        Raises:
+            SourceError: the person's ``info.json`` cannot be used.
+        """
+        factor, reason = self._factor(self.root / person, ())
+        return (
+            f"f = {factor:.4g} x the longer side ({reason}), principal point in the middle, "
+            "no distortion"
+        )
+
+    def _factor(self, folder: Path, names: tuple[str, ...]) -> tuple[float, str]:
+        return focal_factor(_device(folder, names), self.focal_factor, self.focal_factors)
+
+    def _dots(self, folder: Path, names: tuple[str, ...]) -> np.ndarray:
+        """Return the dots (N, 2) relative to the camera in cm, from points where need be."""
+        path = folder / "dotInfo.json"
+        content = _load(path, names)
+        if isinstance(content, dict) and not {"XCam", "YCam"} & set(content):
+            points = _arrays(path, ("XPts", "YPts"), names, content)
+            held = _arrays(folder / "screen.json", ("W", "H", "Orientation"), names)
+            device = _device(folder, names)
+            if canonical(device) not in SCREENS:
                 raise SourceError(
-                    f"{where}: {_LANDMARKS}: expected rows of shape (68, 2), "
-                    f"found {values.shape[1:]}",
-                    "bad_shape",
+                    f"{path}: XCam: expected it, or a DeviceName in info.json whose screen is "
+                    f"known ({', '.join(SCREENS)}), found neither but {device!r}",
+                    "missing_key",
                     names,
                 )
-        return values
+            return points_to_camera(points, held[:, 2], held[:, :2], SCREENS[canonical(device)])
+        return _arrays(path, ("XCam", "YCam"), names, content)
 
 
-def _open(path: Path) -> h5py.File:
+def _supplementary(root: Path) -> Path | None:
+    return next((root / name for name in SUPPLEMENTARY_NAMES if (root / name).is_file()), None)
+
+
+def _person_folders(root: Path) -> list[str]:
+    folders = [one for one in root.iterdir() if one.is_dir() and not one.name.startswith(".")]
+    persons = sorted(
+        one.name for one in folders if any((one / mark).exists() for mark in _PERSON_MARKS)
+    )
+    for person in persons:
+        if printable(person) != person:
+            raise SourceError(f"{root}: expected UTF-8 names of persons, found {printable(person)}")
+    return persons
+
+
+def _load(path: Path, names: tuple[str, ...] = ()) -> Any:
     try:
-        return h5py.File(path, "r")
+        return json.loads(path.read_bytes())
     except OSError as error:
-        raise SourceError(f"{path}: expected an HDF5 file, found another ({error})") from error
-
-
-def _either(values: tuple[int, ...]) -> str:
-    return " or ".join(map(str, values))
-
-
-def _file_names(where: str, group: h5py.Group) -> tuple[str, ...]:
-    if "file_name" not in group:
-        rows = max((len(item) for item in group.values() if _has_rows(item)), default=0)
         raise SourceError(
-            f"{where}: file_name: expected a dataset, found only {sorted(group)}",
+            f"{path}: expected a JSON file, found none ({error.strerror or error})",
             "missing_key",
-            ("",) * rows,
-        )
-    raw = group["file_name"][()]
-    if raw.ndim != 1:
-        raise SourceError(
-            f"{where}: file_name: expected shape (N,), found {raw.shape}", "bad_shape"
-        )
-    try:
-        names = tuple(
-            item.decode("utf-8") if isinstance(item, bytes) else str(item) for item in raw
-        )
-    except UnicodeDecodeError as error:
-        raise SourceError(
-            f"{where}: file_name: expected UTF-8 names, found {error.object!r}", "bad_shape"
+            names,
         ) from error
-    return names
+    except (ValueError, RecursionError) as error:
+        raise SourceError(f"{path}: expected JSON, found {error}", "bad_source", names) from error
 
 
-def _has_rows(item) -> bool:
-    return isinstance(item, h5py.Dataset) and item.ndim > 0
-
-
-def _column(
-    where: str, group: h5py.Group, key: str, rows: int, names: tuple[str, ...]
+def _arrays(
+    path: Path, keys: Sequence[str], names: tuple[str, ...], content: Any = None
 ) -> np.ndarray:
-    item = group.get(key)
-    if not isinstance(item, h5py.Dataset):
+    """Return arrays of one number per frame as columns, (N, len(keys)) float64."""
+    content = _load(path, names) if content is None else content
+    if not isinstance(content, dict):
         raise SourceError(
-            f"{where}: {key}: expected a dataset, found only {sorted(group)}", "missing_key", names
-        )
-    if item.ndim < 1 or len(item) != rows:
-        raise SourceError(
-            f"{where}: {key}: expected {rows} rows as in file_name, found shape {item.shape}",
+            f"{path}: expected an object of arrays, found {type(content).__name__}",
             "bad_shape",
             names,
         )
-    if item.dtype.kind not in "fiu":
+    columns = np.empty((len(names), len(keys)))
+    for number, key in enumerate(keys):
+        if key not in content:
+            raise SourceError(
+                f"{path}: {key}: expected an array, found only {sorted(content)}",
+                "missing_key",
+                names,
+            )
+        values = content[key]
+        if not isinstance(values, list) or len(values) != len(names):
+            found = len(values) if isinstance(values, list) else f"{values!r:.80}"
+            raise SourceError(
+                f"{path}: {key}: expected an array of {len(names)} as in frames.json, "
+                f"found {found}",
+                "bad_shape",
+                names,
+            )
+        for row, value in enumerate(values):
+            if not isinstance(value, int | float) or abs(value) > 1e300:
+                columns[row, number] = _not_finite(path, key, row, value, names)
+            else:
+                columns[row, number] = value
+    return columns
+
+
+def _not_finite(path: Path, key: str, row: int, value: Any, names: tuple[str, ...]) -> float:
+    """Return NaN for a number that is none; JSON can hold infinities and endless integers.
+
+    Raises:
+        SourceError: it is something else.
+    """
+    if isinstance(value, int | float):
+        return np.nan
+    raise SourceError(
+        f"{path}: {key}: entry {row}: expected a number, found {value!r:.80}", "bad_shape", names
+    )
+
+
+def _device(folder: Path, names: tuple[str, ...]) -> str:
+    path = folder / "info.json"
+    content = _load(path, names)
+    if not isinstance(content, dict) or not isinstance(content.get("DeviceName"), str):
+        found = sorted(content) if isinstance(content, dict) else type(content).__name__
         raise SourceError(
-            f"{where}: {key}: expected numbers, found type {item.dtype}", "bad_shape", names
+            f"{path}: DeviceName: expected a name, found only {found}", "missing_key", names
         )
-    return item[()].astype(np.float64)
-
-
-def safe_name(name: str) -> bool:
-    """Return whether a file name of a label file stays below the data set's root."""
-    path = PurePosixPath(name.replace("\\", "/"))
-    return bool(name) and not path.is_absolute() and ".." not in path.parts
+    return content["DeviceName"]

@@ -1,0 +1,340 @@
+"""Labels in upstream's supplementary HDF5: head poses, targets and cameras of photos.
+
+The layout is the one that ``swook/faze_preprocess`` reads: a group per person with rows that are
+aligned across datasets. The pose step of this project writes the same layout, with ``landmarks``
+and ``status`` beside it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from regaze.sources.records import PersonRecords, SourceError
+
+SUPPLEMENTARY_NAMES = ("supplementary.h5", "GazeCapture_supplementary.h5")
+"""Names under which a data set's root is searched for its labels."""
+
+MAX_ROWS = 1_000_000
+"""Rows of one person above which a file is taken for damaged; GazeCapture has some thousands."""
+
+_MAX_TEXT, _MAX_CHUNK = 1024, 1 << 30
+_COLUMNS = {
+    "camera_parameters": ((4,),),
+    "distortion_parameters": ((4,), (5,), (8,), (12,), (14,)),
+    "head_pose": ((6,),),
+    "3d_gaze_target": ((3,),),
+}
+_TARGET, _LANDMARKS, _STATUS, _NAMES = "3d_gaze_target", "landmarks", "status", "file_name"
+_GAZE_ATTRIBUTE, _ABSENT = "gaze", "absent"
+
+
+class Supplemented:
+    """Photos below ``root`` with the labels of supplementary files.
+
+    ``persons`` is the sorted list of the files' groups; opening costs one listing of each file.
+    Rows are read one person at a time and keep their order. Links out of a file are never
+    followed, and nothing is allocated that a damaged header merely claims.
+
+    Args:
+        root: folder that the rows' ``file_name`` is relative to.
+        kind: name of the data set's kind, recorded in the faces files.
+        paths: supplementary HDF5, or several that share no person. An attribute ``gaze`` with the
+            value ``absent``, on a file or a person, tells that there is no target on purpose.
+        parameters: HDF5 with ``<person>/landmarks`` (N, 68, 2) in photo pixels, for persons whose
+            supplementary group has none.
+
+    Raises:
+        SourceError: a file is missing or not HDF5, holds no person, or two hold the same one.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        kind: str,
+        paths: str | Path | Sequence[str | Path],
+        parameters: str | Path | None = None,
+    ):
+        self.root = Path(root)
+        self.kind = kind
+        single = isinstance(paths, str | Path)
+        self.paths = tuple(Path(path) for path in ([paths] if single else paths))
+        self.parameters = None if parameters is None else Path(parameters)
+        if self.parameters is not None and not self.parameters.is_file():
+            raise SourceError(f"{self.parameters}: no such parameters file")
+        self._home: dict[str, Path] = {}
+        for path in self.paths:
+            for person in _listing(path):
+                if person in self._home:
+                    raise SourceError(
+                        f"{path}: person {person}: expected each person in one file, "
+                        f"found it in {self._home[person]} too"
+                    )
+                self._home[person] = path
+        if not self._home:
+            where = ", ".join(map(str, self.paths)) or str(self.root)
+            raise SourceError(f"{where}: expected a group per person, found none")
+        self.persons = sorted(self._home)
+
+    def read(self, person: str) -> PersonRecords:
+        """Return the records of ``person``; rows keep the supplementary file's order.
+
+        Raises:
+            SourceError: the person has no group, a dataset is missing, has another number of rows
+                or columns than expected, is not numeric, is a link, or cannot be read; the
+                message names it.
+        """
+        if person not in self._home:
+            where = ", ".join(map(str, self.paths))
+            raise SourceError(
+                f"{where}: person {person}: expected a group, found none", "missing_person"
+            )
+        path = self._home[person]
+        where = f"{path}: person {person}"
+        with _opened(path, where) as file:
+            group = _person(where, file, person)
+            names = _texts(where, group, _NAMES)
+            known = _gaze_attribute(file, group) != _ABSENT
+            columns = {
+                key: _numbers(where, group, key, shapes, names)
+                for key, shapes in _COLUMNS.items()
+                if known or key != _TARGET or _is_there(group, _TARGET)
+            }
+            target = columns.get(_TARGET, np.full((len(names), 3), np.nan))
+            if not known and not np.isnan(target).all():
+                raise SourceError(
+                    f"{where}: {_TARGET}: expected NaN throughout, since the attribute "
+                    f"{_GAZE_ATTRIBUTE!r} is {_ABSENT!r}, found numbers",
+                    "bad_shape",
+                    names,
+                )
+            landmarks = status = None
+            if _is_there(group, _LANDMARKS):
+                landmarks = _numbers(where, group, _LANDMARKS, ((68, 2),), names)
+            if _is_there(group, _STATUS):
+                status = _texts(where, group, _STATUS, names)
+        if landmarks is None and self.parameters is not None:
+            landmarks = self._parameters(person, names)
+        return PersonRecords(
+            root=self.root,
+            person=person,
+            file_name=names,
+            camera_parameters=columns["camera_parameters"],
+            distortion=columns["distortion_parameters"],
+            head_pose=columns["head_pose"],
+            gaze_target=target,
+            landmarks=landmarks,
+            gaze_known=known,
+            status=status,
+        )
+
+    def _parameters(self, person: str, names: tuple[str, ...]) -> np.ndarray | None:
+        where = f"{self.parameters}: person {person}"
+        with _opened(self.parameters, where, names) as file:
+            if not _is_there(file, person):
+                return None
+            group = _person(where, file, person)
+            if not _is_there(group, _LANDMARKS):
+                return None
+            return _numbers(where, group, _LANDMARKS, ((68, 2),), names)
+
+
+@contextmanager
+def _opened(path: Path, where: str, names: tuple[str, ...] = ()) -> Iterator[h5py.File]:
+    """Yield an open file; what the library raises on damaged ones becomes a SourceError."""
+    if not path.is_file():
+        raise SourceError(f"{path}: no such file")
+    try:
+        file = h5py.File(path, "r")
+    except (OSError, RuntimeError, ValueError) as error:
+        raise SourceError(f"{path}: expected an HDF5 file, found another ({error})") from error
+    with file:
+        try:
+            yield file
+        except SourceError:
+            raise
+        except (OSError, RuntimeError, LookupError, ValueError, TypeError, MemoryError) as error:
+            raise SourceError(
+                f"{where}: expected readable HDF5, found damage ({error})", "bad_source", names
+            ) from error
+
+
+def _listing(path: Path) -> list[str]:
+    with _opened(path, str(path)) as file:
+        persons = list(file)
+    for person in persons:
+        # The library hands out what it cannot decode as bytes.
+        if not isinstance(person, str) or printable(person) != person:
+            raise SourceError(f"{path}: expected UTF-8 names of persons, found {person!r}")
+    return persons
+
+
+def printable(name: str) -> str:
+    """Return a name that can be stored: bytes that are no UTF-8 are spelled out as escapes."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _is_there(group: h5py.Group, name: str) -> bool:
+    """Whether there is a link of that name; unlike ``in`` it does not open what it points to."""
+    return group.id.links.exists(name.encode("utf-8"))
+
+
+def _member(where: str, group: h5py.Group, name: str, names: tuple[str, ...] = ()):
+    """Return an object of ``group`` that is stored in the file itself."""
+    link = group.get(name, getlink=True) if _is_there(group, name) else None
+    if isinstance(link, h5py.SoftLink | h5py.ExternalLink):
+        target = getattr(link, "filename", "") or link.path
+        raise SourceError(
+            f"{where}: {name}: expected data in the file itself, found a link to {target!r}",
+            "bad_source",
+            names,
+        )
+    return None if link is None else group[name]
+
+
+def _person(where: str, file: h5py.File, person: str) -> h5py.Group:
+    group = _member(where, file, person)
+    if not isinstance(group, h5py.Group):
+        found = "none" if group is None else f"a {type(group).__name__.lower()}"
+        raise SourceError(f"{where}: expected a group, found {found}", "missing_person")
+    return group
+
+
+def _gaze_attribute(file: h5py.File, group: h5py.Group) -> str:
+    for place in (group, file):
+        if _GAZE_ATTRIBUTE in place.attrs:
+            value = place.attrs[_GAZE_ATTRIBUTE]
+            return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+    return ""
+
+
+def _dataset(
+    where: str, group: h5py.Group, key: str, names: tuple[str, ...] | None = None
+) -> h5py.Dataset:
+    """Return a dataset of rows whose every value is stored in this file."""
+    rows = names if names is not None else ("",) * _rows(group)
+    item = _member(where, group, key, rows)
+    if not isinstance(item, h5py.Dataset):
+        raise SourceError(
+            f"{where}: {key}: expected a dataset, found only {sorted(group)}", "missing_key", rows
+        )
+    if not item.shape:
+        raise SourceError(
+            f"{where}: {key}: expected rows, found shape {item.shape}", "bad_shape", rows
+        )
+    if names is not None and item.shape[0] != len(names):
+        raise SourceError(
+            f"{where}: {key}: expected {len(names)} rows as in {_NAMES}, found shape {item.shape}",
+            "bad_shape",
+            names,
+        )
+    if item.shape[0] > MAX_ROWS:
+        raise SourceError(
+            f"{where}: {key}: expected at most {MAX_ROWS} rows, found shape {item.shape}",
+            "bad_shape",
+        )
+    return item
+
+
+def _require_stored(where: str, key: str, item: h5py.Dataset, names: tuple[str, ...]) -> None:
+    """Refuse data of other files, and shapes that are claimed but were never written."""
+    if item.is_virtual or item.external:
+        raise SourceError(
+            f"{where}: {key}: expected data in the file itself, found data of another file",
+            "bad_source",
+            names,
+        )
+    if item.chunks:
+        if math.prod(item.chunks) * item.dtype.itemsize > _MAX_CHUNK:
+            raise SourceError(
+                f"{where}: {key}: expected chunks of at most {_MAX_CHUNK} bytes, "
+                f"found chunks of shape {item.chunks}",
+                "bad_shape",
+                names,
+            )
+        wanted = math.prod(
+            -(-side // chunk) for side, chunk in zip(item.shape, item.chunks, strict=True)
+        )
+        found, unit = item.id.get_num_chunks(), "chunks"
+    else:
+        wanted, found, unit = item.size * item.dtype.itemsize, item.id.get_storage_size(), "bytes"
+    if found < wanted:
+        raise SourceError(
+            f"{where}: {key}: expected {wanted} {unit} for shape {item.shape}, found {found}",
+            "bad_shape",
+            names,
+        )
+
+
+def _rows(group: h5py.Group) -> int:
+    """Return how many rows a person without usable file names has, as far as one can tell."""
+    counts = [0]
+    for key in _COLUMNS:
+        item = _member("", group, key) if _hard(group, key) else None
+        if isinstance(item, h5py.Dataset) and item.shape and item.shape[0] <= MAX_ROWS:
+            counts.append(item.shape[0])
+    return max(counts)
+
+
+def _hard(group: h5py.Group, name: str) -> bool:
+    return _is_there(group, name) and isinstance(group.get(name, getlink=True), h5py.HardLink)
+
+
+def _texts(
+    where: str, group: h5py.Group, key: str, names: tuple[str, ...] | None = None
+) -> tuple[str, ...]:
+    """Return a dataset of strings, one per row."""
+    item = _dataset(where, group, key, names)
+    rows = names if names is not None else ("",) * item.shape[0]
+    if item.ndim != 1:
+        raise SourceError(
+            f"{where}: {key}: expected shape (N,), found {item.shape}", "bad_shape", rows
+        )
+    fixed = item.dtype.kind == "S" and item.dtype.itemsize <= _MAX_TEXT
+    if not fixed and (item.dtype.kind != "O" or h5py.check_string_dtype(item.dtype) is None):
+        raise SourceError(
+            f"{where}: {key}: expected strings, found type {item.dtype}", "bad_shape", rows
+        )
+    _require_stored(where, key, item, rows)
+    raw = [one if isinstance(one, bytes) else str(one).encode("utf-8") for one in item[()]]
+    try:
+        return tuple(one.decode("utf-8") for one in raw)
+    except UnicodeDecodeError as error:
+        shown = tuple(one.decode("utf-8", "backslashreplace") for one in raw)
+        raise SourceError(
+            f"{where}: {key}: expected UTF-8 names, found {error.object!r:.200}",
+            "bad_shape",
+            names or shown,
+        ) from error
+
+
+def _numbers(
+    where: str,
+    group: h5py.Group,
+    key: str,
+    shapes: tuple[tuple[int, ...], ...],
+    names: tuple[str, ...],
+) -> np.ndarray:
+    """Return a dataset of numbers as float64 whose rows have one of ``shapes``."""
+    item = _dataset(where, group, key, names)
+    if item.dtype.kind not in "fiu":
+        raise SourceError(
+            f"{where}: {key}: expected numbers, found type {item.dtype}", "bad_shape", names
+        )
+    if item.shape[1:] not in shapes:
+        if len(shapes[0]) > 1:
+            wanted = f"shape {shapes[0]}"
+        else:
+            wanted = f"{' or '.join(str(width) for (width,) in shapes)} numbers"
+        raise SourceError(
+            f"{where}: {key}: expected rows of {wanted}, found rows of shape {item.shape[1:]}",
+            "bad_shape",
+            names,
+        )
+    _require_stored(where, key, item, names)
+    return item[()].astype(np.float64)
