@@ -1,0 +1,170 @@
+"""Reading of HDF5 files that others wrote: data of the file itself, and only what was written.
+
+A damaged or hostile file must end in one clear error: links out of the file are not followed,
+nothing is allocated that a header merely claims, and rows that were never written, which HDF5
+reads as zeros, are told from rows that are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from regaze.sources.records import SourceError
+
+MAX_ROWS = 1_000_000
+"""Rows of one person above which a file is taken for damaged; ETH-XGaze has some 20,000."""
+
+
+@contextmanager
+def opened(path: str | Path) -> Iterator[h5py.File]:
+    """Yield the file, open for reading.
+
+    Raises:
+        SourceError: there is no such file, it is not HDF5, or reading of it fails in the block.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise SourceError(f"{path}: no such file")
+    try:
+        file = h5py.File(path, "r")
+    except (OSError, RuntimeError, ValueError) as error:
+        raise SourceError(f"{path}: expected an HDF5 file, found another ({error})") from error
+    with file:
+        try:
+            yield file
+        except SourceError:
+            raise
+        except (OSError, RuntimeError, LookupError, ValueError, TypeError, MemoryError) as error:
+            raise SourceError(f"{path}: expected readable HDF5, found damage ({error})") from error
+
+
+def names_in(path: str | Path, group: h5py.Group) -> list[str]:
+    """Return the sorted names in ``group``.
+
+    Raises:
+        SourceError: one of them is not UTF-8.
+    """
+    names = sorted(group)
+    for name in names:
+        try:
+            name.encode("utf-8")
+        except UnicodeEncodeError:
+            raw = name.encode("utf-8", "surrogateescape")
+            shown = raw.decode("utf-8", "backslashreplace")
+            raise SourceError(f"{path}: expected UTF-8 names, found {shown!r}") from None
+    return names
+
+
+def has(group: h5py.Group, name: str) -> bool:
+    """Return whether ``group`` has the name; unlike ``in`` this opens nothing a link points to."""
+    return group.id.links.exists(name.encode("utf-8", "surrogateescape"))
+
+
+def member(where: str, group: h5py.Group, name: str):
+    """Return an object of ``group`` that is stored in the file itself; None when there is none.
+
+    Raises:
+        SourceError: it is a soft or external link.
+    """
+    if not has(group, name):
+        return None
+    link = group.get(name, getlink=True)
+    if isinstance(link, h5py.SoftLink | h5py.ExternalLink):
+        target = getattr(link, "filename", "") or link.path
+        raise SourceError(
+            f"{where}: {name}: expected data in the file itself, found a link to {target!r}"
+        )
+    return group[name]
+
+
+def rows_dataset(where: str, group: h5py.Group, name: str, row_ndim: int) -> h5py.Dataset:
+    """Return a numeric dataset of rows with ``row_ndim`` axes each.
+
+    Raises:
+        SourceError: there is none (``missing_key``), or it is of another form (``bad_shape``).
+    """
+    item = member(where, group, name)
+    if not isinstance(item, h5py.Dataset):
+        raise SourceError(
+            f"{where}: {name}: expected a dataset, found only {sorted(group)}", "missing_key"
+        )
+    if item.ndim != 1 + row_ndim or item.dtype.kind not in "fiu" or item.shape[0] > MAX_ROWS:
+        raise SourceError(
+            f"{where}: {name}: expected at most {MAX_ROWS} rows of numbers with {row_ndim} axes "
+            f"each, found shape {item.shape} of type {item.dtype}",
+            "bad_shape",
+        )
+    if item.external:
+        raise SourceError(
+            f"{where}: {name}: expected data in the file itself, found data in {item.external}"
+        )
+    return item
+
+
+def stored_rows(item: h5py.Dataset) -> np.ndarray:
+    """Return (n,) bool: which rows lie within the file, as far as its index tells.
+
+    Rows that were never written and rows beyond the end of a file that was cut off are False. It
+    reads the index only, no data: some microseconds per chunk.
+    """
+    size = item.file.id.get_filesize()
+    if item.chunks is None:
+        if item.id.get_create_plist().get_layout() == h5py.h5d.COMPACT:
+            return np.ones(len(item), bool)
+        offset, row = item.id.get_offset(), math.prod(item.shape[1:]) * item.dtype.itemsize
+        if offset is None:
+            return np.zeros(len(item), bool)
+        return offset + row * (1 + np.arange(len(item))) <= size
+    # Chunks may cut a row into pieces; it is there when all of them are.
+    pieces = math.prod(
+        -(-side // chunk) for side, chunk in zip(item.shape[1:], item.chunks[1:], strict=True)
+    )
+    found = np.zeros(len(item), np.int64)
+    step = item.chunks[0]
+
+    def count(info) -> None:
+        if info.byte_offset is not None and info.byte_offset + info.size <= size:
+            found[info.chunk_offset[0] : info.chunk_offset[0] + step] += 1
+
+    item.id.chunk_iter(count)
+    return found == pieces
+
+
+def last_stored(item: h5py.Dataset) -> int:
+    """Return the number of rows up to the last one that lies within the file."""
+    there = np.flatnonzero(stored_rows(item))
+    return int(there[-1]) + 1 if len(there) else 0
+
+
+def numbers(
+    where: str, group: h5py.Group, name: str, shapes: tuple[tuple[int, ...], ...], rows: int
+) -> np.ndarray:
+    """Return the first ``rows`` rows of a dataset as float64; rows never written become NaN.
+
+    Raises:
+        SourceError: as :func:`rows_dataset`; ``bad_shape`` also when there are fewer rows or a row
+            has none of ``shapes``.
+    """
+    item = rows_dataset(where, group, name, len(shapes[0]))
+    if len(item) < rows or item.shape[1:] not in shapes:
+        wanted = " or ".join(str((rows, *shape)) for shape in shapes)
+        raise SourceError(
+            f"{where}: {name}: expected shape {wanted}, found {item.shape}", "bad_shape"
+        )
+    if item.is_virtual:
+        raise SourceError(
+            f"{where}: {name}: expected data in the file itself, found a virtual dataset"
+        )
+    there = stored_rows(item)[:rows]
+    try:
+        values = item[:rows].astype(np.float64)
+    except OSError as error:
+        raise SourceError(f"{where}: {name}: expected readable data, found {error}") from error
+    values[~there] = np.nan
+    return values

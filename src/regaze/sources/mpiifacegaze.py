@@ -1,0 +1,278 @@
+"""MPIIFaceGaze: ``pPP/dayDD/NNNN.jpg``, an annotation per person and a calibrated camera.
+
+Zhang et al., "It's Written All Over Your Face" (CVPR Workshops 2017). A line of ``pPP/pPP.txt``
+holds 28 fields: the photo, the point on the screen (2-3), six landmarks (4-15), the head pose
+(16-21), the face centre (22-24), the gaze target (25-27) and the eye chosen for evaluation;
+millimetres in the camera's coordinates.
+
+These labels are of the photos. Labels of the *normalised* release of the same data set have pitch
+and yaw of the opposite sign to the convention of this project; do not mix the two.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+from pathlib import Path
+from typing import Literal
+
+import h5py
+import numpy as np
+from pydantic import Field
+
+from regaze.sources.options import PhotoOptions
+from regaze.sources.records import PersonPhotos, PersonRecords, SourceError, safe_name
+
+log = logging.getLogger(__name__)
+
+_FIELDS = 28
+_LANDMARKS, _HEAD_POSE, _TARGET = slice(3, 15), slice(15, 21), slice(24, 27)
+_EYES = ("left", "right")
+_LARGEST_CALIBRATION = 1 << 24
+_LARGEST_ANNOTATION = 1 << 28
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(nan|inf|infinity)", re.I)
+
+
+class Options(PhotoOptions):
+    """An entry of ``datasets`` for MPIIFaceGaze."""
+
+    source: Literal["mpiifacegaze"] = Field(description="photos and annotation of MPIIFaceGaze")
+    pose: Literal["annotation", "landmarks"] = Field(
+        "annotation",
+        description="head poses: annotation takes those of the release, landmarks fits the "
+        "14-point model to detected landmarks, as the files of published redirectors were made",
+    )
+    supplementary: str | None = Field(
+        None, description="MPIIFaceGaze_supplementary.h5, used instead of the annotation"
+    )
+
+    def needs_landmarks(self) -> bool:
+        """Whether landmarks are asked for and no file brings the poses."""
+        return self.pose == "landmarks" and self.supplementary is None
+
+    def files(self) -> dict[str, str]:
+        """The supplementary file, when there is one."""
+        return {} if self.supplementary is None else {"supplementary": self.supplementary}
+
+
+def open_source(options: Options, supplementary=None):
+    """Open MPIIFaceGaze.
+
+    With a supplementary file, from ``options`` or from the pose step (``supplementary``, a path or
+    several), the result is :class:`regaze.sources.supplementary.Supplemented`.
+
+    Raises:
+        SourceError: the folder or a file is missing, or holds no person.
+    """
+    files = supplementary if supplementary is not None else options.supplementary
+    if files is None:
+        return MPIIFaceGaze(options.root)
+    from regaze.sources.supplementary import Supplemented
+
+    return Supplemented(Path(options.root), options.source, files)
+
+
+class MPIIFaceGaze:
+    """The photos below ``root`` with the labels of the release.
+
+    ``persons`` is the sorted list of folders ``X`` that hold ``X.txt``.
+
+    Raises:
+        SourceError: there is no such folder, or nobody in it.
+    """
+
+    kind = "mpiifacegaze"
+
+    def __init__(self, root: str | Path):
+        self.root = Path(root)
+        if not self.root.is_dir():
+            raise SourceError(f"{self.root}: expected the data set's folder, found none")
+        folders = sorted(path for path in self.root.iterdir() if path.is_dir())
+        self.persons = [path.name for path in folders if (path / f"{path.name}.txt").is_file()]
+        if not self.persons:
+            raise SourceError(f"{self.root}: expected folders such as p00 with p00.txt, found none")
+
+    def read(self, person: str) -> PersonRecords:
+        """Return the records of ``person`` in the order of its annotation.
+
+        A line that cannot be read is one row of NaN, which the normalisation rejects; the log
+        tells the line and the field.
+
+        Raises:
+            SourceError: the annotation or the camera's calibration is missing or unusable.
+        """
+        names, values = self._annotation(person)
+        camera, distortion = self._camera(person, names)
+        return PersonRecords(
+            root=self.root,
+            person=person,
+            file_name=names,
+            camera_parameters=np.tile(camera, (len(names), 1)),
+            distortion=np.tile(distortion, (len(names), 1)),
+            head_pose=values[:, _HEAD_POSE],
+            gaze_target=values[:, _TARGET],
+            face_model="mpii6",
+        )
+
+    def photos(self, person: str) -> PersonPhotos:
+        """Return the photos of ``person`` without head poses.
+
+        The face box is the box of the six annotated landmarks, which run from eye corner to eye
+        corner and down to the mouth, grown by half its size on every side.
+
+        Raises:
+            SourceError: as :meth:`read`.
+        """
+        names, values = self._annotation(person)
+        camera, distortion = self._camera(person, names)
+        points = values[:, _LANDMARKS].reshape(-1, 6, 2)
+        low, high = points.min(axis=1), points.max(axis=1)
+        return PersonPhotos(
+            root=self.root,
+            person=person,
+            file_name=names,
+            camera_parameters=np.tile(camera, (len(names), 1)),
+            distortion=np.tile(distortion, (len(names), 1)),
+            face_box=np.concatenate([low - (high - low) / 2, 2 * (high - low)], axis=1),
+            gaze_target=values[:, _TARGET],
+            gaze_angles=np.full((len(names), 2), np.nan),
+        )
+
+    def _annotation(self, person: str) -> tuple[tuple[str, ...], np.ndarray]:
+        """Return N names and (N, 28) numbers, NaN in fields 1 and 28 and in lines that are bad."""
+        path = self.root / person / f"{person}.txt"
+        if person not in self.persons:
+            raise SourceError(f"{path}: person {person}: no such file", "missing_person")
+        try:
+            size = path.stat().st_size
+            content = path.read_bytes() if size <= _LARGEST_ANNOTATION else b""
+        except OSError as error:
+            raise SourceError(f"{path}: {error.strerror or error}", "missing_person") from error
+        if size > _LARGEST_ANNOTATION:
+            raise SourceError(
+                f"{path}: expected at most {_LARGEST_ANNOTATION} bytes, found {size}", "bad_shape"
+            )
+        names, rows = [], []
+        faults, first = 0, ""
+        for number, line in enumerate(content.split(b"\n"), 1):
+            if not line.strip():
+                continue
+            name, values, fault = _parse(line)
+            if fault:
+                log.warning("%s: line %d: %s", path, number, fault)
+                faults, first = faults + 1, first or f"line {number}: {fault}"
+            names.append(f"{person}/{name}" if name else f"{person}/{person}.txt line {number}")
+            rows.append(values)
+        if not rows:
+            raise SourceError(f"{path}: expected a line per photo, found none", "missing_key")
+        if faults == len(rows):
+            raise SourceError(
+                f"{path}: expected lines of {_FIELDS} fields, found none in {faults}; {first}",
+                "bad_shape",
+                tuple(names),
+            )
+        return tuple(names), np.array(rows)
+
+    def _camera(self, person: str, names: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+        path = self.root / person / "Calibration" / "Camera.mat"
+        try:
+            return read_camera(path)
+        except SourceError as error:
+            raise SourceError(str(error), error.reason, names) from error
+
+
+def _parse(line: bytes) -> tuple[str, list[float], str]:
+    """Return the photo's name, 28 numbers and what is wrong with the line ("" when nothing is)."""
+    bad = [math.nan] * _FIELDS
+    try:
+        fields = line.decode("utf-8").split()
+    except UnicodeDecodeError:
+        return "", bad, f"expected UTF-8, found {line[:80]!r}"
+    name = fields[0] if fields and safe_name(fields[0]) else ""
+    if len(fields) != _FIELDS:
+        return name, bad, f"expected {_FIELDS} fields, found {len(fields)}"
+    if not name:
+        return name, bad, f"field 1: expected a path below the person's folder, found {fields[0]!r}"
+    if fields[-1] not in _EYES:
+        return name, bad, f"field 28: expected left or right, found {fields[-1]!r:.80}"
+    values = list(bad)
+    for index, field in enumerate(fields[1:-1], 1):
+        if not _NUMBER.fullmatch(field):
+            return name, bad, f"field {index + 1}: expected a number, found {field!r:.80}"
+        values[index] = float(field)
+    return name, values, ""
+
+
+def read_camera(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
+    """Return (4,) fx, fy, cx, cy and (k,) distortion of a ``Camera.mat``.
+
+    Both forms of the format are read: up to version 7 by scipy, which runs nothing that a file
+    holds, and 7.3, which is HDF5, by h5py.
+
+    Raises:
+        SourceError: the file is missing or no such file, or ``cameraMatrix`` or ``distCoeffs`` is
+            missing or no calibration.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise SourceError(f"{path}: no such calibration file", "missing_key")
+    if path.stat().st_size > _LARGEST_CALIBRATION:
+        raise SourceError(
+            f"{path}: expected at most {_LARGEST_CALIBRATION} bytes, found {path.stat().st_size}",
+            "bad_shape",
+        )
+    found = _matlab_hdf5(path) if h5py.is_hdf5(path) else _matlab(path)
+    for key in ("cameraMatrix", "distCoeffs"):
+        if key not in found:
+            raise SourceError(f"{path}: {key}: expected an array, found none", "missing_key")
+    matrix, distortion = found["cameraMatrix"], found["distCoeffs"].reshape(-1)
+    if matrix.shape != (3, 3) or distortion.size not in (4, 5, 8, 12, 14):
+        raise SourceError(
+            f"{path}: expected cameraMatrix (3, 3) and 4, 5, 8, 12 or 14 distCoeffs, "
+            f"found {matrix.shape} and {distortion.size}",
+            "bad_shape",
+        )
+    camera = matrix[[0, 1, 0, 1], [0, 1, 2, 2]]
+    plain = np.array([[camera[0], 0, camera[2]], [0, camera[1], camera[3]], [0, 0, 1]])
+    if not (np.isfinite(matrix).all() and np.allclose(matrix, plain, atol=1e-6)):
+        raise SourceError(
+            f"{path}: cameraMatrix: expected [[fx, 0, cx], [0, fy, cy], [0, 0, 1]], "
+            f"found {matrix.tolist()}",
+            "bad_camera",
+        )
+    return camera, distortion
+
+
+def _matlab(path: Path) -> dict[str, np.ndarray]:
+    from scipy.io import loadmat
+
+    try:
+        found = loadmat(path, variable_names=["cameraMatrix", "distCoeffs"])
+    except Exception as error:  # scipy's reader raises whatever a damaged file leads it to
+        raise SourceError(
+            f"{path}: expected a MATLAB file, found {error!r}", "bad_shape"
+        ) from error
+    return {name: _numeric(path, name, value) for name, value in found.items() if name[0] != "_"}
+
+
+def _matlab_hdf5(path: Path) -> dict[str, np.ndarray]:
+    from regaze.sources.hdf5 import member, opened
+
+    found = {}
+    with opened(path) as file:
+        for name in ("cameraMatrix", "distCoeffs"):
+            item = member(str(path), file, name)
+            if isinstance(item, h5py.Dataset) and item.size <= 64:
+                # The file holds columns first.
+                found[name] = _numeric(path, name, item[()].T)
+    return found
+
+
+def _numeric(path: Path, name: str, value) -> np.ndarray:
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiu":
+        raise SourceError(
+            f"{path}: {name}: expected numbers, found type {array.dtype}", "bad_shape"
+        )
+    return array.astype(np.float64)
