@@ -25,6 +25,7 @@ from regaze.normalise.warp import (
     RESAMPLINGS,
     UNDISTORT_CAMERAS,
     make_patch,
+    transform_points,
     undistorted_camera,
 )
 from regaze.sources.records import PersonRecords, Source, SourceError, safe_name
@@ -366,6 +367,4 @@ def _patch_landmarks(
         ]
     )[:, None, :]
     points = points * ideal[..., :2] + ideal[..., 2:]
-    ones = np.ones((*points.shape[:2], 1))
-    mapped = np.concatenate([points, ones], -1) @ geometry.homography[rows].transpose(0, 2, 1)
-    return (mapped[..., :2] / mapped[..., 2:]).astype(np.float32)
+    return transform_points(geometry.homography[rows], points).astype(np.float32)

@@ -39,6 +39,13 @@ def undistorted_camera(camera: np.ndarray, size: tuple[int, int], mode: str) -> 
     raise ValueError(f"undistort_camera: expected one of {UNDISTORT_CAMERAS}, found {mode!r}")
 
 
+def transform_points(homography: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Return points (..., M, 2) mapped by homographies (..., 3, 3), float64, same shape."""
+    ones = np.ones((*points.shape[:-1], 1))
+    mapped = np.concatenate([points, ones], -1) @ np.swapaxes(homography, -1, -2)
+    return mapped[..., :2] / mapped[..., 2:]
+
+
 @lru_cache(maxsize=8)
 def _pixel_axes(width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
     return np.arange(width, dtype=np.float32)[None, :], np.arange(height, dtype=np.float32)[:, None]

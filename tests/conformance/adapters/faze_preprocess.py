@@ -9,7 +9,8 @@ from regaze.normalise.camera import pad_distortion
 from regaze.normalise.face_model import FACE_MODELS
 from regaze.normalise.frame_check import FrameCheck
 from regaze.normalise.geometry import VARIANTS, Variant, normalise
-from regaze.normalise.warp import make_patch, undistortion_map
+from regaze.normalise.head_pose import estimate_head_pose
+from regaze.normalise.warp import make_patch, transform_points, undistortion_map
 
 ORIGINS = {
     "row 13 of the face model": "face_centre",
@@ -111,3 +112,45 @@ def compare_patches(patch, wanted, name: str) -> None:
     assert patch.shape == wanted.shape and patch.dtype == np.uint8
     difference = np.abs(patch.astype(int) - wanted)
     assert (difference > 2).mean() <= 0.01, f"{name}: {difference.max()} grey levels"
+
+
+def poses_from(landmarks, camera, model: str) -> np.ndarray:
+    """Return the head poses (N, 6) of undistorted landmarks (N, M, 2)."""
+    rows = zip(landmarks, camera, strict=True)
+    return np.stack([estimate_head_pose(points, one, None, model)[0] for points, one in rows])
+
+
+@adapter("faze-preprocess/head_pose_pnp")
+def head_pose_pnp(manifest, inputs, golden):
+    numbers = manifest["config"]["landmark_numbers_1_based"]
+    assert list(FACE_MODELS["sfm14"].landmark_numbers) == numbers
+    poses = poses_from(inputs["landmarks"], inputs["camera_parameters"], "sfm14")
+    compare_poses(poses, golden)
+
+
+def compare_poses(poses, golden) -> None:
+    assert_close(poses[:, :3], golden["rotation_vector"], 1e-3, name="rotation_vector")
+    assert_close(poses[:, 3:], golden["translation"], 0.5, name="translation")
+
+
+@adapter("faze-preprocess/xgaze_normalization")
+def xgaze_normalization(manifest, inputs, golden):
+    camera = inputs["camera_parameters"]
+    compare_poses(poses_from(inputs["landmarks6"], camera, "xgaze6"), golden)
+    # The rest is compared at the golden poses: what PnP may differ by would drown it.
+    pose = np.concatenate([golden["rotation_vector"], golden["translation"]], axis=1)
+    for name, entry in manifest["config"].items():
+        if not isinstance(entry, dict):
+            continue
+        size = int(entry["size"])
+        variant = Variant(name, (size, size), float(entry["focal"]), float(entry["distance"]))
+        result = normalise(camera, pose, inputs["gaze_target"], variant, "xgaze6")
+        assert (result.problem == "").all(), result.problem
+        assert_relative(result.homography, golden[f"W_{size}"], 1e-6, f"W_{size}")
+        assert_close(result.rotation, golden["R"], 1e-6, name="R")
+        assert_close(result.gaze, golden["gaze"], 1e-5, name="gaze")
+        assert_close(result.head, golden["head"], 1e-5, name="head")
+        wanted = golden.get(f"landmarks68_in_{size}")
+        if wanted is not None:
+            mapped = transform_points(result.homography, inputs["landmarks68"])
+            assert_relative(mapped, wanted, 1e-6, "landmarks68")
