@@ -117,6 +117,7 @@ def photograph(cast, size, parameters, distortion, rotation, centre, target):
     return replace(shot, pixels=frame.pixels, landmarks=marks, irises=irises)
 
 
+@cache
 def ideal_patch(shot, size, focal, distance):
     """What the normalised patch should show: the head rendered by the virtual camera itself.
 

@@ -55,7 +55,7 @@ def angle_between(labels, truth):
     return np.degrees(2 * np.arcsin(np.clip(half, 0, 1)))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Shot:
     """One photo, upright, with everything that is true of it.
 

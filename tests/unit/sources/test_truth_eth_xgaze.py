@@ -86,7 +86,10 @@ def test_released_patches(tmp_path, size):
     from regaze.normalise.linked import link_shard
 
     root, faces = tmp_path / "root", tmp_path / "faces.h5"
-    truth = eth_xgaze.eth_xgaze_hdf5(root, size=size)
+    people = (
+        eth_xgaze.photos() if size == 224 else {"subject0004": eth_xgaze.photos()["subject0004"]}
+    )
+    truth = eth_xgaze.eth_xgaze_hdf5(root, people, size=size)
     source = open_source({"source": "eth_xgaze_hdf5", "root": str(root)})
     counts = link_shard(source, source.persons, faces, tmp_path / "rejected.parquet")
     assert counts.rows_in == counts.rows_out == sum(map(len, truth.values()))
