@@ -3,10 +3,13 @@
 import cv2
 import numpy as np
 
+from captures.files import write_landmarks
 from captures.studio import ideal_patch
 from captures.truth import angle_between
 from regaze.faces import FacesReader
+from regaze.landmarks.poses import pose_shard
 from regaze.normalise.pipeline import normalise_shard
+from regaze.sources import open_source
 
 STED = (128, 500.0, 600.0)
 """Size, focal length and distance of the patches that are checked."""
@@ -20,6 +23,29 @@ def faces_of(source, folder, **options):
     counts = normalise_shard(source, source.persons, faces, folder / "rejected.parquet", **options)
     assert counts.rows_in == counts.rows_out > 0
     return FacesReader(faces)
+
+
+def posed_faces_of(options, truth, folder, **normalisation):
+    """Faces of a data set whose head poses are found from landmarks, those being exact.
+
+    The landmarks are put where the camera that the source states would see the pose model. Data
+    sets that bring their own landmarks are given none. Returns the reader.
+    """
+    folder.mkdir(exist_ok=True)
+    source, found = open_source(options), {}
+    for person in source.persons:
+        photos = source.photos(person)
+        if photos.landmarks is None:
+            lenses = zip(photos.camera_parameters, photos.distortion, strict=True)
+            found[person] = [
+                (name, truth[person, name].exact_landmarks(*lens))
+                for name, lens in zip(photos.file_name, lenses, strict=True)
+            ]
+    landmarks = write_landmarks(folder / "landmarks.h5", found) if found else None
+    poses = folder / "poses.h5"
+    counts = pose_shard(source, source.persons, landmarks, poses)
+    assert counts == {"found": len(truth)}
+    return faces_of(open_source(options, supplementary=poses), folder, **normalisation)
 
 
 def in_order(reader, truth):

@@ -2,7 +2,7 @@
 
 import pytest
 from captures import mpiifacegaze
-from captures.checks import STED, assert_faces, faces_of, in_order, pixel_errors
+from captures.checks import STED, assert_faces, faces_of, in_order, pixel_errors, posed_faces_of
 from captures.files import write_supplementary
 
 from regaze.sources import open_source
@@ -27,6 +27,14 @@ def test_supplementary_file(capture, tmp_path):
     options = {"source": "mpiifacegaze", "root": str(root)}
     poses = write_supplementary(tmp_path / "poses.h5", truth)
     reader = faces_of(open_source(options, supplementary=poses), tmp_path)
+    assert_faces(reader, in_order(reader, truth))
+
+
+def test_poses_from_landmarks(capture, tmp_path):
+    """As upstream's own file was made: the lens is known, the poses are of the larger model."""
+    root, truth = capture
+    options = {"source": "mpiifacegaze", "root": str(root), "pose": "landmarks"}
+    reader = posed_faces_of(options, truth, tmp_path)
     assert_faces(reader, in_order(reader, truth))
 
 
