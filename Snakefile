@@ -21,6 +21,7 @@ wildcard_constraints:
 localrules:
     all,
     capture,
+    landmarks,
     faces,
     estimators,
     models,
@@ -31,6 +32,7 @@ localrules:
 
 include: "rules/common.smk"
 include: "rules/capture.smk"
+include: "rules/landmarks.smk"
 include: "rules/faces.smk"
 include: "rules/estimators.smk"
 include: "rules/models.smk"

@@ -2,8 +2,8 @@ rule capture:
     input:
         [
             f"results/{name}/capture"
-            for name, dataset in settings.datasets.items()
-            if dataset.source == "synthetic"
+            for name in settings.evaluated
+            if settings.datasets[name].source == "synthetic"
         ],
 
 

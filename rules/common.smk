@@ -6,16 +6,18 @@ SHARDS = [f"{number:03d}" for number in range(settings.shards)]
 TRAINED_ON = settings.dataset
 
 
-def capture_files(wildcards):
-    """Root and supplementary file of a data set, rendered or brought by the user."""
-    dataset = settings.datasets[wildcards.dataset]
-    root = dataset.root or f"results/{wildcards.dataset}/capture"
-    if dataset.source == "synthetic":
-        return {"root": root}
-    return {
-        "root": root,
-        "supplementary": dataset.supplementary or f"{root}/supplementary.h5",
-    }
+def source_files(wildcards):
+    """Root of a data set, rendered or brought by the user, and the files that go with it."""
+    options = settings.datasets[wildcards.dataset]
+    root = options.root or f"results/{wildcards.dataset}/capture"
+    return {"root": root, **options.files()}
+
+
+def pose_files(wildcards):
+    """The shard's head poses where they have to be found from the photos."""
+    if not settings.datasets[wildcards.dataset].needs_landmarks():
+        return {}
+    return {"poses": "results/{dataset}/supplementary/shard-{shard}.h5"}
 
 
 def face_shards(wildcards):

@@ -1,14 +1,15 @@
 rule faces:
     input:
-        expand("results/{dataset}/faces/rejected.parquet", dataset=settings.datasets),
-        expand("results/{dataset}/faces/contact-sheet.png", dataset=settings.datasets),
-        expand("results/{dataset}/split.json", dataset=settings.datasets),
+        expand("results/{dataset}/faces/rejected.parquet", dataset=settings.evaluated),
+        expand("results/{dataset}/faces/contact-sheet.png", dataset=settings.evaluated),
+        expand("results/{dataset}/split.json", dataset=settings.evaluated),
 
 
 rule normalise_shard:
     """Photos of one shard of persons to normalised patches and labels."""
     input:
-        unpack(capture_files),
+        unpack(source_files),
+        unpack(pose_files),
     output:
         faces="results/{dataset}/faces/shard-{shard}.h5",
         rejected="results/{dataset}/faces/rejected-{shard}.parquet",
@@ -18,14 +19,13 @@ rule normalise_shard:
         "benchmarks/rules/normalise_shard/{dataset}-{shard}.tsv"
     conda:
         "../envs/main.yaml"
-    threads: 1
+    threads: settings.faces.threads
     resources:
         mem_mb=lambda wildcards, attempt: 1500 * attempt,
         runtime=240,
     params:
-        source=lambda wc: settings.datasets[wc.dataset].source,
-        undistort_camera=lambda wc: settings.datasets[wc.dataset].undistort_camera,
-        faces=settings.faces.model_dump(exclude={"max_rejected"}),
+        source=lambda wc: settings.datasets[wc.dataset].model_dump(),
+        faces=settings.faces.model_dump(exclude={"max_rejected", "threads"}),
         shards=settings.shards,
         code=code_version("normalise", "sources", "faces.py"),
     script:
@@ -57,11 +57,17 @@ rule gather_faces:
         "../workflow_scripts/gather_faces.py"
 
 
+def split_file(wildcards):
+    """The split file that the configuration names, if any."""
+    split = settings.datasets[wildcards.dataset].split
+    return split if isinstance(split, str) else []
+
+
 rule write_split:
     """The data set's split, checked: nobody is in two of train, val and test."""
     input:
-        unpack(capture_files),
-        split=lambda wc: settings.datasets[wc.dataset].split or [],
+        unpack(source_files),
+        split=split_file,
     output:
         split="results/{dataset}/split.json",
     log:
@@ -73,6 +79,7 @@ rule write_split:
         mem_mb=500,
         runtime=10,
     params:
+        source=lambda wc: settings.datasets[wc.dataset].model_dump(),
         seed=settings.seed,
         code=code_version("sources"),
     script:

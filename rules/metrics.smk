@@ -3,7 +3,7 @@ rule metrics:
         expand(
             "results/evaluation/{model}/{dataset}/metrics.json",
             model=settings.rows,
-            dataset=TRAINED_ON,
+            dataset=settings.evaluated,
         ),
 
 

@@ -9,12 +9,12 @@ rule write_report:
         metrics=expand(
             "results/evaluation/{model}/{dataset}/metrics.json",
             model=settings.rows,
-            dataset=TRAINED_ON,
+            dataset=settings.evaluated,
         ),
         samples=expand(
             "results/evaluation/{model}/{dataset}/{file}",
             model=settings.rows,
-            dataset=TRAINED_ON,
+            dataset=settings.evaluated,
             file=["samples.h5", "speed.json"],
         ),
         models=expand("results/models/{model}/model.json", model=settings.models),
@@ -23,12 +23,16 @@ rule write_report:
         ),
         faces=expand(
             "results/{dataset}/faces/shard-{shard}.h5",
-            dataset=TRAINED_ON,
+            dataset=settings.evaluated,
             shard=SHARDS,
         ),
-        pairs=f"results/{TRAINED_ON}/pairs.parquet",
-        rejected=f"results/{TRAINED_ON}/faces/rejected.parquet",
-        sheet=f"results/{TRAINED_ON}/faces/contact-sheet.png",
+        pairs=expand("results/{dataset}/pairs.parquet", dataset=settings.evaluated),
+        rejected=expand(
+            "results/{dataset}/faces/rejected.parquet", dataset=settings.evaluated
+        ),
+        sheets=expand(
+            "results/{dataset}/faces/contact-sheet.png", dataset=settings.evaluated
+        ),
     output:
         page="results/report/index.html",
         table="results/report/comparison.csv",
@@ -41,7 +45,7 @@ rule write_report:
         mem_mb=2000,
         runtime=30,
     params:
-        dataset=TRAINED_ON,
+        datasets=settings.evaluated,
         rows=settings.rows,
         evaluator=settings.evaluation.estimator,
         settings=settings.model_dump(mode="json", by_alias=True, exclude_none=True),

@@ -3,7 +3,7 @@ rule samples:
         expand(
             "results/evaluation/{model}/{dataset}/samples.h5",
             model=settings.rows,
-            dataset=TRAINED_ON,
+            dataset=settings.evaluated,
         ),
 
 
@@ -27,6 +27,7 @@ rule fix_pairs:
         dataset="{dataset}",
         split=settings.evaluation.split,
         counts=settings.evaluation.pairs.model_dump(),
+        same_deg=settings.evaluation.same_deg,
         seed=settings.seed,
         code=code_version("pairs.py"),
     script:

@@ -1,20 +1,22 @@
 """Normalise one shard of persons."""
 
 from regaze.jobs import start
-from regaze.normalise.pipeline import normalise_shard
-from regaze.sources import open_source
-from regaze.sources.splits import deal
+from regaze.normalise.stage import make_faces
 
 
 def main(job):
     log = start(job)
-    root, supplementary = job.input.root, job.input.get("supplementary")
-    source = open_source(job.params.source, root, supplementary=supplementary)
-    persons = deal(source.persons, job.params.shards)[int(job.wildcards.shard)]
-    out = (job.output.faces, job.output.rejected)
-    options = {"undistort_camera": job.params.undistort_camera, **job.params.faces}
-    counts = normalise_shard(source, persons, *out, threads=job.threads, **options)
-    log.info("%d persons: %s", len(persons), counts)
+    counts = make_faces(
+        dict(job.params.source) | {"root": job.input.root},
+        job.output.faces,
+        job.output.rejected,
+        shard=int(job.wildcards.shard),
+        shards=job.params.shards,
+        poses=job.input.get("poses"),
+        threads=job.threads,
+        **job.params.faces,
+    )
+    log.info("rows: %s", counts)
 
 
 if "snakemake" in globals():

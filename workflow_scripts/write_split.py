@@ -1,14 +1,17 @@
 """Check a data set's split and complete it."""
 
 from regaze.jobs import start
+from regaze.sources import open_source
 from regaze.sources.splits import make_split
 
 
 def main(job):
     log = start(job)
-    root, given = job.input.root, job.input.get("split") or None
-    split = make_split(job.output.split, root=root, split_file=given, seed=job.params.seed)
-    log.info("persons: %s", {name: len(persons) for name, persons in split.items()})
+    root, options = job.input.root, dict(job.params.source)
+    split = job.input.get("split") or options["split"]
+    source = open_source(options | {"root": root, "split": None})
+    lists = make_split(job.output.split, root=root, split=split, source=source, seed=job.params.seed)
+    log.info("persons: %s", {name: len(persons) for name, persons in lists.items()})
 
 
 if "snakemake" in globals():

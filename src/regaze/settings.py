@@ -13,8 +13,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from regaze.assets import AssetSettings
 from regaze.estimators.settings import EstimatorSettings
+from regaze.landmarks.settings import LandmarkSettings
 from regaze.redirectors import methods
+from regaze.sources import KINDS, SourceError, SourceOptions, options_class
 from regaze.sources.splits import SplitError, read_split
 
 PSEUDO_MODELS = ("copy", "truth")
@@ -29,32 +32,6 @@ class Section(BaseModel):
     """A part of the configuration: unknown keys are errors, values cannot be changed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Dataset(Section):
-    """One data set: where its photos come from and how it is split."""
-
-    source: Literal["synthetic", "gazecapture"] = Field(
-        description="synthetic renders a capture; gazecapture reads its layout"
-    )
-    root: str | None = Field(None, description="folder of the photos (licensed sets)")
-    supplementary: str | None = Field(
-        None, description="supplementary HDF5; default <root>/supplementary.h5"
-    )
-    split: str | None = Field(
-        None, description="split JSON; default <root>/split.json, or made from info.json"
-    )
-    undistort_camera: Literal["same", "centred"] = Field(
-        "same", description="new camera matrix of the undistortion; centred as upstream's MPIIGaze"
-    )
-
-    @model_validator(mode="after")
-    def _root(self):
-        if self.source != "synthetic" and self.root is None:
-            raise ValueError(f"root: source {self.source!r} needs the folder of its photos")
-        if self.source == "synthetic" and (self.root or self.supplementary or self.split):
-            raise ValueError("source 'synthetic' is rendered; it takes no root, file or split")
-        return self
 
 
 class CapturePersons(Section):
@@ -97,6 +74,7 @@ class Faces(Section):
         "ellipsoid", description="rows whose head leaves the photo are rejected"
     )
     sfm_mesh: str | None = Field(None, description="sfm_shape_3448.bin for the sfm checks")
+    threads: int = Field(1, ge=1, description="photos decoded and warped at a time per shard")
     max_rejected: float = Field(
         0.05, ge=0, le=1, description="share of rejected rows above which the stage fails"
     )
@@ -164,7 +142,15 @@ class Evaluation(Section):
     """What is measured on what."""
 
     estimator: str = Field("resnet", description="entry of estimators that measures all methods")
+    datasets: list[str] | None = Field(
+        None, description="entries of datasets to evaluate on besides the one trained on"
+    )
     split: str = Field("test", description="list of the split file")
+    same_deg: float = Field(
+        0.05,
+        gt=0,
+        description="directions closer than this are the same for gaze_only and head_only pairs",
+    )
     pairs: PairCounts = PairCounts()
     models: list[str] | None = Field(
         None, description="rows of the report; default all of models, copy and truth"
@@ -178,13 +164,15 @@ class Settings(Section):
     seed: int = Field(0, ge=0, description="seed of data, training and pairs")
     shards: int = Field(4, ge=1, le=999, description="files per data set; never changes a result")
     dataset: str = Field("synthetic", description="entry of datasets that is trained on")
-    datasets: dict[str, Dataset]
+    datasets: dict[str, Any]
     capture: Capture = Capture()
+    landmarks: LandmarkSettings = LandmarkSettings()
     faces: Faces = Faces()
     estimators: dict[str, EstimatorSettings]
     models: dict[str, Any]
     sampling: Sampling = Sampling()
     evaluation: Evaluation = Evaluation()
+    assets: AssetSettings = AssetSettings()
 
     @field_validator("datasets", "estimators", "models")
     @classmethod
@@ -197,6 +185,11 @@ class Settings(Section):
                 )
         return entries
 
+    @field_validator("datasets")
+    @classmethod
+    def _datasets(cls, entries):
+        return {name: _dataset_options(name, entry) for name, entry in entries.items()}
+
     @field_validator("models")
     @classmethod
     def _models(cls, entries):
@@ -205,6 +198,8 @@ class Settings(Section):
     @model_validator(mode="after")
     def _references(self):
         _known("dataset", self.dataset, self.datasets)
+        for name in self.evaluation.datasets or []:
+            _known("evaluation.datasets", name, self.datasets)
         _known("evaluation.estimator", self.evaluation.estimator, self.estimators)
         for name in self.evaluation.models or []:
             _known("evaluation.models", name, [*PSEUDO_MODELS, *self.models])
@@ -235,6 +230,11 @@ class Settings(Section):
         return self.faces.patch_size or ((256, 64) if self.faces.variant == "faze" else (128, 128))
 
     @property
+    def evaluated(self) -> list[str]:
+        """Data sets that methods are evaluated on, the one trained on first."""
+        return list(dict.fromkeys([self.dataset, *(self.evaluation.datasets or [])]))
+
+    @property
     def rows(self) -> list[str]:
         """Methods in the report, pseudo-models first."""
         return list(self.evaluation.models or [*PSEUDO_MODELS, *self.models])
@@ -243,6 +243,22 @@ class Settings(Section):
 def _known(path: str, name: str, names) -> None:
     if name not in names:
         raise ValueError(f"{path}: {name!r} is not defined; expected one of {', '.join(names)}")
+
+
+def _dataset_options(name: str, entry: Any) -> SourceOptions:
+    """Validate one entry of ``datasets:`` by the options of its kind."""
+    if isinstance(entry, SourceOptions):
+        return entry
+    if not isinstance(entry, dict) or "source" not in entry:
+        raise ValueError(f"{name}.source: missing; expected one of {', '.join(KINDS)}")
+    try:
+        options = options_class(entry["source"])
+    except SourceError as error:
+        raise ValueError(f"{name}.{error}") from error
+    try:
+        return options(**entry)
+    except ValidationError as error:
+        raise ValueError("; ".join(_lines(error, f"{name}."))) from error
 
 
 def _model_settings(name: str, entry: Any):
@@ -276,8 +292,8 @@ def _lines(error: ValidationError, prefix: str = "") -> list[str]:
             message = "unknown key"
         elif item["type"] != "value_error":
             message = f"{message}, found {item['input']!r}"
-        # Faults of one model come from its own settings and start with the model's name.
-        separator = "." if path == "models" else ": " if path else ""
+        # Faults of one model or data set come from its own settings and start with its name.
+        separator = "." if path in ("models", "datasets") else ": " if path else ""
         lines.append(f"{path}{separator}{message}")
     return lines
 
@@ -296,7 +312,7 @@ def load_settings(config: dict) -> Settings:
         raise _invalid(_lines(error)) from None
     faults = []
     for name, dataset in settings.datasets.items():
-        if dataset.split and Path(dataset.split).exists():
+        if isinstance(dataset.split, str) and Path(dataset.split).exists():
             try:
                 read_split(dataset.split)
             except SplitError as error:
@@ -325,5 +341,17 @@ def json_schema() -> str:
         "title": "Models",
         "description": "redirectors by name",
         "additionalProperties": {"anyOf": entries},
+    }
+    kinds = []
+    for kind in KINDS:
+        part = options_class(kind).model_json_schema()
+        schema["$defs"] |= part.pop("$defs", {})
+        schema["$defs"][f"dataset_{kind}"] = part
+        kinds.append({"$ref": f"#/$defs/dataset_{kind}"})
+    schema["properties"]["datasets"] = {
+        "type": "object",
+        "title": "Datasets",
+        "description": "data sets by name",
+        "additionalProperties": {"oneOf": kinds},
     }
     return json.dumps(schema, indent=1, sort_keys=True) + "\n"

@@ -42,6 +42,10 @@ class SourceOptions(BaseModel):
         """Whether head poses have to be found from the photos, by a landmark detector."""
         return False
 
+    def brings_landmarks(self) -> bool:
+        """Whether the landmarks are known already, so that only head poses are to be found."""
+        return False
+
     def files(self) -> dict[str, str]:
         """Files besides ``root`` on which the data set's faces depend, by the option's name."""
         return {}

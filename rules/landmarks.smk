@@ -1,0 +1,128 @@
+from regaze import assets
+from regaze.landmarks.settings import WEIGHTS
+
+WITHOUT_POSES = [
+    name for name in settings.evaluated if settings.datasets[name].needs_landmarks()
+]
+
+# Files with a checksum of the user's own are never fetched, and so never deleted for it either.
+FETCHED = {
+    name: getattr(settings.assets, name).path
+    for name in WEIGHTS
+    if settings.landmarks.fetch and getattr(settings.assets, name).sha256 is None
+}
+
+
+def landmark_weights(wildcards):
+    """The detector's two files, or an error that tells how to get them."""
+    files = {name: getattr(settings.assets, name).path for name in WEIGHTS}
+    for name, path in files.items():
+        if name not in FETCHED and (problem := assets.missing(name, path)):
+            raise WorkflowError(problem)
+    return files
+
+
+def found_landmarks(wildcards):
+    """The shard's landmarks, unless the data set brings its own."""
+    if settings.datasets[wildcards.dataset].brings_landmarks():
+        return {}
+    return {"landmarks": "results/{dataset}/landmarks/shard-{shard}.h5"}
+
+
+rule landmarks:
+    input:
+        expand(
+            "results/{dataset}/supplementary/shard-{shard}.h5",
+            dataset=WITHOUT_POSES,
+            shard=SHARDS,
+        ),
+
+
+rule detect_landmarks:
+    """68 landmarks of the subject's face in every photo of one shard of persons."""
+    input:
+        unpack(source_files),
+        unpack(landmark_weights),
+    output:
+        landmarks="results/{dataset}/landmarks/shard-{shard}.h5",
+    log:
+        "logs/detect_landmarks/{dataset}-{shard}.log",
+    benchmark:
+        "benchmarks/rules/detect_landmarks/{dataset}-{shard}.tsv"
+    conda:
+        "../envs/main.yaml"
+    threads: settings.landmarks.threads
+    resources:
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        runtime=1440,
+        gpu=settings.landmarks.gpus,
+        # Here and not in params: they change no result, so a change of them re-runs nothing.
+        device=settings.landmarks.device,
+        batch=settings.landmarks.batch,
+    params:
+        source=lambda wc: settings.datasets[wc.dataset].model_dump(),
+        max_side=settings.landmarks.max_side,
+        sha256={name: getattr(settings.assets, name).sha256 for name in WEIGHTS},
+        shards=settings.shards,
+        code=code_version(
+            "landmarks/base.py",
+            "landmarks/detect.py",
+            "landmarks/detector.py",
+            "landmarks/files.py",
+            "normalise/photo.py",
+        ),
+    script:
+        "../workflow_scripts/detect_landmarks.py"
+
+
+rule estimate_poses:
+    """Head poses and gaze targets of one shard, as a supplementary file."""
+    input:
+        unpack(source_files),
+        unpack(found_landmarks),
+    output:
+        poses="results/{dataset}/supplementary/shard-{shard}.h5",
+    log:
+        "logs/estimate_poses/{dataset}-{shard}.log",
+    benchmark:
+        "benchmarks/rules/estimate_poses/{dataset}-{shard}.tsv"
+    conda:
+        "../envs/main.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 1500 * attempt,
+        runtime=240,
+    params:
+        source=lambda wc: settings.datasets[wc.dataset].model_dump(),
+        min_score=settings.landmarks.min_score,
+        shards=settings.shards,
+        code=code_version(
+            "landmarks/poses.py",
+            "landmarks/files.py",
+            "normalise/head_pose.py",
+            "normalise/face_model.py",
+            "sources",
+        ),
+    script:
+        "../workflow_scripts/estimate_poses.py"
+
+
+if FETCHED:
+
+    localrules:
+        fetch_asset,
+
+    rule fetch_asset:
+        """Download weights from where they are published, checked by SHA-256."""
+        output:
+            **FETCHED,
+        log:
+            "logs/fetch_asset.log",
+        conda:
+            "../envs/main.yaml"
+        threads: 1
+        resources:
+            mem_mb=500,
+            runtime=60,
+        script:
+            "../workflow_scripts/fetch_asset.py"
