@@ -1,0 +1,161 @@
+"""Which triangle each pixel sees, how far it is and where in it the pixel lies.
+
+One contract, that of ``rasterize_meshes`` in ``facebookresearch/pytorch3d`` without blur, and
+three backends that agree pixel for pixel, except where a pixel's centre lies on an edge:
+
+========== =========================================================== ================
+backend    how                                                         layers per pixel
+========== =========================================================== ================
+embree     one orthographic ray per pixel on the CPU, one at a time    1
+pytorch3d  that package, if installed; for CUDA and batches            any
+reference  a loop over the triangles in NumPy, for tests               any
+========== =========================================================== ================
+
+Depth and barycentric weights are differentiable with respect to the vertices with all of them.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from regaze.face3d.rasterize import pytorch3d, reference
+from regaze.face3d.rasterize.barycentric import interpolate
+
+BACKENDS = ("auto", "pytorch3d", "embree", "reference")
+_ALIASES = {"numpy": "reference"}
+
+__all__ = ["BACKENDS", "Fragments", "choose_backend", "rasterize"]
+
+
+class Fragments(NamedTuple):
+    """What the pixels see; every entry is -1 where a slot is empty.
+
+    Attributes:
+        pix_to_face: (B, H, W, K) int64, numbers in the packed list of triangles: mesh n adds the
+            triangle counts of the meshes before it. Nearest first.
+        zbuf: (B, H, W, K) depth.
+        bary: (B, H, W, K, 3) barycentric weights of the pixel's centre.
+        dists: (B, H, W, K) squared NDC distance to the triangle's nearest edge, negative because
+            the centre lies inside; None if not asked for.
+    """
+
+    pix_to_face: Tensor
+    zbuf: Tensor
+    bary: Tensor
+    dists: Tensor | None
+
+
+def choose_backend(backend: str, device: torch.device | str, faces_per_pixel: int = 1) -> str:
+    """Name of the backend that ``backend`` stands for; results record this name.
+
+    ``auto`` is pytorch3d on CUDA when it is installed, else embree, or reference for several
+    layers per pixel. ``numpy`` is another name of ``reference``.
+
+    Raises:
+        ValueError: an unknown name, or embree with several layers.
+    """
+    name = _ALIASES.get(backend, backend)
+    if name not in BACKENDS:
+        raise ValueError(f"rasteriser backend: expected one of {BACKENDS}, found {backend!r}")
+    if name == "auto":
+        if torch.device(device).type == "cuda" and pytorch3d.available():
+            return "pytorch3d"
+        return "embree" if faces_per_pixel == 1 else "reference"
+    if name == "embree" and faces_per_pixel != 1:
+        raise ValueError(
+            f"faces_per_pixel: the embree backend gives 1, found {faces_per_pixel}; "
+            "choose 'reference' or 'pytorch3d'"
+        )
+    return name
+
+
+def _checked(verts: Tensor, faces: Tensor, image_size) -> tuple[Tensor, tuple[int, int]]:
+    if verts.ndim != 3 or verts.shape[-1] != 3 or not verts.is_floating_point():
+        raise ValueError(
+            f"verts: expected floats of shape (B, V, 3), found {verts.dtype} {tuple(verts.shape)}"
+        )
+    if faces.ndim != 3 or faces.shape[-1] != 3 or faces.shape[0] not in (1, len(verts)):
+        raise ValueError(
+            f"faces: expected shape ({len(verts)} or 1, F, 3), found {tuple(faces.shape)}"
+        )
+    size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+    if len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size):
+        raise ValueError(f"image_size: expected a positive int or (H, W), found {image_size!r}")
+    if not torch.isfinite(verts).all():
+        bad = (~torch.isfinite(verts)).flatten(1).any(1).nonzero().flatten().tolist()
+        raise ValueError(f"verts: expected finite numbers, found others in mesh {bad}")
+    faces = faces.to(verts.device, torch.int64)
+    if faces.numel() and not 0 <= int(faces.min()) <= int(faces.max()) < verts.shape[1]:
+        raise ValueError(
+            f"faces: expected vertex numbers in 0..{verts.shape[1] - 1}, "
+            f"found {int(faces.min())}..{int(faces.max())}"
+        )
+    return faces.expand(len(verts), -1, -1), size
+
+
+def rasterize(
+    verts: Tensor,
+    faces: Tensor,
+    image_size: int | tuple[int, int],
+    faces_per_pixel: int = 1,
+    perspective_correct: bool = False,
+    cull_backfaces: bool = False,
+    backend: str = "auto",
+    with_dists: bool = True,
+) -> Fragments:
+    """Rasterise meshes.
+
+    Args:
+        verts: (B, V, 3) normalised device coordinates, +x left, +y up, +z away; the shorter side
+            of the picture spans [-1, 1].
+        faces: (B, F, 3) or, for all meshes, (1, F, 3) vertex numbers.
+        image_size: side, or (height, width), in pixels.
+        faces_per_pixel: K, layers per pixel.
+        perspective_correct: weights for vertices that went through a perspective division.
+        cull_backfaces: drop triangles of negative area.
+        backend: one of :data:`BACKENDS`.
+        with_dists: False leaves ``dists`` out, which saves time.
+
+    Returns:
+        :class:`Fragments` on ``verts``' device. Triangles with a vertex at z < 1e-8 and those
+        without area are not drawn; a centre on an edge is outside.
+
+    Raises:
+        ValueError: wrong shapes, vertex numbers out of range, numbers that are not finite.
+        ModuleNotFoundError: pytorch3d is asked for and not installed.
+    """
+    faces, (height, width) = _checked(verts, faces, image_size)
+    if faces_per_pixel < 1:
+        raise ValueError(f"faces_per_pixel: expected at least 1, found {faces_per_pixel}")
+    name = choose_backend(backend, verts.device, faces_per_pixel)
+    if name == "pytorch3d":
+        found = pytorch3d.rasterize(
+            verts, faces, (height, width), faces_per_pixel, perspective_correct, cull_backfaces
+        )
+        return Fragments(*found)
+    if name == "embree":
+        from regaze.face3d.rasterize import embree as module
+    else:
+        module = reference
+    points = verts.detach().cpu().double().numpy()
+    triangles = faces.detach().cpu().numpy()
+    found = torch.full((len(verts), height, width, faces_per_pixel), -1, dtype=torch.int64)
+    for mesh in range(len(verts)):
+        hits = torch.from_numpy(
+            module.hits(
+                points[mesh],
+                triangles[mesh],
+                height,
+                width,
+                faces_per_pixel,
+                perspective_correct,
+                cull_backfaces,
+            )
+        )
+        found[mesh] = torch.where(hits >= 0, hits + mesh * faces.shape[1], hits)
+    found = found.to(verts.device)
+    zbuf, bary, dists = interpolate(verts, faces, found, perspective_correct, with_dists)
+    return Fragments(found, zbuf, bary, dists)
