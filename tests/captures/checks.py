@@ -9,6 +9,7 @@ from captures.truth import angle_between
 from regaze.faces import FacesReader
 from regaze.landmarks.poses import pose_shard
 from regaze.normalise.pipeline import normalise_shard
+from regaze.normalise.rejections import read_rejected
 from regaze.sources import open_source
 
 STED = (128, 500.0, 600.0)
@@ -20,8 +21,9 @@ def faces_of(source, folder, **options):
     folder.mkdir(exist_ok=True)
     faces = folder / "faces.h5"
     options = {"variant": "sted", "frame_check": "ellipsoid"} | options
-    counts = normalise_shard(source, source.persons, faces, folder / "rejected.parquet", **options)
-    assert counts.rows_in == counts.rows_out > 0
+    rejected = folder / "rejected.parquet"
+    counts = normalise_shard(source, source.persons, faces, rejected, **options)
+    assert counts.rows_in == counts.rows_out > 0, read_rejected(rejected)[0].to_pylist()
     return FacesReader(faces)
 
 

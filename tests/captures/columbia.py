@@ -8,7 +8,7 @@ from functools import cache
 
 import numpy as np
 
-from captures.files import write_photo
+from captures.files import write_landmark_table, write_photo
 from captures.studio import Cast, photograph
 from captures.truth import frame, turn
 
@@ -21,8 +21,10 @@ _TAKEN = {
     "0001": (3, (40, -25), [(0, 0, 0, 0), (-15, 10, -5, 3), (15, -10, 15, -2)]),
     "0013": (7, (-30, 35), [(0, 10, -15, 2), (-15, -10, 10, 0), (30, 0, 10, -3)]),
 }
-LEFT = 1
+LEFT = -1
 """Sign of H (and P) that is towards image left."""
+FOCAL = 360 * 19720 / 5184
+"""Pixels: the lens that is assumed where EXIF tells nothing, on these small photos."""
 
 
 def name_of(person, head, vertical, horizontal):
@@ -31,7 +33,7 @@ def name_of(person, head, vertical, horizontal):
 
 
 @cache
-def photos(focal, left=LEFT):
+def photos(focal=FOCAL, left=LEFT):
     """Person -> list of (P, V, H, shot), taken by a lens of ``focal`` pixels.
 
     ``left`` is the sign of horizontal angles towards image left.
@@ -60,17 +62,20 @@ def photos(focal, left=LEFT):
     return everybody
 
 
-def columbia(folder, people):
-    """Write the layout into ``folder``; returns (person, file name) -> shot, sorted by name.
+def columbia(folder, people=None, *, landmarks=None):
+    """Write the layout into ``folder``; returns (person, file name) -> shot.
 
     Args:
         folder: a path that does not exist yet.
-        people: as :func:`photos`.
+        people: as :func:`photos`, the default.
+        landmarks: path of a CSV to write of where the photos show the points of the pose model.
     """
     truth = {}
-    for person, rows in people.items():
+    for person, rows in (people or photos()).items():
         for head, vertical, horizontal, shot in rows:
             name = name_of(person, head, vertical, horizontal)
             write_photo(folder / name, shot.pixels)
             truth[person, name] = shot
-    return dict(sorted(truth.items()))
+    if landmarks is not None:
+        write_landmark_table(landmarks, truth)
+    return truth

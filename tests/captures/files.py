@@ -35,6 +35,14 @@ def write_csv(path, rows, header=None):
             out.writerow([one if isinstance(one, str | int) else repr(float(one)) for one in row])
 
 
+def write_landmark_table(path, truth):
+    """Write a CSV of the 68 landmarks, those of the pose model being exact, of (person, name) ->
+    shot."""
+    header = ["file_name", *(f"{axis}{number}" for number in range(68) for axis in "xy")]
+    rows = [[name, *shot.exact_landmarks().ravel()] for (_, name), shot in truth.items()]
+    write_csv(path, rows, header)
+
+
 def write_supplementary(path, truth):
     """Write a supplementary HDF5 as ``swook/faze_preprocess`` reads it.
 

@@ -138,6 +138,10 @@ class Shot:
         directions = [self.target - self.face_centre, -self.rotation[:, 2], *eyes]
         return np.concatenate([up_and_left(direction, axes) for direction in directions])
 
+    def off_the_line_of_sight(self):
+        """Degrees (2,) up and to image left from looking along the line to a level camera."""
+        return up_and_left(self.gaze, frame(self.face_centre, (1, 0, 0)))
+
     def virtual_camera(self, size, focal, distance):
         """Matrix (3, 3) from camera points to pixels of the patch: of a camera turned towards the
         face whose focal length makes the face as large as it is at ``distance`` mm."""
