@@ -1,0 +1,160 @@
+"""Published weights of DECA and EMOCA: their containers, read without running anything in them.
+
+Layouts: ``yfeng95/DECA`` (``deca_model.tar``, a dictionary of state dicts) and ``radekd91/emoca``
+(run folders of PyTorch Lightning). Users bring the files; their terms are Max Planck's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from regaze.weights import load_strictly
+
+NETWORKS = ("E_flame", "E_detail", "D_detail")
+"""State dicts of a DECA checkpoint."""
+
+_LIGHTNING_PREFIX = "deca."
+_SCORE = re.compile(r"=(-?\d+(?:\.\d+)?)(?:-v\d+)?\.ckpt$")
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that is not what it should be; the message names the file."""
+
+
+def read_deca(path: str | Path) -> dict[str, dict[str, Tensor]]:
+    """Return the state dicts ``E_flame``, ``E_detail`` and ``D_detail`` of a ``deca_model.tar``.
+
+    What a training checkpoint holds beside them is ignored.
+
+    Raises:
+        CheckpointError: the file is missing or no such checkpoint.
+    """
+    content = _load(path)
+    states = {}
+    for name in NETWORKS:
+        if not isinstance(content.get(name), Mapping):
+            raise CheckpointError(
+                f"{path}: {name}: expected a state dict, found "
+                f"{type(content.get(name)).__name__}; top level: {', '.join(map(str, content))}"
+            )
+        states[name] = _tensors(path, name, content[name])
+    return states
+
+
+def read_emoca(path: str | Path, stage: str = "detail") -> dict[str, dict[str, Tensor]]:
+    """Return the state dicts of an EMOCA run: DECA's three and ``E_expression``.
+
+    Args:
+        path: a Lightning ``.ckpt``, or a run folder with ``<stage>/checkpoints``, of which the
+            checkpoint with the smallest score in its name is taken.
+        stage: ``detail`` or ``coarse``.
+
+    Raises:
+        CheckpointError: nothing is found, or a network has no weights in the file.
+    """
+    path = Path(path)
+    file = best_checkpoint(path / stage / "checkpoints") if path.is_dir() else path
+    content = _load(file).get("state_dict")
+    if not isinstance(content, Mapping):
+        raise CheckpointError(f"{file}: state_dict: expected a dictionary, found none")
+    states = {}
+    for name in (*NETWORKS, "E_expression"):
+        prefix = f"{_LIGHTNING_PREFIX}{name}."
+        part = {
+            key.removeprefix(prefix): value
+            for key, value in content.items()
+            if isinstance(key, str) and key.startswith(prefix)
+        }
+        if not part:
+            raise CheckpointError(
+                f"{file}: expected keys {prefix}*, found none among {len(content)} keys"
+            )
+        states[name] = _tensors(file, name, part)
+    return states
+
+
+def best_checkpoint(folder: str | Path) -> Path:
+    """Return the checkpoint below ``folder`` with the smallest number after the last ``=``.
+
+    Names such as ``deca-epoch=09-val_loss/dataloader_idx_0=3.25.ckpt`` hold a slash, hence the
+    search in sub-folders; ``last.ckpt`` is passed over.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    scored = []
+    for file in sorted(Path(folder).rglob("*.ckpt")):
+        if found := _SCORE.search(file.name):
+            scored.append((float(found.group(1)), file))
+    if not scored:
+        raise CheckpointError(f"{folder}: expected checkpoints named ...=<score>.ckpt, found none")
+    return min(scored)[1]
+
+
+def load_network(network: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
+    """Load weights strictly; only the counters of batch norms, which old files lack, may be absent.
+
+    Raises:
+        CheckpointError: missing, unexpected or mis-shaped keys; all are listed.
+    """
+    own = network.state_dict()
+    counters = {key: own[key] for key in own if key.endswith("num_batches_tracked")}
+    try:
+        load_strictly(network, {**counters, **state})
+    except ValueError as error:
+        raise CheckpointError(f"{where}: {error}") from error
+
+
+class _Inert:
+    """Stands for every class of a checkpoint that is no tensor: it can be made and filled."""
+
+    def __init__(self, *args, **kwargs):
+        pass
+
+    def __setstate__(self, state):
+        pass
+
+
+def _load(path: str | Path) -> dict:
+    """Return the top level of a torch file, everything but tensors and plain values inert."""
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such checkpoint")
+    try:
+        content = _weights_only(path)
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(f"{path}: expected a torch checkpoint, found: {reason}") from error
+    if not isinstance(content, Mapping):
+        raise CheckpointError(
+            f"{path}: expected a dictionary of state dicts, found {type(content).__name__}"
+        )
+    return dict(content)
+
+
+def _weights_only(path: Path):
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception:
+        # Lightning saves callbacks and hyper-parameters beside the weights. Their classes are
+        # replaced by an inert one, so that nothing of them is imported, let alone run.
+        names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+        if not names:
+            raise
+    stand_ins = [(type("Inert", (_Inert,), {}), name) for name in names]
+    with torch.serialization.safe_globals(stand_ins):
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _tensors(path: str | Path, name: str, state: Mapping) -> dict[str, Tensor]:
+    for key, value in state.items():
+        if not isinstance(value, Tensor):
+            raise CheckpointError(
+                f"{path}: {name}.{key}: expected a tensor, found {type(value).__name__}"
+            )
+    return dict(state)

@@ -1,0 +1,151 @@
+"""Networks that read a face crop: DECA's coarse and detail encoder, EMOCA's expression encoder.
+
+All three are one class: a residual trunk and two linear layers. ``reference`` has the published
+layout and key names (``yfeng95/DECA`` decalib/models/encoders.py, ``radekd91/emoca``
+gdl/models/DecaEncoder.py): a ResNet-50 on 224 x 224 crops. ``small`` and ``tiny`` keep the code and
+shrink the trunk, for training on a CPU and for tests.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
+
+CODE = {"shape": 100, "tex": 50, "exp": 50, "pose": 6, "cam": 3, "light": 27}
+"""Parts of the coarse encoder's output, in order, with their lengths; 236 numbers in all."""
+
+DETAIL = 128
+"""Length of the detail code."""
+
+
+@dataclass(frozen=True)
+class Trunk:
+    """What a preset is made of: side of the crop in pixels, widths of the small trunk's stages
+    (none for the ResNet-50) and width of the hidden linear layer."""
+
+    size_px: int
+    widths: tuple[int, ...]
+    hidden: int
+
+
+PRESETS = {
+    "reference": Trunk(224, (), 1024),
+    "small": Trunk(64, (32, 64, 128, 192), 256),
+    "tiny": Trunk(32, (8, 16, 16), 32),
+}
+
+
+class CodeEncoder(nn.Module):
+    """Image to code, without a final activation.
+
+    Args:
+        out: length of the code: 236 for the coarse encoder, 128 for details, 50 for expressions.
+        preset: ``reference``, ``small`` or ``tiny``.
+
+    Raises:
+        ValueError: an unknown preset.
+    """
+
+    def __init__(self, out: int = sum(CODE.values()), preset: str = "reference"):
+        super().__init__()
+        if preset not in PRESETS:
+            raise ValueError(
+                f"encoder preset: expected one of {', '.join(PRESETS)}, found {preset!r}"
+            )
+        trunk = PRESETS[preset]
+        self.preset, self.size_px = preset, trunk.size_px
+        self.encoder = SmallTrunk(trunk) if trunk.widths else _Resnet50()
+        self.layers = nn.Sequential(
+            nn.Linear(self.encoder.features, trunk.hidden), nn.ReLU(), nn.Linear(trunk.hidden, out)
+        )
+
+    def features(self, images: Tensor) -> Tensor:
+        """Return what the trunk sees, (B, F); F is 2048 for ``reference``.
+
+        Args:
+            images: (B, 3, S, S) RGB in [0,1], S the preset's side; no mean is subtracted.
+
+        Raises:
+            ValueError: another shape.
+        """
+        if images.ndim != 4 or images.shape[1:] != (3, self.size_px, self.size_px):
+            raise ValueError(
+                f"images: expected (B,3,{self.size_px},{self.size_px}) for preset {self.preset}, "
+                f"found {tuple(images.shape)}"
+            )
+        return self.encoder(images)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the code, (B, out); see :meth:`features`."""
+        return self.layers(self.features(images))
+
+
+class _Resnet50(ResNet):
+    """torchvision's ResNet-50 up to its average over the 7 x 7 map."""
+
+    features = 2048
+
+    def __init__(self):
+        super().__init__(Bottleneck, [3, 4, 6, 3])
+        del self.fc
+
+    def forward(self, values: Tensor) -> Tensor:
+        values = self.maxpool(self.relu(self.bn1(self.conv1(values))))
+        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
+            values = stage(values)
+        return self.avgpool(values).flatten(1)
+
+
+class SmallTrunk(nn.Module):
+    """Basic residual blocks on 2 x 2 pixel blocks; the last 4 x 4 map is read by position.
+
+    Where things are is what a head pose is made of, so nothing is averaged away.
+    """
+
+    def __init__(self, trunk: Trunk):
+        super().__init__()
+        widths = trunk.widths
+        self.stem = nn.Conv2d(12, widths[0], 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(widths[0])
+        stages, channels = [], widths[0]
+        for number, width in enumerate(widths):
+            stride = 1 if number == 0 else 2
+            shortcut = None
+            if stride > 1 or width != channels:
+                shortcut = nn.Sequential(
+                    nn.Conv2d(channels, width, 1, stride, bias=False), nn.BatchNorm2d(width)
+                )
+            stages.append(BasicBlock(channels, width, stride, shortcut))
+            channels = width
+        self.stages = nn.Sequential(*stages)
+        self.features = 16 * channels
+
+    def forward(self, values: Tensor) -> Tensor:
+        values = F.pixel_unshuffle(2.0 * values - 1.0, 2)
+        values = values.contiguous(memory_format=torch.channels_last)
+        values = self.stages(F.relu(self.norm(self.stem(values)), inplace=True))
+        return F.adaptive_avg_pool2d(values, 4).flatten(1)
+
+
+def split_code(code: Tensor) -> dict[str, Tensor]:
+    """Return the parts of the coarse code (B, 236) by the names of :data:`CODE`.
+
+    ``light`` becomes (B, 9, 3), spherical-harmonic coefficient by colour.
+
+    Raises:
+        ValueError: another length.
+    """
+    if code.ndim != 2 or code.shape[1] != sum(CODE.values()):
+        raise ValueError(f"code: expected (B,{sum(CODE.values())}), found {tuple(code.shape)}")
+    parts = dict(zip(CODE, code.split(list(CODE.values()), 1), strict=True))
+    parts["light"] = parts["light"].reshape(-1, 9, 3)
+    return parts
+
+
+def join_code(parts: dict[str, Tensor]) -> Tensor:
+    """Return the code (B, 236) of parts as :func:`split_code` gives them."""
+    return torch.cat([parts[name].reshape(len(parts[name]), -1) for name in CODE], 1)
