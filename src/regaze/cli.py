@@ -54,6 +54,26 @@ def validate(
     typer.echo(f"valid: {len(settings.models)} models, {len(settings.estimators)} estimators")
 
 
+@app.command()
+def inspect(
+    file: Annotated[Path, typer.Argument(help="HDF5, parquet or JSON file.")],
+    sheet: Annotated[
+        Path | None,
+        typer.Option(help="Draw pictures with their labels into this PNG; without it none is."),
+    ] = None,
+    rows: Annotated[
+        int, typer.Option(min=1, max=1000, help="Pictures to look at, and to draw.")
+    ] = 48,
+) -> None:
+    """Say what a file holds: kind, schema, counts, label ranges, order of channels."""
+    from regaze.inspection import InspectError, inspect_file, show
+
+    try:
+        show(inspect_file(file, rows=rows, sheet=sheet), sys.stdout)
+    except InspectError as error:
+        raise SystemExit(str(error)) from None
+
+
 def _merge(below: dict, above: dict) -> None:
     """Merge as Snakemake does: mappings key by key, everything else replaced."""
     for key, value in above.items():

@@ -32,3 +32,13 @@ def test_overlays_are_merged_before_they_are_checked(tmp_path):
     assert refused.exit_code != 0 and "models.xunet.train.imges: unknown key" in refused.output
     bad.write_text("- 1")
     assert "expected a mapping, found list" in run("validate", bad).output
+
+
+def test_inspect_prints_or_fails_in_one_line(tmp_path):
+    (tmp_path / "split.json").write_text('{"train": ["a"], "val": [], "test": ["b"]}')
+    found = run("inspect", tmp_path / "split.json")
+    assert found.exit_code == 0 and "split of a data set" in found.output
+    (tmp_path / "half.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
+    refused = run("inspect", tmp_path / "half.h5")
+    assert refused.exit_code == 1 and "half.h5: expected readable HDF5" in refused.output
+    assert len(refused.output.strip().splitlines()) == 1
