@@ -363,6 +363,8 @@ def _attributes(file: h5py.File) -> dict:
 
 def _checked(path: str, person: str, group, gaze_known: bool) -> tuple[np.ndarray, tuple[int, int]]:
     """Return the labels (N, 8) and patch size of one group; faze files have only four columns."""
+    if not isinstance(person, str):
+        raise ValueError(f"{path}: expected UTF-8 names of persons, found {person!r}")
     if not isinstance(group, h5py.Group) or "pixels" not in group or "labels" not in group:
         raise ValueError(f"{path}: {person}: expected a group with datasets 'pixels' and 'labels'")
     pixels, labels = group["pixels"], group["labels"][:].astype(np.float32)

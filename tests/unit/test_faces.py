@@ -197,6 +197,7 @@ def test_a_link_to_nothing_is_an_error_not_black_pictures(tmp_path):
     [
         (lambda f: f.create_dataset("p/pixels", data=np.zeros((1, 4, 4, 3), np.uint8)), "labels"),
         (lambda f: f.create_dataset("p", data=1), "expected a group"),
+        (lambda f: f.create_group(b"p\xff"), "expected UTF-8 names"),
     ],
 )
 def test_missing_datasets_are_named(tmp_path, damage, message):

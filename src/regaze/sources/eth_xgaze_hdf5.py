@@ -149,7 +149,7 @@ def _require_labels(path: Path, file: h5py.File) -> None:
     missing = [name for name in (_GAZE, _HEAD) if not has(file, name)]
     if missing:
         raise SourceError(
-            f"{path}: {missing[0]}: expected a dataset, found only {sorted(file)}; the test files "
+            f"{path}: {missing[0]}: expected a dataset, found only {sorted(map(str, file))}; the test files "
             "of the release come without labels, use the folder of train",
             "missing_key",
         )

@@ -50,15 +50,16 @@ def names_in(path: str | Path, group: h5py.Group) -> list[str]:
     Raises:
         SourceError: one of them is not UTF-8.
     """
-    names = sorted(group)
+    names = list(group)
     for name in names:
+        # h5py hands out bytes, or text with stand-ins for bytes, where a name is no UTF-8.
+        raw = name if isinstance(name, bytes) else name.encode("utf-8", "surrogateescape")
         try:
-            name.encode("utf-8")
-        except UnicodeEncodeError:
-            raw = name.encode("utf-8", "surrogateescape")
+            raw.decode("utf-8")
+        except UnicodeDecodeError:
             shown = raw.decode("utf-8", "backslashreplace")
-            raise SourceError(f"{path}: expected UTF-8 names, found {shown!r}") from None
-    return names
+            raise SourceError(f"{path}: expected UTF-8 names, found '{shown}'") from None
+    return sorted(names)
 
 
 def has(group: h5py.Group, name: str) -> bool:
@@ -92,7 +93,8 @@ def rows_dataset(where: str, group: h5py.Group, name: str, row_ndim: int) -> h5p
     item = member(where, group, name)
     if not isinstance(item, h5py.Dataset):
         raise SourceError(
-            f"{where}: {name}: expected a dataset, found only {sorted(group)}", "missing_key"
+            f"{where}: {name}: expected a dataset, found only {sorted(map(str, group))}",
+            "missing_key",
         )
     if item.ndim != 1 + row_ndim or item.dtype.kind not in "fiu" or item.shape[0] > MAX_ROWS:
         raise SourceError(
