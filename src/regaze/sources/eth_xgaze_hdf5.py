@@ -148,9 +148,10 @@ class ETHXGazePatches:
 def _require_labels(path: Path, file: h5py.File) -> None:
     missing = [name for name in (_GAZE, _HEAD) if not has(file, name)]
     if missing:
+        found = sorted(map(str, file))
         raise SourceError(
-            f"{path}: {missing[0]}: expected a dataset, found only {sorted(map(str, file))}; the test files "
-            "of the release come without labels, use the folder of train",
+            f"{path}: {missing[0]}: expected a dataset, found only {found}; the test files of the "
+            "release come without labels, use the folder of train",
             "missing_key",
         )
 
