@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -118,7 +118,8 @@ def _recognise(root: Group, groups: list[Group]) -> tuple[str, list[Group]]:
     for kind, names in _ROOTS:
         if set(names) <= set(root.datasets):
             return kind, [root]
-    best, chosen = "unknown", []
+    best = "unknown"
+    chosen: list[Group] = []
     for kind, names in _GROUPS:
         having = [group for group in groups if set(names) <= set(group.datasets)]
         if len(having) > len(chosen):
@@ -126,7 +127,7 @@ def _recognise(root: Group, groups: list[Group]) -> tuple[str, list[Group]]:
     return best, chosen
 
 
-def _counts(found: Findings, chosen: list[Group], kind: str) -> None:
+def _counts(found: Findings, chosen: Sequence[Group], kind: str) -> None:
     if kind in ("xgaze", "samples"):
         found.fact("rows", f"{chosen[0].rows:,}")
     else:
@@ -141,7 +142,7 @@ def _counts(found: Findings, chosen: list[Group], kind: str) -> None:
             found.warn(f"{group.name or 'file'}: datasets differ in rows: {listed}")
 
 
-def _unwritten(found: Findings, chosen: list[Group]) -> None:
+def _unwritten(found: Findings, chosen: Sequence[Group]) -> None:
     """Warn of pieces that were never written, which HDF5 reads as zeros without a word."""
     absent: Counter[str] = Counter()
     example: dict[str, str] = {}
@@ -256,7 +257,9 @@ def require_small_chunks(data: h5py.Dataset, where: str) -> None:
         )
 
 
-def measure(found: Findings, chosen: list[Group], name: str, columns: tuple[str, ...]) -> Ranges:
+def measure(
+    found: Findings, chosen: Sequence[Group], name: str, columns: tuple[str, ...]
+) -> Ranges:
     """Return the ranges of a numeric dataset over groups; columns beyond ``columns`` are named."""
     ranges: Ranges | None = None
     for group in chosen:
@@ -281,7 +284,7 @@ def _form(data: h5py.Dataset | None) -> str:
     return "none" if data is None else f"shape {data.shape} of type {data.dtype}"
 
 
-def _faces(found: Findings, file: h5py.File, root: Group, chosen: list[Group]) -> Pictures:
+def _faces(found: Findings, file: h5py.File, root: Group, chosen: Sequence[Group]) -> Pictures:
     first = chosen[0].datasets
     shape, width = first["pixels"].shape, first["labels"].shape[-1] if first["labels"].ndim else 0
     form = f"'pixels' {'x'.join(['N', *map(str, shape[1:])])} and 'labels' Nx{width}"
@@ -308,7 +311,7 @@ def _faces(found: Findings, file: h5py.File, root: Group, chosen: list[Group]) -
     return Pictures(parts, declared, "the file's attribute channel_order")
 
 
-def _links(found: Findings, chosen: list[Group]) -> None:
+def _links(found: Findings, chosen: Sequence[Group]) -> None:
     """Name the files that virtual pixels point to, and those that are not there."""
     targets: Counter[str] = Counter()
     for group in chosen:
@@ -323,7 +326,7 @@ def _links(found: Findings, chosen: list[Group]) -> None:
             found.warn(f"linked pixels: {name} is not there; HDF5 shows such pictures as black")
 
 
-def _xgaze(found: Findings, file: h5py.File, root: Group, chosen: list[Group]) -> Pictures:
+def _xgaze(found: Findings, file: h5py.File, root: Group, chosen: Sequence[Group]) -> Pictures:
     patch = root.datasets["face_patch"]
     size = "x".join(map(str, patch.shape[1:3]))
     found.kind = f"ETH-XGaze, one subject of the normalised release ({size} px)"
@@ -349,7 +352,7 @@ def _joined(first: Ranges, second: Ranges) -> Ranges:
     return joined
 
 
-def _samples(found: Findings, file: h5py.File, root: Group, chosen: list[Group]) -> Pictures:
+def _samples(found: Findings, file: h5py.File, root: Group, chosen: Sequence[Group]) -> Pictures:
     found.kind = "samples: redirected pictures of one method"
     found.why = "the file holds 'pixels' and 'pair'"
     pairs = measure(found, [root], "pair", ("pair",))
@@ -358,24 +361,24 @@ def _samples(found: Findings, file: h5py.File, root: Group, chosen: list[Group])
     return Pictures([part], "rgb", "the layout of samples")
 
 
-def _supplementary(found: Findings, file: h5py.File, root: Group, chosen: list[Group]) -> None:
+def _supplementary(found: Findings, file: h5py.File, root: Group, chosen: Sequence[Group]) -> None:
     found.kind = "supplementary file of photos (camera, head pose, gaze target)"
     found.why = "groups hold " + ", ".join(repr(name) for name in SUPPLEMENTARY)
     details.supplementary(found, chosen)
 
 
-def _landmarks(found: Findings, file: h5py.File, root: Group, chosen: list[Group]) -> None:
+def _landmarks(found: Findings, file: h5py.File, root: Group, chosen: Sequence[Group]) -> None:
     found.kind = "landmarks of photos, a shard of this workflow"
     found.why = "groups hold 'landmarks', 'score' and 'status'"
     details.landmarks(found, chosen)
 
 
-def _parameters(found: Findings, file: h5py.File, root: Group, chosen: list[Group]) -> None:
+def _parameters(found: Findings, file: h5py.File, root: Group, chosen: Sequence[Group]) -> None:
     found.kind = "exact parameters of a rendered capture"
     found.why = "groups hold 'landmarks' and 'mask'"
 
 
-def _unknown(found: Findings, file: h5py.File, root: Group, chosen: list[Group]) -> None:
+def _unknown(found: Findings, file: h5py.File, root: Group, chosen: Sequence[Group]) -> None:
     found.kind = "HDF5 of no kind that is known here"
     known: Mapping[str, tuple[str, ...]] = dict(_GROUPS + _ROOTS)
     found.why = "its datasets are none of " + "; ".join(", ".join(v) for v in known.values())
