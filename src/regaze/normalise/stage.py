@@ -46,7 +46,8 @@ def make_faces(
     persons = deal(opened.persons, shards)[shard]
     if options.normalised:
         return link_shard(opened, persons, out_faces, out_rejected)
-    if poses is not None:
+    # With more shards than people some have a file of poses without a group.
+    if poses is not None and persons:
         opened = open_source(options, supplementary=poses)
     return normalise_shard(
         opened,
