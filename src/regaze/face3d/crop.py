@@ -270,7 +270,9 @@ def read_landmarks(path: str | os.PathLike) -> np.ndarray:
     if path.suffix == ".mat":
         try:
             content = scipy.io.loadmat(path)
-        except (ValueError, TypeError, NotImplementedError, OSError) as error:
+        except OSError:
+            raise
+        except Exception as error:  # SciPy's reader has no common class for broken files
             raise ValueError(f"{path}: not a readable MAT file ({error})") from error
         if "pt3d_68" not in content:
             names = sorted(name for name in content if not name.startswith("__"))

@@ -1,0 +1,236 @@
+"""The rasteriser's contract, and that its backends agree."""
+
+import sys
+import types
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from regaze.face3d.rasterize import Fragments, choose_backend, rasterize
+from regaze.face3d.rasterize.grid import pixel_centres, weights_at
+
+
+def soup(seed: int, count: int, scale: float = 1.0, depth: float = 2.0):
+    """Random triangles, none of which share a vertex."""
+    draw = np.random.default_rng(seed)
+    middle = draw.uniform(-1, 1, (count, 1, 3))
+    corners = middle + scale * draw.uniform(-0.7, 0.7, (count, 3, 3))
+    corners[..., 2] += depth
+    verts = torch.from_numpy(corners.reshape(-1, 3).astype(np.float32))
+    return verts, torch.arange(3 * count).reshape(count, 3)
+
+
+def sheet(seed: int, side: int):
+    """A closed-up height field: shared vertices and edges, as of a head."""
+    draw = np.random.default_rng(seed)
+    y, x = np.meshgrid(np.linspace(-0.9, 0.9, side), np.linspace(-0.8, 0.85, side), indexing="ij")
+    z = 3 + 0.3 * draw.standard_normal((side, side))
+    shift = 0.2 / side * draw.standard_normal((2, side, side))
+    verts = np.stack([x + shift[0], y + shift[1], z], -1).reshape(-1, 3)
+    index = np.arange(side * side).reshape(side, side)
+    a, b, c, d = index[:-1, :-1], index[:-1, 1:], index[1:, :-1], index[1:, 1:]
+    faces = np.concatenate([np.stack(t, -1).reshape(-1, 3) for t in ((a, b, c), (b, d, c))])
+    return torch.from_numpy(verts.astype(np.float32)), torch.from_numpy(faces)
+
+
+def undecided(verts, faces, height, width, perspective):
+    """Pixels whose centre lies on an edge, or where two triangles are equally deep."""
+    corners = verts.double().numpy()[faces.numpy()]
+    corners = corners[(corners[..., 2] > 0).all(1)]
+    x, y = pixel_centres(height, width)
+    out = np.zeros((height, width), bool)
+    depths = np.full((height, width, len(corners)), np.inf)
+    for face, corner in enumerate(corners):
+        flat = weights_at(corner, x[None, :], y[:, None], False)
+        out |= (np.abs(flat).min(-1) < 1e-5) & (flat > -1e-5).all(-1)
+        z = weights_at(corner, x[None, :], y[:, None], perspective) @ corner[:, 2]
+        depths[..., face] = np.where((flat > 0).all(-1), z, np.inf)
+    if len(corners) > 1:
+        nearest = np.sort(depths, -1)[..., :2]
+        with np.errstate(invalid="ignore"):
+            out |= np.nan_to_num(nearest[..., 1] - nearest[..., 0], nan=1.0, posinf=1.0) < 1e-5
+    return out
+
+
+@given(
+    seed=st.integers(0, 10_000),
+    count=st.integers(1, 40),
+    height=st.integers(3, 24),
+    width=st.integers(3, 24),
+    perspective=st.booleans(),
+    cull=st.booleans(),
+    connected=st.booleans(),
+    depth=st.sampled_from([0.4, 2.0, 10.0]),
+)
+@settings(max_examples=80, deadline=None)
+def test_embree_finds_what_the_reference_finds(
+    seed, count, height, width, perspective, cull, connected, depth
+):
+    verts, faces = sheet(seed, 2 + count // 8) if connected else soup(seed, count, depth=depth)
+    wanted, found = (
+        rasterize(verts[None], faces[None], (height, width), 1, perspective, cull, backend=backend)
+        for backend in ("reference", "embree")
+    )
+    sure = torch.from_numpy(~undecided(verts, faces, height, width, perspective))[None, ..., None]
+    assert torch.equal(
+        torch.where(sure, wanted.pix_to_face, -2), torch.where(sure, found.pix_to_face, -2)
+    )
+    same = (wanted.pix_to_face == found.pix_to_face).float()
+    for name in ("zbuf", "dists"):
+        torch.testing.assert_close(same * getattr(wanted, name), same * getattr(found, name))
+    torch.testing.assert_close(same[..., None] * wanted.bary, same[..., None] * found.bary)
+
+
+def test_centres_on_edges_are_outside_with_every_backend():
+    # 3 pixels: the middle column's centre is at x = 0, on the edge that the triangles share.
+    verts = torch.tensor([[0, -0.9, 2], [0, 0.9, 2], [0.9, 0, 2], [-0.9, 0, 2]])[None]
+    faces = torch.tensor([[0, 1, 2], [1, 0, 3]])[None]
+    for backend in ("reference", "embree"):
+        found = rasterize(verts, faces, 3, backend=backend)
+        assert found.pix_to_face[0, 1, :, 0].tolist() == [0, -1, 1], backend
+    # A larger triangle behind is then seen through the seam.
+    behind = torch.tensor([[-3.0, -3, 4], [3, -3, 4], [0.1, 4, 4]])[None]
+    verts, faces = torch.cat([verts, behind], 1), torch.cat([faces, torch.tensor([[[4, 5, 6]]])], 1)
+    for backend in ("reference", "embree"):
+        found = rasterize(verts, faces, 3, backend=backend)
+        assert found.pix_to_face[0, 1, :, 0].tolist() == [0, 2, 1], backend
+
+
+def test_the_lower_of_two_coinciding_triangles_wins():
+    verts = torch.tensor([[-0.8, -0.7, 2.5], [0.9, -0.6, 2], [0, 0.8, 3]])
+    faces = torch.tensor([[0, 1, 2], [0, 1, 2], [0, 1, 2]])
+    for backend in ("reference", "embree"):
+        found = rasterize(verts[None], faces[None], 16, backend=backend).pix_to_face
+        assert set(found.unique().tolist()) == {-1, 0}, backend
+
+
+def test_axes_and_row_order():
+    # +x is left, +y up: a small triangle in that corner is seen at the top left.
+    verts = torch.tensor([[0.5, 0.5, 1], [1.0, 0.5, 1], [0.5, 1.0, 1]])[None]
+    for backend in ("reference", "embree"):
+        seen = rasterize(verts, torch.tensor([[[0, 1, 2]]]), 16, backend=backend).pix_to_face >= 0
+        rows, columns = seen[0, ..., 0].nonzero(as_tuple=True)
+        assert rows.max() < 4 and columns.max() < 4 and len(rows), backend
+
+
+def test_batches_are_packed_and_share_faces():
+    verts, faces = soup(1, 6)
+    other = verts * torch.tensor([-1.0, 1, 1])
+    both = rasterize(torch.stack([verts, other]), faces[None], 20, backend="embree")
+    for mesh, one in enumerate((verts, other)):
+        alone = rasterize(one[None], faces[None], 20, backend="embree")
+        ids = torch.where(alone.pix_to_face >= 0, alone.pix_to_face + 6 * mesh, -1)
+        assert torch.equal(both.pix_to_face[mesh : mesh + 1], ids)
+        assert torch.equal(both.bary[mesh : mesh + 1], alone.bary)
+
+
+def test_gradients_match_finite_differences_and_do_not_depend_on_the_backend():
+    verts, faces = soup(5, 8)
+    weight = torch.from_numpy(np.random.default_rng(0).standard_normal((1, 12, 12, 1, 3)))
+    gradients = {}
+    for backend in ("reference", "embree"):
+        for perspective in (False, True):
+            moved = verts.double()[None].clone().requires_grad_(True)
+
+            def loss(points, backend=backend, perspective=perspective):
+                out = rasterize(points, faces[None], 12, 1, perspective, backend=backend)
+                return ((out.bary * weight).sum(-1) + out.zbuf)[out.pix_to_face >= 0].sum()
+
+            loss(moved).backward()
+            gradients[backend, perspective] = moved.grad
+            direction = torch.from_numpy(np.random.default_rng(1).standard_normal(moved.shape))
+            step = 1e-7
+            with torch.no_grad():
+                slope = (loss(moved + step * direction) - loss(moved - step * direction)) / (
+                    2 * step
+                )
+            assert slope == pytest.approx(float((moved.grad * direction).sum()), rel=1e-4)
+    for perspective in (False, True):
+        torch.testing.assert_close(
+            gradients["reference", perspective], gradients["embree", perspective]
+        )
+
+
+def test_layers_are_sorted_and_the_first_is_the_single_one():
+    verts, faces = soup(8, 20)
+    one = rasterize(verts[None], faces[None], 16, 1, backend="embree")
+    many = rasterize(verts[None], faces[None], 16, 4, backend="reference")
+    assert torch.equal(one.pix_to_face[..., 0], many.pix_to_face[..., 0])
+    hit = many.pix_to_face >= 0
+    depth = torch.where(hit, many.zbuf, torch.inf)
+    assert (depth[..., 1:] >= depth[..., :-1]).all()
+    assert (many.bary[hit] > 0).all() and (many.dists[hit] < 0).all()
+    torch.testing.assert_close(many.bary[hit].sum(-1), torch.ones(int(hit.sum())))
+
+
+@pytest.mark.parametrize("backend", ["reference", "embree"])
+def test_nothing_to_see(backend):
+    verts, faces = soup(2, 4)
+    for points in (verts - torch.tensor([0, 0, 9.0]), verts + torch.tensor([9.0, 0, 0])):
+        found = rasterize(points[None].requires_grad_(True), faces[None], 8, backend=backend)
+        assert all((part == -1).all() for part in found)
+        found.zbuf.sum().backward()
+    found = rasterize(verts[None], faces[None, :0], 8, backend=backend)
+    assert (found.pix_to_face == -1).all()
+    flat = verts.clone()
+    flat[:, 1] = 0
+    assert (rasterize(flat[None], faces[None], 8, backend=backend).zbuf == -1).all()
+
+
+def test_choice_of_the_backend():
+    assert choose_backend("auto", "cpu") == "embree"
+    assert choose_backend("auto", "cpu", 3) == "reference"
+    assert choose_backend("numpy", "cpu") == "reference"
+    with pytest.raises(ValueError, match="expected one of"):
+        choose_backend("opengl", "cpu")
+    with pytest.raises(ValueError, match="faces_per_pixel"):
+        choose_backend("embree", "cpu", 2)
+
+
+def test_bad_input_is_named():
+    verts, faces = soup(0, 2)
+    with pytest.raises(ValueError, match="verts: expected floats"):
+        rasterize(verts, faces[None], 8)
+    with pytest.raises(ValueError, match=r"faces: expected shape \(1 or 1"):
+        rasterize(verts[None], faces, 8)
+    with pytest.raises(ValueError, match=r"found 0\.\.6"):
+        rasterize(verts[None], faces[None] + torch.tensor([0, 0, 1]), 8)
+    with pytest.raises(ValueError, match=r"finite numbers, found others in mesh \[1\]"):
+        rasterize(torch.stack([verts, verts * torch.nan]), faces[None], 8)
+    with pytest.raises(ValueError, match="image_size"):
+        rasterize(verts[None], faces[None], (8, 0))
+    with pytest.raises(ValueError, match="faces_per_pixel"):
+        rasterize(verts[None], faces[None], 8, 0)
+
+
+def test_pytorch3d_is_called_with_the_contract(monkeypatch):
+    verts, faces = soup(0, 3)
+    with pytest.raises(ModuleNotFoundError, match="envs/pytorch3d.yaml"):
+        rasterize(verts[None], faces[None], 8, backend="pytorch3d")
+    calls = {}
+
+    def rasterize_meshes(meshes, **options):
+        calls.update(options, meshes=meshes)
+        return Fragments(*(torch.zeros(1) for _ in range(4)))
+
+    names = "pytorch3d", "pytorch3d.renderer", "pytorch3d.renderer.mesh", "pytorch3d.structures"
+    for name in (*names, "pytorch3d.renderer.mesh.rasterize_meshes"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    sys.modules["pytorch3d.renderer.mesh.rasterize_meshes"].rasterize_meshes = rasterize_meshes
+    sys.modules["pytorch3d.structures"].Meshes = lambda verts, faces: (verts, faces)
+    both = torch.stack([verts, verts])
+    rasterize(both, faces[None], (8, 6), 2, True, True, backend="pytorch3d")
+    meshes = calls.pop("meshes")
+    assert [part.shape for part in meshes[0]] == [(9, 3)] * 2
+    assert [part.tolist() for part in meshes[1]] == [faces.tolist()] * 2
+    assert calls == {
+        "image_size": (8, 6),
+        "blur_radius": 0.0,
+        "faces_per_pixel": 2,
+        "perspective_correct": True,
+        "clip_barycentric_coords": False,
+        "cull_backfaces": True,
+    }
