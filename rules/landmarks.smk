@@ -1,32 +1,11 @@
-from regaze import assets
-from regaze.landmarks.settings import WEIGHTS
+from regaze.landmarks.settings import WEIGHTS, fetched_weights, weight_files
 
 WITHOUT_POSES = [
-    name for name in settings.evaluated if settings.datasets[name].needs_landmarks()
+    name for name, options in settings.datasets.items() if options.needs_landmarks()
 ]
-
-# Files with a checksum of the user's own are never fetched, and so never deleted for it either.
-FETCHED = {
-    name: getattr(settings.assets, name).path
-    for name in WEIGHTS
-    if settings.landmarks.fetch and getattr(settings.assets, name).sha256 is None
-}
-
-
-def landmark_weights(wildcards):
-    """The detector's two files, or an error that tells how to get them."""
-    files = {name: getattr(settings.assets, name).path for name in WEIGHTS}
-    for name, path in files.items():
-        if name not in FETCHED and (problem := assets.missing(name, path)):
-            raise WorkflowError(problem)
-    return files
-
-
-def found_landmarks(wildcards):
-    """The shard's landmarks, unless the data set brings its own."""
-    if settings.datasets[wildcards.dataset].brings_landmarks():
-        return {}
-    return {"landmarks": "results/{dataset}/landmarks/shard-{shard}.h5"}
+FETCHED = fetched_weights(settings.landmarks, settings.assets)
+# Options of data sets that play no part before normalisation.
+NO_MATTER = {"split", "undistort_camera"}
 
 
 rule landmarks:
@@ -42,7 +21,7 @@ rule detect_landmarks:
     """68 landmarks of the subject's face in every photo of one shard of persons."""
     input:
         unpack(source_files),
-        unpack(landmark_weights),
+        unpack(lambda wc: weight_files(settings.landmarks, settings.assets)),
     output:
         landmarks="results/{dataset}/landmarks/shard-{shard}.h5",
     log:
@@ -60,16 +39,17 @@ rule detect_landmarks:
         device=settings.landmarks.device,
         batch=settings.landmarks.batch,
     params:
-        source=lambda wc: settings.datasets[wc.dataset].model_dump(),
+        source=lambda wc: settings.datasets[wc.dataset].model_dump(exclude=NO_MATTER),
         max_side=settings.landmarks.max_side,
         sha256={name: getattr(settings.assets, name).sha256 for name in WEIGHTS},
         shards=settings.shards,
-        code=code_version(
+        code=lambda wc: code_version(
             "landmarks/base.py",
             "landmarks/detect.py",
             "landmarks/detector.py",
             "landmarks/files.py",
             "normalise/photo.py",
+            f"sources/{settings.datasets[wc.dataset].source}.py",
         ),
     script:
         "../workflow_scripts/detect_landmarks.py"
@@ -79,7 +59,13 @@ rule estimate_poses:
     """Head poses and gaze targets of one shard, as a supplementary file."""
     input:
         unpack(source_files),
-        unpack(found_landmarks),
+        unpack(
+            lambda wc: (
+                {}
+                if settings.datasets[wc.dataset].brings_landmarks()
+                else {"found": "results/{dataset}/landmarks/shard-{shard}.h5"}
+            )
+        ),
     output:
         poses="results/{dataset}/supplementary/shard-{shard}.h5",
     log:
@@ -93,7 +79,7 @@ rule estimate_poses:
         mem_mb=lambda wildcards, attempt: 1500 * attempt,
         runtime=240,
     params:
-        source=lambda wc: settings.datasets[wc.dataset].model_dump(),
+        source=lambda wc: settings.datasets[wc.dataset].model_dump(exclude=NO_MATTER),
         min_score=settings.landmarks.min_score,
         shards=settings.shards,
         code=code_version(

@@ -11,7 +11,7 @@ def main(job):
         job.output.poses,
         shard=int(job.wildcards.shard),
         shards=job.params.shards,
-        landmarks=job.input.get("landmarks"),
+        landmarks=job.input.get("found"),
         min_score=job.params.min_score,
     )
     log.info("photos: %s", counts)
