@@ -86,7 +86,8 @@ def open_source(options: Options, supplementary=None) -> Folder | Supplemented:
         SourceError: as :class:`Folder` or :class:`Supplemented`.
     """
     if supplementary:
-        return Supplemented(options.root, options.source, supplementary)
+        known = options.gaze is not None
+        return Supplemented(options.root, options.source, supplementary, gaze_known=known)
     return Folder(
         options.root,
         person=options.person,
@@ -109,6 +110,9 @@ class Folder:
         landmarks, intrinsics, gaze: CSV tables as described in :class:`Options`.
         focal_factor: focal length over the photo's width where the camera is not in the table.
 
+    Attributes:
+        gaze_known: whether there is a table of gaze.
+
     Raises:
         SourceError: there is no such folder or table, no person or photo, or photos lie beside
             the persons' folders.
@@ -128,6 +132,7 @@ class Folder:
     ):
         self.root = Path(root)
         self.focal_factor = focal_factor
+        self.gaze_known = gaze is not None
         self._person = person
         if not self.root.is_dir():
             raise SourceError(f"{self.root}: expected a folder of photos, found none")
@@ -202,7 +207,7 @@ class Folder:
             face_box=np.full((count, 4), np.nan),
             gaze_target=target,
             gaze_angles=angles,
-            gaze_known=self._gaze is not None,
+            gaze_known=self.gaze_known,
             landmarks=landmarks,
         )
 

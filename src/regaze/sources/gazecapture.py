@@ -126,10 +126,12 @@ class GazeCapture:
         if parameters is None and (self.root / _PARAMETERS).is_file():
             parameters = self.root / _PARAMETERS
         labels = supplementary or _supplementary(self.root)
-        self._labels = None
+        self._labels: Supplemented | None = None
+        self.gaze_known = True
         if labels is not None:
             self._labels = Supplemented(self.root, kind, labels, parameters)
             self.persons = self._labels.persons
+            self.gaze_known = self._labels.gaze_known
             return
         self.persons = _person_folders(self.root)
         if not self.persons:

@@ -48,6 +48,11 @@ class Supplemented:
             value ``absent``, on a file or a person, tells that there is no target on purpose.
         parameters: HDF5 with ``<person>/landmarks`` (N, 68, 2) in photo pixels, for persons whose
             supplementary group has none.
+        gaze_known: False for a data set without any gaze label; it is too when every file says
+            that gaze is absent.
+
+    Attributes:
+        gaze_known: whether the data set as a whole has gaze labels.
 
     Raises:
         SourceError: a file is missing or not HDF5, holds no person, or two hold the same one.
@@ -59,17 +64,21 @@ class Supplemented:
         kind: str,
         paths: str | Path | Sequence[str | Path],
         parameters: str | Path | None = None,
+        gaze_known: bool = True,
     ):
         self.root = Path(root)
         self.kind = kind
-        single = isinstance(paths, str | Path)
-        self.paths = tuple(Path(path) for path in ([paths] if single else paths))
+        listed = [paths] if isinstance(paths, str | Path) else list(paths)
+        self.paths = tuple(Path(path) for path in listed)
         self.parameters = None if parameters is None else Path(parameters)
         if self.parameters is not None and not self.parameters.is_file():
             raise SourceError(f"{self.parameters}: no such parameters file")
         self._home: dict[str, Path] = {}
+        absent = []
         for path in self.paths:
-            for person in _listing(path):
+            persons, gaze = _listing(path)
+            absent.append(gaze == _ABSENT)
+            for person in persons:
                 if person in self._home:
                     raise SourceError(
                         f"{path}: person {person}: expected each person in one file, "
@@ -80,6 +89,7 @@ class Supplemented:
             where = ", ".join(map(str, self.paths)) or str(self.root)
             raise SourceError(f"{where}: expected a group per person, found none")
         self.persons = sorted(self._home)
+        self.gaze_known = gaze_known and not all(absent)
 
     def read(self, person: str) -> PersonRecords:
         """Return the records of ``person``; rows keep the supplementary file's order.
@@ -99,7 +109,7 @@ class Supplemented:
         with _opened(path, where) as file:
             group = _person(where, file, person)
             names = _texts(where, group, _NAMES)
-            known = _gaze_attribute(file, group) != _ABSENT
+            known = (_gaze_attribute(group) or _gaze_attribute(file)) != _ABSENT
             columns = {
                 key: _numbers(where, group, key, shapes, names)
                 for key, shapes in _COLUMNS.items()
@@ -119,7 +129,7 @@ class Supplemented:
             if _is_there(group, _STATUS):
                 status = _texts(where, group, _STATUS, names)
         if landmarks is None and self.parameters is not None:
-            landmarks = self._parameters(person, names)
+            landmarks = _parameters(self.parameters, person, names)
         return PersonRecords(
             root=self.root,
             person=person,
@@ -133,15 +143,16 @@ class Supplemented:
             status=status,
         )
 
-    def _parameters(self, person: str, names: tuple[str, ...]) -> np.ndarray | None:
-        where = f"{self.parameters}: person {person}"
-        with _opened(self.parameters, where, names) as file:
-            if not _is_there(file, person):
-                return None
-            group = _person(where, file, person)
-            if not _is_there(group, _LANDMARKS):
-                return None
-            return _numbers(where, group, _LANDMARKS, ((68, 2),), names)
+
+def _parameters(path: Path, person: str, names: tuple[str, ...]) -> np.ndarray | None:
+    where = f"{path}: person {person}"
+    with _opened(path, where, names) as file:
+        if not _is_there(file, person):
+            return None
+        group = _person(where, file, person)
+        if not _is_there(group, _LANDMARKS):
+            return None
+        return _numbers(where, group, _LANDMARKS, ((68, 2),), names)
 
 
 @contextmanager
@@ -164,14 +175,15 @@ def _opened(path: Path, where: str, names: tuple[str, ...] = ()) -> Iterator[h5p
             ) from error
 
 
-def _listing(path: Path) -> list[str]:
+def _listing(path: Path) -> tuple[list[str], str]:
+    """Return the persons of a file, and what it says of gaze as a whole."""
     with _opened(path, str(path)) as file:
-        persons = list(file)
+        persons, gaze = list(file), _gaze_attribute(file)
     for person in persons:
         # The library hands out what it cannot decode as bytes.
         if not isinstance(person, str) or printable(person) != person:
             raise SourceError(f"{path}: expected UTF-8 names of persons, found {person!r}")
-    return persons
+    return persons, gaze
 
 
 def printable(name: str) -> str:
@@ -205,12 +217,9 @@ def _person(where: str, file: h5py.File, person: str) -> h5py.Group:
     return group
 
 
-def _gaze_attribute(file: h5py.File, group: h5py.Group) -> str:
-    for place in (group, file):
-        if _GAZE_ATTRIBUTE in place.attrs:
-            value = place.attrs[_GAZE_ATTRIBUTE]
-            return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-    return ""
+def _gaze_attribute(place: h5py.File | h5py.Group) -> str:
+    value = place.attrs.get(_GAZE_ATTRIBUTE, "")
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
 def _dataset(

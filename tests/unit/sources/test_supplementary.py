@@ -111,6 +111,8 @@ def test_absent_gaze_is_told_by_an_attribute(tmp_path, place, stored):
     path = write(tmp_path / "labels.h5", {"p1": data})
     with h5py.File(path, "a") as file:
         file[place].attrs["gaze"] = "absent"
+    assert Supplemented(tmp_path, "folder", path).gaze_known == (place != "/")
+    assert not Supplemented(tmp_path, "folder", path, gaze_known=False).gaze_known
     records = read(path)
     assert not records.gaze_known
     assert records.gaze_target.shape == (ROWS, 3) and np.isnan(records.gaze_target).all()
