@@ -233,7 +233,8 @@ def texture_basis(size: int, count: int, seed: int) -> tuple[np.ndarray, np.ndar
     """Mean albedo (R, R, 3) and directions (R, R, 3, count), float16, RGB in 0..1 (not linear).
 
     The first directions are tones of skin, the next ones redness and lips, the rest smooth
-    fields; all have unit standard deviation for codes of unit variance.
+    fields; all have unit standard deviation for codes of unit variance. Row 0 is v = 1, as in
+    FLAME's texture files (the maps painted for the capture have row 0 at v = 0).
     """
     m = masks(size)
     mean = np.ones((size, size, 3)) * np.array([0.72, 0.55, 0.47])
@@ -251,14 +252,18 @@ def texture_basis(size: int, count: int, seed: int) -> tuple[np.ndarray, np.ndar
         white = rng.normal(size=(size, size, 3)).astype(np.float32)
         soft = cv2.GaussianBlur(white, (0, 0), sigmaX=size / 20)
         directions[..., index] = 0.02 * soft / soft.std()
-    return mean.astype(np.float16), directions.astype(np.float16)
+    return mean[::-1].astype(np.float16), directions[::-1].astype(np.float16)
 
 
 def chart_masks(size: int) -> tuple[np.ndarray, np.ndarray]:
-    """FLAME's face mask and face-with-eyes mask of the chart, (size, size) float32 in 0..1."""
+    """FLAME's face mask and face-with-eyes mask of the chart, (size, size) float32 in 0..1.
+
+    Row 0 is v = 1.
+    """
     c = chart(size)
     whole = smoothstep(np.abs(c.u), 112, 92) * smoothstep(c.v, -122, -108) * smoothstep(c.v, 78, 62)
     rows = (np.arange(size) + 0.5) / size < template.SKIN_CHART
     whole = whole * rows[:, None]
     eye = gauss(np.abs(c.x), c.y, surface.EYE[0], 0, 9, 4)
+    whole, eye = whole[::-1], eye[::-1]
     return (whole * (1 - smoothstep(eye, 0.3, 0.7))).astype("f4"), whole.astype("f4")

@@ -23,7 +23,7 @@ MAX_OPEN_MARKS = 256
 
 _SCALARS = (str, bytes, int, float, bool, type(None))
 _CODES = {ord(entry.code): entry.name for entry in pickletools.opcodes}
-_MARK = object()
+_MARK, _STOP = object(), object()
 
 
 class PickleRefused(ValueError):
@@ -89,19 +89,18 @@ class Machine:
         for _ in range(MAX_OPERATIONS):
             at = self.position
             code = self._take(1)[0]
-            name = _CODES.get(code)
-            if name is None:
-                raise PickleRefused(f"byte {at}: 0x{code:02x} is no pickle operation")
-            if name == "STOP":
-                value = self._pop()
-                if self.stack:
-                    raise PickleRefused(f"byte {at}: {len(self.stack)} values left on the stack")
-                return value
-            step = getattr(self, f"_op_{name.lower()}", None)
+            step = _STEPS.get(code)
             if step is None:
-                raise PickleRefused(f"byte {at}: operation {name} is not allowed")
+                if code not in _CODES:
+                    raise PickleRefused(f"byte {at}: 0x{code:02x} is no pickle operation")
+                raise PickleRefused(f"byte {at}: operation {_CODES[code]} is not allowed")
             try:
-                step()
+                if step is _STOP:
+                    value = self._pop()
+                    if self.stack:
+                        raise PickleRefused(f"{len(self.stack)} values left on the stack")
+                    return value
+                step(self)
             except PickleRefused as error:
                 text = str(error)
                 raise PickleRefused(
@@ -451,3 +450,10 @@ def _word(value) -> str:
     if type(value) is Name:
         return f"name {value.text!r}"
     return value.kind if type(value) is Built else type(value).__name__
+
+
+_STEPS = {
+    code: getattr(Machine, f"_op_{name.lower()}")
+    for code, name in _CODES.items()
+    if hasattr(Machine, f"_op_{name.lower()}")
+} | {ord("."): _STOP}

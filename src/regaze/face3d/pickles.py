@@ -94,7 +94,7 @@ def read_npy_object(path: str | os.PathLike, *, expected: type = dict, max_bytes
             shape, _, kind = reader(stream)
         except PickleRefused:
             raise
-        except ValueError as error:
+        except Exception as error:  # NumPy parses the header as Python text: many kinds
             raise PickleRefused(f"not an .npy file ({error})") from None
         if shape != () or kind != np.dtype("O"):
             raise PickleRefused(f"expected a 0-d object array, found shape {shape} of {kind}")
