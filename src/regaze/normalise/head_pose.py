@@ -75,7 +75,8 @@ def estimate_head_pose(
     try:
         vector, translation = solve(points, seen, camera, lens, bent)
     except cv2.error as error:
-        raise HeadPoseError(f"no head pose explains the landmarks: {error.err}") from error
+        what = getattr(error, "err", error)
+        raise HeadPoseError(f"no head pose explains the landmarks: {what}") from error
     pose = np.concatenate([vector.ravel(), translation.ravel()])
     if not np.isfinite(pose).all():
         raise HeadPoseError(f"no head pose explains the landmarks: found {pose}")

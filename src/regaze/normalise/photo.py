@@ -15,6 +15,9 @@ MOST_PIXELS = 120_000_000
 """Pictures of more pixels are refused by their header: a damaged or hostile file of a few bytes
 can claim a picture that does not fit into memory."""
 
+MOST_SIDE = 32_766
+"""Longest side in pixels that OpenCV can read from when it warps."""
+
 _MOST_BYTES = 1 << 30
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -57,7 +60,7 @@ def read_photo(path: str | Path) -> np.ndarray:
 
     Raises:
         UnreadableImage: the file is missing, empty, no regular file, truncated, no picture, or
-            claims more than :data:`MOST_PIXELS`.
+            claims more than :data:`MOST_PIXELS` or a side beyond :data:`MOST_SIDE`.
     """
     content = _content(path)
     try:
@@ -66,11 +69,16 @@ def read_photo(path: str | Path) -> np.ndarray:
             raise _Damaged(
                 f"{width} x {height} pixels: expected at most {MOST_PIXELS}, found {width * height}"
             )
+        if max(width, height) > MOST_SIDE:
+            raise _Damaged(
+                f"{width} x {height} pixels: expected sides of at most {MOST_SIDE}, "
+                f"found {max(width, height)}"
+            )
         image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     except _Damaged as error:
         raise UnreadableImage(path, str(error)) from error
     except cv2.error as error:
-        raise UnreadableImage(path, f"cannot be decoded: {error.err}") from error
+        raise UnreadableImage(path, f"cannot be decoded: {getattr(error, 'err', error)}") from error
     if image is None:
         raise UnreadableImage(path, "not a picture that can be decoded")
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:

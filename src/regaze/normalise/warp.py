@@ -13,7 +13,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from regaze.normalise.camera import distort, intrinsic_matrix
+from regaze.normalise.camera import intrinsic_matrix
 
 UNDISTORT_CAMERAS = ("same", "centred")
 RESAMPLINGS = ("one_step", "two_step")
@@ -48,7 +48,7 @@ def transform_points(homography: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=8)
 def _pixel_axes(width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
-    return np.arange(width, dtype=np.float32)[None, :], np.arange(height, dtype=np.float32)[:, None]
+    return np.arange(width, dtype=float)[None, :], np.arange(height, dtype=float)[:, None]
 
 
 def patch_map(
@@ -72,21 +72,12 @@ def patch_map(
         undistort_camera: ``same`` or ``centred``.
     """
     ideal = undistorted_camera(camera, photo_size, undistort_camera)
-    to_ray = np.linalg.inv(homography @ intrinsic_matrix(ideal))
-    corners = to_ray @ _corners(patch_size)
-    rows = to_ray.astype(np.float32)
-    across, down = _pixel_axes(*patch_size)
-    depth = (rows[2, 0] * across) + (rows[2, 1] * down + rows[2, 2])
-    np.reciprocal(depth, out=depth)
-    x = ((rows[0, 0] * across) + (rows[0, 1] * down + rows[0, 2])) * depth
-    y = ((rows[1, 0] * across) + (rows[1, 1] * down + rows[1, 2])) * depth
-    outside = _outside(x, y, depth, corners, ideal, photo_size)
-    if distortion.any():
-        x, y = distort(x, y, distortion)
-    points = np.empty((*x.shape, 2), np.float32)
-    np.multiply(x, np.float32(camera[0]), out=points[..., 0])
-    np.multiply(y, np.float32(camera[1]), out=points[..., 1])
-    points += np.array([camera[2], camera[3]], np.float32)
+    from_ray = homography @ intrinsic_matrix(ideal)
+    # To OpenCV the patch is a picture of a camera whose matrix is any 3 x 3 matrix.
+    points, _ = cv2.initUndistortRectifyMap(
+        intrinsic_matrix(camera), distortion, None, from_ray, tuple(patch_size), cv2.CV_32FC2
+    )
+    outside = _outside(np.linalg.inv(from_ray), patch_size, ideal, photo_size)
     if outside is not None:
         points[outside] = _OUTSIDE
     return points
@@ -97,25 +88,25 @@ def _corners(size: tuple[int, int]) -> np.ndarray:
     return np.array([[0.0, right, 0.0, right], [0.0, 0.0, below, below], [1.0, 1.0, 1.0, 1.0]])
 
 
-def _outside(x, y, depth, corners, camera, size) -> np.ndarray | None:
+def _outside(to_ray, patch_size, camera, photo_size) -> np.ndarray | None:
     """Return the mask of patch pixels outside the undistorted photo; None when there are none.
 
     A homography maps the patch to a convex quadrilateral, so its four corners decide the usual
     case without looking at every pixel.
     """
     low = ((-1.0 - camera[2]) / camera[0], (-1.0 - camera[3]) / camera[1])
-    high = ((size[0] - camera[2]) / camera[0], (size[1] - camera[3]) / camera[1])
-    if (corners[2] > 0.0).all():
-        corner_x, corner_y = corners[0] / corners[2], corners[1] / corners[2]
-        if (
-            corner_x.min() > low[0]
-            and corner_y.min() > low[1]
-            and corner_x.max() < high[0]
-            and corner_y.max() < high[1]
-        ):
-            return None
-    inside = (x > low[0]) & (x < high[0]) & (y > low[1]) & (y < high[1]) & (depth > 0.0)
-    return ~inside
+    high = ((photo_size[0] - camera[2]) / camera[0], (photo_size[1] - camera[3]) / camera[1])
+
+    def inside(x, y, depth):
+        with np.errstate(divide="ignore", invalid="ignore"):
+            x, y = x / depth, y / depth
+        return (x > low[0]) & (x < high[0]) & (y > low[1]) & (y < high[1]) & (depth > 0.0)
+
+    if inside(*(to_ray @ _corners(patch_size))).all():
+        return None
+    across, down = _pixel_axes(*patch_size)
+    rays = [row[0] * across + (row[1] * down + row[2]) for row in to_ray]
+    return ~inside(*rays)
 
 
 def undistortion_map(
@@ -162,6 +153,8 @@ def make_patch(
         # column lie outside, and the photo's own are lost. What is left is turned in the map.
         half_turn = np.array([photo_size[0] - 1, photo_size[1] - 1], np.float32)
         photo = photo[1:, 1:]
+        if not photo.size:
+            return np.zeros((patch_size[1], patch_size[0], 3), np.uint8)
     if resampling == "one_step":
         points = patch_map(homography, camera, distortion, photo_size, patch_size, undistort_camera)
         if half_turn is not None:

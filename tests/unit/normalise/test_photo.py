@@ -116,6 +116,8 @@ def test_claims_of_huge_pictures_are_refused_by_the_header(tmp_path):
     for size, word in [(b"\xff\xff\xff\xff", "found 4294836225"), (bytes(4), "")]:
         (tmp_path / "huge.jpg").write_bytes(content[: at + 5] + size + content[at + 9 :])
         assert word in what(tmp_path / "huge.jpg")
+    long = saved(tmp_path, "long.png", Image.new("RGB", (40_000, 2)))
+    assert "expected sides of at most 32766, found 40000" in what(long)
     content = saved(tmp_path, "huge.bmp").read_bytes()
     size = struct.pack("<ii", 60_000, 60_000)
     (tmp_path / "huge.bmp").write_bytes(content[:18] + size + content[26:])
