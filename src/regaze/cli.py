@@ -8,7 +8,12 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Gaze and head redirection.", no_args_is_help=True, add_completion=False)
+app = typer.Typer(
+    help="Gaze and head redirection.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
 
 
 @app.callback()
@@ -37,20 +42,7 @@ def validate(
     files: Annotated[list[Path], typer.Argument(help="Configuration files, later ones on top.")],
 ) -> None:
     """Check configuration files without running anything."""
-    import yaml
-
-    from regaze.settings import ConfigurationError, load_settings
-
-    merged: dict = {}
-    for file in files:
-        content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-        if not isinstance(content, dict):
-            raise SystemExit(f"{file}: expected a mapping, found {type(content).__name__}")
-        _merge(merged, content)
-    try:
-        settings = load_settings(merged)
-    except ConfigurationError as error:
-        raise SystemExit(str(error)) from None
+    settings = _settings(files)
     typer.echo(f"valid: {len(settings.models)} models, {len(settings.estimators)} estimators")
 
 
@@ -71,6 +63,49 @@ def inspect(
     try:
         show(inspect_file(file, rows=rows, sheet=sheet), sys.stdout)
     except InspectError as error:
+        raise SystemExit(str(error)) from None
+
+
+@app.command()
+def assets(
+    files: Annotated[
+        list[Path] | None, typer.Argument(help="Configuration files; default config.yaml.")
+    ] = None,
+) -> None:
+    """List the files that users bring: present, missing or wrong. Exit status 1 if any is wrong."""
+    from regaze.assets import KNOWN, check
+
+    chosen = _settings(files or [Path("config.yaml")]).assets
+    states = []
+    for name in type(chosen).model_fields:
+        file = getattr(chosen, name)
+        states.append(check(name, file.path, file.sha256))
+        state = states[-1]
+        typer.echo(f"{state.state:8} {name}: {state.path} ({state.detail})")
+        if state.state != "present":
+            typer.echo(f"         for {KNOWN[name].purpose}; {KNOWN[name].how}")
+    if any(state.state == "wrong" for state in states):
+        raise typer.Exit(1)
+
+
+def _settings(files: list[Path]):
+    """Return the checked settings of configuration files, later ones on top."""
+    import yaml
+
+    from regaze.settings import ConfigurationError, load_settings
+
+    merged: dict = {}
+    for file in files:
+        try:
+            content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise SystemExit(f"{file}: expected YAML, found: {error}") from None
+        if not isinstance(content, dict):
+            raise SystemExit(f"{file}: expected a mapping, found {type(content).__name__}")
+        _merge(merged, content)
+    try:
+        return load_settings(merged)
+    except ConfigurationError as error:
         raise SystemExit(str(error)) from None
 
 

@@ -60,7 +60,8 @@ def content_hash(content) -> str:
 
 def versions() -> dict[str, str]:
     """Return the versions of the packages that decide numbers, and of regaze itself."""
-    names = ["regaze", "torch", "torchvision", "numpy", "opencv-python-headless", "h5py", "embreex"]
+    names = ["regaze", "torch", "torchvision", "numpy", "opencv-python-headless", "h5py"]
+    names += ["embreex", "face-alignment"]
     found = {}
     for name in names:
         try:

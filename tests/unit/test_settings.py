@@ -31,7 +31,15 @@ def changed(path, value):
         ("shards", "many", "shards: .*integer.*'many'"),
         ("shards", 0, "shards: .*greater than or equal to 1"),
         ("dataset", "mine", "dataset: 'mine' is not defined; expected one of synthetic"),
-        ("datasets.mine", {"source": "gazecapture"}, "datasets.mine: root: .*needs the folder"),
+        ("datasets.mine", {"source": "gazecapture"}, "datasets.mine.root: Field required"),
+        ("datasets.mine", {"root": "x"}, "datasets.mine.source: missing; .*gazecapture"),
+        (
+            "datasets.mine",
+            {"source": "folder", "root": "x", "split": {"val": 0.5, "test": 0.6}},
+            "datasets.mine.split.*more than 1",
+        ),
+        ("datasets.synthetic.root2", "x", "datasets.synthetic.root2: unknown key"),
+        ("evaluation.datasets", ["mine"], "evaluation.datasets: 'mine' is not defined"),
         ("datasets.mine", {"source": "tobii"}, "datasets.mine.source: .*'tobii'"),
         ("capture.persons.tset", 3, "capture.persons.tset: unknown key"),
         ("faces.frame_check", "sfm", "sfm_mesh: .*Surrey Face Model"),
@@ -73,10 +81,17 @@ def merged(below, above):
     return below
 
 
+LICENSED = ("mpiifacegaze.yaml", "eth-xgaze.yaml", "columbia.yaml", "gazecapture.yaml")
+BELOW = {"cross-dataset.yaml": LICENSED, "gpu.yaml": LICENSED[-1:]}
+"""What an overlay is laid over besides the default."""
+
+
 @pytest.mark.parametrize("overlay", sorted(p.name for p in (ROOT / "configs").glob("*.yaml")))
 def test_every_overlay_is_valid(overlay):
-    content = yaml.safe_load((ROOT / "configs" / overlay).read_text())
-    load_settings(merged(copy.deepcopy(DEFAULT), content))
+    config = copy.deepcopy(DEFAULT)
+    for name in (*BELOW.get(overlay, ()), overlay):
+        config = merged(config, yaml.safe_load((ROOT / "configs" / name).read_text()))
+    load_settings(config)
 
 
 def test_checked_in_schema_is_current_and_names_every_key():

@@ -54,7 +54,7 @@ def train_estimator(
     """
     settings = TrainSettings(**config["train"])
     torch.set_num_threads(settings.threads)
-    reader, people = FacesReader(faces), _people(split)
+    reader, people = _labelled(faces), _people(split)
     if config["persons"] not in people:
         raise ValueError(
             f"{split}: estimators.{name}.persons is {config['persons']!r}; the file has "
@@ -129,7 +129,7 @@ def train_redirector(
     """
     settings = TrainSettings(**config["train"])
     torch.set_num_threads(settings.threads)
-    reader, people = FacesReader(faces), _people(split)
+    reader, people = _labelled(faces), _people(split)
     torch.manual_seed(seed)
     redirector = build_redirector(config)
     objective = config.get("objective", {})
@@ -173,6 +173,15 @@ def train_redirector(
         "told": redirector.needs.target,
     }
     _write(name, weights, points, config, data, about, model, record, curve, seed)
+
+
+def _labelled(faces: Sequence[str]) -> FacesReader:
+    reader = FacesReader(faces)
+    if not reader.gaze_known:
+        raise ValueError(
+            f"{faces[0]}: expected gaze labels to train on, found a data set without any"
+        )
+    return reader
 
 
 def _people(split: str) -> dict[str, list[str]]:

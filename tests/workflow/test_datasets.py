@@ -1,0 +1,110 @@
+"""Data sets in other people's layouts through the real DAG: faces of all, evaluation on some."""
+
+import shutil
+
+import pandas as pd
+import pytest
+import yaml
+from captures import columbia, eth_xgaze, faces_hdf5, gazecapture, mpiifacegaze
+from running import ROOT, planned, snakemake
+
+from regaze.faces import FacesReader
+from regaze.normalise.rejections import read_rejected
+
+FOREIGN = ("mpiifacegaze", "ethxgaze", "released", "columbia", "upstream", "phones")
+EVALUATED = ("mpiifacegaze", "released")
+EVERYBODY = {"val": 0.0, "test": 1.0}
+
+
+@pytest.fixture(scope="module")
+def datasets(tmp_path_factory):
+    """Small captures in six layouts, and the entries of ``datasets`` for them."""
+    root = tmp_path_factory.mktemp("raw data")
+    mpiifacegaze.mpiifacegaze(root / "mpii")
+    eth_xgaze.eth_xgaze(root / "xgaze")
+    eth_xgaze.eth_xgaze_hdf5(root / "xgaze 224px")
+    columbia.columbia(root / "columbia", landmarks=root / "landmarks.csv")
+    faces_hdf5.faces_hdf5(root / "upstream.h5", channel_order="bgr")
+    gazecapture.gazecapture(root / "phones")
+    return {
+        "mpiifacegaze": {"source": "mpiifacegaze", "root": str(root / "mpii")},
+        "ethxgaze": {"source": "eth_xgaze", "root": str(root / "xgaze")},
+        "released": {"source": "eth_xgaze_hdf5", "root": str(root / "xgaze 224px")},
+        "columbia": {
+            "source": "columbia",
+            "root": str(root / "columbia"),
+            "landmarks": str(root / "landmarks.csv"),
+        },
+        "upstream": {
+            "source": "faces_hdf5",
+            "root": str(root / "upstream.h5"),
+            "channel_order": "bgr",
+        },
+        "phones": {"source": "gazecapture", "root": str(root / "phones")},
+    }
+
+
+def overlay(folder, datasets, **evaluation):
+    """Write a configuration file that adds data sets to evaluate on."""
+    entries = {name: {"split": EVERYBODY, **entry} for name, entry in datasets.items()}
+    content = {"datasets": entries, "evaluation": evaluation}
+    path = folder / "overlay.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def test_faces_of_every_layout_and_scores_on_two(finished, datasets, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder)
+    file = overlay(
+        tmp_path,
+        datasets,
+        datasets=list(EVALUATED),
+        models=["copy", "truth", "regression"],
+        same_deg=3.0,
+    )
+    wanted = [f"results/{name}/faces/contact-sheet.png" for name in FOREIGN]
+    done = snakemake(folder, "--", "report", *wanted, overlays=[file])
+    assert done.returncode == 0, done.output[-5000:]
+    for name in FOREIGN:
+        shards = sorted((folder / f"results/{name}/faces").glob("shard-*.h5"))
+        reader = FacesReader(shards)
+        _, counts = read_rejected(folder / f"results/{name}/faces/rejected.parquet")
+        assert len(reader) == counts.rows_out == counts.rows_in > 0, name
+        assert reader.gaze_known
+    table = pd.read_csv(folder / "results/report/comparison.csv")
+    assert set(table["dataset"]) == {"synthetic", *EVALUATED}
+    assert set(table["model"]) == {"copy", "truth", "regression"}
+    assert "Nothing to be done" in snakemake(folder, "-n", overlays=[file]).output
+
+
+@pytest.mark.parametrize(
+    "name", ["gazecapture", "mpiifacegaze", "eth-xgaze", "columbia", "cross-dataset"]
+)
+def test_plans_of_the_licensed_sets(name, datasets, tmp_path):
+    """Their configuration files plan the whole workflow, on one set and across all of them."""
+    roots = {
+        "gazecapture": datasets["phones"],
+        "mpiifacegaze": datasets["mpiifacegaze"],
+        "eth-xgaze": datasets["ethxgaze"],
+        "columbia": datasets["columbia"],
+    }
+    names = [*roots] if name == "cross-dataset" else [name]
+    ours = {key: {k: v for k, v in roots[key].items() if k != "source"} for key in names}
+    (tmp_path / "roots.yaml").write_text(yaml.safe_dump({"datasets": ours, "shards": 2}))
+    files = [ROOT / f"configs/{key}.yaml" for key in dict.fromkeys([*reversed(names), name])]
+    jobs = planned(snakemake(tmp_path, "-n", overlays=[*files, tmp_path / "roots.yaml"]))
+    assert jobs["normalise_shard"] == 2 * len(names) and jobs["gather_faces"] == len(names)
+    assert jobs["train_model"] == 3 and "render_capture" not in jobs
+    assert jobs["measure_model"] == 5 * len(names)
+
+
+def test_photos_without_landmarks_say_what_is_missing(datasets, tmp_path):
+    entry = {"source": "columbia", "root": datasets["columbia"]["root"]}
+    file = overlay(tmp_path, {"bare": entry}, datasets=["bare"])
+    done = snakemake(tmp_path, "-n", overlays=[file])
+    assert done.returncode != 0
+    assert "2DFAN4-11f355bf06.pth.tar" in done.output and "landmarks.fetch: true" in done.output
+    fetching = snakemake(tmp_path, "-n", "--config", "landmarks={fetch: true}", overlays=[file])
+    jobs = planned(fetching)
+    assert jobs["fetch_asset"] == 2 and jobs["detect_landmarks"] == jobs["estimate_poses"] == 2
