@@ -33,6 +33,7 @@ from regaze.sources.records import PersonRecords, Source, SourceError, safe_name
 log = logging.getLogger(__name__)
 
 _ROWS_AT_ONCE = 64
+_BYTES_AT_ONCE = 32 << 20
 _BYTES_IN_MEMORY = 64 << 20
 
 
@@ -252,8 +253,10 @@ def _add_person(
     kept: list[int] = []
     sizes: list[tuple[int, int]] = []
     with _pixel_buffer(len(candidates), recipe.variant.size, folder) as pixels:
-        for start in range(0, len(candidates), _ROWS_AT_ONCE):
-            block = candidates[start : start + _ROWS_AT_ONCE]
+        width, height = recipe.variant.size
+        step = max(1, min(_ROWS_AT_ONCE, _BYTES_AT_ONCE // (width * height * 3)))
+        for start in range(0, len(candidates), step):
+            block = candidates[start : start + step]
             for row, result in zip(block, run(work, block), strict=True):
                 if result.patch is None:
                     reject(row, result.reason, result.detail)
