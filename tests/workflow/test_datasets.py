@@ -44,10 +44,10 @@ def datasets(tmp_path_factory):
     }
 
 
-def overlay(folder, datasets, **evaluation):
+def overlay(folder, entries, **evaluation):
     """Write a configuration file that adds data sets to evaluate on."""
-    entries = {name: {"split": EVERYBODY, **entry} for name, entry in datasets.items()}
-    content = {"datasets": entries, "evaluation": evaluation}
+    split = {name: {"split": EVERYBODY, **entry} for name, entry in entries.items()}
+    content = {"datasets": split, "evaluation": evaluation}
     path = folder / "overlay.yaml"
     path.write_text(yaml.safe_dump(content))
     return path

@@ -107,7 +107,8 @@ def skin_or_hair(actor, hits, rays, lights: Lights, shadow) -> np.ndarray:
         is_hair[:, None], np.float32(0.10), np.array([0.10, 0.035, 0.025], np.float32)
     )
     fill = np.clip(normal @ lights.fill * 0.75 + 0.25, 0, 1) * (0.4 + 0.6 * hits.occlusion)
-    dark = hits.occlusion**1.15
+    # Interpolation can fall a hair below zero, of which no power is a number.
+    dark = np.maximum(hits.occlusion, 0) ** 1.15
     light = key * open_ * lights.key_colour + fill[:, None] * lights.fill_colour
     light += ambient(normal, dark, lights)
     # Blinn highlight and a little Fresnel sheen

@@ -78,6 +78,9 @@ def pose_shard(
             except SourceError as error:
                 log.warning("person %s left out: %s", person, error)
                 if not error.file_names:
+                    # Nobody knows how many rows these were; the reason must not be lost.
+                    file.create_group(person).attrs.update(reason=error.reason, error=str(error))
+                    counts[error.reason] += 1
                     continue
                 photos, columns = None, _given_up(error)
             group = write_person(file, person, columns)

@@ -108,6 +108,10 @@ class Supplemented:
         where = f"{path}: person {person}"
         with _opened(path, where) as file:
             group = _person(where, file, person)
+            if "error" in group.attrs:
+                # An earlier step could not read the person at all.
+                reason = str(group.attrs.get("reason", "bad_source"))
+                raise SourceError(str(group.attrs["error"]), reason)
             names = _texts(where, group, _NAMES)
             known = (_gaze_attribute(group) or _gaze_attribute(file)) != _ABSENT
             columns = {

@@ -244,6 +244,15 @@ def test_persons_that_cannot_be_read_keep_their_rows(tmp_path):
     assert records.status == ("bad_shape", "bad_shape") and len(records) == 2
 
 
+def test_the_reason_of_a_person_without_known_rows_is_kept(tmp_path):
+    source = Folder(tmp_path, {"a": SourceError("a: no such folder", "missing_person")})
+    assert pose_shard(source, ["a"], None, tmp_path / "s.h5") == {"missing_person": 1}
+    supplemented = Supplemented(tmp_path, "folder", tmp_path / "s.h5")
+    with pytest.raises(SourceError, match="a: no such folder") as caught:
+        supplemented.read("a")
+    assert caught.value.reason == "missing_person"
+
+
 def test_landmarks_of_other_photos_are_not_used(tmp_path):
     source = Folder(tmp_path, {"p": {"file_name": ("p/0.jpg", "p/1.jpg")}})
     points = np.zeros((2, 68, 2))
