@@ -106,14 +106,39 @@ def rows_dataset(where: str, group: h5py.Group, name: str, row_ndim: int) -> h5p
         raise SourceError(
             f"{where}: {name}: expected data in the file itself, found data in {item.external}"
         )
+    if missing := missing_filter(item):
+        raise SourceError(
+            f"{where}: {name}: expected a compression that is installed, found filter {missing}"
+        )
     return item
+
+
+def missing_filter(item: h5py.Dataset) -> str:
+    """Return the filter (compression) that ``item`` needs and this HDF5 has not; "" when none."""
+    create = item.id.get_create_plist()
+    for number in range(create.get_nfilters()):
+        code, _, _, name = create.get_filter(number)
+        if not h5py.h5z.filter_avail(code):
+            return f"{code} ({name.decode('utf-8', 'replace')})"
+    return ""
+
+
+def largest_chunk(item: h5py.Dataset) -> int:
+    """Return the bytes that a stored chunk may have before it is taken for a decompression bomb.
+
+    Compression adds a few bytes to what it cannot make smaller; HDF5 inflates whatever a chunk
+    holds, a thousand times its size, before it notices that the chunk should be smaller.
+    """
+    size = math.prod(item.chunks) * item.dtype.itemsize
+    return size + size // 8 + 1024
 
 
 def stored_rows(item: h5py.Dataset) -> np.ndarray:
     """Return (n,) bool: which rows lie within the file, as far as its index tells.
 
-    Rows that were never written and rows beyond the end of a file that was cut off are False. It
-    reads the index only, no data: some microseconds per chunk.
+    Rows that were never written, rows beyond the end of a file that was cut off and rows in chunks
+    that are larger than their data are False. It reads the index only, no data: some microseconds
+    per chunk.
     """
     size = item.file.id.get_filesize()
     if item.chunks is None:
@@ -128,10 +153,11 @@ def stored_rows(item: h5py.Dataset) -> np.ndarray:
         -(-side // chunk) for side, chunk in zip(item.shape[1:], item.chunks[1:], strict=True)
     )
     found = np.zeros(len(item), np.int64)
-    step = item.chunks[0]
+    step, most = item.chunks[0], largest_chunk(item)
 
     def count(info) -> None:
-        if info.byte_offset is not None and info.byte_offset + info.size <= size:
+        there = info.byte_offset is not None and info.byte_offset + info.size <= size
+        if there and info.size <= most:
             found[info.chunk_offset[0] : info.chunk_offset[0] + step] += 1
 
     item.id.chunk_iter(count)
@@ -163,10 +189,13 @@ def numbers(
         raise SourceError(
             f"{where}: {name}: expected data in the file itself, found a virtual dataset"
         )
-    there = stored_rows(item)[:rows]
+    values = np.full((rows, *item.shape[1:]), np.nan)
+    there = np.flatnonzero(stored_rows(item)[:rows])
     try:
-        values = item[:rows].astype(np.float64)
+        # Pieces without gaps: nothing is read of rows that are not there.
+        for piece in np.split(there, np.flatnonzero(np.diff(there) != 1) + 1):
+            if len(piece):
+                values[piece] = item[piece[0] : piece[-1] + 1]
     except OSError as error:
         raise SourceError(f"{where}: {name}: expected readable data, found {error}") from error
-    values[~there] = np.nan
     return values

@@ -15,6 +15,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from regaze.sources.hdf5 import largest_chunk, missing_filter
 from regaze.sources.records import PersonRecords, SourceError
 
 SUPPLEMENTARY_NAMES = ("supplementary.h5", "GazeCapture_supplementary.h5")
@@ -163,11 +164,13 @@ def _parameters(path: Path, person: str, names: tuple[str, ...]) -> np.ndarray |
 def _opened(path: Path, where: str, names: tuple[str, ...] = ()) -> Iterator[h5py.File]:
     """Yield an open file; what the library raises on damaged ones becomes a SourceError."""
     if not path.is_file():
-        raise SourceError(f"{path}: no such file")
+        raise SourceError(f"{path}: no such file", "bad_source", names)
     try:
         file = h5py.File(path, "r")
     except (OSError, RuntimeError, ValueError) as error:
-        raise SourceError(f"{path}: expected an HDF5 file, found another ({error})") from error
+        raise SourceError(
+            f"{path}: expected an HDF5 file, found another ({error})", "bad_source", names
+        ) from error
     with file:
         try:
             yield file
@@ -241,10 +244,11 @@ def _dataset(
             f"{where}: {key}: expected rows, found shape {item.shape}", "bad_shape", rows
         )
     if names is not None and item.shape[0] != len(names):
+        # Rows beyond the names are rows too, and are counted as rejected with the others.
         raise SourceError(
             f"{where}: {key}: expected {len(names)} rows as in {_NAMES}, found shape {item.shape}",
             "bad_shape",
-            names,
+            names + ("",) * (_rows(group) - len(names)),
         )
     if item.shape[0] > MAX_ROWS:
         raise SourceError(
@@ -262,6 +266,12 @@ def _require_stored(where: str, key: str, item: h5py.Dataset, names: tuple[str, 
             "bad_source",
             names,
         )
+    if missing := missing_filter(item):
+        raise SourceError(
+            f"{where}: {key}: expected a compression that is installed, found filter {missing}",
+            "bad_source",
+            names,
+        )
     if item.chunks:
         if math.prod(item.chunks) * item.dtype.itemsize > _MAX_CHUNK:
             raise SourceError(
@@ -274,6 +284,15 @@ def _require_stored(where: str, key: str, item: h5py.Dataset, names: tuple[str, 
             -(-side // chunk) for side, chunk in zip(item.shape, item.chunks, strict=True)
         )
         found, unit = item.id.get_num_chunks(), "chunks"
+        sizes = [0]
+        item.id.chunk_iter(lambda info: sizes.append(info.size))
+        if max(sizes) > largest_chunk(item):
+            raise SourceError(
+                f"{where}: {key}: expected stored chunks of at most {largest_chunk(item)} bytes "
+                f"for chunks of shape {item.chunks}, found {max(sizes)}",
+                "bad_source",
+                names,
+            )
     else:
         wanted, found, unit = item.size * item.dtype.itemsize, item.id.get_storage_size(), "bytes"
     if found < wanted:
@@ -282,6 +301,17 @@ def _require_stored(where: str, key: str, item: h5py.Dataset, names: tuple[str, 
             "bad_shape",
             names,
         )
+
+
+def _stored(where: str, key: str, item: h5py.Dataset, names: tuple[str, ...]) -> np.ndarray:
+    """Return all values of a dataset of which every one is stored in this file."""
+    _require_stored(where, key, item, names)
+    try:
+        return item[()]
+    except (OSError, RuntimeError, ValueError, TypeError, MemoryError) as error:
+        raise SourceError(
+            f"{where}: {key}: expected readable data, found damage ({error})", "bad_source", names
+        ) from error
 
 
 def _rows(group: h5py.Group) -> int:
@@ -313,8 +343,8 @@ def _texts(
         raise SourceError(
             f"{where}: {key}: expected strings, found type {item.dtype}", "bad_shape", rows
         )
-    _require_stored(where, key, item, rows)
-    raw = [one if isinstance(one, bytes) else str(one).encode("utf-8") for one in item[()]]
+    values = _stored(where, key, item, rows)
+    raw = [one if isinstance(one, bytes) else str(one).encode("utf-8") for one in values]
     try:
         return tuple(one.decode("utf-8") for one in raw)
     except UnicodeDecodeError as error:
@@ -349,5 +379,4 @@ def _numbers(
             "bad_shape",
             names,
         )
-    _require_stored(where, key, item, names)
-    return item[()].astype(np.float64)
+    return _stored(where, key, item, names).astype(np.float64)
