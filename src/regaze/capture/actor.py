@@ -110,6 +110,7 @@ class Actor:
         self.rest = rest - self.corner_origin
         self.joints = model.J_regressor @ self.rest
         self.centres, self.neck = self.joints[3:5], self.joints[1]
+        self.radius = float(model.meta.get("eye_radius", surface.RADIUS))
         self.count = len(model.plane)
         rng = np.random.default_rng([look.seed, 1])
         self.texture = skin_maps.paint(look, rng, TEXTURE)
@@ -208,6 +209,8 @@ class Actor:
     def _neck_radius(self) -> float:
         v = self.model.plane[:, 1]
         band = (v < -135) & (v > -165)
+        if not band.any():  # a head cut off above: its lowest skin
+            band = v <= np.quantile(v, 0.03)
         return float(np.abs(self.rest[: self.count][band, 0]).max())
 
     def _occlusion(self, points, normals, count: int = 36):

@@ -29,7 +29,7 @@ def eye_colours(view, eyes, hit, side, rays, behind, depth, label):
     lights = view.lights
     o = (view.origin - eyes.centres).astype(np.float32)[side]
     b = dot(rays, o)
-    gap = b * b - dot(o, o) + np.float32(surface.RADIUS**2)
+    gap = b * b - dot(o, o) + np.float32(actor.radius**2)
     ball = np.where(gap > 0, -b - np.sqrt(np.maximum(gap, 0)), np.inf).astype(np.float32)
     near = np.flatnonzero(np.minimum(depth, distance) > ball)
     spot = view.origin.astype(np.float32) + rays[near] * ball[near, None]
@@ -95,9 +95,10 @@ def _ball(view, eyes, side, rays, point, opening, sample):
     """Colours of eyeball hits: sclera, limbus, iris with fibres, pupil, highlight."""
     actor, look, lights = view.actor, view.actor.look, view.lights
     local = point - eyes.centres.astype(np.float32)[side]
-    normal = local / np.float32(surface.RADIUS)
+    normal = local / np.float32(actor.radius)
     axis = eyes.axes.astype(np.float32)[side]
-    angle = np.arccos(np.clip(dot(normal, axis), -1, 1))
+    # an iris keeps its size in mm on a larger ball
+    angle = np.arccos(np.clip(dot(normal, axis), -1, 1)) * (actor.radius / surface.RADIUS)
     right = np.cross([0.0, 1.0, 0.0], eyes.axes)
     right /= np.linalg.norm(right, axis=1, keepdims=True)
     up = np.cross(eyes.axes, right)
@@ -128,7 +129,7 @@ def _ball(view, eyes, side, rays, point, opening, sample):
     light += 0.7 * ambient(normal, np.ones(len(point), np.float32), lights)
     colour = 0.86 * albedo * light * dim[:, None]
     # highlights sit on the cornea, a smaller sphere in front of the iris
-    bulge = local - 0.42 * surface.RADIUS * axis
+    bulge = local - 0.42 * actor.radius * axis
     bulge /= np.linalg.norm(bulge, axis=1, keepdims=True)
     bent = np.where(edge < 0.5, bulge, normal)
     for lamp, power, strength in ((lights.key, 180, 0.9), (lights.fill, 60, 0.10)):

@@ -71,22 +71,32 @@ def _at_vertices(template: Template, rows):
     return np.array(ids), np.array(weights)
 
 
-def _contour(template: Template, rest: np.ndarray):
-    """Contour landmarks for yaws of -39..39 degrees: silhouette points of the turned template."""
-    plan, kept = template.plan, template.kept
-    u, v = plan.u[kept], plan.v[kept]
-    skin = rest[template.parts["skin"]]
+YAW_ROWS = np.concatenate([np.arange(40), -np.arange(1, 40)])
+"""Yaw in degrees of every row of a contour table, in the order FLAME's layer looks rows up."""
+
+
+def contour(u, v, skin: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Contour landmarks for turns of the head about y: silhouette points of the turned skin.
+
+    Args:
+        u, v: (n,) mm template coordinates of the skin points.
+        skin: (n, 3) their positions, skin points being the first vertices of the mesh.
+        faces: (F, 3) triangles of the mesh.
+
+    Returns:
+        Triangles (79, 17) and barycentric weights (79, 17, 3); rows as ``YAW_ROWS``.
+    """
     ids = np.zeros((79, 17), np.int64)
     weights = np.zeros((79, 17, 3), np.float32)
     jaw = np.concatenate([np.array(_JAW_V), np.array(_JAW_V[-2::-1])])
     side = np.concatenate([-np.ones(8), [0], np.ones(8)])
     still = np.concatenate([np.array(_JAW_U), -np.array(_JAW_U[-2::-1])])
-    first_face = np.full(len(kept), -1)
+    first_face = np.full(len(skin), -1)
     for corner in range(3):
-        column = template.faces[:, corner]
-        inside = column < len(kept)
+        column = faces[:, corner]
+        inside = column < len(skin)
         first_face[column[inside]] = np.flatnonzero(inside)
-    for row, yaw in enumerate(np.radians(np.arange(-39, 40))):
+    for row, yaw in enumerate(np.radians(YAW_ROWS)):
         across = skin[:, 0] * np.cos(yaw) + skin[:, 2] * np.sin(yaw)
         for point in range(17):
             band = np.abs(v - jaw[point]) < 4.5
@@ -99,7 +109,7 @@ def _contour(template: Template, rest: np.ndarray):
             best = int(np.argmax(score))
             face = first_face[best]
             ids[row, point] = face
-            weights[row, point, int(np.flatnonzero(template.faces[face] == best)[0])] = 1
+            weights[row, point, int(np.flatnonzero(faces[face] == best)[0])] = 1
     return ids, weights
 
 
@@ -131,7 +141,8 @@ def embed(template: Template, rest: np.ndarray) -> dict[str, np.ndarray]:
     inner = _at_vertices(template, inner)
     faces = np.concatenate([part[0] for part in (jaw, front, eyes, lips, inner)])
     bary = np.concatenate([part[1] for part in (jaw, front, eyes, lips, inner)])
-    moving_faces, moving_bary = _contour(template, rest)
+    skin = rest[template.parts["skin"]]
+    moving_faces, moving_bary = contour(plan.u[kept], plan.v[kept], skin, template.faces)
     return {
         "static_lmk_faces_idx": faces[17:].astype(np.int64),
         "static_lmk_bary_coords": bary[17:].astype(np.float64),

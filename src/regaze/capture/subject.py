@@ -95,7 +95,9 @@ def draw_look(seed: int, person: int, meta: dict) -> Look:
     Args:
         seed: of the data set.
         person: number of the person.
-        meta: of the head model: ``feminine`` codes and names of the first ``expressions``.
+        meta: of the head model: ``feminine`` codes and names of the first ``expressions``;
+            where these differ from the procedural head's, ``expression_groups`` says for each
+            of its names which expressions, by what factors, stand for it.
     """
     rng = np.random.default_rng([seed, person, 11])
     kind = "masculine" if rng.random() < 0.5 else "feminine"
@@ -116,13 +118,18 @@ def draw_look(seed: int, person: int, meta: dict) -> Look:
         "jaw_open": float(np.clip(rng.normal(-0.1, 0.3), 0, 0.5)),
         "frown": float(np.clip(rng.normal(-0.2, 0.4), 0, 0.8)),
     }
+    groups = meta.get("expression_groups", {})
+
+    def set_to(word, value):
+        for member, factor in groups.get(word, {word: 1.0}).items():
+            if member in name:
+                expression[name[member]] = factor * value
+
     for word, value in amounts.items():
-        if word in name:
-            expression[name[word]] = value
+        set_to(word, value)
     squint = float(np.clip(rng.normal(0.06, 0.08), 0, 0.2))
     for word in ("eye_blink_left", "eye_blink_right"):
-        if word in name:
-            expression[name[word]] = squint
+        set_to(word, squint)
     tone_index = int(rng.integers(len(TONES)))
     tone = linear(TONES[tone_index]) * (1 + rng.normal(0, 0.06) + rng.normal(0, 0.02, 3))
     # the camera's shoulder pales colours a little

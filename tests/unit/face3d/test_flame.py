@@ -172,3 +172,17 @@ def test_wrong_codes_are_named(model):
         flame(**{**given, "shape": given["shape"][:, :99]})
     with pytest.raises(ValueError, match="n_shape"):
         Flame(model, n_shape=0)
+
+
+@pytest.mark.parametrize("degrees", [-35, -20, 20, 35])
+def test_contour_of_a_turned_head_is_its_silhouette(model, degrees):
+    flame = Flame(model).double()
+    given = {name: value * 0 for name, value in codes(1).items()}
+    given["pose"][0, 1] = np.radians(degrees)
+    out = flame(**given)
+    # turned to the left, the left ear hides behind the left cheek (landmarks 10 to 14):
+    # there the contour leaves the jaw's own line for the outermost skin
+    moving, fixed = out.landmarks2d[0, :17, 0], out.landmarks3d[0, :17, 0]
+    hidden = slice(10, 15) if degrees > 0 else slice(2, 7)
+    outward = (moving - fixed)[hidden] * np.sign(degrees) * 1000
+    assert outward.min() > -0.1 and outward.mean() > 1.5
