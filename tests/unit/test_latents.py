@@ -1,0 +1,277 @@
+"""Latents: bytes that repeat, rows joined to faces, everything that does not belong is refused."""
+
+import pickle
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from regaze.face3d.user_codes import import_codes, rename_codes
+from regaze.faces import FacesAttributes, FacesReader, FacesWriter
+from regaze.latents import (
+    CODES,
+    IDENTITY,
+    ROWS_PER_GROUP,
+    LatentsError,
+    LatentsReader,
+    LatentsWriter,
+)
+
+ENCODER = {"encoder": "deca", "checkpoint_sha256": "a" * 64, "head_sha256": "b" * 64}
+
+
+def codes_of(seed, count):
+    rng = np.random.default_rng(seed)
+    return {n: rng.normal(size=(count, w)).astype(np.float32) for n, w in CODES.items()}
+
+
+def write(path, persons, identity=ENCODER, index=None):
+    """Rows of persons; every third row is not detected."""
+    with LatentsWriter(path, identity) as writer:
+        for person, count in persons.items():
+            rows = np.arange(count) if index is None else np.asarray(index)
+            writer.add([person] * count, rows, codes_of(int(person), count), rows % 3 != 2)
+    return path
+
+
+def write_faces(path, persons, **columns):
+    with FacesWriter(path, FacesAttributes("sted", (4, 4), 1.0, 1.0, "none", "folder")) as writer:
+        for person, count in persons.items():
+            writer.add_person(
+                person,
+                np.zeros((count, 4, 4, 3), np.uint8),
+                np.zeros((count, 8)),
+                file_name=[f"{person}/{row}.jpg" for row in range(count)],
+                **columns,
+            )
+    return path
+
+
+def expected_codes(person, count, name):
+    values = codes_of(int(person), count)[name]
+    values[np.arange(count) % 3 == 2] = 0
+    return values
+
+
+def test_rows_join_to_faces_lazily_whatever_the_shards(tmp_path):
+    people = {"00001": 3, "00002": ROWS_PER_GROUP + 5, "00007": 2}
+    faces = FacesReader(write_faces(tmp_path / "faces.h5", people))
+    one = LatentsReader(write(tmp_path / "one.parquet", people), faces, expect=ENCODER)
+    parts = [
+        write(tmp_path / "a.parquet", {"00002": ROWS_PER_GROUP + 5}),
+        write(tmp_path / "b.parquet", {"00001": 3, "00007": 2}),
+    ]
+    two = LatentsReader(parts, faces, columns=["pose", "detail"], cache_bytes=1)
+    assert len(one) == len(two) == len(faces)
+    rows = np.random.default_rng(0).permutation(len(faces))[:50]
+    for name in ("pose", "detail"):
+        wanted = np.concatenate([expected_codes(p, n, name) for p, n in people.items()])
+        np.testing.assert_array_equal(one.read(rows)[name], wanted[rows])
+        np.testing.assert_array_equal(two.read(rows)[name], wanted[rows])
+    np.testing.assert_array_equal(one.detected, [faces.row_of[r] % 3 != 2 for r in range(len(one))])
+    assert one.row("00002", 4) == faces.global_index("00002", 4)
+    assert list(two.read([0])) == ["pose", "detail"]
+    assert len(two._groups) == 1
+    with pytest.raises(KeyError, match="no row 3 of person '00001'"):
+        one.row("00001", 3)
+    copy = pickle.loads(pickle.dumps(one))
+    np.testing.assert_array_equal(copy.read([5])["shape"], one.read([5])["shape"])
+
+
+def test_the_same_rows_give_the_same_bytes_in_any_pieces(tmp_path):
+    count = 2 * ROWS_PER_GROUP + 3
+    codes, detected = codes_of(1, count), np.ones(count, bool)
+    for name, step in (("a", count), ("b", 7), ("c", 300)):
+        with LatentsWriter(tmp_path / name, ENCODER) as writer:
+            for start in range(0, count, step):
+                part = slice(start, start + step)
+                few = {n: v[part] for n, v in codes.items()}
+                rows = np.arange(count)[part]
+                writer.add(["00001"] * len(rows), rows, few, detected[part])
+    first = (tmp_path / "a").read_bytes()
+    assert first == (tmp_path / "b").read_bytes() == (tmp_path / "c").read_bytes()
+    file = pq.ParquetFile(tmp_path / "a")
+    assert [file.metadata.row_group(g).num_rows for g in range(3)] == [256, 256, 3]
+    field = file.schema_arrow.field("shape").type
+    assert pa.types.is_fixed_size_list(field) and field.list_size == 100
+
+
+def test_a_failed_writer_leaves_nothing(tmp_path):
+    codes = codes_of(1, 2)
+    codes["pose"][1, 3] = np.nan
+    with (
+        pytest.raises(LatentsError, match="pose: person 00001 row 1: expected finite"),
+        LatentsWriter(tmp_path / "x.parquet", ENCODER) as writer,
+    ):
+        writer.add(["00001"] * 2, np.arange(2), codes, np.ones(2, bool))
+    assert not list(tmp_path.iterdir())
+    codes["pose"] = codes["pose"][:, :5]
+    with (
+        pytest.raises(LatentsError, match=r"pose: expected \(2, 6\), found \(2, 5\)"),
+        LatentsWriter(tmp_path / "x.parquet", ENCODER) as writer,
+    ):
+        writer.add(["00001"] * 2, np.arange(2), codes, np.ones(2, bool))
+    with pytest.raises(LatentsError, match="lacks head_sha256"):
+        LatentsWriter(tmp_path / "x.parquet", {k: ENCODER[k] for k in IDENTITY[:2]})
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_empty_shard_is_no_error(tmp_path):
+    path = write(tmp_path / "none.parquet", {})
+    faces = FacesReader(write_faces(tmp_path / "faces.h5", {}))
+    reader = LatentsReader(path, faces)
+    assert len(reader) == 0 and reader.read([])["pose"].shape == (0, 6)
+    assert reader.identity == ENCODER
+
+
+@pytest.mark.parametrize("name", IDENTITY)
+def test_another_encoder_than_expected_is_refused(tmp_path, name):
+    path = write(tmp_path / "one.parquet", {"00001": 2}, {**ENCODER, name: "other"})
+    with pytest.raises(LatentsError, match=f"{name}: expected {ENCODER[name]}, found other"):
+        LatentsReader(path, expect=ENCODER)
+    with pytest.raises(LatentsError, match="expected the encoder of"):
+        LatentsReader([write(tmp_path / "two.parquet", {"00002": 1}), path])
+
+
+def test_other_rows_than_those_of_the_faces_are_refused(tmp_path):
+    faces = FacesReader(write_faces(tmp_path / "faces.h5", {"00001": 3, "00002": 1}))
+    for people, words in (
+        ({"00001": 3}, "person 00002: expected 1 rows .* found 0"),
+        ({"00001": 2, "00002": 1}, "person 00001: expected 3 rows .* found 2"),
+        ({"00001": 3, "00002": 1, "00003": 1}, "person 00003: expected 0 rows .* found 1"),
+    ):
+        with pytest.raises(LatentsError, match=words):
+            LatentsReader(write(tmp_path / "one.parquet", people), faces)
+
+
+@pytest.mark.parametrize("index", [[0, 2, 3], [0, 1, 1], [1, 0, 2]])
+def test_gaps_repeats_and_disorder_are_refused(tmp_path, index):
+    path = write(tmp_path / "one.parquet", {"00001": 3}, index=index)
+    with pytest.raises(LatentsError, match="person 00001: expected rows 0, 1, 2"):
+        LatentsReader(path)
+    twice = [write(tmp_path / f"{i}.parquet", {"00002": 1}) for i in range(2)]
+    with pytest.raises(LatentsError, match="person 00002 is already in"):
+        LatentsReader(twice)
+
+
+def rewrite(path, change):
+    table = change(pq.read_table(path))
+    pq.write_table(table, path)
+    return path
+
+
+def test_damage_is_named(tmp_path):
+    path = write(tmp_path / "one.parquet", {"00001": 2})
+    full = path.read_bytes()
+    path.write_bytes(full[: len(full) // 2])
+    with pytest.raises(LatentsError, match="one.parquet: expected a parquet file of latents"):
+        LatentsReader(path)
+    with pytest.raises(FileNotFoundError, match="no such latents file"):
+        LatentsReader(tmp_path / "two.parquet")
+    path.write_bytes(full)
+    rewrite(path, lambda t: t.drop_columns(["light"]))
+    with pytest.raises(LatentsError, match="column 'light' is missing"):
+        LatentsReader(path)
+    path.write_bytes(full)
+    rewrite(path, lambda t: t.replace_schema_metadata({}))
+    with pytest.raises(LatentsError, match="expected metadata encoder"):
+        LatentsReader(path)
+
+    def short(table):
+        column = pa.FixedSizeListArray.from_arrays(pa.array(np.zeros(6, np.float32)), 3)
+        at = table.schema.get_field_index("pose")
+        return table.set_column(at, "pose", column)
+
+    path.write_bytes(full)
+    rewrite(path, short)
+    with pytest.raises(LatentsError, match=r"column 'pose': expected fixed_size_list.*\[6\]"):
+        LatentsReader(path)
+
+    def blank(table):
+        values = np.full(12, np.nan, np.float32)
+        at = table.schema.get_field_index("pose")
+        return table.set_column(at, "pose", pa.FixedSizeListArray.from_arrays(pa.array(values), 6))
+
+    path.write_bytes(full)
+    reader = LatentsReader(rewrite(path, blank))
+    with pytest.raises(LatentsError, match="pose: row 0 of the file: expected finite"):
+        reader.read([1])
+
+
+def test_both_families_of_names_are_understood():
+    deca = {"shape": 100, "tex": 50, "exp": 50, "pose": 6, "cam": 3, "detail": 128}
+    rng = np.random.default_rng(3)
+    given = {n: rng.normal(size=(4, w)).astype(np.float32) for n, w in deca.items()}
+    given["light"] = rng.normal(size=(4, 9, 3)).astype(np.float32)
+    codes = rename_codes(given)
+    assert {name: values.shape for name, values in codes.items()} == {
+        name: (4, width) for name, width in CODES.items()
+    }
+    np.testing.assert_array_equal(codes["light"], given["light"].reshape(4, 27))
+    emoca = {f"{name}code": given[name] for name in ("shape", "tex", "exp", "pose", "detail")}
+    same = rename_codes(emoca)
+    np.testing.assert_array_equal(same["expression"], given["exp"])
+    assert not same["camera"].any() and not same["light"].any()
+    table = {f"deca_{name}": values for name, values in given.items()}
+    table["emoca_exp"] = given["exp"] + 1
+    np.testing.assert_array_equal(rename_codes(table)["expression"], given["exp"] + 1)
+    own = rename_codes(table, expression="deca")["expression"]
+    np.testing.assert_array_equal(own, given["exp"])
+    with pytest.raises(LatentsError, match="expected it once, found shape, shapecode"):
+        rename_codes({**given, "shapecode": given["shape"]})
+    with pytest.raises(LatentsError, match="mine: expected pose under one of the names pose"):
+        rename_codes({"shape": given["shape"], "exp": given["exp"]}, "mine")
+    with pytest.raises(LatentsError, match=r"exp: expected \(4, 50\), found \(4, 53\)"):
+        rename_codes({**given, "exp": np.zeros((4, 53))})
+
+
+@pytest.mark.parametrize("kind", ["npz", "parquet"])
+@pytest.mark.parametrize("key", ["person", "file_name", "order"])
+def test_tables_of_users_become_shards(tmp_path, kind, key):
+    people = {"00001": 2, "00002": 2}
+    faces = write_faces(tmp_path / "faces.h5", people)
+    rows = [("00002", 1), ("00001", 0), ("00002", 0)]
+    if key == "order":
+        rows = [("00001", 0), ("00001", 1), ("00002", 0), ("00002", 1)]
+    given = {
+        f"{n}code": codes_of(5, len(rows))[c]
+        for n, c in (("shape", "shape"), ("exp", "expression"), ("pose", "pose"))
+    }
+    given["posecode"][0, 0] = np.inf
+    columns = {}
+    if key == "person":
+        columns = {"person": [p for p, _ in rows], "index": [i for _, i in rows]}
+    elif key == "file_name":
+        columns = {"file_name": [f"{p}/{i}.jpg" for p, i in rows]}
+    path = tmp_path / f"mine.{kind}"
+    if kind == "npz":
+        np.savez(path, **given, **{n: np.array(v) for n, v in columns.items()})
+    else:
+        lists = {n: [list(map(float, row)) for row in v] for n, v in given.items()}
+        pq.write_table(pa.table({**columns, **lists}), path)
+    out = tmp_path / "part.parquet"
+    found = import_codes(path, faces, out, ENCODER)
+    reader = LatentsReader(out, FacesReader(faces), expect=ENCODER)
+    # the row with an infinite pose counts as one without codes
+    assert found == reader.detected.sum() == len(rows) - 1
+    row = reader.row("00002", 0)
+    wanted = given["expcode"][rows.index(("00002", 0))]
+    np.testing.assert_allclose(reader.read([row])["expression"][0], wanted, rtol=1e-6)
+    if key != "order":
+        assert not reader.detected[reader.row("00001", 1)]
+
+
+def test_tables_without_keys_are_refused(tmp_path):
+    faces = write_faces(tmp_path / "faces.h5", {"00001": 2})
+    given = {n: v for n, v in codes_of(1, 3).items() if n in ("shape", "expression", "pose")}
+    np.savez(tmp_path / "mine.npz", **given)
+    with pytest.raises(LatentsError, match="or 2 rows in the order of the faces, found 3 rows"):
+        import_codes(tmp_path / "mine.npz", faces, tmp_path / "out.parquet", ENCODER)
+    keys = {"person": np.array(["00001"] * 3), "index": np.array([0, 1, 1])}
+    np.savez(tmp_path / "mine.npz", **given, **keys)
+    with pytest.raises(LatentsError, match="stands there more than once"):
+        import_codes(tmp_path / "mine.npz", faces, tmp_path / "out.parquet", ENCODER)
+    np.savez(tmp_path / "mine.npz", **{**given, "person": np.array([{}], object)})
+    with pytest.raises(LatentsError, match="cannot be read as a table of codes"):
+        import_codes(tmp_path / "mine.npz", faces, tmp_path / "out.parquet", ENCODER)
