@@ -40,6 +40,7 @@ COMPRESSION = {"compression": "gzip", "compression_opts": 1}
 """Of all pictures at rest. Not lzf, although upstream uses it: LibLZF starts from a table that it
 does not initialise, so that now and then two runs compress the same pixels to other bytes."""
 
+_UPSTREAM = ("pixels", "labels")
 _ROWS_PER_CHUNK = 1024
 
 
@@ -151,8 +152,10 @@ class FacesWriter:
             if isinstance(array, PixelLink):
                 group.create_virtual_dataset(name, array.layout(self.path.parent))
                 continue
-            # Beside linked pixels nobody reads single rows of the small columns.
-            chunks = (min(count, _ROWS_PER_CHUNK) if linked else 1, *shape)
+            # Upstream's chunks where upstream reads; single rows of the other columns are not read,
+            # and a chunk each would cost more than their numbers.
+            single = name in _UPSTREAM and not linked
+            chunks = (1 if single else min(count, _ROWS_PER_CHUNK), *shape)
             group.create_dataset(name, data=array, chunks=chunks, **COMPRESSION)
         if file_name is not None:
             names = [str(name).encode() for name in file_name]
