@@ -24,9 +24,6 @@ from regaze.face3d.shading import (
 )
 from regaze.face3d.uv import Chart, spread, to_ndc
 
-DEPTH_SHIFT = 10.0
-"""Added to image-space depths, so that every vertex lies in front of the rasteriser's eye."""
-
 FRONT, SHAPE_FRONT, VISIBLE = -0.05, 0.15, 0.1
 """Largest projected normal z of the front mask, of shape images and of visible landmarks."""
 
@@ -99,7 +96,10 @@ class Renderer(Chart):
         else:
             height, width = size
         points = to_ndc(projected, height, width)
-        points = points + points.new_tensor([0.0, 0.0, DEPTH_SHIFT])
+        # The rasteriser draws what is in front of z = 0. (The reference adds 10, to the caller's
+        # own vertices; the nearer to 0, the more exact.)
+        nearest = points[..., 2:].detach().amin(1, keepdim=True)
+        points = points + torch.cat([torch.zeros_like(nearest).expand(-1, -1, 2), 1 - nearest], -1)
         return rasterize(
             points, self.faces[None], (height, width), backend=self.backend, with_dists=False
         )

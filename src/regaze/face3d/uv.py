@@ -158,8 +158,8 @@ def blend_texture(extracted: Tensor, mask: Tensor, base: Tensor | float = 0.7) -
 
 @lru_cache(maxsize=8)
 def _dense_triangles(height: int, width: int) -> Tensor:
-    x = torch.arange(MARGIN_X, width - 1 - MARGIN_X)
-    y = torch.arange(MARGIN_Y, height - 1 - MARGIN_Y)
+    x = torch.arange(MARGIN_X, max(width - 1 - MARGIN_X, MARGIN_X))
+    y = torch.arange(MARGIN_Y, max(height - 1 - MARGIN_Y, MARGIN_Y))
     corner = (y[None, :] * width + x[:, None]).reshape(-1, 1)
     first = corner + torch.tensor([[0, width, 1]])
     second = corner + torch.tensor([[1, width, width + 1]])

@@ -107,6 +107,48 @@ def test_the_lower_of_two_coinciding_triangles_wins():
         assert set(found.unique().tolist()) == {-1, 0}, backend
 
 
+def test_a_flat_chart_may_overlap_itself():
+    verts, faces = soup(6, 60)
+    verts[:, 2] = 1.0
+    wanted, found = (
+        rasterize(verts[None], faces[None], 24, backend=backend)
+        for backend in ("reference", "embree")
+    )
+    assert torch.equal(wanted.pix_to_face, found.pix_to_face)
+    assert len(wanted.pix_to_face.unique()) > 20
+
+
+def test_slivers_have_the_contracts_depth():
+    # Double area 8e-7: its weights add up to 0.9877, which brings it before the plate.
+    verts = torch.tensor(
+        [
+            [-0.5, -5e-7, 5.05],
+            [0.3, -5e-7, 5.05],
+            [-0.1, 5e-7, 5.05],
+            [-1, 1, 5],
+            [1, 1, 5],
+            [0, -2, 5],
+        ]
+    )
+    for order in ([0, 1, 2], [2, 1, 0]):
+        faces = torch.tensor([[3, 4, 5], order])[None]
+        ids = [
+            rasterize(verts[None], faces, 5, backend=backend).pix_to_face.flatten().tolist()
+            for backend in ("reference", "embree")
+        ]
+        assert ids[0] == ids[1]
+        assert (1 in ids[0]) == (order == [2, 1, 0])
+
+
+def test_memory_layout_does_not_matter():
+    verts, faces = sheet(4, 6)
+    wanted = rasterize(verts[None], faces[None], 24, backend="embree").pix_to_face
+    strided = torch.from_numpy(np.asfortranarray(faces.numpy()))
+    turned = torch.from_numpy(np.asfortranarray(verts.numpy()))
+    found = rasterize(turned[None], strided[None], 24, backend="embree").pix_to_face
+    assert torch.equal(found, wanted) and wanted.max() > 0
+
+
 def test_axes_and_row_order():
     # +x is left, +y up: a small triangle in that corner is seen at the top left.
     verts = torch.tensor([[0.5, 0.5, 1], [1.0, 0.5, 1], [0.5, 1.0, 1]])[None]

@@ -14,7 +14,9 @@ from embreex import rtcore_scene
 from embreex.mesh_construction import TriangleMesh
 
 from regaze.face3d.rasterize.grid import (
+    EPSILON,
     column_of,
+    double_area,
     drawn,
     half_extent,
     pixel_centres,
@@ -22,6 +24,7 @@ from regaze.face3d.rasterize.grid import (
 )
 
 _SLACK = 1e-3  # pixels: the bounding boxes below only have to be wide enough
+_CLOSE = 5e-4  # NDC: surfaces nearer to each other than this may be taken for each other
 
 
 @lru_cache(maxsize=16)
@@ -113,13 +116,48 @@ def _scene(vertices: np.ndarray, faces: np.ndarray, perspective_correct: bool):
     used = np.zeros(len(vertices), bool)
     used[faces] = True
     number = np.cumsum(used, dtype=np.int32) - 1
-    points = vertices[used]
-    # 1/z is linear over the picture where z itself is not, and keeps the order of depths.
-    depth = -1.0 / points[:, 2] if perspective_correct else points[:, 2]
-    points = np.column_stack([points[:, :2], depth - depth.min() + 1.0]).astype(np.float32)
+    points, corners = vertices[used], number[faces]
+    if perspective_correct:
+        # 1/z is linear over the picture where z itself is not, and keeps the order of depths.
+        points[:, 2] = -1.0 / points[:, 2]
+    else:
+        points, corners = _own_depths(points, corners)
+    points[:, 2] -= points[:, 2].min() - 1.0
     scene = rtcore_scene.EmbreeScene(robust=True)
-    TriangleMesh(scene, points, number[faces])
+    # The wrapper reads memory row by row, whatever the array's strides say.
+    TriangleMesh(
+        scene,
+        np.ascontiguousarray(points, np.float32),
+        np.ascontiguousarray(corners, np.int32),
+    )
     return scene
+
+
+def _own_depths(points: np.ndarray, corners: np.ndarray):
+    """Give triangles whose depth by the contract is not that of their plane vertices of their own.
+
+    The contract's weights add up to ``area / (area + 1e-8)``, so that slivers come nearer (or
+    recede, seen from behind); that decides which of two coinciding triangles is seen.
+    """
+    area = double_area(points[corners])
+    share = area / (area + EPSILON)
+    lowest, highest = points[:, 2].min(), points[:, 2].max()
+    if lowest == highest:
+        # A chart is flat and may overlap itself: its triangles are stacked in the order of their
+        # depths, the lower one first where these are equal.
+        rank = np.empty(len(corners))
+        rank[np.argsort(share, kind="stable")] = np.arange(len(corners))
+        flat = points[corners].reshape(-1, 3)
+        flat[:, 2] = np.repeat(rank, 3)
+        return flat, np.arange(corners.size, dtype=np.int32).reshape(-1, 3)
+    moved = np.flatnonzero(np.abs(1.0 - share) * highest > _CLOSE)
+    if not moved.size:
+        return points, corners
+    own = points[corners[moved]]
+    own[..., 2] *= share[moved, None]
+    corners = corners.copy()
+    corners[moved] = len(points) + np.arange(3 * len(moved)).reshape(-1, 3)
+    return np.concatenate([points, own.reshape(-1, 3)]), corners
 
 
 def _centres_within(coordinates: np.ndarray, corners: np.ndarray, count: int):

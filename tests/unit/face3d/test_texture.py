@@ -1,0 +1,102 @@
+"""Texture codes to albedo."""
+
+import numpy as np
+import pytest
+import torch
+
+from regaze.capture.head import HeadConfig, build_head
+from regaze.face3d.model import from_head
+from regaze.face3d.texture import EYE_COLOURS, TextureSpace, eye_overlay
+
+
+def arrays(side: int = 8, count: int = 3, seed: int = 0):
+    draw = np.random.default_rng(seed)
+    return draw.random((side, side, 3)), draw.normal(size=(side, side, 3, count))
+
+
+def test_albedo_is_mean_plus_basis_at_every_second_texel():
+    mean, basis = arrays()
+    space = TextureSpace(mean, basis, n_tex=3, size=4)
+    codes = torch.randn(2, 3)
+    found = space(codes)
+    wanted = mean + np.einsum("hwck,bk->bhwc", basis, codes.numpy())
+    wanted = wanted[:, ::2, ::2].transpose(0, 3, 1, 2)
+    np.testing.assert_allclose(found.numpy(), wanted, atol=1e-5)
+
+
+def test_small_bases_are_enlarged_by_repeating():
+    mean, basis = arrays()
+    found = TextureSpace(mean, basis, n_tex=3, size=16)(torch.zeros(1, 3))[0]
+    assert found.shape == (3, 16, 16)
+    np.testing.assert_allclose(
+        found.numpy(), mean.repeat(2, 0).repeat(2, 1).transpose(2, 0, 1), atol=1e-6
+    )
+
+
+def test_bgr_and_missing_directions():
+    mean, basis = arrays()
+    space = TextureSpace(mean, basis, rgb=False, n_tex=50, size=8)
+    codes = torch.zeros(1, 50)
+    codes[:, 3:] = 5.0
+    found = space(codes)[0].permute(1, 2, 0).numpy()
+    np.testing.assert_allclose(found, mean[:, :, ::-1], atol=1e-6)
+
+
+@pytest.mark.parametrize("names, scale", [(("MU", "PC"), 1.0), (("mean", "tex_dir"), 255.0)])
+def test_both_file_layouts(tmp_path, names, scale):
+    mean, basis = arrays()
+    np.savez(tmp_path / "t.npz", **{names[0]: mean * scale, names[1]: basis * scale})
+    codes = torch.randn(2, 3)
+    found = TextureSpace.from_file(tmp_path / "t.npz", n_tex=3, size=8)(codes)
+    wanted = TextureSpace(mean, basis, rgb=False, n_tex=3, size=8)(codes)
+    torch.testing.assert_close(found, wanted)
+
+
+def test_bad_files_and_codes_are_named(tmp_path):
+    np.savez(tmp_path / "other.npz", mean=np.zeros(3))
+    with pytest.raises(ValueError, match=r"other.npz: expected the arrays \{MU, PC\}"):
+        TextureSpace.from_file(tmp_path / "other.npz")
+    (tmp_path / "bad.npz").write_bytes(b"PK no")
+    with pytest.raises(ValueError, match="not a texture"):
+        TextureSpace.from_file(tmp_path / "bad.npz")
+    np.savez(tmp_path / "objects.npz", MU=np.array([{}]), PC=np.zeros(1))
+    with pytest.raises(ValueError, match="not a texture"):
+        TextureSpace.from_file(tmp_path / "objects.npz")
+    mean, basis = arrays()
+    with pytest.raises(ValueError, match="texture basis"):
+        TextureSpace(mean, basis[:4])
+    with pytest.raises(ValueError, match="finite"):
+        TextureSpace(mean * np.nan, basis)
+    with pytest.raises(ValueError, match=r"tex: expected shape \(B, 50\)"):
+        TextureSpace(mean, basis)(torch.zeros(1, 3))
+
+
+def test_the_procedural_head_has_a_texture():
+    space = TextureSpace.from_model(from_head(build_head(HeadConfig.tiny())))
+    found = space(torch.zeros(1, 50))
+    assert found.shape == (1, 3, 256, 256) and found.dtype == torch.float32
+    assert 0 <= float(found.min()) < float(found.max()) <= 1
+    assert not list(space.parameters()) and not space.state_dict()
+
+
+def test_eyes_are_painted_about_their_axes():
+    model = from_head(build_head(HeadConfig.tiny()))
+    colours, share = eye_overlay(model, 512)
+    assert colours.shape == (3, 512, 512) and 0.005 < float(share.mean()) < 0.1
+    # at the chart position of the vertex in the middle of the pupil, and behind the limbus
+    for joint in (3, 4):
+        rows = np.flatnonzero(model.weights[:, joint] == 1)
+        front = rows[model.v_template[rows, 2].argmax()]
+        side = rows[np.abs(model.v_template[rows, 2] - model.v_template[rows, 2].mean()).argmin()]
+        for vertex, name in ((front, "pupil"), (side, "sclera")):
+            face, corner = np.argwhere(model.f == vertex)[0]
+            u, v = model.uvcoords[model.uvfaces[face]].mean(0)
+            near = model.uvcoords[model.uvfaces[face, corner]]
+            u, v = 0.3 * u + 0.7 * near[0], 0.3 * v + 0.7 * near[1]
+            texel = colours[:, int((1 - v) * 512), int(u * 512)] * 255
+            assert texel.numpy() == pytest.approx(np.array(EYE_COLOURS[name]), abs=25), name
+    codes = torch.zeros(1, 50)
+    plain = TextureSpace.from_model(model, paint_eyes=False)(codes)
+    painted = TextureSpace.from_model(model)(codes)
+    changed = (plain - painted).abs().amax(1)[0] > 1e-3
+    assert (changed <= (eye_overlay(model)[1][0] > 0)).all() and changed.any()
