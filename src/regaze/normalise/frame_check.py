@@ -69,9 +69,10 @@ class FrameCheck:
         step = max(1, _POINTS_AT_ONCE // len(mesh))
         for start in range(0, len(camera), step):
             rows = slice(start, start + step)
-            head = rotation_from_vector(head_pose[rows, :3])
-            points = mesh @ head.transpose(0, 2, 1) + head_pose[rows, None, 3:]
+            # Rows that are rejected anyway come along with whatever numbers they have.
             with np.errstate(invalid="ignore", over="ignore"):
+                head = rotation_from_vector(head_pose[rows, :3])
+                points = mesh @ head.transpose(0, 2, 1) + head_pose[rows, None, 3:]
                 pixels = project(points, camera[rows], coefficients[rows])
                 boxes[rows, :2] = pixels.min(axis=1)
                 boxes[rows, 2:] = pixels.max(axis=1)

@@ -334,7 +334,7 @@ def _warp_row(
         return _Row(reason="unreadable_image", detail=error.what)
     size = (photo.shape[1], photo.shape[0])
     if not recipe.check.accepts(box[None], np.array([size]))[0]:
-        x0, y0, x1, y1 = (f"{value:.1f}" for value in box)
+        x0, y0, x1, y1 = (f"{value:.1f}" if abs(value) < 1e9 else f"{value:.1e}" for value in box)
         span = f"head spans x {x0} to {x1}, y {y0} to {y1}"
         return _Row(reason="out_of_frame", detail=f"{span} in {size[0]} x {size[1]} pixels")
     patch = make_patch(

@@ -345,14 +345,14 @@ def _texts(
         )
     values = _stored(where, key, item, rows)
     raw = [one if isinstance(one, bytes) else str(one).encode("utf-8") for one in values]
+    if names is None:
+        # A photo's name that is no UTF-8 is rejected for its row alone, by what comes after.
+        return tuple(one.decode("utf-8", "surrogateescape") for one in raw)
     try:
         return tuple(one.decode("utf-8") for one in raw)
     except UnicodeDecodeError as error:
-        shown = tuple(one.decode("utf-8", "backslashreplace") for one in raw)
         raise SourceError(
-            f"{where}: {key}: expected UTF-8 names, found {error.object!r:.200}",
-            "bad_shape",
-            names or shown,
+            f"{where}: {key}: expected UTF-8, found {error.object!r:.200}", "bad_shape", names
         ) from error
 
 

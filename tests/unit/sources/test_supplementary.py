@@ -142,7 +142,7 @@ def test_absent_gaze_with_numbers_is_a_contradiction(labels):
         ({"camera_parameters": np.zeros((ROWS, 4), bool)}, "bad_shape", ["bool"]),
         ({"landmarks": np.zeros((ROWS, 67, 2))}, "bad_shape", ["landmarks", "(67, 2)"]),
         ({"status": np.zeros(ROWS)}, "bad_shape", ["status", "strings"]),
-        ({"file_name": np.array([b"\xff", b"b", b"c"])}, "bad_shape", ["UTF-8"]),
+        ({"status": np.array([b"\xff", b"b", b"c"])}, "bad_shape", ["status", "UTF-8"]),
         ({"file_name": np.zeros(ROWS)}, "bad_shape", ["file_name", "strings"]),
         ({"file_name": np.zeros((ROWS, 2), "S3")}, "bad_shape", ["file_name", "(3, 2)"]),
     ],
