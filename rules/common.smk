@@ -20,6 +20,12 @@ def pose_files(wildcards):
     return {"poses": "results/{dataset}/supplementary/shard-{shard}.h5"}
 
 
+def split_file(wildcards):
+    """The split file that the configuration names, if any."""
+    split = settings.datasets[wildcards.dataset].split
+    return split if isinstance(split, str) else []
+
+
 def face_shards(wildcards):
     """Shards of a data set; training takes those of the data set that is trained on."""
     dataset = getattr(wildcards, "dataset", TRAINED_ON)

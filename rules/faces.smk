@@ -57,12 +57,6 @@ rule gather_faces:
         "../workflow_scripts/gather_faces.py"
 
 
-def split_file(wildcards):
-    """The split file that the configuration names, if any."""
-    split = settings.datasets[wildcards.dataset].split
-    return split if isinstance(split, str) else []
-
-
 rule write_split:
     """The data set's split, checked: nobody is in two of train, val and test."""
     input:

@@ -10,7 +10,8 @@ def main(job):
     root, options = job.input.root, dict(job.params.source)
     split = job.input.get("split") or options["split"]
     source = open_source(options | {"root": root, "split": None})
-    lists = make_split(job.output.split, root=root, split=split, source=source, seed=job.params.seed)
+    given = {"root": root, "split": split, "source": source, "seed": job.params.seed}
+    lists = make_split(job.output.split, **given)
     log.info("persons: %s", {name: len(persons) for name, persons in lists.items()})
 
 
