@@ -87,8 +87,8 @@ def draw_pairs(
         raise ValueError(f"unknown kind of pair {unknown[0]!r}; expected one of {', '.join(KINDS)}")
     if not reader.gaze_known:
         raise ValueError(
-            f"{reader.paths[0]}: data set {dataset!r} has no gaze labels: its faces can be redirected "
-            "but not evaluated"
+            f"{reader.paths[0]}: data set {dataset!r} has no gaze labels: its faces can be "
+            "redirected but not evaluated"
         )
     able = [person for person in persons if reader.count(person) >= 2]
     if not able:

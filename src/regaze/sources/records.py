@@ -1,4 +1,4 @@
-"""What raw data sets hand on: capture records, bare photos, or faces that are normalised already."""
+"""What raw data sets hand on: capture records, bare photos, or faces normalised already."""
 
 from __future__ import annotations
 
