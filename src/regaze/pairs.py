@@ -114,7 +114,7 @@ def draw_pairs(
                 rows += [_row(reader, person, source, -1, kind, gaze) for gaze in path]
             else:
                 rows.append(_row(reader, person, source, target, kind))
-    table = pd.DataFrame(rows)
+    table = pd.DataFrame(rows, columns=[name for name in SCHEMA.names if name != "pair"])
     table.insert(0, "pair", np.arange(len(table), dtype=np.int64))
     return table
 

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from regaze.angles import angular_error
-from regaze.faces import FacesReader
+from regaze.faces import FacesAttributes, FacesReader, FacesWriter
 from regaze.pairs import draw_pairs, read_pairs, write_pairs
 
 
@@ -84,3 +84,21 @@ def test_faults_are_named(reader, tmp_path):
     pd.DataFrame({"pair": [1]}).to_parquet(tmp_path / "bad.parquet")
     with pytest.raises(ValueError, match="column 'person' is missing"):
         read_pairs(tmp_path / "bad.parquet")
+
+
+def test_a_set_without_gaze_cannot_be_evaluated(tmp_path):
+    attributes = FacesAttributes("sted", (8, 8), 31.25, 600.0, "none", "folder", gaze="absent")
+    labels = np.full((2, 8), np.nan, np.float32)
+    labels[:, 2:4] = 0.1
+    with FacesWriter(tmp_path / "f.h5", attributes) as writer:
+        writer.add_person("p", np.zeros((2, 8, 8, 3), np.uint8), labels)
+    with pytest.raises(ValueError, match="'photos' has no gaze labels"):
+        draw_pairs(FacesReader(tmp_path / "f.h5"), ["p"], {"free": 1}, seed=0, dataset="photos")
+
+
+def test_a_tolerance_makes_pairs_of_heads_that_never_rest(reader):
+    reader.labels[:, 2:4] += np.random.default_rng(1).uniform(-0.005, 0.005, (len(reader), 2))
+    assert draw(reader, {"gaze_only": 3}, same_deg=1e-4).empty
+    pairs = draw(reader, {"gaze_only": 3}, same_deg=1.0)
+    moved = [angular_error(row["source_head"], row["target_head"]) for _, row in pairs.iterrows()]
+    assert len(moved) == 3 and 0 < max(moved) < 1.0
