@@ -1,0 +1,96 @@
+"""``regaze head``: make head models once, from the users' files or from nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+head_app = typer.Typer(help="Head models in FLAME's format (.npz).", no_args_is_help=True)
+
+_Optional = Annotated[Path | None, typer.Option(exists=True, dir_okay=False)]
+
+
+def _said(action):
+    """Run an action; a refused file or setting ends the command with its message alone."""
+    try:
+        return action()
+    except (ValueError, OSError) as error:
+        raise SystemExit(str(error)) from None
+
+
+def _describe(path: Path, model) -> None:
+    from regaze.face3d.model import model_hash
+
+    typer.echo(
+        f"{path}: {len(model.v_template)} vertices, {len(model.f)} triangles, "
+        f"{model.n_shape_total} identity and {model.n_expression_total} expression directions, "
+        f"source {model.meta.get('source')}, sha256 {model_hash(model)}"
+    )
+
+
+@head_app.command()
+def convert(
+    model: Annotated[Path, typer.Argument(help="generic_model.pkl or flame2023_Open.pkl")],
+    landmarks: Annotated[Path, typer.Argument(help="landmark_embedding.npy")],
+    out: Annotated[Path, typer.Argument(help="The .npz to write.")],
+    template: _Optional = None,
+    texture: _Optional = None,
+    face_mask: _Optional = None,
+    face_eye_mask: _Optional = None,
+    displacement: _Optional = None,
+    mediapipe: _Optional = None,
+    shapes: Annotated[int, typer.Option(help="Identity directions in the model file.")] = 300,
+) -> None:
+    """Convert a FLAME model and DECA's files around it; pickles are read by an allow-list."""
+    from regaze.face3d.convert import convert_flame
+
+    made = _said(
+        lambda: convert_flame(
+            model, landmarks, out, template_obj=template, texture_npz=texture,
+            face_mask=face_mask, face_eye_mask=face_eye_mask, displacement_npy=displacement,
+            mediapipe_npz=mediapipe, n_shape_total=shapes,
+        )
+    )  # fmt: skip
+    _describe(out, made)
+
+
+@head_app.command("convert-ict")
+def convert_ict_command(
+    folder: Annotated[Path, typer.Argument(help="The download of ICT-FaceKit.")],
+    out: Annotated[Path, typer.Argument(help="The .npz to write.")],
+    commit: Annotated[str | None, typer.Option(help="Commit of the download, recorded.")] = None,
+    look_degrees: Annotated[
+        float, typer.Option(help="Turn of the eyes that the eyeLook shapes stand for.")
+    ] = 30.0,
+    teeth: Annotated[bool, typer.Option(help="Take gums, tongue and teeth.")] = False,
+) -> None:
+    """Convert ICT-FaceKit's light model (MIT) to FLAME's format, for the capture as well."""
+    from regaze.face3d.ict import convert_ict
+
+    made = _said(
+        lambda: convert_ict(folder, out, commit=commit, look_degrees=look_degrees, teeth=teeth)
+    )
+    _describe(out, made)
+
+
+@head_app.command()
+def build(
+    out: Annotated[Path, typer.Argument(help="The .npz to write.")],
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+) -> None:
+    """Write the procedural head, which needs no files."""
+    from regaze.capture.head import HeadConfig, build_head, save_head
+    from regaze.face3d.model import load_flame
+
+    _said(lambda: save_head(out, build_head(HeadConfig(seed=seed))))
+    _describe(out, load_flame(out))
+
+
+@head_app.command()
+def show(path: Annotated[Path, typer.Argument(help="A head model's .npz.")]) -> None:
+    """Check a head model and print its sizes, source and hash."""
+    from regaze.face3d.model import load_flame
+
+    _describe(path, _said(lambda: load_flame(path)))

@@ -1,0 +1,305 @@
+import importlib.util
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.spatial import cKDTree
+from typer.testing import CliRunner
+
+from regaze.capture import HeadConfig, build_head, load_head, surface, template
+from regaze.capture.actor import Actor
+from regaze.capture.head import posed
+from regaze.capture.parts import LABELS
+from regaze.capture.subject import draw_look
+from regaze.capture.writer import CaptureConfig, render_person
+from regaze.face3d import gaze
+from regaze.face3d.commands import head_app
+from regaze.face3d.flame import Flame
+from regaze.face3d.ict import IctLayout, convert_ict
+from regaze.face3d.ict_fit import affine_row, fit_ball
+from regaze.face3d.model import load_flame, model_hash
+
+_spec = importlib.util.spec_from_file_location(
+    "ict_fixture", Path(__file__).with_name("ict_fixture.py")
+)
+ict_fixture = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(ict_fixture)
+
+
+@pytest.fixture(scope="module")
+def head():
+    return build_head(HeadConfig.tiny())
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, head):
+    folder = tmp_path_factory.mktemp("ict") / "ICT-FaceKit"
+    ict_fixture.write_model(folder / "FaceXModel", head)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def path(folder):
+    out = folder.parent / "ict.npz"
+    convert_ict(folder, out, commit="a" * 40)
+    return out
+
+
+@pytest.fixture(scope="module")
+def model(path):
+    return load_flame(path)
+
+
+@pytest.fixture(scope="module")
+def twin(head, model):
+    """Row of the procedural head for every row of the converted one (made from it)."""
+    # the lips' inner points coincide until the jaw opens
+    opened = model.shapedirs[:, :, 4 + model.meta["expressions"].index("jawOpen")]
+    own = np.concatenate([model.v_template, model.v_template + opened], 1)
+    other = ict_fixture.moves(head)["jawOpen"]
+    other = np.concatenate([head.v_template, head.v_template + other], 1)
+    distance, row = cKDTree(other.astype(float)).query(own.astype(float))
+    assert distance.max() < 1e-6
+    return row
+
+
+def test_parts_triangles_and_quads(head, model, twin):
+    # copies along the border are welded, the iris shells, teeth and the loose piece left out
+    assert len(model.v_template) == len(head.v_template) and len(np.unique(twin)) == len(twin)
+    assert len(model.f) == len(head.f)
+    old = {tuple(np.roll(f, -f.argmin())) for f in head.f}
+    assert {tuple(np.roll(f, -f.argmin())) for f in twin[model.f]} == old
+    left, right = model.rows_of("left_eye"), model.rows_of("right_eye")
+    assert np.array_equal(left, np.arange(left[0], right[0]))
+    assert right[-1] == len(model.v_template) - 1
+    assert model.n_shape_total == 4 and model.n_expression_total == 16
+
+
+def test_bases_and_names(head, model, twin):
+    assert np.abs(model.shapedirs[:, :, :4] - head.shapedirs[twin, :, :4]).max() < 1e-7
+    names = model.meta["expressions"]
+    assert [n for n in names if n.startswith("eyeLook")] == names[-8:]
+    smile = model.shapedirs[:, :, 4 + names.index("mouthSmile_L")]
+    assert np.abs(smile[model.v_template[:, 0] < 0]).max() < 1e-8
+
+
+def test_joints_follow_the_head(head, model, twin):
+    own = model.J_regressor @ model.v_template
+    expected = head.J_regressor @ head.v_template
+    assert np.abs(own[2:] - expected[2:]).max() < 1e-5
+    assert np.abs(own[:2] - expected[:2]).max() < 0.02
+    # eyes keep their centres in every identity
+    for code in range(4):
+        moved = model.v_template + 2 * model.shapedirs[:, :, code]
+        centre = moved[model.rows_of("left_eye")].mean(0)
+        assert np.abs(model.J_regressor[3] @ moved - centre).max() < 1e-5
+    assert model.meta["eye_radius"] == pytest.approx(12, abs=1e-3)
+    assert model.meta["jaw"]["degrees"] == pytest.approx(14, abs=0.01)
+
+
+def test_lids_follow_the_eyes_as_the_shapes_do(head, model, twin):
+    flame = Flame(model).double()
+    zero = torch.zeros(1, 100).double(), torch.zeros(1, 50).double(), torch.zeros(1, 6).double()
+    for x, y in ((30, 0), (-30, 0), (0, 30), (0, -30), (12, 0)):
+        eyes = torch.deg2rad(torch.tensor([[x, y, 0, x, y, 0.0]])).double()
+        pose = np.zeros((5, 3))
+        pose[3:] = eyes.view(2, 3).numpy()
+        expected = posed(head, None, None, pose)[twin] * 1000
+        found = flame(*zero, eyes).vertices[0].numpy() * 1000
+        off = np.linalg.norm(found - expected, axis=1)
+        assert off.max() < (0.08 if abs(x) + abs(y) == 30 else 0.6), (x, y)
+
+
+def test_jaw_turns_as_it_opens(head, model, twin):
+    names = model.meta["expressions"]
+    opened = model.v_template + model.shapedirs[:, :, 4 + names.index("jawOpen")]
+    flame = Flame(model).double()
+    pose = torch.zeros(1, 6).double()
+    pose[0, 3] = np.radians(model.meta["jaw"]["degrees"])
+    found = flame(torch.zeros(1, 100).double(), torch.zeros(1, 50).double(), pose)
+    off = np.linalg.norm(found.vertices[0].numpy() - opened, axis=1) * 1000
+    assert off.max() < 0.3
+    chin = (
+        found.landmarks3d[0, 8, 1]
+        - model.v_template[model.f[model.full_lmk_faces_idx[0, 8]]][:, 1].mean()
+    )
+    assert chin * 1000 < -10
+    assert model.weights[model.rows_of("skin")][:, 2].max() > 0.95
+
+
+def test_landmarks_and_contour(head, model, twin):
+    corners = model.f[model.full_lmk_faces_idx[0]]
+    found = np.einsum("lk,lkd->ld", model.full_lmk_bary_coords[0], model.v_template[corners])
+    full = head.f[head.full_lmk_faces_idx[0]]
+    best = head.full_lmk_bary_coords[0].argmax(1)
+    assert np.abs(found - head.v_template[full[np.arange(68), best]]).max() < 1e-6
+    assert np.array_equal(model.static_lmk_faces_idx, model.full_lmk_faces_idx[0, 17:])
+    # the silhouettes of the two heads agree up to the registration's error
+    for row in (0, 20, 39, 60, 78):
+        points = []
+        for m in (model, head):
+            c = m.f[m.dynamic_lmk_faces_idx[row]]
+            points.append(np.einsum("lk,lkd->ld", m.dynamic_lmk_bary_coords[row], m.v_template[c]))
+        assert np.linalg.norm(points[0] - points[1], axis=1).mean() < 0.012
+
+
+def test_skin_is_registered_to_the_procedural_head(head, path, twin):
+    converted = load_head(path)
+    count = len(converted.plane)
+    rows = twin[:count]
+    at = np.minimum(rows, len(head.plane) - 1)
+    skin = (rows == at) & (np.abs(head.plane[at, 0]) < 150)
+    off = np.abs(converted.plane[skin] - head.plane[rows[skin]])
+    assert np.median(off) < 1 and np.percentile(off, 95) < 7
+    # ears lie where neither hair nor beard grows
+    ears = converted.regions[:count] == 4
+    assert (head.regions[rows[ears]] == 4).mean() > 0.9 and ears.sum() > 100
+    # the lid margin is the head's own, closed, and inside the rest
+    for side in (1, -1):
+        mine = np.sign(converted.v_template[:count, 0]) == side
+        margin = mine & (np.abs(converted.ring - surface.RINGS[0]) < 1e-6)
+        assert margin.sum() > 12 and (head.ring[rows[margin]] < 0.4).all()
+        assert (mine & (converted.ring == 0)).sum() > 12
+    far = converted.ring == 9
+    assert (head.ring[rows[far & (rows < len(head.plane))]] > 1.0).all()
+
+
+def test_texture_charts(model, path):
+    corner = model.uvcoords[model.uvfaces]
+    assert np.ptp(corner[..., 0], axis=1).max() < 0.5
+    nose = model.uvcoords[model.uvfaces[model.static_lmk_faces_idx[13]]].mean(0)
+    assert abs(nose[0] - 0.5) < 0.03 and nose[1] < template.SKIN_CHART
+    with np.load(path) as stored:
+        assert stored["udim_uvcoords"][:, 0].max() > 1
+        assert stored["udim_uvfaces"].shape == model.f.shape
+        assert not any(stored[name].dtype == object for name in stored.files)
+
+
+def test_notice_commit_and_determinism(folder, path, model, tmp_path):
+    assert "2020 USC Institute for Creative Technologies" in model.meta["notice"]
+    assert model.meta["upstream"] == {"repository": "ICT-VGL/ICT-FaceKit", "commit": "a" * 40}
+    assert len(model.meta["inputs"]["sha256"]) == 64
+    again = convert_ict(folder / "FaceXModel", tmp_path / "b.npz", commit="a" * 40)
+    assert (tmp_path / "b.npz").read_bytes() == path.read_bytes()
+    assert model_hash(again) == model_hash(model)
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    (copy / "LICENSE").write_text("the file's own notice")
+    (copy / ".git" / "refs" / "heads").mkdir(parents=True)
+    (copy / ".git" / "HEAD").write_text("ref: refs/heads/master\n")
+    (copy / ".git" / "refs" / "heads" / "master").write_text("b" * 40 + "\n")
+    meta = convert_ict(copy, tmp_path / "c.npz", teeth=True).meta
+    assert meta["notice"] == "the file's own notice" and meta["upstream"]["commit"] == "b" * 40
+    assert len(load_flame(tmp_path / "c.npz").v_template) == len(model.v_template) + 24
+
+
+def test_the_capture_renders_it(path):
+    head = load_head(path)
+    config = CaptureConfig({"val": 1}, head_poses=1, gazes=2, photo=96, focal=190.0)
+    person = render_person(head, config, "40001")
+    assert person.parameters["shape"].shape == (2, 4)
+    assert person.parameters["expression"].shape == (2, 16)
+    for mask, marks in zip(person.masks, person.landmarks, strict=True):
+        # the middles of the eyes' landmarks show eyeballs, the bridge of the nose skin
+        for name, rows in (("right_eye", slice(36, 42)), ("left_eye", slice(42, 48))):
+            x, y = marks[rows].mean(0).round().astype(int)
+            assert (mask[y - 1 : y + 2, x - 2 : x + 3] == LABELS[name]).any()
+        x, y = marks[28].round().astype(int)
+        assert mask[y, x] == LABELS["skin"]
+    # the eyes' poses are the labels', as for the procedural head
+    both = torch.tensor(person.labels[:, 4:]).reshape(-1, 2, 2).flip(1)
+    root = gaze.root_from_labels(torch.tensor(person.labels[:, 2:4]))
+    stored = torch.tensor(person.parameters["eye_pose"])
+    assert torch.allclose(gaze.eye_pose_from_labels(both, root), stored, atol=1e-6)
+
+
+def test_larger_eyeballs_are_rendered_as_such(path):
+    head = load_head(path)
+    head.meta["eye_radius"] = 15.0
+    look = draw_look(0, 40001, head.meta)
+    assert Actor(head, look).radius == 15.0
+    # the traits of a person use the groups of expressions that stand for the capture's own
+    names = head.meta["expressions"]
+    assert look.expression[names.index("mouthSmile_L")] != 0
+    assert look.expression[names.index("eyeBlink_L")] == look.expression[names.index("eyeBlink_R")]
+    assert (look.expression[-8:] == 0).all()
+
+
+def test_balls_and_affine_rows():
+    rng = np.random.default_rng(0)
+    ray = rng.normal(size=(400, 3))
+    ray /= np.linalg.norm(ray, axis=1, keepdims=True)
+    points = 15 * ray + [31, 36, 80]
+    points[ray[:, 2] > 0.8, 2] += 1.5  # the cornea
+    centre, radius = fit_ball(points)
+    assert np.allclose(centre, [31, 36, 80]) and radius == pytest.approx(15)
+    row = affine_row(points, centre)
+    assert row.sum() == pytest.approx(1) and np.allclose(row @ points, centre)
+    turn = np.linalg.qr(rng.normal(size=(3, 3)))[0]
+    assert np.allclose(row @ (1.1 * points @ turn + 5), 1.1 * centre @ turn + 5)
+    with pytest.raises(ValueError, match="no sphere"):
+        fit_ball(points * [1, 1, 0.2])
+
+
+def _copy(folder, tmp_path):
+    copy = tmp_path / "m"
+    shutil.copytree(folder / "FaceXModel", copy)
+    return copy, json.loads((copy / "vertex_indices.json").read_text())
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (lambda c, j: (c / "generic_neutral_mesh.obj").unlink(), "generic_neutral_mesh.obj; down"),
+        (lambda c, j: (c / "identity002.obj").unlink(), "identity002.obj: no such file"),
+        (lambda c, j: (c / "jawOpen.obj").unlink(), "jawOpen.obj: no such file"),
+        (lambda c, j: (c / "vertex_indices.json").write_text("{"), "not a readable JSON"),
+        (lambda c, j: (c / "mouthPucker.obj").write_text("v 0 0 0\n"), "Pucker.obj: expected"),
+        (lambda c, j: j.update(expressions=["jawOpen"]), "lacks eyeLookUp_L"),
+        (lambda c, j: j["expressions"].append("../x"), "plain names"),
+        (lambda c, j: j.update(idx_to_landmark_verts=[1, 2]), "expected 68 vertices, found 2"),
+        (lambda c, j: j["jaw"].pop(), "expected 17"),
+        (lambda c, j: j["idx_to_landmark_verts"].__setitem__(40, 10**6), "are no vertices"),
+        (lambda c, j: j["parts"].pop("face"), "lacks face, unknown none"),
+        (lambda c, j: j["parts"].update(nose=[0, 1]), "lacks none, unknown nose"),
+        (lambda c, j: j["parts"].update(teeth=[0, 5]), "overlap"),
+        (lambda c, j: j["parts"].update(teeth=[0, 10**6]), "part teeth is vertices 0..1000000"),
+        (lambda c, j: j["parts"].update(teeth="x"), "first, last"),
+        (lambda c, j: j.pop("parts"), "expected 26719 vertices, found"),
+        (lambda c, j: j.update(identities=9), "expected 9 files identityNNN.obj, found 4"),
+    ],
+)
+def test_what_is_missing_or_other_is_named(folder, tmp_path, change, words):
+    copy, content = _copy(folder, tmp_path)
+    before = json.dumps(content)
+    change(copy, content)
+    if json.dumps(content) != before:
+        (copy / "vertex_indices.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=words):
+        convert_ict(copy, tmp_path / "o.npz")
+    assert not (tmp_path / "o.npz").exists()
+
+
+def test_the_published_layout_is_the_default():
+    layout = IctLayout()
+    assert layout.vertices == 26719 and layout.identities == 100
+    assert len(layout.rows("face", "head")) == 11248
+    assert len(layout.rows("left_sclera")) == len(layout.rows("right_sclera")) == 770
+
+
+def test_commands(folder, tmp_path):
+    run = CliRunner().invoke
+    out = tmp_path / "ict.npz"
+    done = run(head_app, ["convert-ict", str(folder), str(out)])
+    assert done.exit_code == 0 and "source ict, sha256" in done.output
+    assert model_hash(load_flame(out)) in run(head_app, ["show", str(out)]).output
+    failed = run(head_app, ["convert-ict", str(tmp_path), str(out)])
+    assert failed.exit_code == 1 and "generic_neutral_mesh.obj" in str(failed.exception)
+    failed = run(head_app, ["convert", str(out), str(out), str(tmp_path / "x.npz")])
+    assert failed.exit_code == 1 and "refused" in str(failed.exception)
+    built = tmp_path / "own.npz"
+    assert run(head_app, ["build", str(built)]).exit_code == 0
+    assert load_flame(built).meta["source"] == "synthetic"
