@@ -1,0 +1,271 @@
+"""Masks of face patches: what is head, what is eye, and which part every pixel belongs to.
+
+A masks HDF5 goes with a faces file: a group per person whose rows are those of the faces.
+
+=============== ================= ==========================================================
+``segmentation`` (N, H, W) uint8   number of the part, see :data:`NAMES`
+``head``         (N, H, W) bool    any part of the head: :data:`HEAD`
+``eyes``         (N, H, W) bool    the visible eyeballs: :data:`EYES`
+``valid``        (N,) bool         False where the face was not found; the masks are blank then
+=============== ================= ==========================================================
+
+File attributes: ``names`` (JSON list, the name of every number), ``told_apart`` (JSON list, the
+parts that the method knows; what it does not know counts to the part around it), ``method``
+(``exact``, ``mesh`` or ``parsing``), ``method_version`` (what it was made with), ``patch_size``.
+Left and right are the subject's own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from regaze.faces import COMPRESSION, FacesReader
+from regaze.jobs import replacing
+
+NAMES = (
+    "background",
+    "skin",
+    "hair",
+    "left_eye",
+    "right_eye",
+    "clothes",
+    "glasses",
+    "lips",
+    "neck",
+    "ears",
+    "mouth",
+    "brows",
+    "nose",
+    "hat",
+)
+"""Parts by number. The first seven are those of the rendered photos; ``mouth`` is the inside of
+an open one."""
+
+NUMBER = {name: number for number, name in enumerate(NAMES)}
+
+EYES = ("left_eye", "right_eye")
+
+HEAD = ("skin", "hair", *EYES, "glasses", "lips", "ears", "mouth", "brows", "nose")
+"""Parts of the head, as ``xcatliu/GazeNeRF`` and HeadNeRF cut it out: without neck, clothes, hat.
+Where a method cannot tell the neck from the skin, the visible neck is in the head."""
+
+METHODS = ("exact", "mesh", "parsing")
+
+
+class MasksError(ValueError):
+    """Masks that cannot be made or used; the message names the file and what was expected."""
+
+
+def _lookup(names: Sequence[str]) -> np.ndarray:
+    table = np.zeros(256, bool)
+    table[[NUMBER[name] for name in names]] = True
+    return table
+
+
+_IS_HEAD, _IS_EYE = _lookup(HEAD), _lookup(EYES)
+
+
+def derive(segmentation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Head and eyes, bool of the same shape, of part numbers (uint8)."""
+    return _IS_HEAD[segmentation], _IS_EYE[segmentation]
+
+
+class MasksWriter:
+    """Write one shard; it appears under its name only when the block ends without error.
+
+    Args:
+        path: the HDF5 file.
+        method: one of :data:`METHODS`.
+        version: what the masks were made with: a checkpoint's or an encoder's SHA-256, or a word.
+        told_apart: names of the parts that the method knows.
+        patch_size: (width, height) of the patches.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        *,
+        method: str,
+        version: str,
+        told_apart: Sequence[str],
+        patch_size: tuple[int, int],
+    ):
+        if method not in METHODS:
+            raise MasksError(f"method: expected one of {', '.join(METHODS)}, found {method!r}")
+        self.path, self.patch_size = Path(path), tuple(patch_size)
+        self._attributes = {
+            "names": json.dumps(NAMES),
+            "told_apart": json.dumps([name for name in NAMES if name in told_apart]),
+            "method": method,
+            "method_version": version,
+            "patch_size": self.patch_size,
+        }
+
+    def __enter__(self) -> MasksWriter:
+        self._replacing = replacing(self.path)
+        self._file = h5py.File(self._replacing.__enter__(), "w")
+        self._file.attrs.update(self._attributes)
+        return self
+
+    def __exit__(self, *error):
+        self._file.close()
+        return self._replacing.__exit__(*error)
+
+    def start_person(self, person: str, count: int) -> None:
+        """Make room for ``count`` rows of a person; :meth:`add` fills them in order."""
+        width, height = self.patch_size
+        group = self._file.create_group(person)
+        for name, kind in (("segmentation", np.uint8), ("head", bool), ("eyes", bool)):
+            group.create_dataset(
+                name, (count, height, width), kind, chunks=(1, height, width), **COMPRESSION
+            )
+        group.create_dataset("valid", (count,), bool)
+        self._group, self._next = group, 0
+
+    def add(self, segmentation: np.ndarray, valid: np.ndarray | None = None) -> None:
+        """Write the next rows (n, H, W) uint8 of the person; ``valid`` (n,), by default all.
+
+        Raises:
+            MasksError: another shape or type, more rows than announced, or a number without name.
+        """
+        width, height = self.patch_size
+        segmentation = np.asarray(segmentation)
+        where = f"{self.path}: {self._group.name[1:]}/segmentation"
+        if segmentation.shape[1:] != (height, width) or segmentation.dtype != np.uint8:
+            raise MasksError(
+                f"{where}: expected (n, {height}, {width}) uint8, "
+                f"found {segmentation.shape} {segmentation.dtype}"
+            )
+        if segmentation.size and segmentation.max() >= len(NAMES):
+            raise MasksError(
+                f"{where}: expected numbers below {len(NAMES)}, found {segmentation.max()}"
+            )
+        valid = np.ones(len(segmentation), bool) if valid is None else np.asarray(valid, bool)
+        rows = slice(self._next, self._next + len(segmentation))
+        if rows.stop > len(self._group["valid"]):
+            raise MasksError(f"{where}: expected {len(self._group['valid'])} rows, found more")
+        head, eyes = derive(segmentation)
+        for name, values in (("segmentation", segmentation), ("head", head), ("eyes", eyes)):
+            self._group[name][rows] = values
+        self._group["valid"][rows] = valid
+        self._next = rows.stop
+
+
+class MasksReader:
+    """Masks of a data set under the row numbers of its faces; read on demand.
+
+    The object pickles without its open files, and a forked process opens its own.
+
+    Args:
+        paths: the shards, or one file.
+        faces: the faces that the masks belong to.
+
+    Attributes:
+        attributes: those of the first file.
+        valid: (N,) bool.
+
+    Raises:
+        FileNotFoundError: a path does not exist.
+        MasksError: a file is no HDF5 or has other parts, a person lacks a dataset or is in two
+            files, or persons, rows or patch size differ from the faces.
+    """
+
+    def __init__(self, paths: str | os.PathLike | Sequence[str | os.PathLike], faces: FacesReader):
+        if isinstance(paths, str | os.PathLike):
+            paths = [paths]
+        self.paths = [str(path) for path in paths]
+        self.faces = faces
+        self.attributes: dict = {}
+        self._close()
+        self._home: dict[str, str] = {}
+        valid: dict[str, np.ndarray] = {}
+        for path in self.paths:
+            with _open(path) as file:
+                self.attributes = self.attributes or _attributes(path, file)
+                for person in file:
+                    if person in self._home:
+                        other = self._home[person]
+                        raise MasksError(f"{path}: person {person} is already in {other}")
+                    self._home[person] = path
+                    valid[person] = _checked(path, person, file[person], faces)
+        persons = [person for person in faces.persons if faces.count(person)]
+        for person in persons:
+            if person not in valid:
+                raise MasksError(
+                    f"{', '.join(self.paths)}: person {person}: expected masks, found none"
+                )
+        flags = [valid[person] for person in persons]
+        self.valid = np.concatenate(flags) if flags else np.zeros(0, bool)
+
+    def __len__(self) -> int:
+        return len(self.valid)
+
+    def __getstate__(self):
+        return {**self.__dict__, "_files": {}, "_process": None}
+
+    def read(
+        self, rows, names: Sequence[str] = ("segmentation", "head", "eyes")
+    ) -> dict[str, np.ndarray]:
+        """Masks (n, H, W) of global rows of the faces, in the order asked for.
+
+        Raises:
+            OSError: a file cannot be read any more.
+        """
+        if self._process != os.getpid():
+            self._close()
+        rows = np.atleast_1d(np.asarray(rows, np.int64))
+        width, height = self.faces.patch_size or (0, 0)
+        kinds = {"segmentation": np.uint8}
+        out = {n: np.zeros((len(rows), height, width), kinds.get(n, bool)) for n in names}
+        for place, row in enumerate(rows.tolist()):
+            person = self.faces.persons[self.faces.person_of[row]]
+            path = self._home[person]
+            if path not in self._files:
+                self._files[path] = h5py.File(path, "r", rdcc_nbytes=0)
+            group = self._files[path][person]
+            for name in names:
+                out[name][place] = group[name][int(self.faces.row_of[row])]
+        return out
+
+    def _close(self) -> None:
+        self._process = os.getpid()
+        self._files: dict[str, h5py.File] = {}
+
+
+def _open(path: str) -> h5py.File:
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: no such masks file")
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        raise MasksError(f"{path}: expected an HDF5 file of masks, found: {error}") from error
+
+
+def _attributes(path: str, file: h5py.File) -> Mapping[str, object]:
+    found = {name: file.attrs[name] for name in file.attrs}
+    if found.get("names") != json.dumps(NAMES):
+        raise MasksError(f"{path}: names: expected {json.dumps(NAMES)}, found {found.get('names')}")
+    return {n: v.tolist() if isinstance(v, np.ndarray) else v for n, v in found.items()}
+
+
+def _checked(path: str, person: str, group, faces: FacesReader) -> np.ndarray:
+    """Check one group and return its ``valid``."""
+    width, height = faces.patch_size or (0, 0)
+    count = faces.count(person)
+    shapes = {n: (count, height, width) for n in ("segmentation", "head", "eyes")}
+    for name, shape in {**shapes, "valid": (count,)}.items():
+        item = group.get(name) if isinstance(group, h5py.Group) else None
+        kind = np.uint8 if name == "segmentation" else bool
+        if not isinstance(item, h5py.Dataset) or item.shape != shape or item.dtype != kind:
+            found = "none" if item is None else f"{item.shape} {item.dtype}"
+            raise MasksError(
+                f"{path}: {person}/{name}: expected {shape} {np.dtype(kind)} as the faces have "
+                f"rows, found {found}"
+            )
+    return group["valid"][:]
