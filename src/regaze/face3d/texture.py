@@ -49,6 +49,11 @@ class TextureSpace(nn.Module):
         ValueError: arrays of other shapes, or numbers that are not finite.
     """
 
+    mean: Tensor
+    basis: Tensor
+    overlay: Tensor | None
+    share: Tensor | None
+
     def __init__(
         self,
         mean,
@@ -142,7 +147,9 @@ class TextureSpace(nn.Module):
         maps = (self.mean + codes @ self.basis).view(-1, 3, self.side, self.side)
         if self.side != self.size:
             maps = F.interpolate(maps, size=(self.size, self.size), mode="nearest")
-        return maps if self.overlay is None else maps + self.share * (self.overlay - maps)
+        if self.overlay is None or self.share is None:
+            return maps
+        return maps + self.share * (self.overlay - maps)
 
 
 def eye_overlay(model, size: int = UV_SIZE) -> tuple[Tensor, Tensor]:

@@ -76,6 +76,13 @@ class Chart(nn.Module):
         ValueError: index lists of different length, or chart coordinates of a wrong shape.
     """
 
+    faces: Tensor
+    uvfaces: Tensor
+    face_points: Tensor
+    pixels: Tensor
+    weights: Tensor
+    dense_faces: Tensor
+
     def __init__(self, faces, uvcoords, uvfaces, size: int = 256, backend: str = "auto"):
         super().__init__()
         faces, uvfaces = (

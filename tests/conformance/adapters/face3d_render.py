@@ -39,7 +39,7 @@ def rasterizing(manifest, golden):
         size = size if isinstance(size, int) else tuple(size)
         verts = [_t(golden[f"{name}_verts{n}"]) for n in range(entry["meshes"])]
         faces = [_t(golden[f"{name}_faces{n}"]) for n in range(entry["meshes"])]
-        for backend in ("embree", "reference") if layers == 1 else ("reference",):
+        for backend in ("embree", "torch", "reference") if layers == 1 else ("reference",):
             _rasterize_one(entry, golden, name, size, verts, faces, backend)
 
 

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from regaze.face3d.rasterize import Fragments, choose_backend, rasterize
+from regaze.face3d.rasterize import Fragments, choose_backend, rasterize, scan
 from regaze.face3d.rasterize.grid import pixel_centres, weights_at
 
 
@@ -66,35 +66,33 @@ def undecided(verts, faces, height, width, perspective):
     depth=st.sampled_from([0.4, 2.0, 10.0]),
 )
 @settings(max_examples=80, deadline=None)
-def test_embree_finds_what_the_reference_finds(
+def test_backends_find_what_the_reference_finds(
     seed, count, height, width, perspective, cull, connected, depth
 ):
     verts, faces = sheet(seed, 2 + count // 8) if connected else soup(seed, count, depth=depth)
-    wanted, found = (
-        rasterize(verts[None], faces[None], (height, width), 1, perspective, cull, backend=backend)
-        for backend in ("reference", "embree")
-    )
+    size = height, width
+    wanted = rasterize(verts[None], faces[None], size, 1, perspective, cull, "reference")
     sure = torch.from_numpy(~undecided(verts, faces, height, width, perspective))[None, ..., None]
-    assert torch.equal(
-        torch.where(sure, wanted.pix_to_face, -2), torch.where(sure, found.pix_to_face, -2)
-    )
-    same = (wanted.pix_to_face == found.pix_to_face).float()
-    for name in ("zbuf", "dists"):
-        torch.testing.assert_close(same * getattr(wanted, name), same * getattr(found, name))
-    torch.testing.assert_close(same[..., None] * wanted.bary, same[..., None] * found.bary)
+    for backend in ("embree", "torch"):
+        found = rasterize(verts[None], faces[None], size, 1, perspective, cull, backend)
+        same = wanted.pix_to_face == found.pix_to_face
+        assert (same | ~sure).all(), backend
+        for name in ("zbuf", "dists"):
+            torch.testing.assert_close(same * getattr(wanted, name), same * getattr(found, name))
+        torch.testing.assert_close(same[..., None] * wanted.bary, same[..., None] * found.bary)
 
 
 def test_centres_on_edges_are_outside_with_every_backend():
     # 3 pixels: the middle column's centre is at x = 0, on the edge that the triangles share.
     verts = torch.tensor([[0, -0.9, 2], [0, 0.9, 2], [0.9, 0, 2], [-0.9, 0, 2]])[None]
     faces = torch.tensor([[0, 1, 2], [1, 0, 3]])[None]
-    for backend in ("reference", "embree"):
+    for backend in ("reference", "embree", "torch"):
         found = rasterize(verts, faces, 3, backend=backend)
         assert found.pix_to_face[0, 1, :, 0].tolist() == [0, -1, 1], backend
     # A larger triangle behind is then seen through the seam.
     behind = torch.tensor([[-3.0, -3, 4], [3, -3, 4], [0.1, 4, 4]])[None]
     verts, faces = torch.cat([verts, behind], 1), torch.cat([faces, torch.tensor([[[4, 5, 6]]])], 1)
-    for backend in ("reference", "embree"):
+    for backend in ("reference", "embree", "torch"):
         found = rasterize(verts, faces, 3, backend=backend)
         assert found.pix_to_face[0, 1, :, 0].tolist() == [0, 2, 1], backend
 
@@ -102,7 +100,7 @@ def test_centres_on_edges_are_outside_with_every_backend():
 def test_the_lower_of_two_coinciding_triangles_wins():
     verts = torch.tensor([[-0.8, -0.7, 2.5], [0.9, -0.6, 2], [0, 0.8, 3]])
     faces = torch.tensor([[0, 1, 2], [0, 1, 2], [0, 1, 2]])
-    for backend in ("reference", "embree"):
+    for backend in ("reference", "embree", "torch"):
         found = rasterize(verts[None], faces[None], 16, backend=backend).pix_to_face
         assert set(found.unique().tolist()) == {-1, 0}, backend
 
@@ -110,11 +108,10 @@ def test_the_lower_of_two_coinciding_triangles_wins():
 def test_a_flat_chart_may_overlap_itself():
     verts, faces = soup(6, 60)
     verts[:, 2] = 1.0
-    wanted, found = (
-        rasterize(verts[None], faces[None], 24, backend=backend)
-        for backend in ("reference", "embree")
-    )
-    assert torch.equal(wanted.pix_to_face, found.pix_to_face)
+    wanted = rasterize(verts[None], faces[None], 24, backend="reference")
+    for backend in ("embree", "torch"):
+        found = rasterize(verts[None], faces[None], 24, backend=backend)
+        assert torch.equal(wanted.pix_to_face, found.pix_to_face), backend
     assert len(wanted.pix_to_face.unique()) > 20
 
 
@@ -134,9 +131,9 @@ def test_slivers_have_the_contracts_depth():
         faces = torch.tensor([[3, 4, 5], order])[None]
         ids = [
             rasterize(verts[None], faces, 5, backend=backend).pix_to_face.flatten().tolist()
-            for backend in ("reference", "embree")
+            for backend in ("reference", "embree", "torch")
         ]
-        assert ids[0] == ids[1]
+        assert ids[0] == ids[1] == ids[2]
         assert (1 in ids[0]) == (order == [2, 1, 0])
 
 
@@ -152,7 +149,7 @@ def test_memory_layout_does_not_matter():
 def test_axes_and_row_order():
     # +x is left, +y up: a small triangle in that corner is seen at the top left.
     verts = torch.tensor([[0.5, 0.5, 1], [1.0, 0.5, 1], [0.5, 1.0, 1]])[None]
-    for backend in ("reference", "embree"):
+    for backend in ("reference", "embree", "torch"):
         seen = rasterize(verts, torch.tensor([[[0, 1, 2]]]), 16, backend=backend).pix_to_face >= 0
         rows, columns = seen[0, ..., 0].nonzero(as_tuple=True)
         assert rows.max() < 4 and columns.max() < 4 and len(rows), backend
@@ -161,7 +158,11 @@ def test_axes_and_row_order():
 def test_batches_are_packed_and_share_faces():
     verts, faces = soup(1, 6)
     other = verts * torch.tensor([-1.0, 1, 1])
-    both = rasterize(torch.stack([verts, other]), faces[None], 20, backend="embree")
+    both, same = (
+        rasterize(torch.stack([verts, other]), faces[None], 20, backend=backend)
+        for backend in ("embree", "torch")
+    )
+    assert torch.equal(both.pix_to_face, same.pix_to_face)
     for mesh, one in enumerate((verts, other)):
         alone = rasterize(one[None], faces[None], 20, backend="embree")
         ids = torch.where(alone.pix_to_face >= 0, alone.pix_to_face + 6 * mesh, -1)
@@ -173,7 +174,7 @@ def test_gradients_match_finite_differences_and_do_not_depend_on_the_backend():
     verts, faces = soup(5, 8)
     weight = torch.from_numpy(np.random.default_rng(0).standard_normal((1, 12, 12, 1, 3)))
     gradients = {}
-    for backend in ("reference", "embree"):
+    for backend in ("reference", "embree", "torch"):
         for perspective in (False, True):
             moved = verts.double()[None].clone().requires_grad_(True)
 
@@ -190,10 +191,10 @@ def test_gradients_match_finite_differences_and_do_not_depend_on_the_backend():
                     2 * step
                 )
             assert slope == pytest.approx(float((moved.grad * direction).sum()), rel=1e-4)
-    for perspective in (False, True):
-        torch.testing.assert_close(
-            gradients["reference", perspective], gradients["embree", perspective]
-        )
+    for backend in ("embree", "torch"):
+        for perspective in (False, True):
+            wanted = gradients["reference", perspective]
+            torch.testing.assert_close(gradients[backend, perspective], wanted)
 
 
 def test_layers_are_sorted_and_the_first_is_the_single_one():
@@ -208,7 +209,18 @@ def test_layers_are_sorted_and_the_first_is_the_single_one():
     torch.testing.assert_close(many.bary[hit].sum(-1), torch.ones(int(hit.sum())))
 
 
-@pytest.mark.parametrize("backend", ["reference", "embree"])
+def test_large_triangles_are_worked_off_in_parts(monkeypatch):
+    verts, faces = soup(7, 30)
+    wanted = rasterize(verts[None], faces[None], 20, backend="torch").pix_to_face
+    for most in (1, 50, 300):
+        monkeypatch.setattr(scan, "CANDIDATES", {"cpu": most})
+        found = rasterize(verts[None], faces[None], 20, backend="torch").pix_to_face
+        assert torch.equal(found, wanted), most
+    doubled = torch.cat([faces, faces])[None]
+    assert torch.equal(rasterize(verts[None], doubled, 20, backend="torch").pix_to_face, wanted)
+
+
+@pytest.mark.parametrize("backend", ["reference", "embree", "torch"])
 def test_nothing_to_see(backend):
     verts, faces = soup(2, 4)
     for points in (verts - torch.tensor([0, 0, 9.0]), verts + torch.tensor([9.0, 0, 0])):
@@ -225,11 +237,14 @@ def test_nothing_to_see(backend):
 def test_choice_of_the_backend():
     assert choose_backend("auto", "cpu") == "embree"
     assert choose_backend("auto", "cpu", 3) == "reference"
+    assert choose_backend("auto", "cuda") == "torch"
+    assert choose_backend("auto", "cuda", 3) == "reference"
     assert choose_backend("numpy", "cpu") == "reference"
     with pytest.raises(ValueError, match="expected one of"):
         choose_backend("opengl", "cpu")
-    with pytest.raises(ValueError, match="faces_per_pixel"):
-        choose_backend("embree", "cpu", 2)
+    for backend in ("embree", "torch"):
+        with pytest.raises(ValueError, match="faces_per_pixel"):
+            choose_backend(backend, "cpu", 2)
 
 
 def test_bad_input_is_named():

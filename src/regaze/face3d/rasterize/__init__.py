@@ -1,13 +1,15 @@
 """Which triangle each pixel sees, how far it is and where in it the pixel lies.
 
 One contract, that of ``rasterize_meshes`` in ``facebookresearch/pytorch3d`` without blur, and
-three backends that agree pixel for pixel, except where a pixel's centre lies on an edge:
+four backends that agree pixel for pixel. (Exceptions: a pixel's centre on an edge within
+rounding; with embree also surfaces that come within 5e-4 of each other in depth.)
 
 ========== =========================================================== ================
 backend    how                                                         layers per pixel
 ========== =========================================================== ================
-embree     one orthographic ray per pixel on the CPU, one at a time    1
+embree     one orthographic ray per pixel on the CPU, mesh by mesh     1
 pytorch3d  that package, if installed; for CUDA and batches            any
+torch      all triangles of a batch at once; for CUDA without it       1
 reference  a loop over the triangles in NumPy, for tests               any
 ========== =========================================================== ================
 
@@ -21,10 +23,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from regaze.face3d.rasterize import pytorch3d, reference
+from regaze.face3d.rasterize import pytorch3d, reference, scan
 from regaze.face3d.rasterize.barycentric import interpolate
 
-BACKENDS = ("auto", "pytorch3d", "embree", "reference")
+BACKENDS = ("auto", "pytorch3d", "embree", "torch", "reference")
 _ALIASES = {"numpy": "reference"}
 
 __all__ = ["BACKENDS", "Fragments", "choose_backend", "rasterize"]
@@ -51,22 +53,26 @@ class Fragments(NamedTuple):
 def choose_backend(backend: str, device: torch.device | str, faces_per_pixel: int = 1) -> str:
     """Name of the backend that ``backend`` stands for; results record this name.
 
-    ``auto`` is pytorch3d on CUDA when it is installed, else embree, or reference for several
-    layers per pixel. ``numpy`` is another name of ``reference``.
+    ``auto`` is embree on the CPU; on CUDA it is pytorch3d, or torch where that is not installed.
+    For several layers per pixel it is pytorch3d or reference. ``numpy`` is another name of
+    ``reference``.
 
     Raises:
-        ValueError: an unknown name, or embree with several layers.
+        ValueError: an unknown name, or several layers of a backend that gives one.
     """
     name = _ALIASES.get(backend, backend)
     if name not in BACKENDS:
         raise ValueError(f"rasteriser backend: expected one of {BACKENDS}, found {backend!r}")
     if name == "auto":
-        if torch.device(device).type == "cuda" and pytorch3d.available():
+        on_gpu = torch.device(device).type == "cuda"
+        if on_gpu and pytorch3d.available():
             return "pytorch3d"
-        return "embree" if faces_per_pixel == 1 else "reference"
-    if name == "embree" and faces_per_pixel != 1:
+        if faces_per_pixel != 1:
+            return "reference"
+        return "torch" if on_gpu else "embree"
+    if name in ("embree", "torch") and faces_per_pixel != 1:
         raise ValueError(
-            f"faces_per_pixel: the embree backend gives 1, found {faces_per_pixel}; "
+            f"faces_per_pixel: the {name} backend gives 1, found {faces_per_pixel}; "
             "choose 'reference' or 'pytorch3d'"
         )
     return name
@@ -132,30 +138,42 @@ def rasterize(
         raise ValueError(f"faces_per_pixel: expected at least 1, found {faces_per_pixel}")
     name = choose_backend(backend, verts.device, faces_per_pixel)
     if name == "pytorch3d":
-        found = pytorch3d.rasterize(
-            verts, faces, (height, width), faces_per_pixel, perspective_correct, cull_backfaces
-        )
-        return Fragments(*found)
-    if name == "embree":
-        from regaze.face3d.rasterize import embree as module
-    else:
-        module = reference
-    points = verts.detach().cpu().double().numpy()
-    triangles = faces.detach().cpu().numpy()
-    found = torch.full((len(verts), height, width, faces_per_pixel), -1, dtype=torch.int64)
-    for mesh in range(len(verts)):
-        hits = torch.from_numpy(
-            module.hits(
-                points[mesh],
-                triangles[mesh],
-                height,
-                width,
-                faces_per_pixel,
-                perspective_correct,
-                cull_backfaces,
+        size = height, width
+        return Fragments(
+            *pytorch3d.rasterize(
+                verts, faces, size, faces_per_pixel, perspective_correct, cull_backfaces
             )
         )
-        found[mesh] = torch.where(hits >= 0, hits + mesh * faces.shape[1], hits)
-    found = found.to(verts.device)
+    if name == "torch":
+        found = scan.hits(verts.detach(), faces, height, width, perspective_correct, cull_backfaces)
+    else:
+        found = _one_by_one(
+            name, verts, faces, (height, width, faces_per_pixel), perspective_correct,
+            cull_backfaces,
+        )  # fmt: skip
     zbuf, bary, dists = interpolate(verts, faces, found, perspective_correct, with_dists)
     return Fragments(found, zbuf, bary, dists)
+
+
+def _one_by_one(
+    name: str,
+    verts: Tensor,
+    faces: Tensor,
+    shape: tuple[int, int, int],
+    perspective_correct: bool,
+    cull_backfaces: bool,
+) -> Tensor:
+    """Packed triangle numbers (B, H, W, K) of a backend that takes one mesh in NumPy."""
+    hits = reference.hits
+    if name == "embree":
+        from regaze.face3d.rasterize import embree
+
+        hits = embree.hits
+    points = verts.detach().cpu().double().numpy()
+    triangles = faces.detach().cpu().numpy()
+    found = torch.full((len(verts), *shape), -1, dtype=torch.int64)
+    for mesh in range(len(verts)):
+        ids = hits(points[mesh], triangles[mesh], *shape, perspective_correct, cull_backfaces)
+        ids[ids >= 0] += mesh * faces.shape[1]
+        found[mesh] = torch.from_numpy(ids)
+    return found.to(verts.device)

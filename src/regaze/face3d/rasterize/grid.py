@@ -55,7 +55,7 @@ def drawn(corners: np.ndarray, cull_backfaces: bool) -> np.ndarray:
 
 
 def weights_at(
-    corners: np.ndarray, x: np.ndarray, y: np.ndarray, perspective_correct: bool
+    corners: np.ndarray, x: np.ndarray | float, y: np.ndarray | float, perspective_correct: bool
 ) -> np.ndarray:
     """Barycentric weights (..., 3) of points x, y in triangles (..., 3, 3)."""
     ax, ay = corners[..., 0, 0], corners[..., 0, 1]
