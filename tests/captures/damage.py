@@ -257,7 +257,8 @@ def make(layout, folder, out, damage=None):
 
     def strike(stage):
         if damage is not None and damage.after == stage:
-            entry.update(damage.apply(folder if stage == "raw" else out) or {})
+            changed = damage.apply(folder if stage == "raw" else out)
+            entry.update(changed if isinstance(changed, dict) else {})
 
     strike("raw")
     poses = entry.pop("poses", None)

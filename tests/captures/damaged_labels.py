@@ -275,7 +275,7 @@ def group_damages():
         lambda folder: cycle(folder / "data" / _FILE, "/", _PERSON),
         touched=frozenset(), kept=3)  # fmt: skip
     add("a person is a soft link", _edit(lambda file: (
-        file.move(_PERSON, "there"), file.__setitem__(_PERSON, h5py.SoftLink("/there"))) and None),
+        file.move(_PERSON, "there"), file.__setitem__(_PERSON, h5py.SoftLink("/there")))),
         touched=_LAYOUT.person(), kept=3, reasons={"bad_source": 1})  # fmt: skip
     add("a person is an external link", _edit(lambda file: file.__setitem__(
         "zzz", h5py.ExternalLink("/etc/passwd", "/"))),

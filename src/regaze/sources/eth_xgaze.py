@@ -10,11 +10,13 @@ down: their photos are turned by 180 degrees before labels, landmarks and calibr
 from __future__ import annotations
 
 import csv
+import io
 import json
 import logging
 import math
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 from xml.etree import ElementTree
@@ -24,6 +26,7 @@ from pydantic import Field, field_validator
 
 from regaze.sources.options import PhotoOptions
 from regaze.sources.records import PersonRecords, SourceError, safe_name
+from regaze.sources.regular import open_regular, read_regular
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +38,7 @@ _COLUMNS = 149
 _TARGET, _HEAD_POSE, _LANDMARKS = slice(4, 7), slice(7, 13), slice(13, 149)
 _PHOTO = re.compile(r"cam(\d{2})\.(jpe?g|png)", re.I)
 _FRAME = re.compile(r"frame\d+")
-_LARGEST_CALIBRATION = 1 << 20
+_LARGEST_CALIBRATION = 1 << 17
 _LARGEST_ANNOTATION = 1 << 30
 
 
@@ -87,7 +90,7 @@ def open_source(options: Options, supplementary=None):
 class ETHXGaze:
     """The photos below ``root`` with the labels of ``data/annotation_train``.
 
-    ``persons`` is the sorted list of its CSV files. Persons of the test sets have no labels in the
+    ``persons`` are its CSV files and the folders of ``data/train``, sorted. Persons of the test sets have no labels in the
     release and do not appear.
 
     Args:
@@ -115,7 +118,11 @@ class ETHXGaze:
         if not self.root.is_dir():
             raise SourceError(f"{self.root}: expected the data set's folder, found none")
         self._folder = self.root / "data" / "annotation_train"
-        self.persons = sorted(path.stem for path in self._folder.glob("*.csv") if path.is_file())
+        # A person whose annotation is missing is one all the same, so as not to be lost unnoticed.
+        photos = self.root / "data" / "train"
+        found = {path.stem for path in self._folder.glob("*.csv") if path.is_file()}
+        found |= {path.name for path in photos.glob("subject*") if path.is_dir()}
+        self.persons = sorted(found) if self._folder.is_dir() else []
         if not self.persons:
             raise SourceError(f"{self._folder}: expected subject0000.csv and so on, found none")
         self._cameras: dict[int, tuple[np.ndarray, np.ndarray]] = {}
@@ -169,42 +176,28 @@ class ETHXGaze:
         path = self._folder / f"{person}.csv"
         if person not in self.persons:
             raise SourceError(f"{path}: person {person}: no such file", "missing_person")
-        if path.stat().st_size > _LARGEST_ANNOTATION:
-            raise SourceError(
-                f"{path}: expected at most {_LARGEST_ANNOTATION} bytes, "
-                f"found {path.stat().st_size}",
-                "bad_shape",
-            )
         names, rows, cameras = [], [], []
         frames: dict[str, int] = {}
         faults, first = 0, ""
-        with path.open(newline="", encoding="utf-8", errors="backslashreplace") as file:
-            lines = csv.reader(line.replace("\0", "\\0") for line in file)
-            try:
-                for fields in lines:
-                    if not fields:
-                        continue
-                    frame, camera, values, fault = _parse(fields)
-                    if camera >= 0:
-                        rank = frames.setdefault(frame, len(frames))
-                        chosen = self.cameras is None or camera in self.cameras
-                        if rank % self.every or not chosen:
-                            continue
-                    if fault:
-                        fault = f"line {lines.line_num}: {fault}"
-                        log.warning("%s: %s", path, fault)
-                        faults, first = faults + 1, first or fault
-                    label = f"data/annotation_train/{person}.csv line {lines.line_num}"
-                    photo = f"data/train/{person}/{frame}/{fields[1]}" if camera >= 0 else label
-                    names.append(photo)
-                    rows.append(values)
-                    cameras.append(camera)
-            except csv.Error as error:
-                raise SourceError(
-                    f"{path}: line {lines.line_num}: expected CSV, found {error}",
-                    "bad_shape",
-                    tuple(names),
-                ) from error
+        for number, line in enumerate(_lines(path), 1):
+            if not line.strip():
+                continue
+            fields = _fields(line)
+            frame, camera, values, fault = _parse(fields)
+            if camera >= 0:
+                rank = frames.setdefault(frame, len(frames))
+                chosen = self.cameras is None or camera in self.cameras
+                if rank % self.every or not chosen:
+                    continue
+            if fault:
+                fault = f"line {number}: {fault}"
+                log.warning("%s: %s", path, fault)
+                faults, first = faults + 1, first or fault
+            label = f"data/annotation_train/{person}.csv line {number}"
+            photo = f"data/train/{person}/{frame}/{fields[1]}" if camera >= 0 else label
+            names.append(photo)
+            rows.append(values)
+            cameras.append(camera)
         if not rows:
             raise SourceError(
                 f"{path}: expected lines of the chosen cameras, found none", "missing_key"
@@ -216,6 +209,36 @@ class ETHXGaze:
                 tuple(names),
             )
         return tuple(names), np.array(rows), np.array(cameras)
+
+
+def _lines(path: Path) -> Iterator[str]:
+    """Yield the lines of an annotation.
+
+    Raises:
+        SourceError: there is no such file, or it is too large.
+    """
+    try:
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > _LARGEST_ANNOTATION:
+                raise SourceError(
+                    f"{path}: expected at most {_LARGEST_ANNOTATION} bytes, found {size}",
+                    "bad_shape",
+                )
+            yield from io.TextIOWrapper(file, "utf-8-sig", "backslashreplace")
+    except OSError as error:
+        raise SourceError(
+            f"{path}: expected a line per photo, found {error.strerror or error}", "missing_person"
+        ) from error
+
+
+def _fields(line: str) -> list[str]:
+    """Return the fields of one line, which is one row whatever quotes are in it."""
+    try:
+        return next(csv.reader([line.rstrip("\r\n").replace("\0", "\\0")]))
+    except csv.Error as error:
+        log.debug("line taken as a single field: %s", error)
+        return [line]
 
 
 def _parse(fields: list[str]) -> tuple[str, int, list[float] | np.ndarray, str]:
@@ -261,7 +284,7 @@ def released_split(root: str | Path, persons: list[str]) -> dict[str, list[str]]
     if not path.is_file():
         return {"train": list(persons), "val": [], "test": []}
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_regular(path).decode("utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise SourceError(f"{path}: expected JSON, found {error}") from error
     if not isinstance(content, Mapping) or "train" not in content:
@@ -292,12 +315,12 @@ def read_camera(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
     A file with a document type or an entity is refused, since those can expand without bound.
 
     Raises:
-        SourceError: the file is missing, larger than 1 MiB or no such XML, or a node is missing or
+        SourceError: the file is missing, larger than 128 KiB or no such XML, or a node is missing or
             no calibration.
     """
     path = Path(path)
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             content = file.read(_LARGEST_CALIBRATION + 1)
     except OSError as error:
         raise SourceError(f"{path}: {error.strerror or error}", "missing_key") from error

@@ -28,6 +28,7 @@ from regaze.sources.devices import (
 )
 from regaze.sources.options import PhotoOptions
 from regaze.sources.records import PersonPhotos, PersonRecords, SourceError, safe_name
+from regaze.sources.regular import read_regular
 from regaze.sources.supplementary import SUPPLEMENTARY_NAMES, Supplemented, printable
 
 log = logging.getLogger(__name__)
@@ -247,7 +248,7 @@ def _person_folders(root: Path) -> list[str]:
 
 def _load(path: Path, names: tuple[str, ...] = ()) -> Any:
     try:
-        return json.loads(path.read_bytes())
+        return json.loads(read_regular(path))
     except OSError as error:
         raise SourceError(
             f"{path}: expected a JSON file, found none ({error.strerror or error})",
@@ -287,7 +288,8 @@ def _arrays(
                 names,
             )
         for row, value in enumerate(values):
-            if not isinstance(value, int | float) or abs(value) > 1e300:
+            flag = isinstance(value, bool) and key != "IsValid"
+            if flag or not isinstance(value, int | float) or abs(value) > 1e300:
                 columns[row, number] = _not_finite(path, key, row, value, names)
             else:
                 columns[row, number] = value
@@ -300,7 +302,7 @@ def _not_finite(path: Path, key: str, row: int, value: Any, names: tuple[str, ..
     Raises:
         SourceError: it is something else.
     """
-    if isinstance(value, int | float):
+    if isinstance(value, int | float) and not isinstance(value, bool):
         return np.nan
     raise SourceError(
         f"{path}: {key}: entry {row}: expected a number, found {value!r:.80}", "bad_shape", names

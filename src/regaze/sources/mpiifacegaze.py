@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import math
 import re
+import zlib
 from pathlib import Path
 from typing import Literal
 
@@ -23,6 +24,7 @@ from pydantic import Field
 
 from regaze.sources.options import PhotoOptions
 from regaze.sources.records import PersonPhotos, PersonRecords, SourceError, safe_name
+from regaze.sources.regular import read_regular
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +33,8 @@ _LANDMARKS, _HEAD_POSE, _TARGET = slice(3, 15), slice(15, 21), slice(24, 27)
 _EYES = ("left", "right")
 _LARGEST_CALIBRATION = 1 << 24
 _LARGEST_ANNOTATION = 1 << 28
+_LARGEST_VARIABLE = 1 << 20
+_MI_COMPRESSED = 15
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(nan|inf|infinity)", re.I)
 
 
@@ -76,7 +80,7 @@ def open_source(options: Options, supplementary=None):
 class MPIIFaceGaze:
     """The photos below ``root`` with the labels of the release.
 
-    ``persons`` is the sorted list of folders ``X`` that hold ``X.txt``.
+    ``persons`` is the sorted list of folders ``X`` that hold ``X.txt`` or ``Calibration``.
 
     Raises:
         SourceError: there is no such folder, or nobody in it.
@@ -89,7 +93,12 @@ class MPIIFaceGaze:
         if not self.root.is_dir():
             raise SourceError(f"{self.root}: expected the data set's folder, found none")
         folders = sorted(path for path in self.root.iterdir() if path.is_dir())
-        self.persons = [path.name for path in folders if (path / f"{path.name}.txt").is_file()]
+        # A person without an annotation is one all the same, so that it is not lost unnoticed.
+        self.persons = [
+            path.name
+            for path in folders
+            if (path / f"{path.name}.txt").is_file() or (path / "Calibration").is_dir()
+        ]
         if not self.persons:
             raise SourceError(f"{self.root}: expected folders such as p00 with p00.txt, found none")
 
@@ -145,17 +154,15 @@ class MPIIFaceGaze:
         if person not in self.persons:
             raise SourceError(f"{path}: person {person}: no such file", "missing_person")
         try:
-            size = path.stat().st_size
-            content = path.read_bytes() if size <= _LARGEST_ANNOTATION else b""
+            content = read_regular(path, _LARGEST_ANNOTATION)
         except OSError as error:
-            raise SourceError(f"{path}: {error.strerror or error}", "missing_person") from error
-        if size > _LARGEST_ANNOTATION:
             raise SourceError(
-                f"{path}: expected at most {_LARGEST_ANNOTATION} bytes, found {size}", "bad_shape"
-            )
+                f"{path}: expected a line per photo, found {error.strerror or error}",
+                "missing_person",
+            ) from error
         names, rows = [], []
         faults, first = 0, ""
-        for number, line in enumerate(content.split(b"\n"), 1):
+        for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
             if not line.strip():
                 continue
             name, values, fault = _parse(line)
@@ -247,6 +254,7 @@ def read_camera(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
 def _matlab(path: Path) -> dict[str, np.ndarray]:
     from scipy.io import loadmat
 
+    _require_small(path)
     try:
         found = loadmat(path, variable_names=["cameraMatrix", "distCoeffs"])
     except Exception as error:  # scipy's reader raises whatever a damaged file leads it to
@@ -256,16 +264,53 @@ def _matlab(path: Path) -> dict[str, np.ndarray]:
     return {name: _numeric(path, name, value) for name, value in found.items() if name[0] != "_"}
 
 
+def _require_small(path: Path) -> None:
+    """Refuse a file whose compressed variables expand beyond what a calibration can hold.
+
+    From version 5 on a file is 128 bytes and then elements, each with a type and a size of 4 bytes
+    before it; type 15 is a variable in zlib's format (MathWorks, "MAT-File Format"). scipy
+    inflates whatever there is.
+    """
+    with path.open("rb") as file:
+        head = file.read(128)
+        order: Literal["little", "big"] = "big" if head[126:128] == b"MI" else "little"
+        while len(tag := file.read(8)) == 8:
+            kind, size = (int.from_bytes(part, order) for part in (tag[:4], tag[4:]))
+            if kind >> 16:  # a small element, whose data is in the tag
+                continue
+            content = file.read(size)
+            if kind != _MI_COMPRESSED:
+                continue
+            unpack = zlib.decompressobj()
+            try:
+                unpack.decompress(content, _LARGEST_VARIABLE)
+            except zlib.error as error:
+                raise SourceError(
+                    f"{path}: expected a MATLAB file, found {error}", "bad_shape"
+                ) from error
+            if unpack.unconsumed_tail:
+                raise SourceError(
+                    f"{path}: expected variables of at most {_LARGEST_VARIABLE} bytes, "
+                    "found a compressed one of more",
+                    "bad_shape",
+                )
+
+
 def _matlab_hdf5(path: Path) -> dict[str, np.ndarray]:
-    from regaze.sources.hdf5 import member, opened
+    from regaze.sources.hdf5 import has, numbers, opened, rows_dataset
 
     found = {}
     with opened(path) as file:
         for name in ("cameraMatrix", "distCoeffs"):
-            item = member(str(path), file, name)
-            if isinstance(item, h5py.Dataset) and item.size <= 64:
-                # The file holds columns first.
-                found[name] = _numeric(path, name, item[()].T)
+            if not has(file, name):
+                continue
+            item = rows_dataset(str(path), file, name, 1)
+            if item.size > 64:
+                raise SourceError(
+                    f"{path}: {name}: expected a calibration, found shape {item.shape}", "bad_shape"
+                )
+            # The file holds columns first.
+            found[name] = numbers(str(path), file, name, (item.shape[1:],), len(item)).T
     return found
 
 

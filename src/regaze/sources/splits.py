@@ -14,6 +14,7 @@ from itertools import combinations
 from pathlib import Path
 
 from regaze.jobs import write_json
+from regaze.sources.regular import read_regular
 
 PARTS = ("train", "val", "test")
 DISJOINT = (("train-redirector", "train-evaluator"),)
@@ -34,10 +35,10 @@ def read_split(path: str | Path) -> dict[str, list[str]]:
     """
     path = Path(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_regular(path).decode("utf-8-sig"))
     except OSError as error:
         raise SplitError(f"{path}: {error.strerror or error}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SplitError(f"{path}: expected JSON, found {error}") from error
     return check_split(content, str(path))
 
@@ -137,9 +138,9 @@ def split_from_info(root: str | Path) -> dict[str, list[str]]:
         )
     for path in paths:
         try:
-            info = json.loads(path.read_text(encoding="utf-8"))
+            info = json.loads(read_regular(path).decode("utf-8-sig"))
             part, device = info["Dataset"], info["DeviceName"]
-        except (ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise SplitError(f"{path}: expected Dataset and DeviceName, found {error!r}") from error
         if part not in PARTS:
             raise SplitError(f"{path}: Dataset: expected one of {PARTS}, found {part!r}")

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from regaze.sources.records import SourceError
+from regaze.sources.regular import open_regular
 
 NAME = "file_name"
 EVERYBODY = "*"
@@ -59,7 +60,7 @@ class Table:
         self._positive = positive
         self._lines: dict[str, tuple[array, array]] | None = None
         try:
-            with self.path.open("rb") as file:
+            with open_regular(self.path) as file:
                 header = self._fields(_line(file), 1)
                 self._start = file.tell()
         except OSError as error:
@@ -95,7 +96,7 @@ class Table:
         index = self._index()
         values: dict[str, np.ndarray] = {}
         seen: dict[str, int] = {}
-        with self.path.open("rb") as file:
+        with open_regular(self.path) as file:
             for key in dict.fromkeys((EVERYBODY, person)):
                 for offset, number in zip(*index.get(key, ((), ())), strict=True):
                     file.seek(offset)
@@ -115,7 +116,7 @@ class Table:
         if self._lines is not None:
             return self._lines
         lines: dict[str, tuple[array, array]] = {}
-        with self.path.open("rb") as file:
+        with open_regular(self.path) as file:
             file.seek(self._start)
             number = 1
             while True:
