@@ -62,6 +62,10 @@ class HeadModel:
     (256, 256); ``MU`` (R, R, 3), ``PC`` (R, R, 3, K) RGB in 0..1; ``regions`` (V,) uint8, values
     of ``template.REGIONS``; ``plane`` (skin points, 2) mm and ``plane_xy`` their frontal
     position; ``ring`` their ring about an eye (``surface.RINGS``; 9 elsewhere).
+
+    ``meta`` holds ``feminine`` codes and the names of ``expressions``, ``regions``; a head that is
+    not the procedural one adds ``eye_radius`` in mm and ``expression_groups`` (see
+    :func:`regaze.capture.subject.draw_look`).
     """
 
     v_template: np.ndarray

@@ -27,6 +27,8 @@ MAX_BYTES = 1 << 29
 MAX_DEPTH = 32
 MAX_VALUES = 200_000
 MAX_DENSE = 1 << 24
+SPARE_BYTES = 64 << 20
+"""Bytes of arrays and containers that a file may become beyond four times its own size."""
 
 _ARRAY, _SCALAR, _TYPE, _CLASS = "_reconstruct", "scalar", "dtype", "ndarray"
 _CHUMPY, _SPARSE, _OBJECT = "chumpy.Ch", "csc_matrix", "object"
@@ -71,7 +73,7 @@ def read_pickle(path: str | os.PathLike, *, expected: type = dict, max_bytes: in
         OSError: the file cannot be read.
     """
     data = _read(path, max_bytes)
-    return _refusing(path, lambda: _typed(_plain(_machine(data).run()), expected))
+    return _refusing(path, lambda: _typed(_Reader(data).value(), expected))
 
 
 def read_npy_object(path: str | os.PathLike, *, expected: type = dict, max_bytes: int = MAX_BYTES):
@@ -98,7 +100,7 @@ def read_npy_object(path: str | os.PathLike, *, expected: type = dict, max_bytes
             raise PickleRefused(f"not an .npy file ({error})") from None
         if shape != () or kind != np.dtype("O"):
             raise PickleRefused(f"expected a 0-d object array, found shape {shape} of {kind}")
-        value = _plain(_machine(data, stream.tell()).run())
+        value = _Reader(data, stream.tell()).value()
         if not isinstance(value, np.ndarray) or value.dtype != object or value.shape != ():
             raise PickleRefused("the stored object is no 0-d object array")
         return _typed(value.item(), expected)
@@ -131,18 +133,50 @@ def _typed(value, expected: type):
     return value
 
 
-def _machine(data: bytes, start: int = 0) -> Machine:
-    return Machine(data, ALLOWED, _reduce, _build, start=start)
+class _Reader:
+    """One file's interpreter and what is left of the memory it may ask for.
+
+    A text or an array of the file can be named again and again; every array made of it counts.
+    """
+
+    def __init__(self, data: bytes, start: int = 0):
+        self.left = 4 * len(data) + SPARE_BYTES
+        self.machine = Machine(data, ALLOWED, self._reduce, self._build, start=start)
+
+    def value(self):
+        return _plain(self.machine.run(), self.spend)
+
+    def spend(self, count: int) -> None:
+        """Count bytes before they are allocated."""
+        self.left -= count
+        if self.left < 0:
+            raise PickleRefused("the file becomes far more than its own size")
+
+    def _reduce(self, name: str, arguments: tuple):
+        maker = _MAKERS.get(name)
+        if maker is None:
+            raise PickleRefused(f"the name {name!r} cannot be called")
+        self.spend(sum(_weight(argument) for argument in arguments))
+        return maker(arguments)
+
+    def _build(self, built: Built, state) -> None:
+        if type(state) is tuple:
+            self.spend(sum(_weight(part) for part in state))
+        _build(built, state)
+
+
+def _weight(value) -> int:
+    """About how many bytes a maker allocates for an argument."""
+    if type(value) in (str, bytes):
+        return len(value)
+    if type(value) in (list, dict):
+        return 64 * len(value)
+    if type(value) is Built and isinstance(value.value, np.ndarray):
+        return value.value.nbytes
+    return 0
 
 
 # --- what the allow-listed names make
-
-
-def _reduce(name: str, arguments: tuple):
-    maker = _MAKERS.get(name)
-    if maker is None:
-        raise PickleRefused(f"the name {name!r} cannot be called")
-    return maker(arguments)
 
 
 def _make_array(arguments):
@@ -259,6 +293,10 @@ def _make_storage(arguments):
         raise PickleRefused(f"a stored tensor of {storage.dtype}, which NumPy lacks") from None
 
 
+def _no_call(name: str, arguments: tuple):
+    raise PickleRefused(f"the name {name!r} cannot be called in a stored tensor")
+
+
 _BYTES_PER_ENTRY = {
     "torch.DoubleStorage": 8, "torch.FloatStorage": 4, "torch.HalfStorage": 2,
     "torch.LongStorage": 8, "torch.IntStorage": 4, "torch.ShortStorage": 2,
@@ -285,7 +323,7 @@ def _check_storage(raw: bytes) -> None:
         return None
 
     for _ in range(5):
-        machine = Machine(raw, names, _reduce, _build, persistent, position)
+        machine = Machine(raw, names, _no_call, _build, persistent, position)
         machine.run()
         position = machine.position
     if len(found) != 1 or found[0] > len(raw) - position:
@@ -404,7 +442,7 @@ def _is_sizes(values) -> bool:
 # --- from what the machine leaves to plain values
 
 
-def _plain(value):
+def _plain(value, spend):
     """Replace built values by their arrays; bounds nesting and the number of values."""
     done: dict[int, tuple[object, int]] = {}
     keep = []
@@ -418,7 +456,7 @@ def _plain(value):
             return item, 1
         if id(item) in done:
             return done[id(item)]
-        out = _convert(item, lambda part: walk(part, depth + 1))
+        out = _convert(item, lambda part: walk(part, depth + 1), spend)
         if out[1] > MAX_VALUES:
             raise PickleRefused(f"more than {MAX_VALUES} values")
         done[id(item)] = out
@@ -428,7 +466,7 @@ def _plain(value):
     return walk(value, 0)[0]
 
 
-def _convert(item, walk) -> tuple[object, int]:
+def _convert(item, walk, spend) -> tuple[object, int]:
     if type(item) is dict:
         parts = {key: walk(value) for key, value in item.items()}
         return {k: v for k, (v, _) in parts.items()}, 1 + sum(n for _, n in parts.values())
@@ -451,11 +489,11 @@ def _convert(item, walk) -> tuple[object, int]:
             raise PickleRefused(f"a {_CHUMPY} object whose 'x' is no array")
         return inner, count
     if item.kind == _SPARSE and item.ready:
-        return _dense(walk, item.value), 1
+        return _dense(walk, item.value, spend), 1
     raise PickleRefused(f"a {item.kind} that was never given its content")
 
 
-def _dense(walk, state: dict) -> np.ndarray:
+def _dense(walk, state: dict, spend) -> np.ndarray:
     shape = walk(state.get("_shape", state.get("shape")))[0]
     if not _is_sizes(shape) or len(shape) != 2 or math.prod(shape) > MAX_DENSE:
         raise PickleRefused(f"a {_SPARSE} of shape {str(shape)[:60]}")
@@ -472,6 +510,7 @@ def _dense(walk, state: dict) -> np.ndarray:
         good = good and (len(rows) == 0 or (rows.min() >= 0 and rows.max() < shape[0]))
     if not good:
         raise PickleRefused(f"a {_SPARSE} whose parts do not fit its shape {shape}")
+    spend(math.prod(shape) * data.itemsize)
     out = np.zeros(shape, data.dtype)
     np.add.at(out, (rows, np.repeat(np.arange(shape[1]), counts)), data)
     return out

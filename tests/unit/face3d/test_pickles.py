@@ -377,6 +377,30 @@ def test_sparse_parts_must_fit(tmp_path, change):
         read_pickle(path)
 
 
+def test_naming_the_same_bytes_again_is_bounded(tmp_path):
+    # one text of a megabyte, remembered, and hundreds of arrays of it
+    text_of = b"T" + struct.pack("<i", 1 << 20) + b"a" * (1 << 20) + b"q\x00"
+    kind = text("u1")
+    one = array_pickle(b"J\x00\x00\x10\x00\x85", kind, b"h\x00")
+    path = tmp_path / "m.pkl"
+    path.write_bytes(b"\x80\x02}" + text("a") + b"]" + b"(" + text_of + one * 300 + b"es.")
+    with pytest.raises(PickleRefused, match="far more than its own size"):
+        read_pickle(path)
+    path.write_bytes(b"\x80\x02}" + text("a") + b"]" + b"(" + text_of + one * 3 + b"es.")
+    assert len(read_pickle(path)["a"]) == 4
+    many = (
+        b"]("
+        + b"K\x01" * 100_000
+        + b"eq\x01"
+        + b"0("
+        + (raw_global("builtins", "set") + b"h\x01\x85R") * 100
+        + b"l"
+    )
+    path.write_bytes(b"\x80\x02}" + text("a") + many + b"s.")
+    with pytest.raises(PickleRefused, match="far more than its own size"):
+        read_pickle(path)
+
+
 def test_files_of_objects(tmp_path):
     path = tmp_path / "o.npy"
     np.save(path, np.array({"a": np.arange(3), "t": torch.ones(2)}, object), allow_pickle=True)
