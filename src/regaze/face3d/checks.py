@@ -58,6 +58,13 @@ def check_arrays(model, where: str) -> None:
             check.index("mediapipe_landmark_indices", 478)
     _texture(check, model, faces)
     _regions(check, model, vertices)
+    names = ("plane", "plane_xy", "ring")
+    if any(getattr(model, name) is not None for name in names):
+        check.together(*names)
+        count = len(model.plane)
+        check.expect(4 <= count <= vertices, "plane", f"at most {vertices} rows", count)
+        for name, shape in zip(names, ((count, 2), (count, 2), (count,)), strict=True):
+            check.shape(name, shape)
 
 
 class _Checker:

@@ -89,11 +89,11 @@ def assemble(files, layout, look: float, teeth: bool) -> tuple[dict, dict]:
         "fixed_displacement": np.zeros((256, 256), np.float32),
         "MU": head.MU,
         "PC": head.PC,
+        "plane": plane,
+        "plane_xy": surface.base(plane[:, 0], plane[:, 1])[:, :2],
+        "ring": ring,
     }
     extra = {
-        "plane": plane.astype(np.float32),
-        "plane_xy": surface.base(plane[:, 0], plane[:, 1])[:, :2].astype(np.float32),
-        "ring": ring.astype(np.float32),
         "expressions": list(files.names),
         "eye_radius": round(float(np.mean([ball[1] for ball in balls.values()])), 4),
         "jaw": {

@@ -49,6 +49,8 @@ class FlameModel:
         regions: (V,) uint8 or None; values index ``meta["regions"]``.
         mediapipe_lmk_faces_idx, mediapipe_lmk_bary_coords, mediapipe_landmark_indices: (L,),
             (L, 3), (L,) of EMOCA v2's embedding, or None.
+        plane, plane_xy, ring: (n, 2) mm, (n, 2) mm, (n,) of the skin's n vertices, what the
+            capture needs to render the head (see :class:`regaze.capture.head.HeadModel`), or None.
         meta: where the model comes from; ``source`` is ``flame``, ``synthetic`` or ``ict``.
     """
 
@@ -78,6 +80,9 @@ class FlameModel:
     mediapipe_lmk_faces_idx: np.ndarray | None = None
     mediapipe_lmk_bary_coords: np.ndarray | None = None
     mediapipe_landmark_indices: np.ndarray | None = None
+    plane: np.ndarray | None = None
+    plane_xy: np.ndarray | None = None
+    ring: np.ndarray | None = None
     meta: dict = field(default_factory=dict)
 
     @property
@@ -154,7 +159,10 @@ def make_model(arrays: Mapping[str, object], where: str, *, meta: dict | None = 
 
 
 def save_flame(path: str | os.PathLike, model: FlameModel) -> None:
-    """Write a model as ``.npz`` without pickles; ``meta`` becomes JSON text."""
+    """Write a model as ``.npz`` without pickles; ``meta`` becomes JSON text.
+
+    :func:`regaze.capture.head.load_head` reads the file too if the model has all arrays of a head.
+    """
     content = {n: getattr(model, n) for n in _ARRAYS if getattr(model, n) is not None}
     content["n_shape_total"] = np.array(model.n_shape_total)
     content["texture_rgb"] = np.array(model.texture_rgb)

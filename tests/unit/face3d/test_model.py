@@ -7,7 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from regaze.capture import HeadConfig, build_head, save_head
+from regaze.capture import HeadConfig, build_head, load_head, save_head
+from regaze.capture.writer import CaptureConfig, render_person
 from regaze.face3d.convert import convert_flame, read_texture
 from regaze.face3d.model import (
     FlameModel,
@@ -83,6 +84,13 @@ def test_save_and_load(tmp_path, head, model):
     assert model_hash(moved) != model_hash(model)
 
 
+def test_the_capture_renders_a_saved_model_as_the_head_itself(tmp_path, head, model):
+    save_flame(tmp_path / "m.npz", model)
+    config = CaptureConfig({"val": 1}, head_poses=1, gazes=1, photo=64, focal=125.0)
+    own, saved = (render_person(h, config, "40002") for h in (head, load_head(tmp_path / "m.npz")))
+    assert own.jpegs == saved.jpegs and np.array_equal(own.landmarks, saved.landmarks)
+
+
 def test_optional_arrays_may_be_absent(tmp_path, model):
     names = ("uvcoords", "uvfaces", "MU", "PC", "regions", "uv_face_mask", "uv_face_eye_mask")
     bare = changed(model, **dict.fromkeys(names))
@@ -126,6 +134,8 @@ def bad(array, value, where=(0, 0)):
         ("MU", lambda a: a[:, :5], "shape"),
         ("PC", lambda a: None, "no PC"),
         ("regions", lambda a: a + 9, "number of names"),
+        ("plane", lambda a: a[:-1], "plane_xy: expected shape"),
+        ("ring", lambda a: None, "no ring"),
         ("posedirs", lambda a: None, "lacks posedirs"),
         ("v_template", lambda a: np.array(["x"]), "expected numbers"),
     ],
