@@ -14,7 +14,7 @@ from regaze.face3d.crop import (
     warp_batch,
     warp_tensor,
 )
-from regaze.face3d.rasterize import rasterize
+from regaze.face3d.rasterize import pytorch3d, rasterize
 from regaze.face3d.render import Renderer
 from regaze.face3d.rotations import euler_to_matrix
 from regaze.face3d.shading import (
@@ -39,7 +39,10 @@ def rasterizing(manifest, golden):
         size = size if isinstance(size, int) else tuple(size)
         verts = [_t(golden[f"{name}_verts{n}"]) for n in range(entry["meshes"])]
         faces = [_t(golden[f"{name}_faces{n}"]) for n in range(entry["meshes"])]
-        for backend in ("embree", "torch", "reference") if layers == 1 else ("reference",):
+        backends = ["embree", "torch", "reference"] if layers == 1 else ["reference"]
+        if pytorch3d.available():
+            backends.append("pytorch3d")
+        for backend in backends:
             _rasterize_one(entry, golden, name, size, verts, faces, backend)
 
 

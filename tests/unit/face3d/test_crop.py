@@ -116,6 +116,15 @@ def test_warps_agree_and_are_black_outside():
     fast = warp_batch([photo] * 3, transforms, 48, exact=False)
     assert float((fast - crops).abs().max()) < 0.02
     assert (crops[1, :, 0, 0] == 0).all() and crops[1, :, -1, -1].sum() > 0
+    # turned a little: the same picture through the general way
+    angle = np.array([[np.cos(1e-7), -np.sin(1e-7), 0], [np.sin(1e-7), np.cos(1e-7), 0], [0, 0, 1]])
+    for crop, transform in zip(crops, transforms, strict=True):
+        torch.testing.assert_close(warp(photo, angle @ transform, 48), crop, atol=1e-4, rtol=0)
+    turned = similarity([(10, 10), (60, 20), (30, 60)], [(5, 0), (40, 20), (8, 40)])
+    torch.testing.assert_close(
+        warp_tensor(photos[:1], torch.from_numpy(turned[None]), 48)[0], warp(photo, turned, 48),
+        atol=3e-5, rtol=0,
+    )  # fmt: skip
     # a crop that sees none of the photo
     gone = CropBox(np.array([500.0, 500]), np.array(20.0), np.array(25)).transform(16)
     assert (warp(photo, gone, 16) == 0).all()
