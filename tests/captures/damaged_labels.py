@@ -144,7 +144,9 @@ def value_damages():
     half = _in_file(valued(_half), _HEAD)
     out.append(Damage("half precision", "gazecapture", half, kept=3, **everyone))
     whole = valued(lambda values: np.round(values).astype(np.int16))
-    out.append(Damage("whole millimetres", "gazecapture", _in_file(whole, _TARGET), kept=3, **everyone))
+    out.append(
+        Damage("whole millimetres", "gazecapture", _in_file(whole, _TARGET), kept=3, **everyone)
+    )
     return out
 
 
@@ -281,7 +283,9 @@ def group_damages():
         "zzz", h5py.ExternalLink("/etc/passwd", "/"))),
         touched=frozenset(), reasons={"bad_source": 1})  # fmt: skip
     add("a person of no UTF-8", _edit(_renamed_person(b"\xff\xfe")), error="UTF-8 names of persons")
-    add("a person in kanji", _edit(_renamed_person("顔".encode())), touched=_LAYOUT.person(), kept=3)
+    add(
+        "a person in kanji", _edit(_renamed_person("顔".encode())), touched=_LAYOUT.person(), kept=3
+    )
     add("a person with a line break", _edit(_renamed_person(b"a\nb")),
         touched=_LAYOUT.person(), kept=3)  # fmt: skip
     add("a person's name of 5000 letters", _edit(_renamed_person(b"x" * 5000)),

@@ -185,7 +185,9 @@ def _entry_of_list(value):
 
 
 def _json_lines(path):
-    path.write_bytes(json.dumps(json.loads(path.read_text()), indent=1).replace("\n", "\r\n").encode())
+    path.write_bytes(
+        json.dumps(json.loads(path.read_text()), indent=1).replace("\n", "\r\n").encode()
+    )
 
 
 def _line(number, change):
@@ -347,11 +349,19 @@ def calibration_damages():
         out.append(Damage(f"Camera.mat {name}", "mpiifacegaze", where, **fate))
 
     for name, change in FILES.items():
-        missing = name in ("missing", "a folder", "a pipe", "a link to itself", "a link to a device")
+        missing = name in (
+            "missing",
+            "a folder",
+            "a pipe",
+            "a link to itself",
+            "a link to a device",
+        )
         mat(name, change if name != "cut in half" else FILES[name],
             "missing_key" if missing else "bad_shape")  # fmt: skip
     mat("random bytes", content(np.random.default_rng([4]).bytes(5000)))
-    mat("only the header", content(b"MATLAB 5.0 MAT-file".ljust(124) + b"\x00\x01IM"), "missing_key")
+    mat(
+        "only the header", content(b"MATLAB 5.0 MAT-file".ljust(124) + b"\x00\x01IM"), "missing_key"
+    )
     mat("a cell of objects", _mat(cameraMatrix=_cells()))
     mat("a structure", _mat(cameraMatrix={"a": 1.0, "__reduce__": "x"}))
     mat("text", _mat(cameraMatrix="import os"))
@@ -399,7 +409,11 @@ def calibration_damages():
     xml("nested deeply and closed", _xml(lambda text: "<a>" * 15_000 + "</a>" * 15_000),
         "missing_key")  # fmt: skip
     xml("2 MB", _xml(lambda text: text + " " * (2 << 20)))
-    xml("without the camera", _xml(lambda text: text.replace("Camera_Matrix", "Other")), "missing_key")
+    xml(
+        "without the camera",
+        _xml(lambda text: text.replace("Camera_Matrix", "Other")),
+        "missing_key",
+    )
     xml("text for numbers", _xml(lambda text: text.replace("<data>", "<data> x ", 1)))
     xml("a number more", _xml(lambda text: text.replace("<data>", "<data> 1. ", 1)))
     xml("NaN", _xml(lambda text: text.replace("815", ".NaN", 1)))

@@ -30,6 +30,8 @@ from regaze.sources.records import PersonPhotos, PhotoSource, SourceError
 
 log = logging.getLogger(__name__)
 
+_FARTHEST = 1e6
+
 FACE_MODEL = "sfm14"
 """Model that the head poses refer to."""
 
@@ -137,7 +139,8 @@ def _pose_person(
             low = score < min_score
         status = [word or ("low_score" if low[row] else "") for row, word in enumerate(status)]
     if photos.landmarks is not None:
-        given = np.isfinite(photos.landmarks).all(axis=(1, 2))
+        # NaN compares false as well; no photo has points that far out, nor has float32.
+        given = (np.abs(photos.landmarks) < _FARTHEST).all(axis=(1, 2))
         points[given], score[given] = photos.landmarks[given], np.nan
         status = ["" if given[row] else word for row, word in enumerate(status)]
     pose, error = np.full((count, 6), np.nan), np.full(count, np.nan)

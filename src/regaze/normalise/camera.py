@@ -114,12 +114,14 @@ def project(points: np.ndarray, camera: np.ndarray, coefficients: np.ndarray) ->
     return np.stack([x * camera[..., 0] + camera[..., 2], y * camera[..., 1] + camera[..., 3]], -1)
 
 
+@np.errstate(over="ignore", invalid="ignore", divide="ignore")
 def undistort_points(
     pixels: np.ndarray, camera: np.ndarray, coefficients: np.ndarray, steps: int = 8
 ) -> np.ndarray:
     """Return the ideal normalised coordinates (N, M, 2) of distorted pixels (N, M, 2).
 
-    Newton's method with a numerical Jacobian, ``steps`` steps from the distorted position.
+    Newton's method with a numerical Jacobian, ``steps`` steps from the distorted position. Where
+    coefficients have no measure the result is not finite, without a warning.
     """
     camera = np.asarray(camera, np.float64)[:, None, :]
     seen_x = (pixels[..., 0] - camera[..., 2]) / camera[..., 0]

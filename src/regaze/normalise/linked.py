@@ -24,6 +24,7 @@ CHECKS = ("ends", "all")
 _BYTES_IN_MEMORY = 256 << 20
 _PITCH, _YAW = (0, 2, 4, 6), (1, 3, 5, 7)
 _SLACK = 1e-5
+_NOT_STORED = "never written, beyond the end of the file, or larger than a patch can be"
 
 
 def link_shard(
@@ -134,7 +135,10 @@ def _find_pixels(rows: NormalisedRows, size: tuple[int, int]) -> tuple[Path, str
         try:
             target = linked_rows(str(rows.path), rows.person, data)
         except ValueError as error:
-            raise SourceError(str(error), "bad_shape") from error
+            raise SourceError(
+                f"{where}: {rows.pixels}: expected a link to rows of one file, found {error}",
+                "bad_shape",
+            ) from error
         # Beyond the labels there may be room that was never filled.
         used = len(data) if data.is_virtual or len(data) <= len(rows) else last_stored(data)
         if data.dtype != np.uint8 or (used, *data.shape[1:]) != (len(rows), size[1], size[0], 3):
@@ -142,6 +146,7 @@ def _find_pixels(rows: NormalisedRows, size: tuple[int, int]) -> tuple[Path, str
                 f"{where}: {rows.pixels}: expected {(len(rows), size[1], size[0], 3)} uint8, "
                 f"found {(used, *data.shape[1:])} {data.dtype}",
                 "bad_shape",
+                rows.file_name + ("",) * (max(used, len(rows)) - len(rows.file_name)),
             )
     if target is None:
         return rows.path, rows.pixels, np.arange(len(rows))
@@ -190,7 +195,7 @@ def _pixel_problems(
     stored = stored_rows(data)[rows]
     for row in np.flatnonzero(~stored).tolist():
         if row not in skip:
-            problems[row] = ("unreadable_image", "never written, or beyond the end of the file")
+            problems[row] = ("unreadable_image", _NOT_STORED)
     left = [row for row in range(len(rows)) if row not in skip and row not in problems]
     chosen = left if check_all else [*left[:1], *left[1:][-1:]]
     found = _undecodable(data, rows, chosen)
@@ -207,7 +212,8 @@ def _undecodable(
         try:
             data[int(rows[row])]
         except OSError as error:
-            problems[row] = ("unreadable_image", f"{data.file.filename}: {error}")
+            detail = f"{data.file.filename}: expected pixels that can be read, found {error}"
+            problems[row] = ("unreadable_image", detail)
     return problems
 
 

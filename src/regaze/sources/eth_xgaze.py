@@ -90,8 +90,8 @@ def open_source(options: Options, supplementary=None):
 class ETHXGaze:
     """The photos below ``root`` with the labels of ``data/annotation_train``.
 
-    ``persons`` are its CSV files and the folders of ``data/train``, sorted. Persons of the test sets have no labels in the
-    release and do not appear.
+    ``persons`` are its CSV files and the folders of ``data/train``, sorted. Persons of the test
+    sets have no labels in the release and do not appear.
 
     Args:
         root: folder with ``data`` and ``calibration``.
@@ -315,8 +315,8 @@ def read_camera(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
     A file with a document type or an entity is refused, since those can expand without bound.
 
     Raises:
-        SourceError: the file is missing, larger than 128 KiB or no such XML, or a node is missing or
-            no calibration.
+        SourceError: the file is missing, larger than 128 KiB or no such XML, or a node is missing
+            or no calibration.
     """
     path = Path(path)
     try:

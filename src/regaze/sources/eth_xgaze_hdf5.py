@@ -17,7 +17,7 @@ import numpy as np
 from pydantic import Field
 
 from regaze.sources.eth_xgaze import released_split
-from regaze.sources.hdf5 import has, last_stored, numbers, opened, rows_dataset
+from regaze.sources.hdf5 import has, last_stored, likely_rows, numbers, opened, rows_dataset
 from regaze.sources.options import SourceOptions
 from regaze.sources.records import NormalisedRows, SourceError
 
@@ -125,13 +125,27 @@ class ETHXGazePatches:
         if person not in self.persons:
             raise SourceError(f"{path}: person {person}: no such file", "missing_person")
         with opened(path) as file:
-            where, rows = str(path), 0
+            where = str(path)
             try:
-                rows = last_stored(rows_dataset(where, file, _PIXELS, 3))
+                pixels = rows_dataset(where, file, _PIXELS, 3)
                 _require_labels(path, file)
+                gaze = rows_dataset(where, file, _GAZE, 1)
+                if len(pixels) != len(gaze):
+                    raise SourceError(
+                        f"{where}: {_GAZE}: expected {len(pixels)} rows as in {_PIXELS}, "
+                        f"found shape {gaze.shape}",
+                        "bad_shape",
+                    )
+                rows = last_stored(pixels)
+                if rows == 0:
+                    raise SourceError(
+                        f"{where}: {_PIXELS}: expected rows, found none written in the file",
+                        "bad_shape",
+                    )
                 labels = np.full((rows, 8), np.nan, np.float32)
-                labels[:, :2] = numbers(where, file, _GAZE, ((2,),), rows)
-                labels[:, 2:4] = numbers(where, file, _HEAD, ((2,),), rows)
+                with np.errstate(over="ignore"):
+                    labels[:, :2] = numbers(where, file, _GAZE, ((2,),), rows)
+                    labels[:, 2:4] = numbers(where, file, _HEAD, ((2,),), rows)
                 columns = {
                     ours: numbers(where, file, theirs, shapes, rows)
                     for theirs, (ours, shapes) in _COLUMNS.items()
@@ -139,9 +153,8 @@ class ETHXGazePatches:
                 }
                 names = _names(where, file, person, rows)
             except SourceError as error:
-                raise SourceError(str(error), error.reason, ("",) * rows) from error
-        if rows == 0:
-            raise SourceError(f"{path}: {_PIXELS}: expected rows, found none written", "bad_shape")
+                count = likely_rows(file, (_PIXELS, _GAZE, _HEAD))
+                raise SourceError(str(error), error.reason, ("",) * count) from error
         return NormalisedRows(path, person, _PIXELS, labels, columns, names)
 
 

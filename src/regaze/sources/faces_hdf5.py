@@ -17,6 +17,7 @@ from pydantic import Field
 from regaze.sources.hdf5 import (
     has,
     last_stored,
+    likely_rows,
     member,
     names_in,
     numbers,
@@ -141,8 +142,8 @@ class FacesFile:
             group = member(where, file, person)
             if not isinstance(group, h5py.Group):
                 raise SourceError(f"{where}: expected a group, found another", "missing_key")
-            rows = _rows(where, group)
             try:
+                rows = _rows(where, group)
                 labels = numbers(where, group, "labels", ((8,), (4,)), rows)
                 rows_dataset(where, group, "pixels", 3)
                 columns = {
@@ -152,11 +153,13 @@ class FacesFile:
                 }
                 names = _file_names(where, group, rows)
             except SourceError as error:
-                raise SourceError(str(error), error.reason, ("",) * rows) from error
+                count = likely_rows(group, ("labels", "pixels"))
+                raise SourceError(str(error), error.reason, ("",) * count) from error
         if "source_index" in columns:
             columns["source_index"] = np.nan_to_num(columns["source_index"], nan=-1).astype(int)
         table = np.full((rows, 8), np.nan, np.float32)
-        table[:, : labels.shape[1]] = labels
+        with np.errstate(over="ignore"):
+            table[:, : labels.shape[1]] = labels
         return NormalisedRows(path, person, f"{person}/pixels", table, columns, names)
 
 
@@ -194,9 +197,12 @@ def _said(path: Path, file: h5py.File, persons: list[str]) -> dict:
     if said["gaze"] not in (None, "known", "absent"):
         raise SourceError(f"{path}: gaze: expected known or absent, found {said['gaze']!r}")
     for person in persons:
-        group = member(str(path), file, person)
-        found = isinstance(group, h5py.Group)
-        pixels = member(f"{path}: person {person}", group, "pixels") if found else None
+        try:
+            group = member(str(path), file, person)
+            found = isinstance(group, h5py.Group)
+            pixels = member(str(path), group, "pixels") if found else None
+        except SourceError:
+            continue  # this person is rejected when it is read
         if isinstance(pixels, h5py.Dataset) and pixels.ndim == 4:
             said["patch_size"] = (int(pixels.shape[2]), int(pixels.shape[1]))
             return said

@@ -8,7 +8,7 @@ reads as zeros, are told from rows that are.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -162,6 +162,21 @@ def stored_rows(item: h5py.Dataset) -> np.ndarray:
 
     item.id.chunk_iter(count)
     return found == pieces
+
+
+def likely_rows(group: h5py.Group, names: Sequence[str]) -> int:
+    """Return how many rows a person has whose datasets ``names`` do not all make sense.
+
+    It is the most that any of them holds, for the count of what is rejected with the person.
+    """
+    found = [0]
+    for name in names:
+        link = group.get(name, getlink=True) if has(group, name) else None
+        item = group[name] if isinstance(link, h5py.HardLink) else None
+        if not isinstance(item, h5py.Dataset) or not item.shape or item.shape[0] > MAX_ROWS:
+            continue
+        found.append(len(item) if item.is_virtual or item.external else last_stored(item))
+    return max(found)
 
 
 def last_stored(item: h5py.Dataset) -> int:
