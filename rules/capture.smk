@@ -9,6 +9,8 @@ rule capture:
 
 rule render_capture:
     """Render photos of synthetic people in GazeCapture's layout."""
+    input:
+        head=settings.capture.head_model or [],
     output:
         root=directory("results/{dataset}/capture"),
     log:
@@ -22,7 +24,7 @@ rule render_capture:
         mem_mb=2000,
         runtime=120,
     params:
-        capture=settings.capture.model_dump(),
+        capture=settings.capture.model_dump(exclude={"head_model"}),
         seed=settings.seed,
         code=code_version("capture"),
     script:

@@ -8,17 +8,15 @@ from typing import Annotated
 
 import typer
 
+from regaze.face3d.commands import head_app
+
 app = typer.Typer(
     help="Gaze and head redirection.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-
-@app.callback()
-def _commands() -> None:
-    """Keep sub-commands even while there are few."""
+app.add_typer(head_app, name="head")
 
 
 @app.command()

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from regaze.assets import AssetSettings
 from regaze.estimators.settings import EstimatorSettings
+from regaze.face3d.settings import EncoderSettings
 from regaze.landmarks.settings import LandmarkSettings
 from regaze.redirectors import methods
 from regaze.sources import KINDS, SourceError, SourceOptions, options_class
@@ -52,6 +53,11 @@ class Capture(Section):
     photo: int = Field(240, ge=64, le=2000, description="short side of the photos in pixels")
     focal: float = Field(470.0, gt=50, description="mean focal length of the cameras in pixels")
     quality: int = Field(95, ge=50, le=100, description="JPEG quality")
+    head_model: str | None = Field(
+        None,
+        description=".npz of `regaze head convert-ict` or `regaze head build` to render instead "
+        "of the procedural head",
+    )
 
 
 class Faces(Section):
@@ -168,13 +174,16 @@ class Settings(Section):
     capture: Capture = Capture()
     landmarks: LandmarkSettings = LandmarkSettings()
     faces: Faces = Faces()
+    encoders: dict[str, EncoderSettings] = Field(
+        {}, description="3-D face encoders by name, whose codes are the stage latents"
+    )
     estimators: dict[str, EstimatorSettings]
     models: dict[str, Any]
     sampling: Sampling = Sampling()
     evaluation: Evaluation = Evaluation()
     assets: AssetSettings = AssetSettings()
 
-    @field_validator("datasets", "estimators", "models")
+    @field_validator("datasets", "encoders", "estimators", "models")
     @classmethod
     def _names(cls, entries):
         for name in entries:
@@ -203,9 +212,12 @@ class Settings(Section):
         _known("evaluation.estimator", self.evaluation.estimator, self.estimators)
         for name in self.evaluation.models or []:
             _known("evaluation.models", name, [*PSEUDO_MODELS, *self.models])
-        both = sorted(set(self.models) & set(self.estimators))
-        if both:
-            raise ValueError(f"models: {both[0]!r} is also the name of an estimator")
+        taken: dict[str, str] = {}
+        for section in ("encoders", "estimators", "models"):
+            for name in getattr(self, section):
+                if name in taken:
+                    raise ValueError(f"{section}: {name!r} is also a name in {taken[name]}")
+                taken[name] = section
         width, height = self.patch_size
         if width != height:
             # An eye strip: its faces can be made, training on them is refused by its own stage.
