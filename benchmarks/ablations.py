@@ -19,7 +19,7 @@ import yaml
 from regaze.metrics.measure import measure_samples
 from regaze.redirectors.sample import sample_redirector
 from regaze.settings import load_settings
-from regaze.training.stages import train_redirector
+from regaze.training.stages import ModelFiles, train_redirector
 
 ROOT = Path(__file__).parents[1]
 VARIANTS = {
@@ -62,10 +62,12 @@ def measure(name: str, options: dict, images: int, results: Path) -> str:
             faces=faces,
             split=str(data / "split.json"),
             seed=settings.seed,
-            model=folder / "model.safetensors",
-            record=folder / "model.json",
-            curve=folder / "curve.csv",
-            state=folder / "state",
+            files=ModelFiles(
+                model=folder / "model.safetensors",
+                record=folder / "model.json",
+                curve=folder / "curve.csv",
+                state=folder / "state",
+            ),
         )
         spent = time.process_time() - began
         samples, pairs = folder / "samples.h5", data / "pairs.parquet"

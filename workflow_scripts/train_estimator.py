@@ -1,14 +1,14 @@
 """Train one estimator."""
 
 from regaze.jobs import start
-from regaze.training.stages import train_estimator
+from regaze.training.stages import ModelFiles, train_estimator
 
 
 def main(job):
     start(job)
     data = {"faces": job.input.faces, "split": job.input.split}
-    options = {name: job.params[name] for name in ("name", "config", "seed", "state")}
-    train_estimator(**options, **data, **dict(job.output.items()))
+    options = {name: job.params[name] for name in ("name", "config", "seed")}
+    train_estimator(**options, **data, files=ModelFiles.of_job(job))
 
 
 if "snakemake" in globals():

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -66,14 +67,14 @@ class Deca(nn.Module):
     """The encoder with the head model that its codes belong to.
 
     The state dict holds the networks alone, under the names of the published checkpoints:
-    ``E_flame``, and where present ``E_detail``, ``D_detail``, ``E_expression``. Only the
-    ``reference`` preset has the detail networks.
+    ``E_flame``, and where present ``E_detail``, ``D_detail``, ``E_expression``.
 
     Args:
         head: the head model.
         preset: of the encoders, see :data:`regaze.face3d.encoders.PRESETS`.
         expression_encoder: with EMOCA's second encoder.
         rasterizer: backend of the renderer, see :mod:`regaze.face3d.rasterize`.
+        detail: with the two detail networks, which only published weights have.
     """
 
     def __init__(
@@ -82,13 +83,13 @@ class Deca(nn.Module):
         preset: str = "reference",
         expression_encoder: bool = False,
         rasterizer: str = "auto",
+        detail: bool = False,
     ):
         super().__init__()
         self.head, self.preset, self.rasterizer = head, preset, rasterizer
         self.E_flame = CodeEncoder(sum(CODE.values()), preset)
-        detailed = preset == "reference"
-        self.E_detail = CodeEncoder(DETAIL, preset) if detailed else None
-        self.D_detail = DetailDecoder() if detailed else None
+        self.E_detail = CodeEncoder(DETAIL, preset) if detail else None
+        self.D_detail = DetailDecoder() if detail else None
         self.E_expression = CodeEncoder(CODE["exp"], preset) if expression_encoder else None
         self.flame = Flame(head, CODE["shape"], CODE["exp"])
         self.texture = None if head.MU is None else TextureSpace.from_model(head, CODE["tex"])
@@ -121,7 +122,7 @@ class Deca(nn.Module):
             crops: (B, 3, S, S) RGB in [0, 1], S = ``size_px``.
 
         Returns:
-            The codes, float32. ``detail`` is zero where the preset has no detail network. A row's
+            The codes, float32. ``detail`` is zero without a detail network. A row's
             codes do not depend on the rows it comes with, to the last bit: batches are cut into
             pieces of one size.
         """
@@ -210,8 +211,9 @@ class Deca(nn.Module):
         Returns:
             ``image`` (albedo under the light), ``albedo``, ``normals`` (world axes, zero off the
             head), ``shaded`` (grey form under five lights), each (B, 3, H, W); ``alpha`` and
-            ``front`` (B, 1, H, W), 1 on the head and where its surface faces the viewer. Colours
-            are about 0..1, not clamped.
+            ``front`` (B, 1, H, W), 1 on the head and where its surface faces the viewer; ``face``
+            (B, 1, H, W), the share 0..1 of the chart's face mask where it faces the viewer.
+            Colours are about 0..1, not clamped.
         """
         head = self.decode(codes, eye_pose)
         size = image_size or self.size_px
@@ -228,12 +230,21 @@ class Deca(nn.Module):
             "normals": drawn.normals,
             "shaded": shaded,
             "front": drawn.front,
+            "face": self._face(drawn),
         }
+
+    def _face(self, drawn: Rendering) -> Tensor:
+        mask = self.head.uv_face_mask
+        if mask is None:
+            return drawn.front
+        chart = torch.as_tensor(mask).to(drawn.front)[None, None]
+        chart = chart.expand(len(drawn.front), -1, -1, -1)
+        return F.grid_sample(chart, drawn.grid, align_corners=False) * drawn.front
 
     def displacement(self, codes: Codes) -> Tensor | None:
         """Displacement maps (B, 1, 256, 256) in metres along the normal, the fixed one included.
 
-        None where the preset has no detail network.
+        None without a detail network.
         """
         if self.D_detail is None:
             return None
@@ -302,7 +313,7 @@ def load_published(
     """
     if (deca is None) == (emoca is None):
         raise ValueError("published weights: expected exactly one of deca and emoca")
-    made = Deca(head, "reference", emoca is not None, rasterizer)
+    made = Deca(head, "reference", emoca is not None, rasterizer, detail=True)
     if deca is not None:
         path = Path(deca)
         states = read_deca(path)

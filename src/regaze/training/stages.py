@@ -1,4 +1,4 @@
-"""The two training stages: an estimator, a redirector. Each writes one model folder."""
+"""The training stages: an estimator, a 3-D encoder, a redirector. Each writes a model folder."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import csv
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,6 +17,11 @@ from safetensors.torch import save
 from regaze.estimators.build import build_estimator
 from regaze.estimators.evaluate import held_out_error
 from regaze.estimators.objective import Augmentation, EstimatorTask
+from regaze.face3d.deca import Deca
+from regaze.face3d.known import read_known, read_views
+from regaze.face3d.model import load_flame, model_hash
+from regaze.face3d.quality import draw_sheet, measure
+from regaze.face3d.training import CropBatches, EncoderTask
 from regaze.faces import FacesReader
 from regaze.jobs import replacing, write_json
 from regaze.provenance import content_hash, fingerprint, git_revision, versions
@@ -26,6 +33,30 @@ from regaze.training.settings import TrainSettings
 log = logging.getLogger("regaze.training")
 
 
+@dataclass(frozen=True)
+class ModelFiles:
+    """Where a training writes.
+
+    Attributes:
+        model: ``model.safetensors``, the weights.
+        record: ``model.json``, what they are and how they came about.
+        curve: ``curve.csv``, a row per logged point.
+        state: folder of the resumable state, which is no output of the rule.
+        quality: picture of what the model makes, for those that have one.
+    """
+
+    model: str | Path
+    record: str | Path
+    curve: str | Path
+    state: str | Path
+    quality: str | Path | None = None
+
+    @classmethod
+    def of_job(cls, job) -> ModelFiles:
+        """Those of a rule: its named outputs, and its parameter ``state``."""
+        return cls(**dict(job.output.items()), state=job.params["state"])
+
+
 def train_estimator(
     name: str,
     config: Mapping,
@@ -33,10 +64,7 @@ def train_estimator(
     faces: Sequence[str],
     split: str,
     seed: int,
-    model: str | Path,
-    record: str | Path,
-    curve: str | Path,
-    state: str | Path,
+    files: ModelFiles,
 ) -> None:
     """Train a gaze and head estimator and write its model folder.
 
@@ -47,20 +75,10 @@ def train_estimator(
         split: split JSON; ``config["persons"]`` names the list trained on, ``val`` validates and
             ``test`` gives the held-out error of ``model.json``.
         seed: seed of initial weights, order and augmentation.
-        model: ``model.safetensors`` to write.
-        record: ``model.json`` to write.
-        curve: ``curve.csv`` to write.
-        state: folder of the resumable state.
+        files: what is written.
     """
-    settings = TrainSettings(**config["train"])
-    torch.set_num_threads(settings.threads)
-    reader, people = _labelled(faces), _people(split)
-    if config["persons"] not in people:
-        raise ValueError(
-            f"{split}: estimators.{name}.persons is {config['persons']!r}; the file has "
-            f"{', '.join(sorted(people))}"
-        )
-    torch.manual_seed(seed)
+    settings, reader, people = _begin(config, faces, split, seed)
+    persons = _listed(people, config["persons"], split, f"estimators.{name}.persons")
     network = build_estimator(
         config["arch"], config["preset"], config["size_px"], preprocess=config["preprocess"]
     )
@@ -70,13 +88,9 @@ def train_estimator(
     def batches(rank, world):
         return ImageBatches(
             reader,
-            people[config["persons"]],
+            persons,
             size=config["size_px"],
-            batch=_per_process(settings, world),
-            seed=seed,
-            rank=rank,
-            world=world,
-            cache=settings.cache,
+            **_share(settings, seed, rank, world),
             preprocess=config["preprocess"],
         )
 
@@ -87,7 +101,7 @@ def train_estimator(
     data = _data(config["persons"], faces, split)
     whole = _identity(config, seed, data, settings)
     weights, points = train(
-        task, batches, settings, seed=seed, state=state, config=whole, validate=validate
+        task, batches, settings, seed=seed, state=files.state, config=whole, validate=validate
     )
     network.load_state_dict(weights)
     network.cpu().eval()
@@ -99,7 +113,7 @@ def train_estimator(
         "class": config["arch"],
         "held_out": {"list": "test", **held_out},
     }
-    _write(name, weights, points, config, data, about, model, record, curve, seed)
+    _write(name, Trained(weights, points), config, data, about, files, seed)
 
 
 def train_redirector(
@@ -109,10 +123,7 @@ def train_redirector(
     faces: Sequence[str],
     split: str,
     seed: int,
-    model: str | Path,
-    record: str | Path,
-    curve: str | Path,
-    state: str | Path,
+    files: ModelFiles,
 ) -> None:
     """Train a redirector on the list ``train-redirector`` of the split and write its folder.
 
@@ -122,15 +133,9 @@ def train_redirector(
         faces: shards of the data set.
         split: split JSON.
         seed: seed of initial weights, order and noise.
-        model: ``model.safetensors`` to write.
-        record: ``model.json`` to write.
-        curve: ``curve.csv`` to write.
-        state: folder of the resumable state.
+        files: what is written.
     """
-    settings = TrainSettings(**config["train"])
-    torch.set_num_threads(settings.threads)
-    reader, people = _labelled(faces), _people(split)
-    torch.manual_seed(seed)
+    settings, reader, people = _begin(config, faces, split, seed)
     redirector = build_redirector(config)
     objective = config.get("objective", {})
 
@@ -139,11 +144,7 @@ def train_redirector(
             reader,
             people["train-redirector"],
             size=config["size_px"],
-            batch=_per_process(settings, world),
-            seed=seed,
-            rank=rank,
-            world=world,
-            cache=settings.cache,
+            **_share(settings, seed, rank, world),
             same_head_fraction=objective.get("same_head_fraction", 0.0),
             flip=objective.get("flip", False),
         )
@@ -165,14 +166,122 @@ def train_redirector(
     data = _data("train-redirector", faces, split)
     whole = _identity(config, seed, data, settings)
     weights, points = train(
-        redirector, batches, settings, seed=seed, state=state, config=whole, validate=validate
+        redirector, batches, settings, seed=seed, state=files.state, config=whole, validate=validate
     )
     about = {
         "kind": "redirector",
         "class": config["class"],
         "told": redirector.needs.target,
     }
-    _write(name, weights, points, config, data, about, model, record, curve, seed)
+    _write(name, Trained(weights, points), config, data, about, files, seed)
+
+
+def train_encoder(
+    name: str,
+    config: Mapping,
+    *,
+    faces: Sequence[str],
+    split: str,
+    head: str,
+    parameters: str,
+    seed: int,
+    files: ModelFiles,
+) -> None:
+    """Train a 3-D face encoder on the synthetic set, measure it on ``test`` and draw a sheet.
+
+    Args:
+        name: entry of ``encoders:``.
+        config: that entry as plain values (``EncoderSettings.resolve``).
+        faces: shards of the synthetic data set.
+        split: split JSON; ``config["persons"]`` names the list trained on.
+        head: the head model (``.npz``) that the capture was rendered with.
+        parameters: ``parameters.h5`` of the capture.
+        seed: seed of initial weights, order and jitter.
+        files: what is written, ``quality`` included.
+    """
+    settings, reader, people = _begin(config, faces, split, seed)
+    persons = _listed(people, config["persons"], split, f"encoders.{name}.persons")
+    model = load_flame(head)
+    known = read_known(parameters, reader, reader.rows(persons), model)
+    views = read_views(known, reader, model, seed)
+    log.info("%d rows in %d views, misfit %.2f px", len(known), len(views.uv), known.misfit.mean())
+    deca = Deca(model, config["preset"], config["class"] == "emoca", config["rasterizer"])
+    task = EncoderTask(deca, known, config["losses"])
+
+    def batches(rank, world):
+        return CropBatches(
+            reader,
+            persons,
+            size=deca.size_px,
+            known=known,
+            views=views,
+            jitter=config["jitter"],
+            **_share(settings, seed, rank, world),
+        )
+
+    def of(part):
+        return read_known(parameters, reader, reader.rows(people[part]), model)
+
+    def validate():
+        found = measure(deca, reader, of("val"))
+        return {"score": found["landmark_percent"], "rotation_deg": found["rotation_deg"]}
+
+    data = _data(config["persons"], faces, split)
+    data["parameters"], data["head"] = fingerprint(parameters), model_hash(model)
+    whole = _identity(config, seed, data, settings)
+    weights, points = train(
+        task, batches, settings, seed=seed, state=files.state, config=whole, validate=validate
+    )
+    deca.load_state_dict(weights)
+    deca.cpu().eval()
+    test = of("test")
+    quality = {"list": "test", **measure(deca, reader, test)}
+    log.info(
+        "test: landmarks %.2f %% of the crop, rotation %.2f degrees, %s dB",
+        *(quality["landmark_percent"], quality["rotation_deg"], quality["psnr_db"]),
+    )
+    about = {
+        "kind": "encoder",
+        "class": config["class"],
+        "source": "synthetic",
+        "head_sha256": data["head"],
+        "rasterizer": deca.renderer().backend_used,
+        "quality": quality,
+    }
+    _write(name, Trained(weights, points), config, data, about, files, seed)
+    draw_sheet(files.quality, deca, reader, test)
+
+
+class Trained(NamedTuple):
+    """What the loop returns: the state dict to save, and the points of the curve."""
+
+    weights: dict[str, torch.Tensor]
+    points: list[dict]
+
+
+def _begin(config: Mapping, faces: Sequence[str], split: str, seed: int):
+    """What every training starts with: its settings, the faces, and the lists of persons."""
+    settings = TrainSettings(**config["train"])
+    torch.set_num_threads(settings.threads)
+    torch.manual_seed(seed)
+    return settings, _labelled(faces), _people(split)
+
+
+def _share(settings: TrainSettings, seed: int, rank: int, world: int) -> dict:
+    """Arguments of a process' batches."""
+    return {
+        "batch": _per_process(settings, world),
+        "seed": seed,
+        "rank": rank,
+        "world": world,
+        "cache": settings.cache,
+    }
+
+
+def _listed(people: dict[str, list[str]], persons: str, split: str, key: str) -> list[str]:
+    if persons not in people:
+        raise ValueError(f"{split}: {key} is {persons!r}; the file has {', '.join(sorted(people))}")
+    return people[persons]
 
 
 def _labelled(faces: Sequence[str]) -> FacesReader:
@@ -213,9 +322,18 @@ def _identity(config: Mapping, seed: int, data: dict, settings: TrainSettings) -
     return {**config, "train": training, "seed": seed, "data": data, "computed_in": precision}
 
 
-def _write(name, weights, points, config, data, about, model, record, curve, seed) -> None:
+def _write(
+    name: str,
+    trained: Trained,
+    config: Mapping,
+    data: dict,
+    about: dict,
+    files: ModelFiles,
+    seed: int,
+) -> None:
+    weights, points = trained
     names = {key: None for point in points for key in point}
-    with replacing(curve) as part, open(part, "w", newline="", encoding="utf-8") as stream:
+    with replacing(files.curve) as part, open(part, "w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, list(names), lineterminator="\n")
         writer.writeheader()
         writer.writerows(
@@ -223,7 +341,7 @@ def _write(name, weights, points, config, data, about, model, record, curve, see
             for point in points
         )
     weights = {key: weights[key].contiguous() for key in sorted(weights)}
-    with replacing(model) as part:
+    with replacing(files.model) as part:
         part.write_bytes(save(weights, {"format": "pt"}))
     content = {
         "name": name,
@@ -233,9 +351,9 @@ def _write(name, weights, points, config, data, about, model, record, curve, see
         "images_seen": points[-1]["images"],
         "data": data,
         "computed_in": resolve_precision(config["train"]["precision"]),
-        "fingerprint": fingerprint(model),
+        "fingerprint": fingerprint(files.model),
         "versions": versions(),
         "revision": git_revision(),
         **about,
     }
-    write_json(record, content)
+    write_json(files.record, content)

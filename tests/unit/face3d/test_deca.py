@@ -120,7 +120,7 @@ def test_published_weights(head, tmp_path, monkeypatch):
     # containers do not depend on the trunk, and four ResNet-50 take half a minute
     monkeypatch.setitem(PRESETS, "reference", PRESETS["tiny"])
     torch.manual_seed(0)
-    whole = Deca(head, "reference", expression_encoder=True).eval()
+    whole = Deca(head, "reference", expression_encoder=True, detail=True).eval()
     state = whole.state_dict()
 
     def part(name):

@@ -1,0 +1,79 @@
+"""One entry of ``encoders:``; importable without torch."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from regaze.training.settings import TrainSettings
+
+
+class LossWeights(BaseModel):
+    """Weights of an encoder's training losses; all but the regularisers are in picture units.
+
+    A picture unit is half the side of the crop, or half the range of colours.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    codes: float = Field(1.0, ge=0, description="known shape and expression, by what they move")
+    pose: float = Field(1.0, ge=0, description="known rotations of head and jaw, and the camera")
+    landmarks: float = Field(2.0, ge=0, description="68 landmarks of the predicted head")
+    photo: float = Field(1.0, ge=0, description="colours of the face under the predicted light")
+    texture_prior: float = Field(0.005, ge=0, description="mean square of the texture code")
+    light_prior: float = Field(0.02, ge=0, description="mean square of the light's colouredness")
+
+
+class EncoderSettings(BaseModel):
+    """A 3-D face encoder: published weights, or trained on the synthetic set."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    class_: Literal["deca", "emoca"] = Field(
+        "deca", alias="class", description="emoca has a second network for the expression"
+    )
+    preset: Literal["reference", "small", "tiny"] = Field(
+        "small", description="reference: ResNet-50 on 224 px; small, tiny: for CPUs"
+    )
+    checkpoint: str | None = Field(
+        None, description="deca_model.tar with published weights; then nothing is trained"
+    )
+    emoca: str | None = Field(
+        None, description="EMOCA's run folder or .ckpt, which holds DECA's networks as well"
+    )
+    rasterizer: Literal["auto", "embree", "pytorch3d", "reference"] = Field(
+        "auto", description="backend of the renderer; auto: pytorch3d on GPUs, else embree"
+    )
+    persons: str = Field("train", description="list of the split file that it is trained on")
+    jitter: float = Field(
+        0.03,
+        ge=0,
+        le=0.3,
+        description="crops in training are moved and scaled by up to this part of their side",
+    )
+    losses: LossWeights = LossWeights()
+    train: TrainSettings = TrainSettings()
+
+    @model_validator(mode="after")
+    def _weights(self):
+        given = {"deca": self.checkpoint, "emoca": self.emoca}
+        other = "emoca" if self.class_ == "deca" else "deca"
+        if given[other] is not None:
+            key = {"deca": "checkpoint", "emoca": "emoca"}
+            raise ValueError(
+                f"{key[other]}: belongs to class {other!r}, but class is {self.class_!r}, "
+                f"whose weights are given by {key[self.class_]!r}"
+            )
+        if self.published is not None and self.preset != "reference":
+            raise ValueError(f"preset: published weights need 'reference', found {self.preset!r}")
+        return self
+
+    @property
+    def published(self) -> str | None:
+        """Path of the published weights; None if the encoder is trained."""
+        return self.checkpoint or self.emoca
+
+    def resolve(self) -> dict:
+        """The entry as plain values, keys as in ``config.yaml``."""
+        return self.model_dump(by_alias=True, mode="json")

@@ -1,0 +1,235 @@
+"""How an encoder learns on the synthetic set: batches of crops, losses, first weights.
+
+Losses after Feng et al. 2021 (landmarks, colours, priors), with known codes in place of the
+identity network. Colours are compared by deferred shading: a rendering of the known head tells
+once which point of the face a pixel shows (:func:`regaze.face3d.known.read_views`), and every
+step shades those points with the predicted texture and light.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from regaze.face3d.crop import to_image_space
+from regaze.face3d.deca import Deca
+from regaze.face3d.encoders import CODE
+from regaze.face3d.flame import Flame
+from regaze.face3d.known import Known, Views, part_of
+from regaze.face3d.losses import landmark_loss, landmark_weights
+from regaze.face3d.patches import crop_transforms, oversampling, sample_crops
+from regaze.face3d.shading import sh_basis
+from regaze.training.data import ImageBatches
+
+FIRST_LIGHT = 3.0
+"""Constant term of the light that an untrained encoder predicts: about 0.85 of the albedo."""
+
+
+class CropBatches(ImageBatches):
+    """Crops around faces with what is known of them, by step."""
+
+    def __init__(self, *args, known: Known, views: Views, jitter: float = 0.0, **kwargs):
+        """Bind the rows; see :class:`regaze.training.data.ImageBatches`.
+
+        Args:
+            known: of exactly these rows.
+            views: the views of ``known``.
+            jitter: crops are moved and scaled by up to this part of their side.
+
+        Raises:
+            ValueError: ``known`` is of other rows.
+        """
+        super().__init__(*args, **kwargs)
+        if not np.array_equal(self.rows, known.rows):
+            raise ValueError(f"known faces: expected those of {len(self.rows)} rows, found others")
+        self.known, self.views, self.jitter = known, views, jitter
+        self._square = crop_transforms(known.landmarks, self.reader.patch_size, self.size)[0]
+
+    def load(self, step: int) -> dict[str, Tensor]:
+        """Batch ``step``: patches, transforms, known codes, cameras, landmarks, views."""
+        positions = self._positions(step)
+        places = np.array([self._visited(position) for position in positions])
+        transforms = self._square[places].copy()
+        for transform, position in zip(transforms, positions, strict=True):
+            rng = np.random.default_rng([self.seed, 4, int(position)])
+            zoom, *move = rng.uniform(-self.jitter, self.jitter, 3)
+            middle = (self.size - 1) / 2
+            transform[:2] *= 1 + zoom
+            transform[:2, 2] += np.multiply(move, self.size) - zoom * middle
+        view = self.known.view[places]
+        return {
+            "image": self._patches(places),
+            "transform": torch.from_numpy(transforms),
+            **self.known.codes(places),
+            "cam": self.known.cam(places, transforms, self.size),
+            "landmarks": self.known.targets(places, transforms, self.size),
+            "uv": self.views.uv[view],
+            "normals": self.views.normals[view],
+            "colours": self.views.colours[view],
+            "share": self.views.share[view],
+        }
+
+    def finish(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The batch with ``crops`` (B, 3, S, S) in place of patches and transforms."""
+        batch = dict(batch)
+        image, transform = batch.pop("image"), batch.pop("transform")
+        samples = oversampling(transform.cpu().numpy())
+        batch["crops"] = sample_crops(image, transform, self.size, samples)
+        return batch
+
+
+class EncoderTask:
+    """An encoder as the common training loop sees it.
+
+    Args:
+        deca: what to train; its coarse encoder and, if there is one, its expression encoder.
+        known: of the training rows: means and spreads for the first weights.
+        weights: of the losses by name, see :class:`regaze.face3d.settings.LossWeights`.
+    """
+
+    def __init__(self, deca: Deca, known: Known, weights: Mapping[str, float]):
+        self.network, self.weights = deca, dict(weights)
+        self.points = Flame(part_of(deca.head), CODE["shape"], CODE["exp"])
+        self.moves = start_from(deca, known) * code_moves(deca.flame)
+        self.marks = landmark_weights()
+        self.table = None if deca.texture is None else texel_table(deca)
+        self._here: torch.device | None = None
+
+    def phases(self) -> dict[str, list[nn.Parameter]]:
+        """Return the parameters of the single phase ``main``."""
+        networks = (self.network.E_flame, self.network.E_expression)
+        return {"main": [p for n in networks if n is not None for p in n.parameters()]}
+
+    def losses(
+        self, batch: Mapping[str, Tensor], phase: str, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """Return ``loss``, its terms without their weights, and ``landmark_px``.
+
+        ``batch`` is one of :class:`CropBatches`. Raises ValueError for a phase other than
+        ``main``.
+        """
+        if phase != "main":
+            raise ValueError(f"phase: expected 'main', found {phase!r}")
+        crops = batch["crops"]
+        self._move(crops.device)
+        found = self.network.regress(crops)
+        # geometry in single precision: half the digits of bf16 are not enough for a picture
+        with torch.autocast(crops.device.type, enabled=False):
+            found = {name: value.float() for name, value in found.items()}
+            marks = self._landmarks(found, batch)
+            terms = self._known_terms(found, batch) | self._seen_terms(found, batch, marks)
+        whole = sum(self.weights[name] * value for name, value in terms.items())
+        side = crops.shape[-1]
+        apart = (marks.detach() - batch["landmarks"]).norm(dim=-1).mean()
+        return {"loss": whole, **terms, "landmark_px": apart * side / 2}
+
+    def _move(self, device: torch.device) -> None:
+        if self._here != device:
+            self.points.to(device)
+            self.moves, self.marks = self.moves.to(device), self.marks.to(device)
+            if self.table is not None:
+                self.table = tuple(part.to(device) for part in self.table)
+            self._here = device
+
+    def _landmarks(self, found, batch) -> Tensor:
+        head = self.points(found["shape"], found["exp"], found["pose"], batch["eye_pose"])
+        # the capture's landmarks are points of the skin, so the contour does not slide
+        return to_image_space(head.landmarks3d, found["cam"])[..., :2]
+
+    def _known_terms(self, found, batch) -> dict[str, Tensor]:
+        codes = torch.cat([found["shape"] - batch["shape"], found["exp"] - batch["exp"]], 1)
+        scale = batch["cam"][:, :1]
+        zoom = (found["cam"][:, :1] / scale - 1).abs().sum(1)
+        shift = (scale * (found["cam"][:, 1:] - batch["cam"][:, 1:])).abs().sum(1)
+        turn = (found["pose"] - batch["pose"]).abs().sum(1)
+        return {
+            "codes": (codes.abs() * self.moves).sum(1).mean(),
+            "pose": (zoom + shift + turn).mean(),
+        }
+
+    def _seen_terms(self, found, batch, marks) -> dict[str, Tensor]:
+        light = found["light"]
+        return {
+            "landmarks": landmark_loss(marks, batch["landmarks"], self.marks),
+            "photo": self._colours(found, batch),
+            "texture_prior": found["tex"].pow(2).mean(),
+            "light_prior": (light - light.mean(2, keepdim=True)).pow(2).mean(),
+        }
+
+    def _colours(self, found, batch) -> Tensor:
+        """Mean distance of colours, in units of half their range."""
+        if self.table is None:
+            albedo = 0.7
+        else:
+            row = texels(batch["uv"])
+            mean, basis = self.table
+            directions = F.embedding(row, basis).unflatten(2, (3, -1))
+            albedo = F.embedding(row, mean) + torch.einsum("bmck,bk->bmc", directions, found["tex"])
+        shading = sh_basis(batch["normals"], 2) @ found["light"]
+        apart = (albedo * shading - batch["colours"]).abs().mean(2)
+        return 2 * (apart * batch["share"]).sum() / batch["share"].sum().clamp_min(1.0)
+
+
+def code_moves(flame: Flame) -> Tensor:
+    """How far a unit of each shape and expression code moves the 68 landmarks, rms metres (150,).
+
+    Expressions move less of the face than identities; the landmarks see both.
+    """
+    moves = flame.directions.unflatten(1, (-1, 3))
+    corners = moves[:, flame.full_corners[0]]
+    points = torch.einsum("lk,nlkd->nld", flame.full_bary[0], corners)
+    return points.pow(2).sum(2).mean(1).sqrt()
+
+
+def texels(uv: Tensor, side: int = 256) -> Tensor:
+    """Numbers (...) of the texels nearest to chart positions (..., 2) in [-1, 1]."""
+    place = ((uv * 0.5 + 0.5) * side).long().clamp(0, side - 1)
+    return place[..., 1] * side + place[..., 0]
+
+
+@torch.no_grad()
+def texel_table(deca: Deca) -> tuple[Tensor, Tensor]:
+    """Mean (T, 3) and basis (T, 3 x 50) of the albedo by texel, side by side in memory."""
+    count = CODE["tex"]
+    mean = deca.albedo(torch.zeros(1, count)).flatten(2)
+    basis = [deca.albedo(one[None]).flatten(2) - mean for one in torch.eye(count)]
+    packed = torch.cat(basis).permute(2, 1, 0).flatten(1)
+    return mean[0].T.contiguous(), packed.contiguous()
+
+
+@torch.no_grad()
+def start_from(deca: Deca, known: Known) -> float:
+    """Let an untrained encoder predict the mean of the known codes, and spread as they do.
+
+    The output has no activation, and its parts have units from radians to inverse metres.
+
+    Returns:
+        The mean scale of the cameras, picture units per metre.
+    """
+    side = deca.size_px
+    transforms = crop_transforms(known.landmarks, (2**15, 2**15), side)[0]
+    cam = known.cam(np.arange(len(known)), transforms, side)
+    light = torch.zeros(27)
+    light[:3] = FIRST_LIGHT
+    whole = torch.cat([known.shape, known.exp, known.pose, cam], 1)
+    means, spreads = whole.mean(0), whole.std(0)
+    parts = dict(zip(("shape", "exp", "pose", "cam"), _cut(means), strict=True))
+    spread = dict(zip(("shape", "exp", "pose", "cam"), _cut(spreads), strict=True))
+    parts |= {"tex": torch.zeros(CODE["tex"]), "light": light}
+    spread |= {"tex": torch.full((CODE["tex"],), 0.3), "light": torch.full((27,), 0.3)}
+    last = deca.E_flame.layers[2]
+    last.bias.copy_(torch.cat([parts[name] for name in CODE]))
+    last.weight.mul_(torch.cat([spread[name] for name in CODE])[:, None])
+    if deca.E_expression is not None:
+        last = deca.E_expression.layers[2]
+        last.bias.copy_(parts["exp"])
+        last.weight.mul_(spread["exp"][:, None])
+    return float(parts["cam"][0])
+
+
+def _cut(values: Tensor) -> tuple[Tensor, ...]:
+    return values.split([CODE["shape"], CODE["exp"], CODE["pose"], CODE["cam"]])

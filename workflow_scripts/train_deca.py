@@ -1,0 +1,15 @@
+"""Train one 3-D face encoder."""
+
+from regaze.jobs import start
+from regaze.training.stages import ModelFiles, train_encoder
+
+
+def main(job):
+    start(job)
+    data = {name: job.input[name] for name in ("faces", "split", "head", "parameters")}
+    options = {name: job.params[name] for name in ("name", "config", "seed")}
+    train_encoder(**options, **data, files=ModelFiles.of_job(job))
+
+
+if "snakemake" in globals():
+    main(snakemake)  # noqa: F821
