@@ -20,6 +20,7 @@ from regaze.jobs import replacing
 from regaze.landmarks.base import LANDMARKS
 from regaze.normalise.photo import printable
 from regaze.sources.records import SourceError, safe_name
+from regaze.sources.supplementary import number_rows, opened_file, person_group, text_rows
 
 _COLUMNS = {"landmarks": (LANDMARKS, 2), "score": ()}
 
@@ -59,7 +60,7 @@ def write_person(file: h5py.File, person: str, columns: Mapping[str, object]) ->
 
 def read_attributes(path: str | Path) -> dict[str, object]:
     """Return the attributes of a landmarks file."""
-    with _opened(path) as file:
+    with opened_file(Path(path), str(path)) as file:
         return dict(file.attrs)
 
 
@@ -77,44 +78,24 @@ def read_landmarks(
         SourceError: the person or a dataset is missing or has another shape, or the file was made
             from other photos.
     """
-    where = f"{path}: person {person}"
-    with _opened(path) as file:
-        if not usable_group(person) or not isinstance(group := file.get(person), h5py.Group):
+    where, names = f"{path}: person {person}", tuple(names)
+    with opened_file(Path(path), where, names) as file:
+        if not usable_group(person):
             raise SourceError(f"{where}: expected a group, found none", "missing_person", names)
-        texts = {key: _texts(where, group, key, names) for key in ("file_name", "status")}
-        if texts["file_name"] != [printable(name) for name in names]:
+        group = person_group(where, file, person, names)
+        try:
+            found = text_rows(where, group, "file_name")
+        except SourceError as error:
+            raise SourceError(str(error), error.reason, names) from error
+        if found != tuple(printable(name) for name in names):
             raise SourceError(
                 f"{where}: file_name: expected the {len(names)} photos of the data set, found "
-                f"{len(texts['file_name'])} names that differ; make the landmarks again",
+                f"{len(found)} names that differ; make the landmarks again",
                 "stale_landmarks",
                 names,
             )
-        values = {}
-        for key, shape in _COLUMNS.items():
-            item = group.get(key)
-            if not isinstance(item, h5py.Dataset) or item.shape != (len(names), *shape):
-                found = getattr(item, "shape", "none")
-                raise SourceError(
-                    f"{where}: {key}: expected shape {(len(names), *shape)}, found {found}",
-                    "bad_shape",
-                    names,
-                )
-            values[key] = item[()].astype(np.float64)
-    return values["landmarks"], values["score"], texts["status"]
-
-
-@contextmanager
-def _opened(path: str | Path) -> Iterator[h5py.File]:
-    try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        raise SourceError(f"{path}: expected a landmarks file, found another ({error})") from error
-    with file:
-        yield file
-
-
-def _texts(where: str, group: h5py.Group, key: str, names: Sequence[str]) -> list[str]:
-    item = group.get(key)
-    if not isinstance(item, h5py.Dataset) or h5py.check_string_dtype(item.dtype) is None:
-        raise SourceError(f"{where}: {key}: expected text, found none", "missing_key", names)
-    return [value.decode("utf-8", "backslashreplace") for value in item[()]]
+        status = text_rows(where, group, "status", names)
+        values = {
+            key: number_rows(where, group, key, (shape,), names) for key, shape in _COLUMNS.items()
+        }
+    return values["landmarks"], values["score"], list(status)

@@ -75,7 +75,8 @@ class ETHXGazePatches:
         if not self.root.is_dir():
             raise SourceError(f"{self.root}: expected the data set's folder, found none")
         self._folder = self.root / "train" if (self.root / "train").is_dir() else self.root
-        self.persons = sorted(path.stem for path in self._folder.glob("*.h5") if path.is_file())
+        # What is no file is a person too, who is rejected, rather than lost unnoticed.
+        self.persons = sorted(path.stem for path in self._folder.glob("*.h5"))
         if not self.persons:
             raise SourceError(f"{self._folder}: expected subject0000.h5 and so on, found none")
         side = self._first_side()

@@ -7,6 +7,7 @@ project have the same layout and more columns. Files that were published with B,
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -174,7 +175,7 @@ def _file_names(where: str, group: h5py.Group, rows: int) -> tuple[str, ...]:
     item = member(where, group, "file_name")
     if item is None:
         return ()
-    text = isinstance(item, h5py.Dataset) and item.dtype.kind in "SO"
+    text = isinstance(item, h5py.Dataset) and h5py.check_string_dtype(item.dtype) is not None
     if not text or item.shape != (rows,) or item.is_virtual:
         raise SourceError(
             f"{where}: file_name: expected {rows} strings, found {item!r}", "bad_shape"
@@ -190,6 +191,12 @@ def _said(path: Path, file: h5py.File, persons: list[str]) -> dict:
         value = file.attrs.get(key)
         value = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
         said[key] = value.item() if isinstance(value, np.generic) else value
+        wanted = (int, float) if key in ("focal", "distance") else str
+        if value is not None and not isinstance(said[key], wanted):
+            what = "a text" if wanted is str else "a number"
+            raise SourceError(f"{path}: {key}: expected {what}, found {value!r:.80}")
+        if wanted is not str and value is not None and not 0.0 < said[key] < math.inf:
+            raise SourceError(f"{path}: {key}: expected a number above 0, found {value!r}")
     if said["channel_order"] not in (None, "rgb", "bgr"):
         raise SourceError(
             f"{path}: channel_order: expected rgb or bgr, found {said['channel_order']!r}"

@@ -107,16 +107,16 @@ class Supplemented:
             )
         path = self._home[person]
         where = f"{path}: person {person}"
-        with _opened(path, where) as file:
-            group = _person(where, file, person)
+        with opened_file(path, where) as file:
+            group = person_group(where, file, person)
             if "error" in group.attrs:
                 # An earlier step could not read the person at all.
                 reason = str(group.attrs.get("reason", "bad_source"))
                 raise SourceError(str(group.attrs["error"]), reason)
-            names = _texts(where, group, _NAMES)
+            names = text_rows(where, group, _NAMES)
             known = (_gaze_attribute(group) or _gaze_attribute(file)) != _ABSENT
             columns = {
-                key: _numbers(where, group, key, shapes, names)
+                key: number_rows(where, group, key, shapes, names)
                 for key, shapes in _COLUMNS.items()
                 if known or key != _TARGET or _is_there(group, _TARGET)
             }
@@ -130,9 +130,9 @@ class Supplemented:
                 )
             landmarks = status = None
             if _is_there(group, _LANDMARKS):
-                landmarks = _numbers(where, group, _LANDMARKS, ((68, 2),), names)
+                landmarks = number_rows(where, group, _LANDMARKS, ((68, 2),), names)
             if _is_there(group, _STATUS):
-                status = _texts(where, group, _STATUS, names)
+                status = text_rows(where, group, _STATUS, names)
         if landmarks is None and self.parameters is not None:
             landmarks = _parameters(self.parameters, person, names)
         return PersonRecords(
@@ -151,17 +151,17 @@ class Supplemented:
 
 def _parameters(path: Path, person: str, names: tuple[str, ...]) -> np.ndarray | None:
     where = f"{path}: person {person}"
-    with _opened(path, where, names) as file:
+    with opened_file(path, where, names) as file:
         if not _is_there(file, person):
             return None
-        group = _person(where, file, person)
+        group = person_group(where, file, person)
         if not _is_there(group, _LANDMARKS):
             return None
-        return _numbers(where, group, _LANDMARKS, ((68, 2),), names)
+        return number_rows(where, group, _LANDMARKS, ((68, 2),), names)
 
 
 @contextmanager
-def _opened(path: Path, where: str, names: tuple[str, ...] = ()) -> Iterator[h5py.File]:
+def opened_file(path: Path, where: str, names: tuple[str, ...] = ()) -> Iterator[h5py.File]:
     """Yield an open file; what the library raises on damaged ones becomes a SourceError."""
     if not path.is_file():
         raise SourceError(f"{path}: no such file", "bad_source", names)
@@ -184,7 +184,7 @@ def _opened(path: Path, where: str, names: tuple[str, ...] = ()) -> Iterator[h5p
 
 def _listing(path: Path) -> tuple[list[str], str]:
     """Return the persons of a file, and what it says of gaze as a whole."""
-    with _opened(path, str(path)) as file:
+    with opened_file(path, str(path)) as file:
         persons, gaze = list(file), _gaze_attribute(file)
     for person in persons:
         # The library hands out what it cannot decode as bytes.
@@ -216,11 +216,18 @@ def _member(where: str, group: h5py.Group, name: str, names: tuple[str, ...] = (
     return None if link is None else group[name]
 
 
-def _person(where: str, file: h5py.File, person: str) -> h5py.Group:
-    group = _member(where, file, person)
+def person_group(
+    where: str, file: h5py.File, person: str, names: tuple[str, ...] = ()
+) -> h5py.Group:
+    """Return the group of a person that is in the file itself.
+
+    Raises:
+        SourceError: there is none, and ``names`` are the rows that are lost with it.
+    """
+    group = _member(where, file, person, names)
     if not isinstance(group, h5py.Group):
         found = "none" if group is None else f"a {type(group).__name__.lower()}"
-        raise SourceError(f"{where}: expected a group, found {found}", "missing_person")
+        raise SourceError(f"{where}: expected a group, found {found}", "missing_person", names)
     return group
 
 
@@ -328,7 +335,7 @@ def _hard(group: h5py.Group, name: str) -> bool:
     return _is_there(group, name) and isinstance(group.get(name, getlink=True), h5py.HardLink)
 
 
-def _texts(
+def text_rows(
     where: str, group: h5py.Group, key: str, names: tuple[str, ...] | None = None
 ) -> tuple[str, ...]:
     """Return a dataset of strings, one per row."""
@@ -356,7 +363,7 @@ def _texts(
         ) from error
 
 
-def _numbers(
+def number_rows(
     where: str,
     group: h5py.Group,
     key: str,
@@ -370,7 +377,7 @@ def _numbers(
             f"{where}: {key}: expected numbers, found type {item.dtype}", "bad_shape", names
         )
     if item.shape[1:] not in shapes:
-        if len(shapes[0]) > 1:
+        if len(shapes[0]) != 1:
             wanted = f"shape {shapes[0]}"
         else:
             wanted = f"{' or '.join(str(width) for (width,) in shapes)} numbers"

@@ -259,7 +259,7 @@ def test_landmarks_of_other_photos_are_not_used(tmp_path):
     write_landmarks(tmp_path / "l.h5", "p", ["p/1.jpg", "p/0.jpg"], points, [1, 1], ["", ""])
     assert pose_shard(source, ["p"], tmp_path / "l.h5", tmp_path / "s.h5") == {"stale_landmarks": 2}
     (tmp_path / "l.h5").write_bytes(b"none")
-    with pytest.raises(SourceError, match="expected a landmarks file"):
+    with pytest.raises(SourceError, match="l.h5: expected an HDF5 file"):
         pose_shard(source, ["p"], tmp_path / "l.h5", tmp_path / "s.h5")
 
 
