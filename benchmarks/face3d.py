@@ -109,7 +109,7 @@ def main() -> None:
             columns = "  ".join(f"{1 / t:6.0f} ({1000 * t:5.1f})" for t in times)
             count = len(mesh[1])
             base = BASELINE.get((min(BASELINE, key=lambda k: abs(k[0] - count))[0], size))
-            close = any(abs(count - known) < 0.02 * known for known, _ in BASELINE)
+            close = any(abs(count - known) < 0.04 * known for known, _ in BASELINE)
             ratio = f"{base / times[0]:6.0f}x" if base and close else "      -"
             print(f"{name:17s} {count:9d} {size:4d}  {columns}  {ratio}")
     print(

@@ -22,7 +22,7 @@ from regaze.face3d.shading import (
     shape_lights,
     vertex_normals,
 )
-from regaze.face3d.uv import Chart, spread, to_ndc
+from regaze.face3d.uv import Chart, Hits, to_ndc
 
 FRONT, SHAPE_FRONT, VISIBLE = -0.05, 0.15, 0.1
 """Largest projected normal z of the front mask, of shape images and of visible landmarks."""
@@ -104,29 +104,23 @@ class Renderer(Chart):
             points, self.faces[None], (height, width), backend=self.backend, with_dists=False
         )
 
-    def paint(self, fragments: Fragments, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Values (B, V, D) of the vertices as (B, D, H, W), and the mask of hits (B, 1, H, W)."""
-        pixels, weights = fragments.pix_to_face[..., 0], fragments.bary[..., 0, :]
-        return spread(pixels, weights, values[:, self.faces])
+    def hits(self, projected: Tensor, size: Size = None) -> Hits:
+        """Where image points (B, V, 3) are seen; arguments as of :meth:`fragments`."""
+        seen = self.fragments(projected, size)
+        return Hits(seen.pix_to_face[..., 0], seen.bary[..., 0, :], len(self.faces))
 
     def _surface(self, vertices: Tensor, projected: Tensor, size: Size):
-        """Chart position, projected normal z and world normal of the pixels (B, 6, H, W).
+        """Chart position (B, 2, H, W), projected normal z and world normals (B, 4, H, W).
 
-        Also their mask, and the vertex normals of the world mesh and of the projected one.
+        Also the mask of the mesh, and the vertex normals of the world mesh and of the projected
+        one.
         """
         normals = vertex_normals(vertices, self.faces)
         turned = vertex_normals(projected, self.faces)
-        corners = torch.cat(
-            [
-                self.face_points[None, ..., :2].expand(len(vertices), -1, -1, -1),
-                turned[:, self.faces, 2:].detach(),
-                normals[:, self.faces],
-            ],
-            -1,
-        )
-        seen = self.fragments(projected, size)
-        painted, alpha = spread(seen.pix_to_face[..., 0], seen.bary[..., 0, :], corners)
-        return painted, alpha, normals, turned
+        hits = self.hits(projected, size)
+        painted = hits.of_vertices(torch.cat([turned[..., 2:].detach(), normals], -1), self.faces)
+        place = hits.of_corners(self.face_points[..., :2])
+        return place, painted, hits.mask, normals, turned
 
     def forward(
         self,
@@ -147,10 +141,10 @@ class Renderer(Chart):
             background: (B, 3, H, W) pictures behind the mesh; None is black.
             size: see :meth:`fragments`.
         """
-        painted, alpha, normals, turned = self._surface(vertices, projected, size)
+        place, painted, alpha, normals, turned = self._surface(vertices, projected, size)
         # Pixels off the mesh read the middle of the texture; alpha takes that away again.
-        grid = painted[:, :2].permute(0, 2, 3, 1)
-        normal_images = painted[:, 3:]
+        grid = place.permute(0, 2, 3, 1)
+        normal_images = painted[:, 1:]
         colour = F.grid_sample(albedo, grid, mode="bilinear", align_corners=False) * alpha
         shading = None if light is None else sh_shading(normal_images, light)
         images = colour if shading is None else colour * shading
@@ -162,7 +156,7 @@ class Renderer(Chart):
             albedo=colour,
             normals=normal_images,
             alpha=alpha,
-            front=(painted[:, 2:3] < FRONT).to(alpha.dtype),
+            front=(painted[:, :1] < FRONT).to(alpha.dtype),
             shading=shading,
             grid=grid,
             vertex_normals=normals,
@@ -185,15 +179,15 @@ class Renderer(Chart):
             detail_normals: (B, 3, uv_size, uv_size) world normals in the chart, in place of
                 those of the mesh.
         """
-        painted, alpha, _, _ = self._surface(vertices, projected, size)
-        surface = painted[:, 3:]
+        place, painted, alpha, _, _ = self._surface(vertices, projected, size)
+        surface = painted[:, 1:]
         if detail_normals is not None:
-            grid = painted[:, :2].permute(0, 2, 3, 1)
+            grid = place.permute(0, 2, 3, 1)
             surface = F.grid_sample(detail_normals, grid, mode="bilinear", align_corners=False)
         lights = shape_lights(surface).expand(len(surface), -1, -1)
         light = directional_shading(surface.flatten(2).transpose(1, 2), lights)
         light = light.transpose(1, 2).unflatten(2, surface.shape[2:])
-        alpha = alpha * (painted[:, 2:3] < SHAPE_FRONT).to(alpha.dtype)
+        alpha = alpha * (painted[:, :1] < SHAPE_FRONT).to(alpha.dtype)
         images = SHAPE_GREY * light * alpha
         return images if background is None else images + background * (1 - alpha)
 
@@ -209,7 +203,7 @@ class Renderer(Chart):
         near = -projected[..., 2:]
         near = near - near.amin(axes, keepdim=True)
         near = near / near.amax(axes, keepdim=True).clamp_min(1e-12)
-        return self.paint(self.fragments(projected, size), near)[0]
+        return self.hits(projected, size).of_vertices(near, self.faces)
 
     def landmark_visibility(self, projected: Tensor, face_ids: Tensor, weights: Tensor) -> Tensor:
         """1 where a landmark's surface is turned to the viewer, else 0: (B, L).

@@ -44,10 +44,14 @@ def vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
             raise ValueError(f"faces: expected (F, 3) or (1, F, 3), found {tuple(faces.shape)}")
         faces = faces[0]
     a, b, c = vertices[:, faces].unbind(2)
-    turned = torch.linalg.cross(b - a, c - a, dim=-1)
-    total = torch.zeros_like(vertices)
+    turned = torch.linalg.cross(b - a, c - a, dim=-1).flatten(0, 1)
+    # Over one axis for the whole batch: sums along an inner axis are several times slower.
+    batch, count = vertices.shape[:2]
+    first = count * torch.arange(batch, device=vertices.device)[:, None]
+    total = torch.zeros_like(vertices).flatten(0, 1)
     for corner in range(3):
-        total = total.index_add(1, faces[:, corner], turned)
+        total = total.index_add(0, (faces[:, corner] + first).flatten(), turned)
+    total = total.view_as(vertices)
     return F.normalize(total, dim=-1, eps=1e-6)
 
 

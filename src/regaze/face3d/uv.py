@@ -40,26 +40,49 @@ def to_ndc(points: Tensor, height: int | None = None, width: int | None = None) 
     return points * points.new_tensor([-sx, -sy, 1.0])
 
 
-def spread(pix_to_face: Tensor, bary: Tensor, attributes: Tensor) -> tuple[Tensor, Tensor]:
-    """Interpolate attributes of triangle corners over the pixels.
+class Hits:
+    """The hit pixels of a rasterised batch of one topology, to interpolate values over.
 
     Args:
-        pix_to_face: (B, H, W) packed numbers, -1 where empty.
-        bary: (B, H, W, 3).
-        attributes: (B, F, 3, D).
-
-    Returns:
-        (B, D, H, W), zero where empty, and the mask of hits (B, 1, H, W) of the same dtype.
+        pix_to_face: (B, H, W) packed triangle numbers, -1 where empty.
+        bary: (B, H, W, 3) weights.
+        count: triangles per mesh.
     """
-    batch, height, width = pix_to_face.shape
-    mesh, row, column = (pix_to_face >= 0).nonzero(as_tuple=True)
-    corners = attributes.flatten(0, 1)[pix_to_face[mesh, row, column]]
-    weights = bary[mesh, row, column].to(attributes.dtype)
-    values = (weights[..., None] * corners).sum(1)
-    image = attributes.new_zeros(batch, height, width, attributes.shape[-1])
-    image = image.index_put((mesh, row, column), values)
-    mask = (pix_to_face >= 0).to(attributes.dtype)[:, None]
-    return image.permute(0, 3, 1, 2), mask
+
+    def __init__(self, pix_to_face: Tensor, bary: Tensor, count: int):
+        self.shape = pix_to_face.shape
+        self.where = (pix_to_face >= 0).nonzero(as_tuple=True)
+        self.mesh = self.where[0]
+        self.face = pix_to_face[self.where] - count * self.mesh
+        self.weights = bary[self.where]
+        self.pixels = pix_to_face
+
+    @property
+    def mask(self) -> Tensor:
+        """(B, 1, H, W), 1 where there is a mesh, else 0."""
+        return (self.pixels >= 0).to(self.weights.dtype)[:, None]
+
+    def of_vertices(self, values: Tensor, faces: Tensor) -> Tensor:
+        """Values (B, V, D) of vertices as pictures (B, D, H, W), zero off the mesh.
+
+        Args:
+            faces: (F, 3) vertex numbers.
+        """
+        rows = faces[self.face] + (values.shape[1] * self.mesh)[:, None]
+        flat = values.flatten(0, 1)
+        return self._picture([flat.index_select(0, row) for row in rows.unbind(1)])
+
+    def of_corners(self, values: Tensor) -> Tensor:
+        """Values (F, 3, D) of the triangles' corners, the same in all meshes, as pictures."""
+        return self._picture([part.index_select(0, self.face) for part in values.unbind(1)])
+
+    def _picture(self, corners: list[Tensor]) -> Tensor:
+        """Weighted sums of three corners (hits, D) each, put into their pixels."""
+        weights = self.weights.to(corners[0].dtype)
+        a, b, c = (weights[:, i : i + 1] * corner for i, corner in enumerate(corners))
+        values = a + b + c
+        picture = values.new_zeros(*self.shape, values.shape[-1])
+        return picture.index_put(self.where, values).permute(0, 3, 1, 2)
 
 
 class Chart(nn.Module):
@@ -115,8 +138,8 @@ class Chart(nn.Module):
         batch, count = len(values), len(self.faces)
         first = count * torch.arange(batch, device=values.device)[:, None, None]
         pixels = torch.where(self.pixels >= 0, self.pixels + first, -1)
-        weights = self.weights.expand(batch, -1, -1, -1)
-        return spread(pixels, weights, values[:, self.faces])[0]
+        hits = Hits(pixels, self.weights.expand(batch, -1, -1, -1), count)
+        return hits.of_vertices(values, self.faces)
 
     def displaced_normals(
         self,
