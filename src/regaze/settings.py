@@ -284,9 +284,8 @@ def _model_settings(name: str, entry: Any):
             f"{name}.class: unknown class {entry['class']!r}; expected one of "
             f"{', '.join(methods())}"
         )
-    module = importlib.import_module(f"regaze.redirectors.{entry['class']}.settings")
     try:
-        settings = module.ModelSettings(**entry)
+        settings = _method_settings(entry["class"])(**entry)
         settings.resolve()
     except ValidationError as error:
         raise ValueError("; ".join(_lines(error, f"{name}."))) from error
@@ -341,29 +340,25 @@ def _invalid(faults: list[str]) -> ConfigurationError:
 def json_schema() -> str:
     """The JSON schema of ``config.yaml``, for editors; checked in as ``config.schema.json``."""
     schema = Settings.model_json_schema()
-    entries = []
-    for name in methods():
-        module = importlib.import_module(f"regaze.redirectors.{name}.settings")
-        part = module.ModelSettings.model_json_schema(by_alias=True)
-        schema["$defs"] |= part.pop("$defs", {})
-        schema["$defs"][f"model_{name}"] = part
-        entries.append({"$ref": f"#/$defs/model_{name}"})
-    schema["properties"]["models"] = {
-        "type": "object",
-        "title": "Models",
-        "description": "redirectors by name",
-        "additionalProperties": {"anyOf": entries},
+    classes = {
+        "models": {name: _method_settings(name) for name in methods()},
+        "datasets": {kind: options_class(kind) for kind in KINDS},
     }
-    kinds = []
-    for kind in KINDS:
-        part = options_class(kind).model_json_schema()
-        schema["$defs"] |= part.pop("$defs", {})
-        schema["$defs"][f"dataset_{kind}"] = part
-        kinds.append({"$ref": f"#/$defs/dataset_{kind}"})
-    schema["properties"]["datasets"] = {
-        "type": "object",
-        "title": "Datasets",
-        "description": "data sets by name",
-        "additionalProperties": {"oneOf": kinds},
-    }
+    for section, entries in classes.items():
+        references = []
+        for name, model in entries.items():
+            part = model.model_json_schema(by_alias=True)
+            schema["$defs"] |= part.pop("$defs", {})
+            schema["$defs"][f"{section}_{name}"] = part
+            references.append({"$ref": f"#/$defs/{section}_{name}"})
+        schema["properties"][section] = {
+            "type": "object",
+            "title": section.capitalize(),
+            "description": f"{section} by name",
+            "additionalProperties": {"anyOf": references},
+        }
     return json.dumps(schema, indent=1, sort_keys=True) + "\n"
+
+
+def _method_settings(name: str) -> type[BaseModel]:
+    return importlib.import_module(f"regaze.redirectors.{name}.settings").ModelSettings
