@@ -22,7 +22,9 @@ class LossWeights(BaseModel):
     landmarks: float = Field(2.0, ge=0, description="68 landmarks of the predicted head")
     photo: float = Field(1.0, ge=0, description="colours of the face under the predicted light")
     texture_prior: float = Field(0.005, ge=0, description="mean square of the texture code")
-    light_prior: float = Field(0.02, ge=0, description="mean square of the light's colouredness")
+    light_prior: float = Field(
+        0.02, ge=0, description="mean square of coloured light, and of light dimmer or stronger"
+    )
 
 
 class EncoderSettings(BaseModel):

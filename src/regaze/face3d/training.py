@@ -152,12 +152,11 @@ class EncoderTask:
         }
 
     def _seen_terms(self, found, batch, marks) -> dict[str, Tensor]:
-        light = found["light"]
         return {
             "landmarks": landmark_loss(marks, batch["landmarks"], self.marks),
             "photo": self._colours(found, batch),
             "texture_prior": found["tex"].pow(2).mean(),
-            "light_prior": (light - light.mean(2, keepdim=True)).pow(2).mean(),
+            "light_prior": _light_prior(found["light"]),
         }
 
     def _colours(self, found, batch) -> Tensor:
@@ -172,6 +171,15 @@ class EncoderTask:
         shading = sh_basis(batch["normals"], 2) @ found["light"]
         apart = (albedo * shading - batch["colours"]).abs().mean(2)
         return 2 * (apart * batch["share"]).sum() / batch["share"].sum().clamp_min(1.0)
+
+
+def _light_prior(light: Tensor) -> Tensor:
+    """Mean square of the light's colouredness, and of its strength beyond the usual.
+
+    Skin may be dark because it is, or because the light is dim: the latter is made the rarer.
+    """
+    white = light.mean(2, keepdim=True)
+    return (light - white).pow(2).mean() + (white[:, 0] - FIRST_LIGHT).pow(2).mean()
 
 
 def code_moves(flame: Flame) -> Tensor:
@@ -201,11 +209,34 @@ def texel_table(deca: Deca) -> tuple[Tensor, Tensor]:
     return mean[0].T.contiguous(), packed.contiguous()
 
 
-@torch.no_grad()
-def start_from(deca: Deca, known: Known) -> float:
-    """Let an untrained encoder predict the mean of the known codes, and spread as they do.
+class Scaled(nn.Linear):
+    """A linear layer whose outputs have units: ``offset + gain * (W x + b)``.
 
-    The output has no activation, and its parts have units from radians to inverse metres.
+    An optimiser moves all outputs of a layer alike, but codes range from radians to inverse
+    metres: 0.2 is much for the one and nothing for the other. The sum is taken in single
+    precision whatever the product is computed in. :meth:`fold` gives the plain layer's weights.
+    """
+
+    def __init__(self, layer: nn.Linear, offset: Tensor, gain: Tensor):
+        super().__init__(layer.in_features, layer.out_features)
+        self.load_state_dict(layer.state_dict())
+        self.register_buffer("offset", offset, persistent=False)
+        self.register_buffer("gain", gain, persistent=False)
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Return outputs (B, out) float32."""
+        return self.offset + self.gain * super().forward(values).float()
+
+    def fold(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        """Weight and bias of a plain layer with the same outputs."""
+        gain, offset = self.gain.to(weight), self.offset.to(weight)
+        return weight * gain[:, None], offset + gain * bias
+
+
+def start_from(deca: Deca, known: Known) -> float:
+    """Let an untrained encoder predict about the mean of the known codes, in units of their spread.
+
+    Its last layers become :class:`Scaled`; :func:`plain_weights` undoes that.
 
     Returns:
         The mean scale of the cameras, picture units per metre.
@@ -215,21 +246,24 @@ def start_from(deca: Deca, known: Known) -> float:
     cam = known.cam(np.arange(len(known)), transforms, side)
     light = torch.zeros(27)
     light[:3] = FIRST_LIGHT
-    whole = torch.cat([known.shape, known.exp, known.pose, cam], 1)
-    means, spreads = whole.mean(0), whole.std(0)
-    parts = dict(zip(("shape", "exp", "pose", "cam"), _cut(means), strict=True))
-    spread = dict(zip(("shape", "exp", "pose", "cam"), _cut(spreads), strict=True))
-    parts |= {"tex": torch.zeros(CODE["tex"]), "light": light}
-    spread |= {"tex": torch.full((CODE["tex"],), 0.3), "light": torch.full((27,), 0.3)}
-    last = deca.E_flame.layers[2]
-    last.bias.copy_(torch.cat([parts[name] for name in CODE]))
-    last.weight.mul_(torch.cat([spread[name] for name in CODE])[:, None])
+    means = {name: getattr(known, name).mean(0) for name in ("shape", "exp", "pose")}
+    means |= {"cam": cam.mean(0), "tex": torch.zeros(CODE["tex"]), "light": light}
+    gains = {name: getattr(known, name).std(0) for name in ("shape", "exp", "pose")}
+    gains |= {"cam": cam.std(0), "tex": torch.ones(CODE["tex"]), "light": torch.full((27,), 0.5)}
+    # What never varies in the capture, such as the jaw, has no gain and keeps its value.
+    offset, gain = (torch.cat([part[name] for name in CODE]) for part in (means, gains))
+    deca.E_flame.layers[2] = Scaled(deca.E_flame.layers[2], offset, gain)
     if deca.E_expression is not None:
         last = deca.E_expression.layers[2]
-        last.bias.copy_(parts["exp"])
-        last.weight.mul_(spread["exp"][:, None])
-    return float(parts["cam"][0])
+        deca.E_expression.layers[2] = Scaled(last, means["exp"], gains["exp"])
+    return float(means["cam"][0])
 
 
-def _cut(values: Tensor) -> tuple[Tensor, ...]:
-    return values.split([CODE["shape"], CODE["exp"], CODE["pose"], CODE["cam"]])
+def plain_weights(deca: Deca, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A trained state dict of ``deca`` for a :class:`Deca` whose last layers are plain."""
+    weights = dict(weights)
+    for name, layer in deca.named_modules():
+        if isinstance(layer, Scaled):
+            pair = weights[f"{name}.weight"], weights[f"{name}.bias"]
+            weights[f"{name}.weight"], weights[f"{name}.bias"] = layer.fold(*pair)
+    return weights

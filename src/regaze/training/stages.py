@@ -21,7 +21,7 @@ from regaze.face3d.deca import Deca
 from regaze.face3d.known import read_known, read_views
 from regaze.face3d.model import load_flame, model_hash
 from regaze.face3d.quality import draw_sheet, measure
-from regaze.face3d.training import CropBatches, EncoderTask
+from regaze.face3d.training import CropBatches, EncoderTask, plain_weights
 from regaze.faces import FacesReader
 from regaze.jobs import replacing, write_json
 from regaze.provenance import content_hash, fingerprint, git_revision, versions
@@ -232,8 +232,9 @@ def train_encoder(
     weights, points = train(
         task, batches, settings, seed=seed, state=files.state, config=whole, validate=validate
     )
+    weights = plain_weights(deca, weights)
+    deca = Deca(model, config["preset"], config["class"] == "emoca", config["rasterizer"]).eval()
     deca.load_state_dict(weights)
-    deca.cpu().eval()
     test = of("test")
     quality = {"list": "test", **measure(deca, reader, test)}
     log.info(
