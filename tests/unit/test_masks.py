@@ -11,12 +11,13 @@ import torch
 from regaze.capture import render_capture
 from regaze.capture.head import HeadConfig, build_head
 from regaze.face3d.deca import Deca
+from regaze.face3d.drawing import to_drawing
 from regaze.face3d.model import from_head, save_flame
 from regaze.face3d.parsing import CLASSES, BiSeNet, load_parser, parse_faces
 from regaze.faces import FacesAttributes, FacesReader, FacesWriter
 from regaze.latents import CODES, LatentsError, LatentsWriter
 from regaze.masks import NAMES, NUMBER, MasksError, MasksReader, MasksWriter, derive
-from regaze.masks.mesh import MeshMasks, crop_size_of, to_patch, vertex_parts
+from regaze.masks.mesh import MeshMasks, crop_size_of, vertex_parts
 from regaze.masks.parsed import assign_eyes, part_numbers
 from regaze.masks.settings import MaskSettings
 from regaze.masks.sheet import mask_sheet
@@ -129,13 +130,12 @@ def head():
     return from_head(build_head(HeadConfig.tiny()))
 
 
-def test_patch_and_crop_share_pixel_edges():
-    """The middle of crop pixel (i, j) is, through the transform, the middle of a patch pixel."""
+def test_landmarks_of_the_crop_are_drawn_on_their_pixel_of_the_patch():
     crop, patch = 32, (60, 40)
     transform = np.array([[[0.8, 0, -5.0], [0, 0.8, 2.0], [0, 0, 1]]])
     index = np.array([[0.0, 0.0], [31.0, 7.0], [12.5, 3.0]])
-    points = torch.tensor((2 * index + 1) / crop - 1)[None]
-    there = to_patch(points, transform, crop, patch)[0].numpy()
+    points = torch.tensor(2 * index / crop - 1)[None]
+    there = to_drawing(points, transform, crop, patch)[0].numpy()
     wanted = (index - transform[0, :2, 2]) / 0.8
     np.testing.assert_allclose(((there + 1) * np.array(patch) - 1) / 2, wanted, atol=1e-9)
 
@@ -160,7 +160,7 @@ def latents_of(path, head, faces, identity=None, detected=None):
 
 
 def test_masks_of_the_mesh_are_those_of_the_rendered_head(tmp_path, head):
-    """Where the crop is the whole patch, the mask is the renderer's alpha."""
+    """Where the crop is the whole patch, but for half a pixel, the mask is the renderer's alpha."""
     deca = Deca(head, "tiny")
     codes = {name: torch.zeros(1, width) for name, width in CODES.items()}
     cam = torch.tensor([[7.0, 0.0, 0.0]])
@@ -172,7 +172,8 @@ def test_masks_of_the_mesh_are_those_of_the_rendered_head(tmp_path, head):
     drawer = MeshMasks(head)
     numpy = {name: values.numpy() for name, values in codes.items()}
     numpy["camera"] = cam.numpy()
-    parts = drawer.draw(numpy, np.eye(3)[None], SIZE, (SIZE, SIZE))
+    half = np.array([[[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]]])
+    parts = drawer.draw(numpy, half, SIZE, (SIZE, SIZE))
     np.testing.assert_array_equal(parts[0] > 0, drawn["alpha"][0, 0].numpy() > 0)
     left, right = (np.argwhere(parts[0] == NUMBER[f"{s}_eye"])[:, 1] for s in ("left", "right"))
     assert len(left) > 3 and len(right) > 3 and left.min() > SIZE / 2 > right.max()
@@ -195,7 +196,7 @@ def test_masks_of_the_mesh_need_latents_of_the_same_head(tmp_path, head):
     masks = MasksReader(tmp_path / "masks.h5", faces)
     np.testing.assert_array_equal(masks.valid, [True, True, True, False, True])
     found = masks.read(np.arange(5))
-    np.testing.assert_array_equal(found["eyes"].any((1, 2)), masks.valid)
+    np.testing.assert_array_equal(found["head"].any((1, 2)), masks.valid)
     assert masks.attributes["method_version"] == "c" * 64
     latents_of(tmp_path / "part.parquet", head, faces, {"head_sha256": "d" * 64})
     with pytest.raises(LatentsError, match="head_sha256: expected"):

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from regaze.face3d.crop import to_image_space
+from regaze.face3d.drawing import to_drawing
 from regaze.face3d.encoders import PRESETS
 from regaze.face3d.flame import Flame
 from regaze.face3d.model import FlameModel, load_flame, model_hash
@@ -62,27 +63,6 @@ def crop_size_of(encoder: str) -> int:
     return PRESETS.get(preset, PRESETS["reference"]).size_px
 
 
-def to_patch(
-    points: torch.Tensor, transforms: np.ndarray, crop_size: int, patch_size: tuple[int, int]
-) -> torch.Tensor:
-    """Image points over the crop (B, N, 3) as image points over the patch; z unchanged.
-
-    A picture's [-1, 1] runs from the outer edge of its first pixel to that of its last, in the
-    crop as in the patch.
-
-    Args:
-        points: x right, y down, in [-1, 1] over the crop.
-        transforms: (B, 3, 3) patch pixel to crop pixel, pixel centres at integers.
-        crop_size: side of the crop in pixels.
-        patch_size: (width, height).
-    """
-    pixels = (points[..., :2] + 1) * (crop_size / 2) - 0.5
-    back = torch.as_tensor(np.linalg.inv(transforms)).to(points)
-    flat = pixels @ back[:, :2, :2].transpose(1, 2) + back[:, None, :2, 2]
-    flat = (flat + 0.5) * 2 / points.new_tensor(patch_size) - 1
-    return torch.cat([flat, points[..., 2:]], -1)
-
-
 class MeshMasks:
     """Draws masks of codes.
 
@@ -108,14 +88,14 @@ class MeshMasks:
 
         Args:
             codes: ``shape, expression, pose, camera`` of B rows.
-            transforms: (B, 3, 3), see :func:`to_patch`.
+            transforms: (B, 3, 3), see :func:`regaze.face3d.drawing.to_drawing`.
             crop_size, patch_size: as there.
         """
         rows = {name: torch.from_numpy(np.ascontiguousarray(codes[name])) for name in _CODES}
         vertices = self.flame(rows["shape"], rows["expression"], rows["pose"]).vertices
         seen = to_image_space(vertices, rows["camera"])
         width, height = patch_size
-        points = to_ndc(to_patch(seen, transforms, crop_size, patch_size), height, width)
+        points = to_ndc(to_drawing(seen, transforms, crop_size, patch_size), height, width)
         # the rasteriser draws what lies in front of z = 0
         nearest = points[..., 2].amin(1)[:, None]
         points[..., 2] += 1 - nearest

@@ -1,0 +1,233 @@
+"""Faces to be acquired: photos with their landmarks, or rows of a faces file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from regaze.face3d.crop import read_landmarks
+from regaze.faces import FacesReader
+from regaze.normalise.photo import read_photo
+from regaze.sources.tables import LANDMARKS, Table
+
+PHOTOS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+
+FindFaces = Callable[[np.ndarray], list[np.ndarray]]
+"""Landmarks (68, 2) of every face in a photo (H, W, 3) uint8 RGB, the largest face first."""
+
+
+class NoFace(ValueError):
+    """A picture in which there is no face to acquire; the message names it."""
+
+
+@dataclass(frozen=True)
+class FoundFace:
+    """A face in a picture.
+
+    Attributes:
+        name: of the picture: its stem up to the first dot, or ``<person>_<row>_``.
+        index: number of the face in the picture.
+        picture: (H, W, 3) uint8 RGB.
+        landmarks: (68, 2) pixels, pixel centres at integers.
+        source: what to call the picture in records.
+        faces_found: faces in the picture.
+        gaze: (2,) pitch, yaw in radians relative to the picture's camera, or None.
+    """
+
+    name: str
+    index: int
+    picture: np.ndarray
+    landmarks: np.ndarray
+    source: str
+    faces_found: int = 1
+    gaze: np.ndarray | None = None
+
+    @property
+    def folder(self) -> str:
+        """Name of the face's folder."""
+        return f"{self.name}{self.index:02d}"
+
+
+def stem(path: str | os.PathLike) -> str:
+    """Name of a photo up to the first dot that is not its first character."""
+    name = Path(path).name
+    return name[:1] + name[1:].split(".", 1)[0]
+
+
+def list_photos(path: str | os.PathLike) -> list[Path]:
+    """The photo, or the photos of a folder in the order of their names, hidden ones left out.
+
+    Raises:
+        FileNotFoundError: neither is there.
+        ValueError: a folder without photos, or two that would get one name.
+    """
+    path = Path(path)
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise FileNotFoundError(f"{path}: expected a photo or a folder of photos, found none")
+    found = sorted(
+        one
+        for one in path.iterdir()
+        if one.suffix.lower() in PHOTOS and one.name[0] != "." and one.is_file()
+    )
+    if not found:
+        raise ValueError(f"{path}: expected photos ({', '.join(sorted(PHOTOS))}), found none")
+    names: dict[str, Path] = {}
+    for one in found:
+        other = names.setdefault(stem(one), one)
+        if other is not one:
+            raise ValueError(
+                f"{path}: {other.name} and {one.name} would both be called {stem(one)}"
+            )
+    return found
+
+
+def landmarks_of(photo: Path, landmarks: str | os.PathLike) -> list[np.ndarray]:
+    """Landmarks (68, 2) of the faces of a photo from a user's file.
+
+    Args:
+        photo: the photo.
+        landmarks: a ``.csv`` of ``file_name, x0, y0, ..., x67, y67``; an ``.npz`` with
+            ``landmarks`` (68, 2) or (faces, 68, 2); a ``.txt`` table or ``.mat`` file as DECA
+            takes them; or a folder of such files, each named as its photo.
+
+    Raises:
+        FileNotFoundError: no such file.
+        NoFace: there are no landmarks for this photo.
+        ValueError: the file does not hold 68 points.
+    """
+    path = Path(landmarks)
+    if path.is_dir():
+        kinds = (".npz", ".txt", ".mat", ".csv")
+        here = [path / f"{photo.stem}{kind}" for kind in kinds]
+        found = [one for one in here if one.is_file()]
+        if not found:
+            raise NoFace(f"{photo}: no landmarks in {path}: expected {photo.stem}{kinds[0]}")
+        path = found[0]
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such landmarks")
+    if path.suffix == ".csv":
+        values = Table(path, [LANDMARKS], person="photos").read("photos").get(photo.name)
+        if values is None or not np.isfinite(values).all():
+            raise NoFace(f"{photo}: no landmarks in {path}")
+        return [values.reshape(68, 2)]
+    if path.suffix == ".npz":
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                points = np.asarray(stored["landmarks"], np.float64)
+        except Exception as error:  # a damaged zip raises many kinds
+            raise ValueError(f"{path}: expected an .npz with landmarks ({error})") from error
+    else:
+        points = read_landmarks(path)
+    points = points[None] if points.ndim == 2 else points
+    if points.ndim != 3 or points.shape[1] != 68 or points.shape[2] < 2:
+        raise ValueError(f"{path}: expected 68 points of x, y, found {points.shape}")
+    faces = [one[:, :2] for one in points if np.isfinite(one[:, :2]).all()]
+    if not faces:
+        raise NoFace(f"{photo}: no face has finite landmarks in {path}")
+    return faces
+
+
+def faces_of_photo(
+    photo: str | os.PathLike,
+    *,
+    landmarks: str | os.PathLike | None = None,
+    find: FindFaces | None = None,
+) -> list[FoundFace]:
+    """All faces of a photo.
+
+    Args:
+        photo: the file; turned as its EXIF orientation says.
+        landmarks: see :func:`landmarks_of`; comes before ``find``.
+        find: a detector of faces.
+
+    Raises:
+        NoFace: there is none.
+        ValueError: neither landmarks nor a detector, or a file that cannot be read.
+    """
+    photo = Path(photo)
+    picture = cv2.cvtColor(read_photo(photo), cv2.COLOR_BGR2RGB)
+    if landmarks is not None:
+        found = landmarks_of(photo, landmarks)
+    elif find is not None:
+        found = find(picture)
+        if not found:
+            raise NoFace(f"{photo}: no face found")
+    else:
+        raise ValueError(
+            f"{photo}: expected landmarks, or a face detector with its weights; found neither"
+        )
+    return [
+        FoundFace(stem(photo), index, picture, np.asarray(points), photo.name, len(found))
+        for index, points in enumerate(found)
+    ]
+
+
+def face_of_row(place: str) -> FoundFace:
+    """The face of ``FACES.h5:person/index``, its gaze that of the labels.
+
+    Raises:
+        NoFace: the row has no landmarks.
+        ValueError: the text has another form, or there is no such row.
+    """
+    path, colon, row = place.rpartition(":")
+    person, slash, index = row.rpartition("/")
+    if not (colon and slash and person and index.isdecimal()):
+        raise ValueError(f"{place}: expected FACES.h5:person/index")
+    reader = FacesReader(path)
+    try:
+        number = reader.global_index(person, int(index))
+    except KeyError as error:
+        raise ValueError(error.args[0]) from None
+    known = reader.has("landmarks")
+    points = reader.dataset("landmarks", [number])[0] if known else np.full((68, 2), np.nan)
+    if not np.isfinite(points).all():
+        raise NoFace(f"{place}: this row has no landmarks")
+    gaze = reader.labels[number, :2].astype(np.float64)
+    return FoundFace(
+        name=f"{person}_{index}_",
+        index=0,
+        picture=reader.pixels([number])[0],
+        landmarks=points.astype(np.float64),
+        source=f"{Path(path).name}:{row}",
+        gaze=gaze if np.isfinite(gaze).all() else None,
+    )
+
+
+def is_row(place: str) -> bool:
+    """Whether a text means a row of a faces file and not a photo."""
+    path, colon, row = place.rpartition(":")
+    return bool(colon) and "/" in row and not Path(place).exists() and Path(path).is_file()
+
+
+def detector(weights: Sequence[str | os.PathLike], device: str = "auto") -> FindFaces:
+    """The face-alignment detector as a function that finds all faces of a photo.
+
+    Args:
+        weights: files of :data:`regaze.landmarks.settings.WEIGHTS`.
+        device: ``auto``, ``cpu`` or ``cuda``.
+
+    Raises:
+        AssetError: weights are missing or not the right ones.
+    """
+    from regaze.landmarks.detector import Detector
+
+    found = Detector(*weights, device=device)
+
+    def find(picture: np.ndarray) -> list[np.ndarray]:
+        boxes = found.find_faces([picture])[0][:, :4]
+        if not len(boxes):
+            return []
+        sides = boxes[:, 2:] - boxes[:, :2]
+        order = np.argsort(-sides.prod(1), kind="stable")
+        given = np.concatenate([boxes[:, :2], sides], 1)[order]
+        rows = found.detect([picture] * len(given), given)
+        return [row.landmarks.astype(np.float64) for row in rows if not row.status]
+
+    return find

@@ -1,0 +1,18 @@
+"""3-D face codes of one shard."""
+
+from regaze.face3d.encode import encode_shard, open_encoder
+from regaze.jobs import start
+
+
+def main(job):
+    log = start(job)
+    weights = {key: job.input[key] for key in ("deca", "emoca") if key in job.input.keys()}
+    if not weights:
+        weights["folder"] = job.params.folder
+    encoder = open_encoder(job.input.head, device=job.resources.get("device", "auto"), **weights)
+    counts = encode_shard(job.input.faces, encoder, job.output.latents)
+    log.info("rows: %s", counts)
+
+
+if "snakemake" in globals():
+    main(snakemake)  # noqa: F821
