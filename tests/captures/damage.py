@@ -41,7 +41,8 @@ class Damage:
         touched: (person, row) numbers of the damaged rows; every other row must stay as it is.
         reasons: reason -> number of rejected rows; none of the touched rows is kept then, unless
             ``kept`` tells how many are.
-        kept: number of touched rows, or of rows that the damage added, that are kept.
+        kept: number of touched rows, or of rows that the damage added, that are kept; None when
+            each may be kept or rejected, which is no matter here or depends on libraries.
         error: pattern of the one error that ends the job instead.
         close: whether what is kept of the touched rows looks as without the damage.
         after: ``raw``: the data set itself is damaged; ``landmarks``, ``poses``: what those steps
@@ -53,7 +54,7 @@ class Damage:
     apply: Callable[[Path], dict | None]
     touched: frozenset = FIRST
     reasons: dict[str, int] = field(default_factory=dict)
-    kept: int = 0
+    kept: int | None = 0
     error: str = ""
     close: bool = False
     after: str = "raw"

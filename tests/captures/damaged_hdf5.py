@@ -154,12 +154,12 @@ def _bomb(parent, name, values):
     data.id.write_direct_chunk((0,) * values.ndim, gigabyte())
 
 
-def gigabyte():
+def gigabyte(megabytes=1024):
     """A gigabyte of zeros, deflated: a megabyte of them a thousand times over, and no checksum."""
     packer = zlib.compressobj(9)
     start = packer.compress(b"") + packer.flush(zlib.Z_FULL_FLUSH)
     piece = packer.compress(bytes(1 << 20)) + packer.flush(zlib.Z_FULL_FLUSH)
-    return start + piece * 1024
+    return start + piece * megabytes
 
 
 def _claims(rows):

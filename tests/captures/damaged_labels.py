@@ -128,9 +128,11 @@ def value_damages():
         fate = {"kept": None} if reason is None else {"kept": 1} if not reason else {}
         fate |= {"reasons": {reason: 1}} if reason else {}
         out.append(Damage(name, "gazecapture", _in_file(change, key), **fate))
-    overflow = _in_file(valued(_float32_overflow), _HEAD)
-    out.append(Damage("float32 overflow", "gazecapture", overflow, reasons={_NONE: 1}))
     everyone = {"touched": _LAYOUT.person()}
+    overflow = _in_file(valued(_float32_overflow), _HEAD)
+    out.append(
+        Damage("float32 overflow", "gazecapture", overflow, kept=2, reasons={_NONE: 1}, **everyone)
+    )
     for width in (0, 1, 3, 6, 9, 15):
         change = valued(lambda values, width=width: np.zeros((len(values), width)))
         out.append(
@@ -201,7 +203,9 @@ def name_damages():
         out.append(Damage(f"name {name!r}", "gazecapture", _named(name), kept=1, close=True))
     out.append(Damage("name in kanji", "gazecapture", _named("顔.jpg"), kept=1, close=True))
     twice = lambda folder: _rename(folder, "00002/frames/00001.jpg")  # noqa: E731
-    out.append(Damage("a photo named twice", "gazecapture", twice, kept=1))
+    out.append(
+        Damage("a photo named twice", "gazecapture", twice, frozenset({(0, 0), (0, 1)}), kept=2)
+    )
     return out
 
 
@@ -257,7 +261,6 @@ def group_damages():
     """Groups, links and attributes of the supplementary file, and the file as a whole."""
     every = _LAYOUT.everybody()
     nobody = {"touched": frozenset(), "reasons": {"missing_person": 1}}
-    alone = {"touched": _LAYOUT.person(), "reasons": {"missing_person": 1}}
     out = []
 
     def add(name, change, **fate):

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from captures.damage import FIRST, LAYOUTS, Damage
+from captures.damaged_hdf5 import gigabyte
 
 
 def _pixels(path):
@@ -161,10 +162,11 @@ PHOTOS = {
         _rewritten(lambda path: _png(2**31 - 1, 2**31 - 1, zlib.compress(bytes(64)))),
         _LOST,
     ),
-    "png that expands to 1 GB": (
+    "png of 324 million pixels": (
         _rewritten(lambda path: _png(18000, 18000, zlib.compress(bytes(1000)))),
         _LOST,
     ),
+    "png that inflates to 256 MB": (_rewritten(lambda path: _png(320, 240, gigabyte(256))), _ANY),
     "png with too little in it": (
         _rewritten(lambda path: _png(320, 240, zlib.compress(bytes(3)))),
         _ANY,

@@ -62,6 +62,7 @@ _BOM = _text(lambda text: b"\xef\xbb\xbf" + text.encode())
 _CRLF = _text(lambda text: text.replace("\n", "\r\n"))
 _DEEP = _text(lambda text: "[" * 100_000)
 
+_UNOPENED = ("missing", "a folder", "a pipe", "a link to itself", "a link to a device")
 _G = "gazecapture_json"
 _UNNAMED = {"touched": LAYOUTS[_G].person()}
 
@@ -103,25 +104,26 @@ def json_damages():
     gone, source, shape = (_whole(_G, word) for word in ("missing_key", "bad_source", "bad_shape"))
     # Without the list of frames nobody knows how many rows are lost: the person is one entry.
     for name, change in FILES.items():
-        add("frames", name, change, **_whole(_G, "missing_person", 1))
-        fate = source if name in ("zero bytes", "cut in half", "not UTF-8", "zeros") else gone
+        lost = "missing_key" if name in _UNOPENED else "bad_source"
+        add("frames", name, change, **_whole(_G, lost, 1))
+        fate = gone if name in _UNOPENED else source
         for file in ("appleFace", "dotInfo", "info"):
             add(file, name, change, **fate)
-    one = _whole(_G, "missing_person", 1)
+    one = _whole(_G, "bad_shape", 1)
     add("frames", "an object", _json(lambda data: {"0": data[0]}), **one)
     add("frames", "a number", _entry_of_list(7), **one)
-    add("frames", "nested deeply", _DEEP, **one)
+    add("frames", "nested deeply", _DEEP, **_whole(_G, "bad_source", 1))
     add("frames", "with BOM", _BOM, **_SAME)
     add("frames", "with CRLF", _json_lines, **_SAME)
     add("frames", "UTF-16", _text(lambda text: text.encode("utf-16")), **_SAME)
-    add("frames", "empty list", _json(lambda data: []), touched=LAYOUTS[_G].person())
+    add("frames", "empty list", _json(lambda data: []), **one)
     add("frames", "one less", _json(lambda data: data[:-1]), **_whole(_G, "bad_shape", 2))
     add("frames", "leads out", _entry_of_list("../../x.jpg"), reasons={"bad_file_name": 1})
     add("frames", "is absolute", _entry_of_list("/etc/passwd"), reasons={"unreadable_image": 1})
     add("frames", "a lone surrogate", _text(lambda text: text.replace("00000", "\\ud800", 1)),
         reasons={"unreadable_image": 1})  # fmt: skip
     add("frames", "zero byte", _text(lambda text: text.replace("00000", "\\u0000", 1)),
-        reasons={"bad_file_name": 1})  # fmt: skip
+        reasons={"unreadable_image": 1})  # fmt: skip
     for key in ("X", "IsValid"):
         add("appleFace", f"without {key}", _without(key), **gone)
         add("appleFace", f"{key} one less", _short(key), **shape)
@@ -270,9 +272,9 @@ def annotation_damages():
             fate = {"kept": None} if fate is None else fate
             out.append(Damage(f"annotation {name}", layout, _within(change, *parts), **fate))
         for name in ("a folder", "a pipe", "missing", "a link to itself"):
-            # Whoever has no annotation is no person of the data set.
             change = _within(FILES[name], *parts)
-            out.append(Damage(f"annotation {name}", layout, change, **alone))
+            fate = {**alone, "reasons": {"missing_person": 1}}
+            out.append(Damage(f"annotation {name}", layout, change, **fate))
     return out
 
 
@@ -306,8 +308,6 @@ def _mat_zeros(path):
 
 def _mat73(change):
     def apply(path):
-        old = json.dumps(0)  # nothing of the old file is used
-        del old
         path.unlink()
         with h5py.File(path, "w") as file:
             file["cameraMatrix"] = np.array([[402.5, 0, 0], [0, 404.1, 0], [163.2, 117.1, 1]])
@@ -349,29 +349,21 @@ def calibration_damages():
         out.append(Damage(f"Camera.mat {name}", "mpiifacegaze", where, **fate))
 
     for name, change in FILES.items():
-        missing = name in (
-            "missing",
-            "a folder",
-            "a pipe",
-            "a link to itself",
-            "a link to a device",
-        )
-        mat(name, change if name != "cut in half" else FILES[name],
-            "missing_key" if missing else "bad_shape")  # fmt: skip
+        mat(name, change, "missing_key" if name in _UNOPENED else "bad_shape")
     mat("random bytes", content(np.random.default_rng([4]).bytes(5000)))
     mat(
         "only the header", content(b"MATLAB 5.0 MAT-file".ljust(124) + b"\x00\x01IM"), "missing_key"
     )
     mat("a cell of objects", _mat(cameraMatrix=_cells()))
-    mat("a structure", _mat(cameraMatrix={"a": 1.0, "__reduce__": "x"}))
+    mat("a structure", _mat(cameraMatrix={"a": 1.0, "reduce": "os.system"}))
     mat("text", _mat(cameraMatrix="import os"))
     mat("complex", _mat(cameraMatrix=np.eye(3) * 1j))
-    mat("booleans", _mat(cameraMatrix=np.eye(3, dtype=bool)))
+    mat("booleans", _mat(cameraMatrix=np.eye(3, dtype=bool)), "out_of_frame")
     mat("of 4 x 4", _mat(cameraMatrix=np.eye(4)))
     mat("empty", _mat(cameraMatrix=np.zeros((0, 0))))
     mat("NaN", _mat(cameraMatrix=np.full((3, 3), np.nan)), "bad_camera")
     mat("skewed", _mat(cameraMatrix=np.ones((3, 3))), "bad_camera")
-    mat("focal length negative", _mat(cameraMatrix=np.diag([-400.0, 400, 1])))
+    mat("focal length negative", _mat(cameraMatrix=np.diag([-400.0, 400, 1])), "bad_camera")
     mat("distortion of 3", _mat(distCoeffs=np.zeros((1, 3))))
     mat("distortion of none", _mat(distCoeffs=np.zeros((0, 0))))
     mat("distortion NaN", _mat(distCoeffs=np.full((1, 5), np.nan)), "non_finite_label")
@@ -380,11 +372,11 @@ def calibration_damages():
     mat("claims 2^62 numbers", _mat_claims)
     mat("a file of 20 MB", lambda path: os.truncate(path, 20 << 20))
     mat("a pickle", content(b"\x80\x04\x95\x1a\0\0\0\0\0\0\0\x8c\x05posix\x8c\x06system\x93."))
-    mat("7.3", _mat73(lambda file: None), touched=LAYOUTS["mpiifacegaze"].person(), kept=None)
+    mat("7.3", _mat73(lambda file: None), touched=LAYOUTS["mpiifacegaze"].person(), kept=3)
     mat("7.3 object references", _mat73(_references))
     mat("7.3 external link", _mat73(_linked), "bad_source")
-    mat("7.3 claims 10^9 rows", _mat73(_huge), "missing_key")
-    mat("7.3 bomb", _mat73(_packed), None)
+    mat("7.3 claims 10^9 rows", _mat73(_huge))
+    mat("7.3 bomb", _mat73(_packed), "bad_camera")
 
     def xml(name, change, reason="bad_shape", **fate):
         where = _within(change, "data", "calibration", "cam_calibration", "cam00.xml")
@@ -399,8 +391,7 @@ def calibration_damages():
         out.append(Damage(f"cam00.xml {name}", "eth_xgaze", where, **fate))
 
     for name, change in FILES.items():
-        missing = name in ("missing", "a folder", "a pipe", "a link to itself")
-        xml(name, change, "missing_key" if missing else "bad_shape")
+        xml(name, change, "missing_key" if name in _UNOPENED else "bad_shape")
     xml("entity bomb", _xml(_with_type))
     xml("entity bomb in UTF-16", _xml(lambda text: _with_type(text).encode("utf-16")))
     xml("external entity", _xml(lambda text: text.replace(
@@ -447,6 +438,7 @@ def _packed(file):
 
 _T = "folder"
 _ANNA = LAYOUTS[_T].person()
+_ANY = {"touched": LAYOUTS[_T].everybody(), "kept": None}
 
 
 def table_damages():
@@ -464,7 +456,7 @@ def table_damages():
             pattern = "data-" + table
             fate = {"error": pattern}
             if name == "cut in half":
-                fate = {"touched": LAYOUTS[_T].everybody(), "kept": None}
+                fate = _ANY
             add(table, name, change, **fate)
         add(table, "only the header", _text(lambda text: text.split("\n")[0] + "\n"),
             touched=LAYOUTS[_T].everybody(), kept=None)  # fmt: skip
@@ -480,7 +472,7 @@ def table_damages():
         add(table, "a field less", _line(1, lambda line: line.rsplit(",", 1)[0]), **person)
         add(table, "a field more", _line(1, lambda line: line + ",1"), **person)
         add(table, "a line twice", _line(1, lambda line: line + "\n" + line), **person)
-        add(table, "a zero byte", _cell(1, "\0"), kept=None, touched=_ANNA)
+        add(table, "a zero byte", _cell(1, "\0"), **person)
         add(table, "not UTF-8 within", _line(1, lambda line: b"\xff" + line.encode()), kept=None,
             touched=LAYOUTS[_T].everybody())  # fmt: skip
         add(table, "an open quote", _line(1, lambda line: '"' + line), kept=None,

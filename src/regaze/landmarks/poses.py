@@ -2,7 +2,7 @@
 
 The file is a supplementary HDF5 as ``swook/faze_preprocess`` reads it (``file_name``,
 ``camera_parameters``, ``distortion_parameters``, ``head_pose``, ``3d_gaze_target``) with
-``landmarks``, ``score``, ``pose_error`` and ``status`` beside.
+``landmarks``, ``score``, ``pose_error``, ``status`` and ``detail`` beside.
 """
 
 from __future__ import annotations
@@ -132,17 +132,23 @@ def _pose_person(
 ) -> dict[str, object]:
     count = len(photos)
     points, score = np.full((count, 68, 2), np.nan), np.full(count, np.nan)
-    status = ["no_landmarks"] * count
+    status, detail = ["no_landmarks"] * count, [""] * count
     if landmarks is not None:
         points, score, status = read_landmarks(landmarks, photos.person, photos.file_name)
         with np.errstate(invalid="ignore"):
             low = score < min_score
-        status = [word or ("low_score" if low[row] else "") for row, word in enumerate(status)]
+        for row in np.flatnonzero(low).tolist():
+            if not status[row]:
+                status[row] = "low_score"
+                detail[row] = (
+                    f"landmarks: expected a score of {min_score:g}, found {score[row]:.3g}"
+                )
     if photos.landmarks is not None:
         # NaN compares false as well; no photo has points that far out, nor has float32.
         given = (np.abs(photos.landmarks) < _FARTHEST).all(axis=(1, 2))
         points[given], score[given] = photos.landmarks[given], np.nan
         status = ["" if given[row] else word for row, word in enumerate(status)]
+        detail = ["" if given[row] else text for row, text in enumerate(detail)]
     pose, error = np.full((count, 6), np.nan), np.full(count, np.nan)
     target = np.array(photos.gaze_target, np.float64).reshape(count, 3)
     if not photos.gaze_known:
@@ -162,6 +168,7 @@ def _pose_person(
         except HeadPoseError as problem:
             log.warning("%s: %s", name, problem)
             pose[row], error[row], status[row] = np.nan, np.nan, problem.reason
+            detail[row] = str(problem)
     return {
         "file_name": photos.file_name,
         "camera_parameters": np.asarray(photos.camera_parameters, np.float64),
@@ -172,6 +179,7 @@ def _pose_person(
         "score": score.astype(np.float32),
         "pose_error": error.astype(np.float32),
         "status": status,
+        "detail": detail,
     }
 
 
@@ -192,4 +200,5 @@ def _given_up(error: SourceError) -> dict[str, object]:
         "score": nothing().astype(np.float32),
         "pose_error": nothing().astype(np.float32),
         "status": [error.reason] * count,
+        "detail": [str(error)] * count,
     }

@@ -36,8 +36,8 @@ class UnreadableImage(ValueError):
 
 
 def printable(name: str) -> str:
-    """Return a file name in which bytes that are not UTF-8 are spelled out as escapes."""
-    return name.encode("utf-8", "backslashreplace").decode("utf-8")
+    """Return a file name in which bytes that are not UTF-8, or zero, are spelled out as escapes."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8").replace("\0", "\\x00")
 
 
 @contextmanager

@@ -163,10 +163,11 @@ def _checked(records: PersonRecords, gaze_known: bool) -> PersonRecords:
         "landmarks": [(68, 2)],
         "turned": [()],
         "status": [()],
+        "detail": [()],
     }
     for column, allowed in widths.items():
         values = getattr(records, column)
-        if values is None and column in ("landmarks", "turned", "status"):
+        if values is None and column in ("landmarks", "turned", "status", "detail"):
             continue
         if np.shape(values)[:1] != (len(names),) or np.shape(values)[1:] not in allowed:
             raise SourceError(
@@ -293,7 +294,8 @@ def _early_problem(
 ) -> tuple[str, str]:
     """Return reason and detail of what is wrong before the photo is opened, or two blanks."""
     if records.status is not None and records.status[row]:
-        return records.status[row], "given up by an earlier step"
+        told = records.detail[row] if records.detail is not None else ""
+        return records.status[row], told or "given up by an earlier step"
     name = records.file_name[row]
     if not safe_name(name):
         return "bad_file_name", "expected a path below the data set's root"

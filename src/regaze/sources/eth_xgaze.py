@@ -323,7 +323,9 @@ def read_camera(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
         with open_regular(path) as file:
             content = file.read(_LARGEST_CALIBRATION + 1)
     except OSError as error:
-        raise SourceError(f"{path}: {error.strerror or error}", "missing_key") from error
+        raise SourceError(
+            f"{path}: expected a calibration, found none ({error.strerror or error})", "missing_key"
+        ) from error
     if len(content) > _LARGEST_CALIBRATION:
         raise SourceError(f"{path}: expected at most {_LARGEST_CALIBRATION} bytes", "bad_shape")
     try:

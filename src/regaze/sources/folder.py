@@ -259,7 +259,9 @@ def person_folders(root: Path) -> list[str]:
             beside the folders and would be nobody's.
     """
     persons, loose = [], []
-    for entry in os.scandir(root):
+    with os.scandir(root) as found:
+        entries = list(found)
+    for entry in entries:
         name = printable(entry.name)
         if name.startswith(".") or name == "__MACOSX":
             continue
@@ -288,14 +290,23 @@ def photo_names(root: Path, folder: Path) -> list[str]:
         SourceError: a link leads to a folder or out of ``root``, or the folder cannot be listed.
     """
     home = os.path.realpath(root)
-    names = [printable(os.path.relpath(path, root)) for path in _walk(folder, home)]
+    names, faults = [], []
+    for path, fault in _walk(folder, home):
+        names.append(printable(os.path.relpath(path, root)))
+        faults += [fault] if fault else []
+    if faults:
+        # The photos are named, so that all of them are counted.
+        listed = sorted(name.replace(os.sep, "/") for name in names)
+        raise SourceError(faults[0], "bad_file_name", tuple(listed))
     for before, after in zip(sorted(names), sorted(names)[1:], strict=False):
         if before == after:
             raise SourceError(f"{root}: {before}: expected one file of that name, found two")
     return sorted(name.replace(os.sep, "/") for name in names)
 
 
-def _walk(folder: Path, home: str) -> Iterator[str]:
+def _walk(folder: Path, home: str) -> Iterator[tuple[str, str]]:
+    """Yield the photos below a folder with what is wrong with them, "" as a rule."""
+
     def stop(error: OSError):
         raise SourceError(f"{printable(str(folder))}: {error.strerror or error}") from error
 
@@ -304,16 +315,16 @@ def _walk(folder: Path, home: str) -> Iterator[str]:
         for name in folders:
             path = os.path.join(place, name)
             if os.path.islink(path):
-                raise SourceError(f"{printable(path)}: expected a folder, found a link to one")
+                yield path, f"{printable(path)}: expected a folder, found a link to one"
         for name in files:
             if name.startswith(".") or not name.lower().endswith(EXTENSIONS):
                 continue
             path = os.path.join(place, name)
             target = os.path.realpath(path)
+            fault = ""
             if os.path.islink(path) and os.path.commonpath([home, target]) != home:
-                raise SourceError(
+                fault = (
                     f"{printable(path)}: expected a photo, found a link out of the data set to "
-                    f"{printable(target)}",
-                    "bad_file_name",
+                    f"{printable(target)}"
                 )
-            yield path
+            yield path, fault

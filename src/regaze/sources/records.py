@@ -72,7 +72,8 @@ class PersonRecords:
     apply; None means none. ``gaze_known`` is False for photos without any gaze label, whose
     ``gaze_target`` is NaN throughout and whose rows are kept all the same. ``status`` N words:
     "" or why an earlier step gave the row up (``no_face``, ``low_score``, ``pose_failed``), which
-    becomes the reason of its rejection; None when there was no such step.
+    becomes the reason of its rejection, and ``detail`` what is said of it there; None when there
+    was no such step.
     """
 
     root: Path
@@ -87,6 +88,7 @@ class PersonRecords:
     turned: np.ndarray | None = None
     gaze_known: bool = True
     status: tuple[str, ...] | None = None
+    detail: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.file_name)

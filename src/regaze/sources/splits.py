@@ -37,7 +37,9 @@ def read_split(path: str | Path) -> dict[str, list[str]]:
     try:
         content = json.loads(read_regular(path).decode("utf-8-sig"))
     except OSError as error:
-        raise SplitError(f"{path}: {error.strerror or error}") from error
+        raise SplitError(
+            f"{path}: expected a split file, found none ({error.strerror or error})"
+        ) from error
     except (ValueError, RecursionError) as error:
         raise SplitError(f"{path}: expected JSON, found {error}") from error
     return check_split(content, str(path))

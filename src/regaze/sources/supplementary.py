@@ -1,8 +1,8 @@
 """Labels in upstream's supplementary HDF5: head poses, targets and cameras of photos.
 
 The layout is the one that ``swook/faze_preprocess`` reads: a group per person with rows that are
-aligned across datasets. The pose step of this project writes the same layout, with ``landmarks``
-and ``status`` beside it.
+aligned across datasets. The pose step of this project writes the same layout, with ``landmarks``,
+``status`` and ``detail`` beside it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ _COLUMNS = {
     "head_pose": ((6,),),
     "3d_gaze_target": ((3,),),
 }
-_TARGET, _LANDMARKS, _STATUS, _NAMES = "3d_gaze_target", "landmarks", "status", "file_name"
+_TARGET, _LANDMARKS, _NAMES = "3d_gaze_target", "landmarks", "file_name"
+_STATUS, _DETAIL = "status", "detail"
 _GAZE_ATTRIBUTE, _ABSENT = "gaze", "absent"
 
 
@@ -128,11 +129,13 @@ class Supplemented:
                     "bad_shape",
                     names,
                 )
-            landmarks = status = None
+            landmarks = status = detail = None
             if _is_there(group, _LANDMARKS):
                 landmarks = number_rows(where, group, _LANDMARKS, ((68, 2),), names)
             if _is_there(group, _STATUS):
                 status = text_rows(where, group, _STATUS, names)
+            if _is_there(group, _DETAIL):
+                detail = text_rows(where, group, _DETAIL, names)
         if landmarks is None and self.parameters is not None:
             landmarks = _parameters(self.parameters, person, names)
         return PersonRecords(
@@ -146,6 +149,7 @@ class Supplemented:
             landmarks=landmarks,
             gaze_known=known,
             status=status,
+            detail=detail,
         )
 
 
@@ -194,8 +198,8 @@ def _listing(path: Path) -> tuple[list[str], str]:
 
 
 def printable(name: str) -> str:
-    """Return a name that can be stored: bytes that are no UTF-8 are spelled out as escapes."""
-    return name.encode("utf-8", "backslashreplace").decode("utf-8")
+    """Return a name that can be stored: bytes that are no UTF-8, or zero, become escapes."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8").replace("\0", "\\x00")
 
 
 def _is_there(group: h5py.Group, name: str) -> bool:

@@ -64,7 +64,9 @@ class Table:
                 header = self._fields(_line(file), 1)
                 self._start = file.tell()
         except OSError as error:
-            raise SourceError(f"{self.path}: {error.strerror or error}") from error
+            raise SourceError(
+                f"{self.path}: expected a CSV table, found none ({error.strerror or error})"
+            ) from error
         header[0] = header[0].removeprefix("\ufeff")
         header = [one.strip() for one in header]
         for layout in layouts:
