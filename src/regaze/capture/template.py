@@ -91,7 +91,7 @@ def build(step: float, ball_rings: int, ball_around: int) -> Template:
     names += ["left_eye", "right_eye"]
     start = np.cumsum([0, *sizes])
     parts = {n: slice(int(a), int(b)) for n, a, b in zip(names, start, start[1:], strict=False)}
-    locals_ = [faces, ear_faces[:, ::-1], ear_faces, *[ball_faces] * 5]
+    locals_ = [faces, ear_faces, ear_faces[:, ::-1], *[ball_faces] * 5]
     all_faces = np.concatenate([f + s for f, s in zip(locals_, start, strict=False)])
     # charts
     t = np.arange(topology.EAR_POINTS) * 2 * np.pi / topology.EAR_POINTS

@@ -151,3 +151,15 @@ def test_missing_array_is_named(tmp_path):
     np.savez(tmp_path / "x.npz", f=np.zeros(3))
     with pytest.raises(ValueError, match="x.npz.*v_template"):
         load_head(tmp_path / "x.npz")
+
+
+def test_skin_and_ears_face_outwards():
+    model = build_head(HeadConfig.tiny())
+    corners = model.v_template[model.f]
+    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    middle, region = corners.mean(1), model.regions[model.f[:, 0]]
+    outwards = (middle - [0, 0, -0.07]) * normals
+    assert (outwards[region == 0].sum(1) > 0).mean() > 0.98
+    # An ear has a back; seen from its own side most of it faces the viewer.
+    ears = region == 4
+    assert (middle[ears, 0] * normals[ears, 0] > 0).mean() > 0.7
