@@ -182,8 +182,8 @@ def train_encoder(
     *,
     faces: Sequence[str],
     split: str,
-    head: str,
-    parameters: str,
+    head: str | Path,
+    parameters: str | Path,
     seed: int,
     files: ModelFiles,
 ) -> None:
