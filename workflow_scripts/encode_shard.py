@@ -6,10 +6,11 @@ from regaze.jobs import start
 
 def main(job):
     log = start(job)
-    weights = {key: job.input[key] for key in ("deca", "emoca") if key in job.input.keys()}
+    weights = {key: job.input[key] for key in ("deca", "emoca") if job.input.get(key)}
     if not weights:
         weights["folder"] = job.params.folder
-    encoder = open_encoder(job.input.head, device=job.resources.get("device", "auto"), **weights)
+    device, threads = job.resources.device, job.threads
+    encoder = open_encoder(job.input.head, device=device, threads=threads, **weights)
     counts = encode_shard(job.input.faces, encoder, job.output.latents)
     log.info("rows: %s", counts)
 

@@ -7,7 +7,7 @@ from regaze.masks.stage import make_masks
 def main(job):
     log = start(job)
     source = dict(job.params.source)
-    if "root" in job.input.keys():
+    if job.input.get("root"):
         source["root"] = job.input.root
     given = {name: job.input.get(name) for name in ("latents", "head", "parsing")}
     options = {"source": source, "rasterizer": job.params.rasterizer, **given}

@@ -40,6 +40,7 @@ def open_encoder(
     emoca: str | os.PathLike | None = None,
     rasterizer: str = "auto",
     device: str = "auto",
+    threads: int | None = None,
 ) -> Deca:
     """An encoder ready to use, trained in the workflow or published.
 
@@ -50,6 +51,7 @@ def open_encoder(
         emoca: run folder or ``.ckpt`` of EMOCA.
         rasterizer: see :mod:`regaze.face3d.rasterize`.
         device: ``auto`` takes the GPU when there is one.
+        threads: of the process on a CPU; None leaves them as they are.
 
     Raises:
         ValueError: not exactly one of the three is given, a file does not fit, or an unknown
@@ -60,6 +62,8 @@ def open_encoder(
         raise ValueError(f"device: expected one of {', '.join(DEVICES)}, found {device!r}")
     if sum(x is not None for x in (folder, deca, emoca)) != 1:
         raise ValueError("encoder: expected exactly one of folder, deca and emoca")
+    if threads is not None:
+        torch.set_num_threads(threads)
     model = load_flame(head)
     if folder is not None:
         made = load_encoder(folder, model, rasterizer)

@@ -1,0 +1,253 @@
+from regaze.landmarks.settings import WEIGHTS, weight_files
+
+HEAD = "results/face3d/head.npz"
+# The data set that encoders are trained on: its codes are known.
+SYNTHETIC = next(
+    (
+        name
+        for name, options in settings.datasets.items()
+        if options.source == "synthetic"
+    ),
+    None,
+)
+FIRST_ENCODER = next(iter(settings.encoders), None)
+MASKS_ENCODER = settings.masks.encoder or FIRST_ENCODER
+ACQUIRE_ENCODER = settings.acquire.encoder or FIRST_ENCODER
+# What decides codes: networks, crops and the head.
+CODES_CODE = [
+    f"face3d/{name}.py"
+    for name in ("encode", "deca", "encoders", "detail", "crop", "patches", "model")
+] + ["latents.py"]
+
+
+def encoder_files(name):
+    """The encoder's weights: what `train_deca` makes, or what is published."""
+    entry = settings.encoders[name]
+    if entry.published is not None:
+        return {entry.class_: entry.published}
+    folder = f"results/models/{name}"
+    return {"weights": f"{folder}/model.safetensors", "record": f"{folder}/model.json"}
+
+
+def device_of(name):
+    """Where an encoder runs: on a GPU if it is given one for training."""
+    return "cuda" if settings.encoders[name].train.gpus else "cpu"
+
+
+def mask_files(wildcards):
+    """What the masks of a data set are made from, by the method that is used on it."""
+    method = settings.masks.method_for(settings.datasets[wildcards.dataset].source)
+    if method == "exact":
+        return source_files(wildcards)
+    if method == "parsing":
+        return {"parsing": settings.masks.parsing}
+    part = f"results/{{dataset}}/latents/{MASKS_ENCODER}/part-{{shard}}.parquet"
+    return {"latents": part, "head": HEAD}
+
+
+def acquire_files(wildcards):
+    """The encoder's weights, and those of the face detector or the user's landmarks."""
+    files = encoder_files(wildcards.encoder)
+    if settings.acquire.landmarks is not None:
+        return files | {"landmarks": settings.acquire.landmarks}
+    found = weight_files(settings.landmarks, settings.assets)
+    return files | {"detector": [found[name] for name in WEIGHTS]}
+
+
+rule latents:
+    input:
+        expand(
+            "results/{dataset}/latents/{encoder}/part-{shard}.parquet",
+            dataset=settings.evaluated,
+            encoder=settings.encoders,
+            shard=SHARDS,
+        ),
+
+
+rule masks:
+    input:
+        expand(
+            "results/{dataset}/masks/shard-{shard}.h5",
+            dataset=settings.evaluated,
+            shard=SHARDS,
+        ),
+        expand("results/{dataset}/masks/contact-sheet.png", dataset=settings.evaluated),
+
+
+rule acquired:
+    input:
+        [f"results/acquired/{ACQUIRE_ENCODER}"] if settings.acquire.photos else [],
+
+
+rule make_head:
+    """The head model that the capture and all encoders share."""
+    input:
+        given=settings.capture.head_model or [],
+    output:
+        head=HEAD,
+    log:
+        "logs/make_head.log",
+    conda:
+        "../envs/main.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        head_model=settings.capture.head_model or "procedural",
+        code=code_version("capture", "face3d/model.py", "face3d/head_stage.py"),
+    script:
+        "../workflow_scripts/make_head.py"
+
+
+if SYNTHETIC is not None:
+
+    rule train_deca:
+        """Train one 3-D face encoder on rendered faces, whose codes are known."""
+        input:
+            faces=expand(f"results/{SYNTHETIC}/faces/shard-{{shard}}.h5", shard=SHARDS),
+            checked=f"results/{SYNTHETIC}/faces/rejected.parquet",
+            split=f"results/{SYNTHETIC}/split.json",
+            capture=f"results/{SYNTHETIC}/capture",
+            head=HEAD,
+        output:
+            model="results/models/{encoder}/model.safetensors",
+            record="results/models/{encoder}/model.json",
+            curve="results/models/{encoder}/curve.csv",
+            quality="results/models/{encoder}/quality.png",
+        log:
+            "logs/train_deca/{encoder}.log",
+        benchmark:
+            "benchmarks/rules/train_deca/{encoder}.tsv"
+        # Models may wait for its codes.
+        priority: 20
+        conda:
+            "../envs/main.yaml"
+        threads: lambda wc: settings.encoders[wc.encoder].train.threads
+        resources:
+            mem_mb=lambda wildcards, attempt: 3000 * attempt,
+            runtime=1440,
+            gpu=lambda wc: settings.encoders[wc.encoder].train.gpus,
+        params:
+            name="{encoder}",
+            state="results/state/{encoder}",
+            config=lambda wc: settings.encoders[wc.encoder].resolve(),
+            seed=settings.seed,
+            code=code_version(
+                "face3d", "training", "diffusion/averages.py", "images.py", "angles.py"
+            ),
+        script:
+            "../workflow_scripts/train_deca.py"
+
+
+rule encode_shard:
+    """3-D face codes of one shard."""
+    input:
+        unpack(lambda wc: encoder_files(wc.encoder)),
+        faces="results/{dataset}/faces/shard-{shard}.h5",
+        head=HEAD,
+    output:
+        latents="results/{dataset}/latents/{encoder}/part-{shard}.parquet",
+    log:
+        "logs/encode_shard/{dataset}-{encoder}-{shard}.log",
+    benchmark:
+        "benchmarks/rules/encode_shard/{dataset}-{encoder}-{shard}.tsv"
+    conda:
+        "../envs/main.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 3000 * attempt,
+        runtime=720,
+        gpu=lambda wc: settings.encoders[wc.encoder].train.gpus,
+        device=lambda wc: device_of(wc.encoder),
+    params:
+        folder="results/models/{encoder}",
+        code=code_version(*CODES_CODE),
+    script:
+        "../workflow_scripts/encode_shard.py"
+
+
+rule mask_shard:
+    """Head, eyes and parts of the faces of one shard."""
+    input:
+        unpack(mask_files),
+        faces="results/{dataset}/faces/shard-{shard}.h5",
+    output:
+        masks="results/{dataset}/masks/shard-{shard}.h5",
+    log:
+        "logs/mask_shard/{dataset}-{shard}.log",
+    benchmark:
+        "benchmarks/rules/mask_shard/{dataset}-{shard}.tsv"
+    conda:
+        "../envs/main.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        runtime=720,
+    params:
+        method=lambda wc: settings.masks.method_for(
+            settings.datasets[wc.dataset].source
+        ),
+        source=lambda wc: settings.datasets[wc.dataset].model_dump(),
+        rasterizer=(
+            settings.encoders[MASKS_ENCODER].rasterizer if MASKS_ENCODER else "auto"
+        ),
+        code=code_version(
+            "masks", "normalise/warp.py", "face3d/flame.py", "face3d/rasterize"
+        ),
+    script:
+        "../workflow_scripts/mask_shard.py"
+
+
+rule draw_masks:
+    """Masks over faces, to be looked at."""
+    input:
+        faces=face_shards,
+        masks=expand("results/{{dataset}}/masks/shard-{shard}.h5", shard=SHARDS),
+    output:
+        sheet="results/{dataset}/masks/contact-sheet.png",
+    log:
+        "logs/draw_masks/{dataset}.log",
+    conda:
+        "../envs/main.yaml"
+    threads: 1
+    resources:
+        mem_mb=1500,
+        runtime=30,
+    params:
+        code=code_version("masks/sheet.py"),
+    script:
+        "../workflow_scripts/draw_masks.py"
+
+
+rule acquire_faces:
+    """Meshes, codes, landmarks and pictures of the faces in the user's photos."""
+    input:
+        unpack(acquire_files),
+        photos=settings.acquire.photos or [],
+        head=HEAD,
+    output:
+        faces=directory("results/acquired/{encoder}"),
+    log:
+        "logs/acquire_faces/{encoder}.log",
+    benchmark:
+        "benchmarks/rules/acquire_faces/{encoder}.tsv"
+    conda:
+        "../envs/main.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        runtime=720,
+        gpu=lambda wc: settings.encoders[wc.encoder].train.gpus,
+        device=lambda wc: device_of(wc.encoder),
+    params:
+        folder="results/models/{encoder}",
+        options=dict(
+            landmarks=settings.acquire.landmarks,
+            gaze=settings.acquire.gaze,
+            extract_texture=settings.acquire.photo_texture,
+            animate=settings.acquire.turntable,
+        ),
+        code=code_version("face3d"),
+    script:
+        "../workflow_scripts/acquire_faces.py"

@@ -1,0 +1,25 @@
+"""3-D faces of the user's photos."""
+
+import numpy as np
+
+from regaze.face3d.acquire import acquire
+from regaze.face3d.encode import open_encoder
+from regaze.face3d.found_faces import detector
+from regaze.jobs import replacing, start
+
+
+def main(job):
+    start(job)
+    weights = {key: job.input[key] for key in ("deca", "emoca") if job.input.get(key)}
+    weights = weights or {"folder": job.params.folder}
+    device, threads = job.resources.device, job.threads
+    encoder = open_encoder(job.input.head, device=device, threads=threads, **weights)
+    find = detector(job.input.detector, device) if job.input.get("detector") else None
+    options = dict(job.params.options)
+    options["gaze"] = options["gaze"] and np.radians(options["gaze"])
+    with replacing(job.output.faces) as out:
+        acquire([job.input.photos], encoder, out, find=find, **options)
+
+
+if "snakemake" in globals():
+    main(snakemake)  # noqa: F821
