@@ -17,13 +17,13 @@ class LossWeights(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    codes: float = Field(1.0, ge=0, description="known shape and expression, by what they move")
+    codes: float = Field(4.0, ge=0, description="known shape and expression, by what they move")
     pose: float = Field(1.0, ge=0, description="known rotations of head and jaw, and the camera")
     landmarks: float = Field(2.0, ge=0, description="68 landmarks of the predicted head")
     photo: float = Field(1.0, ge=0, description="colours of the face under the predicted light")
-    texture_prior: float = Field(0.005, ge=0, description="mean square of the texture code")
+    texture_prior: float = Field(0.03, ge=0, description="mean square of the texture code")
     light_prior: float = Field(
-        0.02, ge=0, description="mean square of coloured light, and of light dimmer or stronger"
+        0.05, ge=0, description="mean square of coloured light, and of light dimmer or stronger"
     )
 
 
@@ -54,8 +54,24 @@ class EncoderSettings(BaseModel):
         le=0.3,
         description="crops in training are moved and scaled by up to this part of their side",
     )
+    tint: float = Field(
+        0.1,
+        ge=0,
+        le=0.5,
+        description="colour channels are scaled in training by e to a normal number of this width",
+    )
     losses: LossWeights = LossWeights()
-    train: TrainSettings = TrainSettings()
+    train: TrainSettings = TrainSettings(
+        images=34_000,
+        batch=32,
+        lr=0.0015,
+        weight_decay=0.01,
+        warmup_images=1_600,
+        schedule="cosine",
+        ema_halflife_images=1_600,
+        log_every_images=1_600,
+        state_every_images=12_800,
+    )
 
     @model_validator(mode="after")
     def _weights(self):

@@ -216,6 +216,7 @@ def train_encoder(
             known=known,
             views=views,
             jitter=config["jitter"],
+            tint=config["tint"],
             **_share(settings, seed, rank, world),
         )
 
