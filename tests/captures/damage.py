@@ -106,11 +106,23 @@ def _few(people, *counts):
 def _gazecapture(folder, supplementary=True):
     people = _few(gazecapture.frames(), 3, 2)
     truth = gazecapture.gazecapture(folder / "data", people, supplementary=supplementary)
+    # What nothing reads would only have to be copied for every damage.
+    for path in folder.glob("data/*/*.json"):
+        if supplementary or path.stem not in ("frames", "appleFace", "dotInfo", "info", "screen"):
+            path.unlink()
     if supplementary:
         with h5py.File(folder / "data" / "parameters.h5", "w") as file:
             for person in people:
                 marks = [shot.landmarks for (owner, _), shot in truth.items() if owner == person]
                 file[f"{person}/landmarks"] = np.array(marks, np.float32)
+    return truth
+
+
+def _eth_xgaze(folder):
+    truth = eth_xgaze.eth_xgaze(folder / "data", _few(eth_xgaze.photos(), 3, 1))
+    for path in folder.glob("data/calibration/*/cam*.xml"):
+        if path.stem not in ("cam00", "cam03", "cam06"):
+            path.unlink()
     return truth
 
 
@@ -165,7 +177,7 @@ LAYOUTS = {
         **_MPII,
     ),
     "eth_xgaze": Layout(
-        lambda folder: eth_xgaze.eth_xgaze(folder / "data", _few(eth_xgaze.photos(), 3, 1)),
+        _eth_xgaze,
         _entry("eth_xgaze"),
         photos=_CAMERAS,
         **_XGAZE,

@@ -93,7 +93,8 @@ def _elsewhere(parent, name, values):
 
 
 def _objects(parent, name, values):
-    parent.create_dataset(name, values.shape, h5py.ref_dtype)[...] = parent.ref
+    shape = (*values.shape[:1], *(min(side, 2) for side in values.shape[1:]))
+    parent.create_dataset(name, shape, h5py.ref_dtype)[...] = parent.ref
 
 
 def _variable(parent, name, values):

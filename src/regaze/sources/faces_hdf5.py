@@ -210,7 +210,8 @@ def _said(path: Path, file: h5py.File, persons: list[str]) -> dict:
             pixels = member(str(path), group, "pixels") if found else None
         except SourceError:
             continue  # this person is rejected when it is read
-        if isinstance(pixels, h5py.Dataset) and pixels.ndim == 4:
+        usable = isinstance(pixels, h5py.Dataset) and pixels.dtype == np.uint8
+        if usable and pixels.ndim == 4 and pixels.shape[3] == 3:
             said["patch_size"] = (int(pixels.shape[2]), int(pixels.shape[1]))
             return said
     if persons:
