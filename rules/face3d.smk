@@ -1,57 +1,4 @@
-from regaze.landmarks.settings import WEIGHTS, weight_files
-
-HEAD = "results/face3d/head.npz"
-# The data set that encoders are trained on: its codes are known.
-SYNTHETIC = next(
-    (
-        name
-        for name, options in settings.datasets.items()
-        if options.source == "synthetic"
-    ),
-    None,
-)
-FIRST_ENCODER = next(iter(settings.encoders), None)
-MASKS_ENCODER = settings.masks.encoder or FIRST_ENCODER
-ACQUIRE_ENCODER = settings.acquire.encoder or FIRST_ENCODER
-# What decides codes: networks, crops and the head.
-CODES_CODE = [
-    f"face3d/{name}.py"
-    for name in ("encode", "deca", "encoders", "detail", "crop", "patches", "model")
-] + ["latents.py"]
-
-
-def encoder_files(name):
-    """The encoder's weights: what `train_deca` makes, or what is published."""
-    entry = settings.encoders[name]
-    if entry.published is not None:
-        return {entry.class_: entry.published}
-    folder = f"results/models/{name}"
-    return {"weights": f"{folder}/model.safetensors", "record": f"{folder}/model.json"}
-
-
-def device_of(name):
-    """Where an encoder runs: on a GPU if it is given one for training."""
-    return "cuda" if settings.encoders[name].train.gpus else "cpu"
-
-
-def mask_files(wildcards):
-    """What the masks of a data set are made from, by the method that is used on it."""
-    method = settings.masks.method_for(settings.datasets[wildcards.dataset].source)
-    if method == "exact":
-        return source_files(wildcards)
-    if method == "parsing":
-        return {"parsing": settings.masks.parsing}
-    part = f"results/{{dataset}}/latents/{MASKS_ENCODER}/part-{{shard}}.parquet"
-    return {"latents": part, "head": HEAD}
-
-
-def acquire_files(wildcards):
-    """The encoder's weights, and those of the face detector or the user's landmarks."""
-    files = encoder_files(wildcards.encoder)
-    if settings.acquire.landmarks is not None:
-        return files | {"landmarks": settings.acquire.landmarks}
-    found = weight_files(settings.landmarks, settings.assets)
-    return files | {"detector": [found[name] for name in WEIGHTS]}
+include: "face3d_inputs.smk"
 
 
 rule latents:
@@ -188,12 +135,19 @@ rule mask_shard:
         method=lambda wc: settings.masks.method_for(
             settings.datasets[wc.dataset].source
         ),
-        source=lambda wc: settings.datasets[wc.dataset].model_dump(),
+        source=lambda wc: settings.datasets[wc.dataset].model_dump(exclude=NO_MATTER),
         rasterizer=(
             settings.encoders[MASKS_ENCODER].rasterizer if MASKS_ENCODER else "auto"
         ),
         code=code_version(
-            "masks", "normalise/warp.py", "face3d/flame.py", "face3d/rasterize"
+            "masks",
+            "normalise/geometry.py",
+            "normalise/warp.py",
+            "face3d/drawing.py",
+            "face3d/flame.py",
+            "face3d/parsing.py",
+            "face3d/patches.py",
+            "face3d/rasterize",
         ),
     script:
         "../workflow_scripts/mask_shard.py"

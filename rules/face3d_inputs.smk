@@ -1,0 +1,58 @@
+"""What the 3-D stages read: head, encoder, landmarks."""
+
+from regaze.landmarks.settings import WEIGHTS, weight_files
+
+HEAD = "results/face3d/head.npz"
+# The data set that encoders are trained on: its codes are known.
+SYNTHETIC = next(
+    (
+        name
+        for name, options in settings.datasets.items()
+        if options.source == "synthetic"
+    ),
+    None,
+)
+FIRST_ENCODER = next(iter(settings.encoders), None)
+MASKS_ENCODER = settings.masks.encoder or FIRST_ENCODER
+ACQUIRE_ENCODER = settings.acquire.encoder or FIRST_ENCODER
+# What decides codes: networks, crops and the head.
+CODES_CODE = [
+    f"face3d/{name}.py"
+    for name in ("encode", "deca", "encoders", "detail", "crop", "patches", "model")
+] + ["latents.py"]
+
+
+def encoder_files(name):
+    """The encoder's weights: what `train_deca` makes, or what is published."""
+    entry = settings.encoders[name]
+    if entry.published is not None:
+        return {entry.class_: entry.published}
+    folder = f"results/models/{name}"
+    return {"weights": f"{folder}/model.safetensors", "record": f"{folder}/model.json"}
+
+
+def device_of(name):
+    """Where an encoder runs: on a GPU if it is given one for training."""
+    return "cuda" if settings.encoders[name].train.gpus else "cpu"
+
+
+def mask_files(wildcards):
+    """What the masks of a data set are made from, by the method that is used on it."""
+    method = settings.masks.method_for(settings.datasets[wildcards.dataset].source)
+    if method == "exact":
+        return source_files(wildcards)
+    if method == "parsing":
+        return {"parsing": settings.masks.parsing}
+    if MASKS_ENCODER is None:
+        raise ValueError("masks: method 'mesh' needs an entry of encoders, found none")
+    part = f"results/{{dataset}}/latents/{MASKS_ENCODER}/part-{{shard}}.parquet"
+    return {"latents": part, "head": HEAD}
+
+
+def acquire_files(wildcards):
+    """The encoder's weights, and those of the face detector or the user's landmarks."""
+    files = encoder_files(wildcards.encoder)
+    if settings.acquire.landmarks is not None:
+        return files | {"landmarks": settings.acquire.landmarks}
+    found = weight_files(settings.landmarks, settings.assets)
+    return files | {"detector": [found[name] for name in WEIGHTS]}
