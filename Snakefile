@@ -15,6 +15,7 @@ wildcard_constraints:
     dataset="|".join(settings.datasets),
     shard=r"\d{3}",
     estimator="|".join(settings.estimators),
+    encoder="|".join(settings.encoders) or "none",
     model="|".join(["copy", "truth", *settings.models]),
 
 
@@ -23,6 +24,9 @@ localrules:
     capture,
     landmarks,
     faces,
+    latents,
+    masks,
+    acquired,
     estimators,
     models,
     samples,
@@ -34,6 +38,7 @@ include: "rules/common.smk"
 include: "rules/capture.smk"
 include: "rules/landmarks.smk"
 include: "rules/faces.smk"
+include: "rules/face3d.smk"
 include: "rules/estimators.smk"
 include: "rules/models.smk"
 include: "rules/samples.smk"
@@ -44,4 +49,6 @@ include: "rules/report.smk"
 rule all:
     default_target: True
     input:
+        # Of licensed sets only where a model needs them: the encoder learns on rendered faces.
+        rules.latents.input if TRAINED_ON == SYNTHETIC else [],
         rules.report.input,

@@ -24,7 +24,7 @@ rule normalise_shard:
         mem_mb=lambda wildcards, attempt: 1500 * attempt,
         runtime=240,
     params:
-        source=lambda wc: settings.datasets[wc.dataset].model_dump(),
+        source=lambda wc: settings.datasets[wc.dataset].model_dump(exclude={"split"}),
         faces=settings.faces.model_dump(exclude={"max_rejected", "threads"}),
         shards=settings.shards,
         code=code_version("normalise", "sources", "faces.py"),

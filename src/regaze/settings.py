@@ -15,8 +15,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from regaze.assets import AssetSettings
 from regaze.estimators.settings import EstimatorSettings
+from regaze.face3d.acquire_settings import AcquireSettings
 from regaze.face3d.settings import EncoderSettings
 from regaze.landmarks.settings import LandmarkSettings
+from regaze.masks.settings import MaskSettings
 from regaze.redirectors import methods
 from regaze.sources import KINDS, SourceError, SourceOptions, options_class
 from regaze.sources.splits import SplitError, read_split
@@ -181,6 +183,8 @@ class Settings(Section):
     models: dict[str, Any]
     sampling: Sampling = Sampling()
     evaluation: Evaluation = Evaluation()
+    masks: MaskSettings = MaskSettings()
+    acquire: AcquireSettings = AcquireSettings()
     assets: AssetSettings = AssetSettings()
 
     @field_validator("datasets", "encoders", "estimators", "models")
@@ -209,6 +213,9 @@ class Settings(Section):
         _known("dataset", self.dataset, self.datasets)
         for name in self.evaluation.datasets or []:
             _known("evaluation.datasets", name, self.datasets)
+        for section in ("masks", "acquire"):
+            if (encoder := getattr(self, section).encoder) is not None:
+                _known(f"{section}.encoder", encoder, self.encoders)
         _known("evaluation.estimator", self.evaluation.estimator, self.estimators)
         for name in self.evaluation.models or []:
             _known("evaluation.models", name, [*PSEUDO_MODELS, *self.models])
