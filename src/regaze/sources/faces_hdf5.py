@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import h5py
 import numpy as np
@@ -186,17 +186,18 @@ def _file_names(where: str, group: h5py.Group, rows: int) -> tuple[str, ...]:
 
 def _said(path: Path, file: h5py.File, persons: list[str]) -> dict:
     """Return what a file tells of its patches, their size by looking at the first person."""
-    said = {}
+    said: dict[str, Any] = {}
     for key in ("variant", "focal", "distance", "frame_check", "channel_order", "gaze"):
         value = file.attrs.get(key)
         value = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
         said[key] = value.item() if isinstance(value, np.generic) else value
-        wanted = (int, float) if key in ("focal", "distance") else str
-        if value is not None and not isinstance(said[key], wanted):
-            what = "a text" if wanted is str else "a number"
-            raise SourceError(f"{path}: {key}: expected {what}, found {value!r:.80}")
-        if wanted is not str and value is not None and not 0.0 < said[key] < math.inf:
-            raise SourceError(f"{path}: {key}: expected a number above 0, found {value!r}")
+        if value is None:
+            continue
+        if key not in ("focal", "distance"):
+            if not isinstance(said[key], str):
+                raise SourceError(f"{path}: {key}: expected a text, found {said[key]!r:.80}")
+        elif not isinstance(said[key], int | float) or not 0.0 < said[key] < math.inf:
+            raise SourceError(f"{path}: {key}: expected a number above 0, found {said[key]!r:.80}")
     if said["channel_order"] not in (None, "rgb", "bgr"):
         raise SourceError(
             f"{path}: channel_order: expected rgb or bgr, found {said['channel_order']!r}"
@@ -210,8 +211,9 @@ def _said(path: Path, file: h5py.File, persons: list[str]) -> dict:
             pixels = member(str(path), group, "pixels") if found else None
         except SourceError:
             continue  # this person is rejected when it is read
-        usable = isinstance(pixels, h5py.Dataset) and pixels.dtype == np.uint8
-        if usable and pixels.ndim == 4 and pixels.shape[3] == 3:
+        if not isinstance(pixels, h5py.Dataset) or pixels.dtype != np.uint8:
+            continue
+        if pixels.ndim == 4 and pixels.shape[3] == 3:
             said["patch_size"] = (int(pixels.shape[2]), int(pixels.shape[1]))
             return said
     if persons:
