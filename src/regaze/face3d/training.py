@@ -1,4 +1,4 @@
-"""How an encoder learns on the synthetic set: batches of crops, losses, first weights.
+"""How an encoder learns on the synthetic set: losses, first weights.
 
 Losses after Feng et al. 2021 (landmarks, colours, priors), with known codes in place of the
 identity network. Colours are compared by deferred shading: a rendering of the known head tells
@@ -19,76 +19,13 @@ from regaze.face3d.crop import to_image_space
 from regaze.face3d.deca import Deca
 from regaze.face3d.encoders import CODE
 from regaze.face3d.flame import Flame
-from regaze.face3d.known import Known, Views, part_of
+from regaze.face3d.known import Known, part_of
 from regaze.face3d.losses import landmark_loss, landmark_weights
-from regaze.face3d.patches import crop_transforms, oversampling, sample_crops
+from regaze.face3d.patches import crop_transforms
 from regaze.face3d.shading import sh_basis
-from regaze.training.data import ImageBatches
 
 FIRST_LIGHT = 3.0
 """Constant term of the light that an untrained encoder predicts: about 0.85 of the albedo."""
-
-
-class CropBatches(ImageBatches):
-    """Crops around faces with what is known of them, by step."""
-
-    def __init__(
-        self, *args, known: Known, views: Views, jitter: float = 0.0, tint: float = 0.0, **kwargs
-    ):
-        """Bind the rows; see :class:`regaze.training.data.ImageBatches`.
-
-        Args:
-            known: of exactly these rows.
-            views: the views of ``known``.
-            jitter: crops are moved and scaled by up to this part of their side.
-            tint: standard deviation of the logarithm of each channel's gain, as other lamps and
-                cameras have it.
-
-        Raises:
-            ValueError: ``known`` is of other rows.
-        """
-        super().__init__(*args, **kwargs)
-        if not np.array_equal(self.rows, known.rows):
-            raise ValueError(f"known faces: expected those of {len(self.rows)} rows, found others")
-        self.known, self.views, self.jitter, self.tint = known, views, jitter, tint
-        self._square = crop_transforms(known.landmarks, self.reader.patch_size, self.size)[0]
-
-    def load(self, step: int) -> dict[str, Tensor]:
-        """Batch ``step``: patches, transforms, known codes, cameras, landmarks, views."""
-        positions = self._positions(step)
-        places = np.array([self._visited(position) for position in positions])
-        transforms = self._square[places].copy()
-        gain = np.ones((len(places), 3), np.float32)
-        for row, (transform, position) in enumerate(zip(transforms, positions, strict=True)):
-            rng = np.random.default_rng([self.seed, 4, int(position)])
-            gain[row] = np.exp(self.tint * rng.standard_normal(3))
-            zoom, *move = rng.uniform(-self.jitter, self.jitter, 3)
-            middle = (self.size - 1) / 2
-            transform[:2] *= 1 + zoom
-            transform[:2, 2] += np.multiply(move, self.size) - zoom * middle
-        view = self.known.view[places]
-        return {
-            "image": self._patches(places),
-            "transform": torch.from_numpy(transforms),
-            "gain": torch.from_numpy(gain),
-            **self.known.codes(places),
-            "cam": self.known.cam(places, transforms, self.size),
-            "landmarks": self.known.targets(places, transforms, self.size),
-            "uv": self.views.uv[view],
-            "normals": self.views.normals[view],
-            "colours": self.views.colours[view],
-            "share": self.views.share[view],
-        }
-
-    def finish(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The batch with ``crops`` (B, 3, S, S) in place of patches and transforms."""
-        batch = dict(batch)
-        image, transform, gain = (batch.pop(name) for name in ("image", "transform", "gain"))
-        samples = oversampling(transform.cpu().numpy())
-        crops = sample_crops(image, transform, self.size, samples)
-        batch["crops"] = (crops * gain[..., None, None]).clamp(max=1)
-        batch["colours"] = (batch["colours"] * gain[:, None]).clamp(max=1)
-        return batch
 
 
 class EncoderTask:
@@ -118,8 +55,8 @@ class EncoderTask:
     ) -> dict[str, Tensor]:
         """Return ``loss``, its terms without their weights, and ``landmark_px``.
 
-        ``batch`` is one of :class:`CropBatches`. Raises ValueError for a phase other than
-        ``main``.
+        ``batch`` is one of :class:`regaze.training.crops.CropBatches`. Raises ValueError for a
+        phase other than ``main``.
         """
         if phase != "main":
             raise ValueError(f"phase: expected 'main', found {phase!r}")

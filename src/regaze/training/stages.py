@@ -21,11 +21,12 @@ from regaze.face3d.deca import Deca
 from regaze.face3d.known import read_known, read_views
 from regaze.face3d.model import load_flame, model_hash
 from regaze.face3d.quality import draw_sheet, measure
-from regaze.face3d.training import CropBatches, EncoderTask, plain_weights
+from regaze.face3d.training import EncoderTask, plain_weights
 from regaze.faces import FacesReader
 from regaze.jobs import replacing, write_json
 from regaze.provenance import content_hash, fingerprint, git_revision, versions
 from regaze.redirectors.base import build_redirector
+from regaze.training.crops import CropBatches
 from regaze.training.data import ImageBatches, PairBatches
 from regaze.training.loop import resolve_precision, train
 from regaze.training.settings import TrainSettings
@@ -42,7 +43,7 @@ class ModelFiles:
         record: ``model.json``, what they are and how they came about.
         curve: ``curve.csv``, a row per logged point.
         state: folder of the resumable state, which is no output of the rule.
-        quality: picture of what the model makes, for those that have one.
+        quality: picture of what a 3-D encoder makes; None draws none.
     """
 
     model: str | Path
@@ -197,7 +198,7 @@ def train_encoder(
         head: the head model (``.npz``) that the capture was rendered with.
         parameters: ``parameters.h5`` of the capture.
         seed: seed of initial weights, order and jitter.
-        files: what is written, ``quality`` included.
+        files: what is written.
     """
     settings, reader, people = _begin(config, faces, split, seed)
     persons = _listed(people, config["persons"], split, f"encoders.{name}.persons")
@@ -251,7 +252,8 @@ def train_encoder(
         "quality": quality,
     }
     _write(name, Trained(weights, points), config, data, about, files, seed)
-    draw_sheet(files.quality, deca, reader, test)
+    if files.quality is not None:
+        draw_sheet(files.quality, deca, reader, test)
 
 
 class Trained(NamedTuple):

@@ -19,9 +19,10 @@ from regaze.face3d.patches import crop_patches
 from regaze.face3d.quality import measure, photos
 from regaze.face3d.rotations import axis_angle_to_matrix
 from regaze.face3d.settings import EncoderSettings
-from regaze.face3d.training import CropBatches, EncoderTask, plain_weights
+from regaze.face3d.training import EncoderTask, plain_weights
 from regaze.faces import FacesReader
 from regaze.normalise.stage import make_faces
+from regaze.training.crops import CropBatches
 from regaze.training.stages import ModelFiles, train_encoder
 
 

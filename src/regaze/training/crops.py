@@ -1,0 +1,73 @@
+"""Batches of face crops with what is known of them, for 3-D face encoders."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from regaze.face3d.known import Known, Views
+from regaze.face3d.patches import crop_transforms, oversampling, sample_crops
+from regaze.training.data import ImageBatches
+
+
+class CropBatches(ImageBatches):
+    """Crops around faces with what is known of them, by step."""
+
+    def __init__(
+        self, *args, known: Known, views: Views, jitter: float = 0.0, tint: float = 0.0, **kwargs
+    ):
+        """Bind the rows; see :class:`regaze.training.data.ImageBatches`.
+
+        Args:
+            known: of exactly these rows.
+            views: the views of ``known``.
+            jitter: crops are moved and scaled by up to this part of their side.
+            tint: standard deviation of the logarithm of each channel's gain, as other lamps and
+                cameras have it.
+
+        Raises:
+            ValueError: ``known`` is of other rows.
+        """
+        super().__init__(*args, **kwargs)
+        if not np.array_equal(self.rows, known.rows):
+            raise ValueError(f"known faces: expected those of {len(self.rows)} rows, found others")
+        self.known, self.views, self.jitter, self.tint = known, views, jitter, tint
+        self._square = crop_transforms(known.landmarks, self.reader.patch_size, self.size)[0]
+
+    def load(self, step: int) -> dict[str, Tensor]:
+        """Batch ``step``: patches, transforms, known codes, cameras, landmarks, views."""
+        positions = self._positions(step)
+        places = np.array([self._visited(position) for position in positions])
+        transforms = self._square[places].copy()
+        gain = np.ones((len(places), 3), np.float32)
+        for row, (transform, position) in enumerate(zip(transforms, positions, strict=True)):
+            rng = np.random.default_rng([self.seed, 4, int(position)])
+            gain[row] = np.exp(self.tint * rng.standard_normal(3))
+            zoom, *move = rng.uniform(-self.jitter, self.jitter, 3)
+            middle = (self.size - 1) / 2
+            transform[:2] *= 1 + zoom
+            transform[:2, 2] += np.multiply(move, self.size) - zoom * middle
+        view = self.known.view[places]
+        return {
+            "image": self._patches(places),
+            "transform": torch.from_numpy(transforms),
+            "gain": torch.from_numpy(gain),
+            **self.known.codes(places),
+            "cam": self.known.cam(places, transforms, self.size),
+            "landmarks": self.known.targets(places, transforms, self.size),
+            "uv": self.views.uv[view],
+            "normals": self.views.normals[view],
+            "colours": self.views.colours[view],
+            "share": self.views.share[view],
+        }
+
+    def finish(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The batch with ``crops`` (B, 3, S, S) in place of patches and transforms."""
+        batch = dict(batch)
+        image, transform, gain = (batch.pop(name) for name in ("image", "transform", "gain"))
+        samples = oversampling(transform.cpu().numpy())
+        crops = sample_crops(image, transform, self.size, samples)
+        batch["crops"] = (crops * gain[..., None, None]).clamp(max=1)
+        batch["colours"] = (batch["colours"] * gain[:, None]).clamp(max=1)
+        return batch
