@@ -18,7 +18,7 @@ class LossWeights(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     codes: float = Field(4.0, ge=0, description="known shape and expression, by what they move")
-    pose: float = Field(1.0, ge=0, description="known rotations of head and jaw, and the camera")
+    pose: float = Field(2.0, ge=0, description="known rotations of head and jaw, and the camera")
     landmarks: float = Field(2.0, ge=0, description="68 landmarks of the predicted head")
     photo: float = Field(1.0, ge=0, description="colours of the face under the predicted light")
     texture_prior: float = Field(0.03, ge=0, description="mean square of the texture code")
@@ -62,7 +62,7 @@ class EncoderSettings(BaseModel):
     )
     losses: LossWeights = LossWeights()
     train: TrainSettings = TrainSettings(
-        images=34_000,
+        images=30_000,
         batch=32,
         lr=0.0015,
         weight_decay=0.01,
