@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from regaze.face3d.commands import head_app
+from regaze.face3d.commands_acquire import face3d
 
 app = typer.Typer(
     help="Gaze and head redirection.",
@@ -17,6 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(head_app, name="head")
+app.command("face3d")(face3d)
 
 
 @app.command()

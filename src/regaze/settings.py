@@ -213,6 +213,8 @@ class Settings(Section):
         _known("dataset", self.dataset, self.datasets)
         for name in self.evaluation.datasets or []:
             _known("evaluation.datasets", name, self.datasets)
+        if self.acquire.photos is not None and not self.encoders:
+            raise ValueError("acquire.photos: needs an entry of encoders, found none")
         for section in ("masks", "acquire"):
             if (encoder := getattr(self, section).encoder) is not None:
                 _known(f"{section}.encoder", encoder, self.encoders)
