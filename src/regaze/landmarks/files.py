@@ -18,9 +18,9 @@ import numpy as np
 from regaze.faces import COMPRESSION
 from regaze.jobs import replacing
 from regaze.landmarks.base import LANDMARKS
-from regaze.normalise.photo import printable
-from regaze.sources.records import SourceError, safe_name
-from regaze.sources.supplementary import number_rows, opened_file, person_group, text_rows
+from regaze.sources.hdf5 import opened
+from regaze.sources.records import SourceError, printable, safe_name
+from regaze.sources.supplementary import number_rows, person_group, text_rows
 
 _COLUMNS = {"landmarks": (LANDMARKS, 2), "score": ()}
 
@@ -60,7 +60,7 @@ def write_person(file: h5py.File, person: str, columns: Mapping[str, object]) ->
 
 def read_attributes(path: str | Path) -> dict[str, object]:
     """Return the attributes of a landmarks file."""
-    with opened_file(Path(path), str(path)) as file:
+    with opened(path) as file:
         return dict(file.attrs)
 
 
@@ -79,7 +79,7 @@ def read_landmarks(
             from other photos.
     """
     where, names = f"{path}: person {person}", tuple(names)
-    with opened_file(Path(path), where, names) as file:
+    with opened(path, where, names) as file:
         if not usable_group(person):
             raise SourceError(f"{where}: expected a group, found none", "missing_person", names)
         group = person_group(where, file, person, names)

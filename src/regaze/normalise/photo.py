@@ -11,6 +11,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from regaze.sources.records import printable
+
 MOST_PIXELS = 120_000_000
 """Pictures of more pixels are refused by their header: a damaged or hostile file of a few bytes
 can claim a picture that does not fit into memory."""
@@ -33,11 +35,6 @@ class UnreadableImage(ValueError):
     def __init__(self, path: str | os.PathLike, what: str):
         super().__init__(f"{printable(str(path))}: {what}")
         self.what = what
-
-
-def printable(name: str) -> str:
-    """Return a file name in which bytes that are not UTF-8, or zero, are spelled out as escapes."""
-    return name.encode("utf-8", "backslashreplace").decode("utf-8").replace("\0", "\\x00")
 
 
 @contextmanager

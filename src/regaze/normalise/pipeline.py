@@ -19,7 +19,7 @@ from regaze.normalise.camera import COEFFICIENT_COUNTS, pad_distortion, undistor
 from regaze.normalise.face_model import FACE_MODELS
 from regaze.normalise.frame_check import FrameCheck, make_frame_check
 from regaze.normalise.geometry import Normalisation, Variant, normalise
-from regaze.normalise.photo import UnreadableImage, printable, quiet_decoders, read_photo
+from regaze.normalise.photo import UnreadableImage, quiet_decoders, read_photo
 from regaze.normalise.rejections import Rejection, RowCounts, write_rejected
 from regaze.normalise.warp import (
     RESAMPLINGS,
@@ -28,7 +28,7 @@ from regaze.normalise.warp import (
     transform_points,
     undistorted_camera,
 )
-from regaze.sources.records import PersonRecords, Source, SourceError, safe_name
+from regaze.sources.records import PersonRecords, Source, SourceError, printable, safe_name
 
 log = logging.getLogger(__name__)
 

@@ -30,8 +30,8 @@ from pydantic import Field
 from regaze.sources.devices import assumed_camera, photo_sizes
 from regaze.sources.folder import person_folders, rows_of
 from regaze.sources.options import PhotoOptions
-from regaze.sources.records import PersonPhotos, PersonRecords, SourceError
-from regaze.sources.supplementary import Supplemented, printable
+from regaze.sources.records import PersonPhotos, PersonRecords, SourceError, printable
+from regaze.sources.supplementary import Supplemented
 from regaze.sources.tables import LANDMARKS, Table
 
 HEADS = (-30, -15, 0, 15, 30)

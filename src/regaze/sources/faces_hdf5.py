@@ -16,6 +16,7 @@ import numpy as np
 from pydantic import Field
 
 from regaze.sources.hdf5 import (
+    add_persons,
     has,
     last_stored,
     likely_rows,
@@ -105,13 +106,7 @@ class FacesFile:
             with opened(path) as file:
                 persons = names_in(path, file)
                 found = _said(path, file, persons)
-            for person in persons:
-                if person in self._home:
-                    raise SourceError(
-                        f"{path}: person {person}: expected each person in one file, "
-                        f"found it in {self._home[person]} too"
-                    )
-                self._home[person] = path
+            add_persons(self._home, path, persons)
             if persons and said is not None and found != said:
                 other = next(key for key in found if found[key] != said[key])
                 raise SourceError(

@@ -18,8 +18,8 @@ from pydantic import Field
 
 from regaze.sources.devices import photo_sizes
 from regaze.sources.options import PhotoOptions
-from regaze.sources.records import PersonPhotos, PersonRecords, SourceError
-from regaze.sources.supplementary import Supplemented, printable
+from regaze.sources.records import PersonPhotos, PersonRecords, SourceError, printable
+from regaze.sources.supplementary import Supplemented
 from regaze.sources.tables import EVERYBODY, LANDMARKS, Table
 
 log = logging.getLogger(__name__)

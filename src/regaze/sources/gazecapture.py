@@ -27,9 +27,9 @@ from regaze.sources.devices import (
     points_to_camera,
 )
 from regaze.sources.options import PhotoOptions
-from regaze.sources.records import PersonPhotos, PersonRecords, SourceError, safe_name
+from regaze.sources.records import PersonPhotos, PersonRecords, SourceError, printable, safe_name
 from regaze.sources.regular import read_regular
-from regaze.sources.supplementary import SUPPLEMENTARY_NAMES, Supplemented, printable
+from regaze.sources.supplementary import SUPPLEMENTARY_NAMES, Supplemented
 
 log = logging.getLogger(__name__)
 

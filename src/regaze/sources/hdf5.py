@@ -18,30 +18,44 @@ import numpy as np
 from regaze.sources.records import SourceError
 
 MAX_ROWS = 1_000_000
-"""Rows of one person above which a file is taken for damaged; ETH-XGaze has some 20,000."""
+"""Rows of one person above which a file is taken for damaged; ETH-XGaze has some 20,000,
+GazeCapture some thousands."""
 
 
 @contextmanager
-def opened(path: str | Path) -> Iterator[h5py.File]:
+def opened(
+    path: str | Path, where: str | None = None, names: tuple[str, ...] = ()
+) -> Iterator[h5py.File]:
     """Yield the file, open for reading.
+
+    Args:
+        path: the HDF5 file.
+        where: what a message about damage begins with; default the path.
+        names: rows that are lost when the file cannot be read, handed on with the error.
 
     Raises:
         SourceError: there is no such file, it is not HDF5, or reading of it fails in the block.
     """
     path = Path(path)
     if not path.is_file():
-        raise SourceError(f"{path}: no such file")
+        raise SourceError(f"{path}: no such file", "bad_source", names)
     try:
         file = h5py.File(path, "r")
     except (OSError, RuntimeError, ValueError) as error:
-        raise SourceError(f"{path}: expected an HDF5 file, found another ({error})") from error
+        raise SourceError(
+            f"{path}: expected an HDF5 file, found another ({error})", "bad_source", names
+        ) from error
     with file:
         try:
             yield file
         except SourceError:
             raise
         except (OSError, RuntimeError, LookupError, ValueError, TypeError, MemoryError) as error:
-            raise SourceError(f"{path}: expected readable HDF5, found damage ({error})") from error
+            raise SourceError(
+                f"{where or path}: expected readable HDF5, found damage ({error})",
+                "bad_source",
+                names,
+            ) from error
 
 
 def names_in(path: str | Path, group: h5py.Group) -> list[str]:
@@ -67,11 +81,11 @@ def has(group: h5py.Group, name: str) -> bool:
     return group.id.links.exists(name.encode("utf-8", "surrogateescape"))
 
 
-def member(where: str, group: h5py.Group, name: str):
+def member(where: str, group: h5py.Group, name: str, names: tuple[str, ...] = ()):
     """Return an object of ``group`` that is stored in the file itself; None when there is none.
 
     Raises:
-        SourceError: it is a soft or external link.
+        SourceError: it is a soft or external link, and ``names`` are the rows lost with it.
     """
     if not has(group, name):
         return None
@@ -79,9 +93,26 @@ def member(where: str, group: h5py.Group, name: str):
     if isinstance(link, h5py.SoftLink | h5py.ExternalLink):
         target = getattr(link, "filename", "") or link.path
         raise SourceError(
-            f"{where}: {name}: expected data in the file itself, found a link to {target!r}"
+            f"{where}: {name}: expected data in the file itself, found a link to {target!r}",
+            "bad_source",
+            names,
         )
     return group[name]
+
+
+def add_persons(home: dict[str, Path], path: Path, persons: Sequence[str]) -> None:
+    """Note in ``home`` that ``persons`` are in the file ``path``.
+
+    Raises:
+        SourceError: one of them is in another file too.
+    """
+    for person in persons:
+        if person in home:
+            raise SourceError(
+                f"{path}: person {person}: expected each person in one file, "
+                f"found it in {home[person]} too"
+            )
+        home[person] = path
 
 
 def rows_dataset(where: str, group: h5py.Group, name: str, row_ndim: int) -> h5py.Dataset:

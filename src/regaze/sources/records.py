@@ -30,6 +30,11 @@ def safe_name(name: str) -> bool:
     return bool(name) and not path.is_absolute() and ".." not in path.parts and "\0" not in name
 
 
+def printable(name: str) -> str:
+    """Return a name that can be stored: bytes that are not UTF-8, or zero, become escapes."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8").replace("\0", "\\x00")
+
+
 @dataclass(frozen=True)
 class CaptureRecord:
     """One photo with what is known of it; OpenCV camera axes, millimetres.

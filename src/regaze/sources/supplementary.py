@@ -8,21 +8,25 @@ aligned across datasets. The pose step of this project writes the same layout, w
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import h5py
 import numpy as np
 
-from regaze.sources.hdf5 import largest_chunk, missing_filter
-from regaze.sources.records import PersonRecords, SourceError
+from regaze.sources.hdf5 import (
+    MAX_ROWS,
+    add_persons,
+    has,
+    largest_chunk,
+    member,
+    missing_filter,
+    opened,
+)
+from regaze.sources.records import PersonRecords, SourceError, printable
 
 SUPPLEMENTARY_NAMES = ("supplementary.h5", "GazeCapture_supplementary.h5")
 """Names under which a data set's root is searched for its labels."""
-
-MAX_ROWS = 1_000_000
-"""Rows of one person above which a file is taken for damaged; GazeCapture has some thousands."""
 
 _MAX_TEXT, _MAX_CHUNK = 1024, 1 << 30
 _COLUMNS = {
@@ -80,13 +84,7 @@ class Supplemented:
         for path in self.paths:
             persons, gaze = _listing(path)
             absent.append(gaze == _ABSENT)
-            for person in persons:
-                if person in self._home:
-                    raise SourceError(
-                        f"{path}: person {person}: expected each person in one file, "
-                        f"found it in {self._home[person]} too"
-                    )
-                self._home[person] = path
+            add_persons(self._home, path, persons)
         if not self._home:
             where = ", ".join(map(str, self.paths)) or str(self.root)
             raise SourceError(f"{where}: expected a group per person, found none")
@@ -108,7 +106,7 @@ class Supplemented:
             )
         path = self._home[person]
         where = f"{path}: person {person}"
-        with opened_file(path, where) as file:
+        with opened(path, where) as file:
             group = person_group(where, file, person)
             if "error" in group.attrs:
                 # An earlier step could not read the person at all.
@@ -119,7 +117,7 @@ class Supplemented:
             columns = {
                 key: number_rows(where, group, key, shapes, names)
                 for key, shapes in _COLUMNS.items()
-                if known or key != _TARGET or _is_there(group, _TARGET)
+                if known or key != _TARGET or has(group, _TARGET)
             }
             target = columns.get(_TARGET, np.full((len(names), 3), np.nan))
             if not known and not np.isnan(target).all():
@@ -130,11 +128,11 @@ class Supplemented:
                     names,
                 )
             landmarks = status = detail = None
-            if _is_there(group, _LANDMARKS):
+            if has(group, _LANDMARKS):
                 landmarks = number_rows(where, group, _LANDMARKS, ((68, 2),), names)
-            if _is_there(group, _STATUS):
+            if has(group, _STATUS):
                 status = text_rows(where, group, _STATUS, names)
-            if _is_there(group, _DETAIL):
+            if has(group, _DETAIL):
                 detail = text_rows(where, group, _DETAIL, names)
         if landmarks is None and self.parameters is not None:
             landmarks = _parameters(self.parameters, person, names)
@@ -155,69 +153,24 @@ class Supplemented:
 
 def _parameters(path: Path, person: str, names: tuple[str, ...]) -> np.ndarray | None:
     where = f"{path}: person {person}"
-    with opened_file(path, where, names) as file:
-        if not _is_there(file, person):
+    with opened(path, where, names) as file:
+        if not has(file, person):
             return None
         group = person_group(where, file, person)
-        if not _is_there(group, _LANDMARKS):
+        if not has(group, _LANDMARKS):
             return None
         return number_rows(where, group, _LANDMARKS, ((68, 2),), names)
 
 
-@contextmanager
-def opened_file(path: Path, where: str, names: tuple[str, ...] = ()) -> Iterator[h5py.File]:
-    """Yield an open file; what the library raises on damaged ones becomes a SourceError."""
-    if not path.is_file():
-        raise SourceError(f"{path}: no such file", "bad_source", names)
-    try:
-        file = h5py.File(path, "r")
-    except (OSError, RuntimeError, ValueError) as error:
-        raise SourceError(
-            f"{path}: expected an HDF5 file, found another ({error})", "bad_source", names
-        ) from error
-    with file:
-        try:
-            yield file
-        except SourceError:
-            raise
-        except (OSError, RuntimeError, LookupError, ValueError, TypeError, MemoryError) as error:
-            raise SourceError(
-                f"{where}: expected readable HDF5, found damage ({error})", "bad_source", names
-            ) from error
-
-
 def _listing(path: Path) -> tuple[list[str], str]:
     """Return the persons of a file, and what it says of gaze as a whole."""
-    with opened_file(path, str(path)) as file:
+    with opened(path, str(path)) as file:
         persons, gaze = list(file), _gaze_attribute(file)
     for person in persons:
         # The library hands out what it cannot decode as bytes.
         if not isinstance(person, str) or printable(person) != person:
             raise SourceError(f"{path}: expected UTF-8 names of persons, found {person!r}")
     return persons, gaze
-
-
-def printable(name: str) -> str:
-    """Return a name that can be stored: bytes that are no UTF-8, or zero, become escapes."""
-    return name.encode("utf-8", "backslashreplace").decode("utf-8").replace("\0", "\\x00")
-
-
-def _is_there(group: h5py.Group, name: str) -> bool:
-    """Whether there is a link of that name; unlike ``in`` it does not open what it points to."""
-    return group.id.links.exists(name.encode("utf-8"))
-
-
-def _member(where: str, group: h5py.Group, name: str, names: tuple[str, ...] = ()):
-    """Return an object of ``group`` that is stored in the file itself."""
-    link = group.get(name, getlink=True) if _is_there(group, name) else None
-    if isinstance(link, h5py.SoftLink | h5py.ExternalLink):
-        target = getattr(link, "filename", "") or link.path
-        raise SourceError(
-            f"{where}: {name}: expected data in the file itself, found a link to {target!r}",
-            "bad_source",
-            names,
-        )
-    return None if link is None else group[name]
 
 
 def person_group(
@@ -228,7 +181,7 @@ def person_group(
     Raises:
         SourceError: there is none, and ``names`` are the rows that are lost with it.
     """
-    group = _member(where, file, person, names)
+    group = member(where, file, person, names)
     if not isinstance(group, h5py.Group):
         found = "none" if group is None else f"a {type(group).__name__.lower()}"
         raise SourceError(f"{where}: expected a group, found {found}", "missing_person", names)
@@ -245,7 +198,7 @@ def _dataset(
 ) -> h5py.Dataset:
     """Return a dataset of rows whose every value is stored in this file."""
     rows = names if names is not None else ("",) * _rows(group)
-    item = _member(where, group, key, rows)
+    item = member(where, group, key, rows)
     if not isinstance(item, h5py.Dataset):
         raise SourceError(
             f"{where}: {key}: expected a dataset, found only {sorted(group)}", "missing_key", rows
@@ -329,14 +282,14 @@ def _rows(group: h5py.Group) -> int:
     """Return how many rows a person without usable file names has, as far as one can tell."""
     counts = [0]
     for key in _COLUMNS:
-        item = _member("", group, key) if _hard(group, key) else None
+        item = member("", group, key) if _hard(group, key) else None
         if isinstance(item, h5py.Dataset) and item.shape and item.shape[0] <= MAX_ROWS:
             counts.append(item.shape[0])
     return max(counts)
 
 
 def _hard(group: h5py.Group, name: str) -> bool:
-    return _is_there(group, name) and isinstance(group.get(name, getlink=True), h5py.HardLink)
+    return has(group, name) and isinstance(group.get(name, getlink=True), h5py.HardLink)
 
 
 def text_rows(

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from regaze.sources import SourceError
-from regaze.sources.supplementary import MAX_ROWS, Supplemented
+from regaze.sources.hdf5 import MAX_ROWS
+from regaze.sources.supplementary import Supplemented
 
 ROWS = 3
 
