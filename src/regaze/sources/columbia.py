@@ -28,9 +28,9 @@ import numpy as np
 from pydantic import Field
 
 from regaze.sources.devices import assumed_camera, photo_sizes
-from regaze.sources.folder import person_folders, rows_of
-from regaze.sources.options import PhotoOptions
-from regaze.sources.records import PersonPhotos, PersonRecords, SourceError, printable
+from regaze.sources.folder import BarePhotos, person_folders, rows_of
+from regaze.sources.options import BarePhotoOptions
+from regaze.sources.records import PersonPhotos, SourceError, printable
 from regaze.sources.supplementary import Supplemented
 from regaze.sources.tables import LANDMARKS, Table
 
@@ -49,15 +49,10 @@ _LITTER = ("thumbs.db", "desktop.ini")
 _EXIF_IFD, _FOCAL_LENGTH = 0x8769, 0x920A
 
 
-class Options(PhotoOptions):
+class Options(BarePhotoOptions):
     """A copy of Columbia Gaze, as unpacked."""
 
     source: Literal["columbia"] = Field(description="Columbia Gaze's photos")
-    landmarks: str | None = Field(
-        None,
-        description="CSV of landmarks: file_name, x0, y0, ..., x67, y67 (pixels); default: they "
-        "are looked for",
-    )
     focal: float | None = Field(
         None,
         gt=0,
@@ -70,18 +65,6 @@ class Options(PhotoOptions):
     v_sign: Literal[-1, 1] = Field(
         1, description="pitch (positive up) is v_sign x V of the file name"
     )
-
-    def needs_landmarks(self) -> bool:
-        """Head poses always have to be found."""
-        return True
-
-    def brings_landmarks(self) -> bool:
-        """Whether there is a table of landmarks, so that none have to be looked for."""
-        return self.landmarks is not None
-
-    def files(self) -> dict[str, str]:
-        """The table of landmarks, when there is one."""
-        return {} if self.landmarks is None else {"landmarks": self.landmarks}
 
 
 def open_source(options: Options, supplementary=None) -> Columbia | Supplemented:
@@ -124,7 +107,7 @@ def parse_name(name: str) -> tuple[str, int, int, int]:
     return match[1], head, vertical, horizontal
 
 
-class Columbia:
+class Columbia(BarePhotos):
     """Columbia Gaze's photos; every folder below ``root`` is a person.
 
     Args:
@@ -217,23 +200,8 @@ class Columbia:
             )
         return f"{reason}, principal point in the middle, no distortion"
 
-    def read(self, person: str) -> PersonRecords:
-        """Always raise: nothing is known of head poses before they are found.
-
-        Raises:
-            SourceError: always.
-        """
-        raise SourceError(
-            f"{self.root}: person {person}: expected head poses in a supplementary file, "
-            "found photos alone",
-            "missing_key",
-        )
-
     def _names(self, person: str) -> tuple[str, ...]:
-        if person not in self.persons:
-            raise SourceError(
-                f"{self.root}: person {person}: expected a folder, found none", "missing_person"
-            )
+        self.require(person)
         names = sorted(
             f"{person}/{printable(one)}"
             for one in os.listdir(self.root / person)

@@ -17,7 +17,7 @@ import numpy as np
 from pydantic import Field
 
 from regaze.sources.devices import photo_sizes
-from regaze.sources.options import PhotoOptions
+from regaze.sources.options import BarePhotoOptions
 from regaze.sources.records import PersonPhotos, PersonRecords, SourceError, printable
 from regaze.sources.supplementary import Supplemented
 from regaze.sources.tables import EVERYBODY, LANDMARKS, Table
@@ -33,7 +33,7 @@ _CAMERAS = tuple((*_CAMERA, *_LENS[:count]) for count in (0, 4, 5, 8, 12, 14))
 _TARGET, _ANGLES = ("target_x", "target_y", "target_z"), ("pitch", "yaw")
 
 
-class Options(PhotoOptions):
+class Options(BarePhotoOptions):
     """A folder of photos."""
 
     source: Literal["folder"] = Field(description="any photos, in a folder per person")
@@ -42,11 +42,6 @@ class Options(PhotoOptions):
         pattern=r"^[^/\\.][^/\\]*$",
         description="name of the one person whom all photos show; default: each folder below "
         "root is a person",
-    )
-    landmarks: str | None = Field(
-        None,
-        description="CSV of landmarks: file_name, x0, y0, ..., x67, y67 (pixels); default: they "
-        "are looked for",
     )
     intrinsics: str | None = Field(
         None,
@@ -62,14 +57,6 @@ class Options(PhotoOptions):
     focal_factor: float = Field(
         1.0, gt=0, description="assumed focal length over the photo's width"
     )
-
-    def needs_landmarks(self) -> bool:
-        """Head poses always have to be found."""
-        return True
-
-    def brings_landmarks(self) -> bool:
-        """Whether there is a table of landmarks, so that none have to be looked for."""
-        return self.landmarks is not None
 
     def files(self) -> dict[str, str]:
         """The tables."""
@@ -98,7 +85,33 @@ def open_source(options: Options, supplementary=None) -> Folder | Supplemented:
     )
 
 
-class Folder:
+class BarePhotos:
+    """What sources share that know photos below ``root`` of ``persons``, and no head poses."""
+
+    root: Path
+    persons: list[str]
+
+    def read(self, person: str) -> PersonRecords:
+        """Always raise: nothing is known of head poses before they are found.
+
+        Raises:
+            SourceError: always.
+        """
+        raise SourceError(
+            f"{self.root}: person {person}: expected head poses in a supplementary file, "
+            "found photos alone",
+            "missing_key",
+        )
+
+    def require(self, person: str) -> None:
+        """Raise a SourceError unless ``person`` is one of the data set."""
+        if person not in self.persons:
+            raise SourceError(
+                f"{self.root}: person {person}: expected a folder, found none", "missing_person"
+            )
+
+
+class Folder(BarePhotos):
     """Photos in a folder per person, in the order of their names.
 
     Hidden files and folders (with a leading dot) are passed over, and so are files that do not end
@@ -153,10 +166,7 @@ class Folder:
             SourceError: the person is unknown or has no photo, a link leads elsewhere, or a table
                 has a fault; the message names file, line and column.
         """
-        if person not in self.persons:
-            raise SourceError(
-                f"{self.root}: person {person}: expected a folder, found none", "missing_person"
-            )
+        self.require(person)
         folder = self.root if self._person is not None else self.root / person
         names = photo_names(self.root, folder)
         if not names:
@@ -209,18 +219,6 @@ class Folder:
             gaze_angles=angles,
             gaze_known=self.gaze_known,
             landmarks=landmarks,
-        )
-
-    def read(self, person: str) -> PersonRecords:
-        """Always raise: nothing is known of head poses before they are found.
-
-        Raises:
-            SourceError: always.
-        """
-        raise SourceError(
-            f"{self.root}: person {person}: expected head poses in a supplementary file, "
-            "found photos alone",
-            "missing_key",
         )
 
 

@@ -58,3 +58,25 @@ class PhotoOptions(SourceOptions):
         "same",
         description="new camera matrix of the undistortion; centred as in upstream's MPIIGaze file",
     )
+
+
+class BarePhotoOptions(PhotoOptions):
+    """The part that kinds share whose photos come without head poses."""
+
+    landmarks: str | None = Field(
+        None,
+        description="CSV of landmarks: file_name, x0, y0, ..., x67, y67 (pixels); default: they "
+        "are looked for",
+    )
+
+    def needs_landmarks(self) -> bool:
+        """Head poses always have to be found."""
+        return True
+
+    def brings_landmarks(self) -> bool:
+        """Whether there is a table of landmarks, so that none have to be looked for."""
+        return self.landmarks is not None
+
+    def files(self) -> dict[str, str]:
+        """The table of landmarks, when there is one."""
+        return {} if self.landmarks is None else {"landmarks": self.landmarks}
