@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from regaze.landmarks.base import Detection, LandmarkDetector
-from regaze.landmarks.files import name_problem, new_file, usable_group, write_person
+from regaze.landmarks.files import name_problem, new_file, usable_persons, write_person
 from regaze.normalise.photo import UnreadableImage, quiet_decoders, read_photo
 from regaze.sources.records import PersonPhotos, PhotoSource, SourceError
 
@@ -49,11 +49,7 @@ def detect_shard(
     counts: Counter[str] = Counter()
     attributes = {**detector.attributes, "source": source.kind}
     with new_file(out, attributes) as file, quiet_decoders():
-        for person in sorted(persons):
-            if not usable_group(person):
-                # Normalisation refuses such a person by name, so that its rows are counted there.
-                log.warning("person %r left out: no name for an HDF5 group", person)
-                continue
+        for person in usable_persons(persons):
             try:
                 photos = source.photos(person)
             except SourceError as error:

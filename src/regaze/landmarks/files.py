@@ -8,7 +8,8 @@ no landmarks. Attributes of the file name the detector, its version and its weig
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from regaze.sources.hdf5 import opened
 from regaze.sources.records import SourceError, printable, safe_name
 from regaze.sources.supplementary import number_rows, person_group, text_rows
 
+log = logging.getLogger(__name__)
+
 _COLUMNS = {"landmarks": (LANDMARKS, 2), "score": ()}
 
 
@@ -29,6 +32,18 @@ def usable_group(name: str) -> bool:
     """Return whether a person's name can be the name of an HDF5 group."""
     bad = name in ("", ".", "..") or "/" in name or "\0" in name
     return not bad and name == printable(name)
+
+
+def usable_persons(persons: Iterable[str]) -> Iterator[str]:
+    """Yield the persons in order; the log tells whose name cannot be that of a group.
+
+    Normalisation refuses such a person by name, so that its rows are counted there.
+    """
+    for person in sorted(persons):
+        if usable_group(person):
+            yield person
+        else:
+            log.warning("person %r left out: no name for an HDF5 group", person)
 
 
 def name_problem(file_name: str) -> str:

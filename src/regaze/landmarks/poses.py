@@ -20,7 +20,7 @@ from regaze.landmarks.files import (
     new_file,
     read_attributes,
     read_landmarks,
-    usable_group,
+    usable_persons,
     write_person,
 )
 from regaze.normalise.face_model import FACE_MODELS
@@ -70,10 +70,7 @@ def pose_shard(
     attributes = {} if landmarks is None else read_attributes(landmarks)
     attributes |= {"source": source.kind, "face_model": FACE_MODEL, "min_score": min_score}
     with new_file(out, attributes) as file:
-        for person in sorted(persons):
-            if not usable_group(person):
-                log.warning("person %r left out: no name for an HDF5 group", person)
-                continue
+        for person in usable_persons(persons):
             try:
                 photos = source.photos(person)
                 columns = _pose_person(photos, landmarks, min_score)

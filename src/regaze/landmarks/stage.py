@@ -50,9 +50,8 @@ def make_landmarks(
     from regaze.landmarks.detector import Detector
 
     torch.set_num_threads(threads)
-    opened = open_source(source_options(source))
+    opened, persons = _dealt(source, shard, shards)
     detector = Detector(*files, device=device, batch=batch, max_side=max_side)
-    persons = deal(opened.persons, shards)[shard]
     return detect_shard(opened, persons, detector, out, threads=threads)
 
 
@@ -78,6 +77,11 @@ def make_poses(
     Raises:
         SourceError: the data set or the landmarks file cannot be opened.
     """
-    opened = open_source(source_options(source))
-    persons = deal(opened.persons, shards)[shard]
+    opened, persons = _dealt(source, shard, shards)
     return pose_shard(opened, persons, landmarks, out, min_score=min_score)
+
+
+def _dealt(source: Mapping[str, Any], shard: int, shards: int):
+    """Return the opened data set and the persons that are dealt to ``shard``."""
+    opened = open_source(source_options(source))
+    return opened, deal(opened.persons, shards)[shard]
