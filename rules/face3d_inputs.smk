@@ -12,6 +12,12 @@ SYNTHETIC = next(
     ),
     None,
 )
+# Encoders whose quality is measured, and shown where their data set is reported on.
+SHOWN_ENCODERS = [
+    name
+    for name, entry in settings.encoders.items()
+    if TRAINED_ON == SYNTHETIC and entry.published is None
+]
 FIRST_ENCODER = next(iter(settings.encoders), None)
 MASKS_ENCODER = settings.masks.encoder or FIRST_ENCODER
 ACQUIRE_ENCODER = settings.acquire.encoder or FIRST_ENCODER

@@ -21,6 +21,7 @@ rule write_report:
         estimators=expand(
             "results/models/{estimator}/model.json", estimator=settings.estimators
         ),
+        encoders=expand("results/models/{encoder}/model.json", encoder=SHOWN_ENCODERS),
         faces=expand(
             "results/{dataset}/faces/shard-{shard}.h5",
             dataset=settings.evaluated,
@@ -49,6 +50,8 @@ rule write_report:
         rows=settings.rows,
         evaluator=settings.evaluation.estimator,
         settings=settings.model_dump(mode="json", by_alias=True, exclude_none=True),
-        code=code_version("report", "metrics/bootstrap.py", "angles.py"),
+        code=code_version(
+            "report", "metrics/bootstrap.py", "angles.py", "animation.py"
+        ),
     script:
         "../workflow_scripts/write_report.py"

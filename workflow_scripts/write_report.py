@@ -15,6 +15,7 @@ def main(job):
         evaluator=job.params.evaluator,
         settings=job.params.settings,
         estimators=job.input.estimators,
+        encoders=job.input.encoders,
     )
 
 

@@ -15,6 +15,7 @@ from regaze.faces import FacesReader
 from regaze.jobs import replacing
 from regaze.report import across, citations, sections, tables
 from regaze.report.across import DatasetEntry
+from regaze.report.encoders import encoder_section
 from regaze.report.inputs import EstimatorEntry, ModelEntry, Results
 from regaze.report.verdict import verdict
 
@@ -32,6 +33,7 @@ def write_report(
     faces: FacesReader | str | os.PathLike | Sequence[str | os.PathLike],
     pairs: str | os.PathLike | pd.DataFrame,
     estimators: Sequence[EstimatorEntry] = (),
+    encoders: Sequence[str | os.PathLike] = (),
     rejected: Sequence[str | os.PathLike] = (),
     contact_sheet: str | os.PathLike | None = None,
     config: Mapping | None = None,
@@ -54,6 +56,7 @@ def write_report(
         faces: its faces files or an open reader.
         pairs: its pairs file or table.
         estimators: the gaze and head estimators.
+        encoders: ``model.json`` of 3-D face encoders.
         rejected: ``rejected.parquet`` of every shard.
         contact_sheet: picture of the normalised faces.
         config: the configuration, shown as YAML.
@@ -94,6 +97,7 @@ def write_report(
         "sweep": sections.sweep_section(results, reader, table, sweep_persons),
         "curves": sections.curve_plots(results, estimators),
         "estimators": sections.estimator_table(estimators),
+        "encoders": encoder_section(encoders),
         "rejected": sections.rejected_summary(home.rejected, len(reader)),
         "contact_sheet": sections.contact_sheet_uri(contact_sheet) if contact_sheet else None,
         "facts": _facts(reader, table, results),
@@ -218,6 +222,7 @@ def _navigation(context: Mapping) -> list[tuple[str, str]]:
         ("angles", "Error by angle", context["angle_plots"]),
         ("training", "Training", context["curves"]),
         ("estimators", "Estimators", context["estimators"]),
+        ("encoders", "3-D faces", context["encoders"]),
         ("data", "Data", True),
         ("across", "Across data sets", context["across"]),
         *((part["anchor"], part["name"], True) for part in context["foreign"]),

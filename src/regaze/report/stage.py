@@ -95,6 +95,7 @@ def report_results(
     evaluator: str,
     settings: Mapping,
     estimators: Sequence[str | Path],
+    encoders: Sequence[str | Path] = (),
     results: str | Path | None = None,
     left_out: Mapping[str, str] | None = None,
     remarks: Sequence[str] = (),
@@ -111,6 +112,7 @@ def report_results(
         evaluator: which of the estimators measured.
         settings: the whole configuration, shown in the page.
         estimators: ``model.json`` of every estimator; ``curve.csv`` is sought beside it.
+        encoders: ``model.json`` of every 3-D face encoder that was trained.
         results: folder of ``evaluation/`` and ``models/``; by default two above the page.
         left_out: methods that were not run, with the reason.
         remarks: sentences shown above the configuration.
@@ -134,6 +136,7 @@ def report_results(
         faces=home.faces,
         pairs=home.pairs,
         estimators=[_estimator(Path(path), evaluator) for path in estimators],
+        encoders=encoders,
         rejected=home.rejected,
         contact_sheet=home.contact_sheet,
         foreign=foreign,

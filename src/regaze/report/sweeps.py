@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw
 
+from regaze.animation import gif
 from regaze.faces import FacesReader
 from regaze.jobs import replacing
 from regaze.report.drawing import INK, PAPER, dial, fitted, font
@@ -122,26 +123,15 @@ def _corner_dial(draw, left, cell, gaze) -> None:
 def encode(frames: Sequence[Image.Image], kind: str, *, frame_ms: int = FRAME_MS) -> bytes:
     """Return an endless animation as bytes.
 
-    ``gif`` has one palette for all frames and no dithering, so that what stands still does not
-    flicker; ``webp`` has full colour.
+    ``gif`` is that of :func:`regaze.animation.gif`; ``webp`` has full colour.
 
     Raises:
         ValueError: ``kind`` is neither.
     """
-    stream = io.BytesIO()
     if kind == "gif":
-        palette = _palette(frames)
-        indexed = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
-        indexed[0].save(
-            stream,
-            format="GIF",
-            save_all=True,
-            append_images=indexed[1:],
-            duration=frame_ms,
-            loop=0,
-            optimize=False,
-        )
-    elif kind == "webp":
+        return gif(frames, frame_ms)
+    if kind == "webp":
+        stream = io.BytesIO()
         frames[0].save(
             stream,
             format="WEBP",
@@ -152,19 +142,8 @@ def encode(frames: Sequence[Image.Image], kind: str, *, frame_ms: int = FRAME_MS
             quality=85,
             method=4,
         )
-    else:
-        raise ValueError(f"animation: expected 'gif' or 'webp', found {kind!r}")
-    return stream.getvalue()
-
-
-def _palette(frames: Sequence[Image.Image]) -> Image.Image:
-    """Return a palette picture that covers the colours of the whole animation."""
-    width, height = frames[0].size
-    few = [frames[i] for i in np.linspace(0, len(frames) - 1, min(4, len(frames))).astype(int)]
-    sheet = Image.new("RGB", (width, height * len(few)))
-    for number, frame in enumerate(few):
-        sheet.paste(frame, (0, number * height))
-    return sheet.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+        return stream.getvalue()
+    raise ValueError(f"animation: expected 'gif' or 'webp', found {kind!r}")
 
 
 def sweep_animation(
