@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from regaze.animation import gif
 from regaze.face3d.buffers import edit, face_centre
 from regaze.face3d.crop import to_image_space
 from regaze.face3d.deca import Deca
@@ -104,19 +105,5 @@ def turntable(
 
 
 def write_gif(path: str | Path, frames: list[np.ndarray], frame_ms: int = 70) -> None:
-    """Write frames (H, W, 3) uint8 RGB as an endless GIF with one palette for all of them."""
-    pictures = [Image.fromarray(frame) for frame in frames]
-    few = np.linspace(0, len(frames) - 1, min(4, len(frames))).astype(int)
-    sheet = Image.fromarray(np.concatenate([frames[number] for number in few]))
-    palette = sheet.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-    # without dithering, so that what stands still does not flicker
-    indexed = [one.quantize(palette=palette, dither=Image.Dither.NONE) for one in pictures]
-    indexed[0].save(
-        path,
-        format="GIF",
-        save_all=True,
-        append_images=indexed[1:],
-        duration=frame_ms,
-        loop=0,
-        optimize=False,
-    )
+    """Write frames (H, W, 3) uint8 RGB as an endless GIF; see :func:`regaze.animation.gif`."""
+    Path(path).write_bytes(gif([Image.fromarray(frame) for frame in frames], frame_ms))
