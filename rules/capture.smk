@@ -26,6 +26,6 @@ rule render_capture:
     params:
         capture=settings.capture.model_dump(exclude={"head_model"}),
         seed=settings.seed,
-        code=code_version("capture"),
+        code=code_version("capture", "angles.py"),
     script:
         "../workflow_scripts/render_capture.py"

@@ -141,13 +141,19 @@ rule mask_shard:
         ),
         code=code_version(
             "masks",
+            "normalise/camera.py",
             "normalise/geometry.py",
             "normalise/warp.py",
+            "face3d/crop.py",
             "face3d/drawing.py",
+            "face3d/encoders.py",
             "face3d/flame.py",
+            "face3d/model.py",
             "face3d/parsing.py",
             "face3d/patches.py",
             "face3d/rasterize",
+            "face3d/rotations.py",
+            "face3d/uv.py",
         ),
     script:
         "../workflow_scripts/mask_shard.py"
@@ -169,7 +175,7 @@ rule draw_masks:
         mem_mb=1500,
         runtime=30,
     params:
-        code=code_version("masks/sheet.py"),
+        code=code_version("masks/sheet.py", "normalise/contact_sheet.py"),
     script:
         "../workflow_scripts/draw_masks.py"
 
@@ -202,6 +208,15 @@ rule acquire_faces:
             extract_texture=settings.acquire.photo_texture,
             animate=settings.acquire.turntable,
         ),
-        code=code_version("face3d"),
+        code=code_version(
+            "face3d",
+            "landmarks/base.py",
+            "landmarks/detector.py",
+            "normalise/photo.py",
+            "sources/records.py",
+            "sources/tables.py",
+            "angles.py",
+            "animation.py",
+        ),
     script:
         "../workflow_scripts/acquire_faces.py"

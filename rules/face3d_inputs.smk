@@ -24,7 +24,16 @@ ACQUIRE_ENCODER = settings.acquire.encoder or FIRST_ENCODER
 # What decides codes: networks, crops and the head.
 CODES_CODE = [
     f"face3d/{name}.py"
-    for name in ("encode", "deca", "encoders", "detail", "crop", "patches", "model")
+    for name in (
+        "encode",
+        "deca",
+        "encoders",
+        "checkpoints",
+        "detail",
+        "crop",
+        "patches",
+        "model",
+    )
 ] + ["latents.py"]
 
 

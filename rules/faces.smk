@@ -27,7 +27,7 @@ rule normalise_shard:
         source=lambda wc: settings.datasets[wc.dataset].model_dump(exclude={"split"}),
         faces=settings.faces.model_dump(exclude={"max_rejected", "threads"}),
         shards=settings.shards,
-        code=code_version("normalise", "sources", "faces.py"),
+        code=code_version("normalise", "sources", "faces.py", "links.py", "angles.py"),
     script:
         "../workflow_scripts/normalise_shard.py"
 
@@ -52,7 +52,7 @@ rule gather_faces:
         runtime=30,
     params:
         max_rejected=settings.faces.max_rejected,
-        code=code_version("normalise"),
+        code=code_version("normalise", "faces.py", "links.py"),
     script:
         "../workflow_scripts/gather_faces.py"
 

@@ -49,6 +49,10 @@ rule detect_landmarks:
             "landmarks/detector.py",
             "landmarks/files.py",
             "normalise/photo.py",
+            "sources/folder.py",
+            "sources/records.py",
+            "sources/regular.py",
+            "sources/splits.py",
             f"sources/{settings.datasets[wc.dataset].source}.py",
         ),
     script:
@@ -85,8 +89,11 @@ rule estimate_poses:
         code=code_version(
             "landmarks/poses.py",
             "landmarks/files.py",
-            "normalise/head_pose.py",
+            "normalise/camera.py",
             "normalise/face_model.py",
+            "normalise/geometry.py",
+            "normalise/head_pose.py",
+            "angles.py",
             "sources",
         ),
     script:

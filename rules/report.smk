@@ -50,8 +50,6 @@ rule write_report:
         rows=settings.rows,
         evaluator=settings.evaluation.estimator,
         settings=settings.model_dump(mode="json", by_alias=True, exclude_none=True),
-        code=code_version(
-            "report", "metrics/bootstrap.py", "angles.py", "animation.py"
-        ),
+        code=code_version("report", "metrics/bootstrap.py", "angles.py", "animation.py"),
     script:
         "../workflow_scripts/write_report.py"
