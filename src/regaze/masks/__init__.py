@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import h5py
@@ -127,6 +127,17 @@ class MasksWriter:
             )
         group.create_dataset("valid", (count,), bool)
         self._group, self._next = group, 0
+
+    def parts(self, faces: FacesReader, most: int) -> Iterator[np.ndarray]:
+        """Start every person of ``faces`` in turn and yield its row numbers, ``most`` at a time.
+
+        The masks of what was yielded are to be added before the next.
+        """
+        for person in faces.persons:
+            rows = faces.rows([person])
+            self.start_person(person, len(rows))
+            for start in range(0, len(rows), most):
+                yield rows[start : start + most]
 
     def add(self, segmentation: np.ndarray, valid: np.ndarray | None = None) -> None:
         """Write the next rows (n, H, W) uint8 of the person; ``valid`` (n,), by default all.

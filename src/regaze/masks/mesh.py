@@ -147,18 +147,14 @@ def write_mesh(
     with MasksWriter(
         out, method="mesh", version=version, told_apart=drawer.told_apart, patch_size=patch
     ) as writer:
-        for person in reader.persons:
-            rows = reader.rows([person])
-            writer.start_person(person, len(rows))
-            for start in range(0, len(rows), _ROWS):
-                part = rows[start : start + _ROWS]
-                valid = codes.detected[part]
-                masks = np.zeros((len(part), patch[1], patch[0]), np.uint8)
-                if valid.any():
-                    marks = reader.dataset("landmarks", part[valid])
-                    transforms, _ = crop_transforms(marks, patch, size)
-                    found = codes.read(part[valid])
-                    masks[valid] = drawer.draw(found, transforms, size, patch)
-                writer.add(masks, valid)
+        for part in writer.parts(reader, _ROWS):
+            valid = codes.detected[part]
+            masks = np.zeros((len(part), patch[1], patch[0]), np.uint8)
+            if valid.any():
+                marks = reader.dataset("landmarks", part[valid])
+                transforms, _ = crop_transforms(marks, patch, size)
+                found = codes.read(part[valid])
+                masks[valid] = drawer.draw(found, transforms, size, patch)
+            writer.add(masks, valid)
     log.info("%s: masks of %d of %d rows", out, codes.detected.sum(), len(reader))
     return int(codes.detected.sum())

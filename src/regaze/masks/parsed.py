@@ -81,12 +81,8 @@ def write_parsed(
     with MasksWriter(
         out, method="parsing", version=file_sha256(weights), told_apart=told, patch_size=size
     ) as writer:
-        for person in reader.persons:
-            rows = reader.rows([person])
-            writer.start_person(person, len(rows))
-            for start in range(0, len(rows), _ROWS):
-                part = rows[start : start + _ROWS]
-                classes = parse_faces(parser, torch.from_numpy(reader.pixels(part))).numpy()
-                marks = reader.dataset("landmarks", part) if reader.has("landmarks") else None
-                writer.add(assign_eyes(numbers[classes], marks))
+        for part in writer.parts(reader, _ROWS):
+            classes = parse_faces(parser, torch.from_numpy(reader.pixels(part))).numpy()
+            marks = reader.dataset("landmarks", part) if reader.has("landmarks") else None
+            writer.add(assign_eyes(numbers[classes], marks))
     return len(reader)
