@@ -49,6 +49,5 @@ include: "rules/report.smk"
 rule all:
     default_target: True
     input:
-        # Of licensed sets only where a model needs them: the encoder learns on rendered faces.
-        rules.latents.input if TRAINED_ON == SYNTHETIC else [],
+        HOME_LATENTS,
         rules.report.input,

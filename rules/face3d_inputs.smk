@@ -12,6 +12,14 @@ SYNTHETIC = next(
     ),
     None,
 )
+# Latents that are made unasked. On licensed sets they wait for a model that needs them, since the
+# encoder learns on rendered faces.
+HOME_LATENTS = expand(
+    "results/{dataset}/latents/{encoder}/part-{shard}.parquet",
+    dataset=[TRAINED_ON] if TRAINED_ON == SYNTHETIC else [],
+    encoder=settings.encoders,
+    shard=SHARDS,
+)
 # Encoders whose quality is measured, and shown where their data set is reported on.
 SHOWN_ENCODERS = [
     name

@@ -169,7 +169,9 @@ def test_skin_is_registered_to_the_procedural_head(head, path, twin):
 
 def test_texture_charts(model, path):
     corner = model.uvcoords[model.uvfaces]
-    assert np.ptp(corner[..., 0], axis=1).max() < 0.5
+    # A triangle at the crown reaches from the middle of the face to the seam, half the chart, and
+    # none further.
+    assert np.ptp(corner[..., 0], axis=1).max() <= 0.5
     nose = model.uvcoords[model.uvfaces[model.static_lmk_faces_idx[13]]].mean(0)
     assert abs(nose[0] - 0.5) < 0.03 and nose[1] < template.SKIN_CHART
     with np.load(path) as stored:

@@ -1,0 +1,69 @@
+"""3-D faces through the real DAG: an encoder is trained, its codes belong to the faces."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+from running import ROOT, planned, snakemake
+
+from regaze.faces import FacesReader
+from regaze.latents import LatentsReader
+from regaze.masks import MasksReader
+
+
+@pytest.fixture(scope="module")
+def faces(finished):
+    return FacesReader(sorted((finished / "results/synthetic/faces").glob("shard-*.h5")))
+
+
+def test_latents_belong_to_the_faces(finished, faces):
+    parts = sorted((finished / "results/synthetic/latents/deca").glob("part-*.parquet"))
+    latents = LatentsReader(parts, faces=faces)
+    codes = latents.read(np.arange(len(faces)))
+    assert codes["shape"].shape == (len(faces), 100) and codes["light"].shape == (len(faces), 27)
+    assert latents.detected.all()
+    assert latents.identity["encoder"] == "deca-tiny"
+    record = json.loads((finished / "results/models/deca/model.json").read_text())
+    assert record["head_sha256"] == latents.identity["head_sha256"]
+    assert 0 < record["quality"]["landmark_px"] < 32
+    with Image.open(finished / "results/models/deca/quality.png") as sheet:
+        assert min(sheet.size) > 200
+    assert "3-D faces" in (finished / "results/report/index.html").read_text()
+
+
+def test_published_weights_are_not_trained(finished):
+    entry = "encoders={deca: {preset: reference, checkpoint: data/deca_model.tar}}"
+    done = snakemake(finished, "-n", "--config", entry, "--", "latents")
+    assert done.returncode != 0 and "data/deca_model.tar" in done.output
+    (finished / "data").mkdir()
+    (finished / "data/deca_model.tar").touch()
+    jobs = planned(snakemake(finished, "-n", "--config", entry, "--", "latents"))
+    shutil.rmtree(finished / "data")
+    assert set(jobs) == {"encode_shard", "latents"}
+
+
+def test_masks_and_a_mesh_on_demand(finished, faces, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder)
+    done = snakemake(folder, "--", "masks")
+    assert done.returncode == 0, done.output[-3000:]
+    shards = sorted((folder / "results/synthetic/masks").glob("shard-*.h5"))
+    masks = MasksReader(shards, faces).read(np.arange(len(faces)), ["head", "eyes"])
+    assert masks["head"].mean() > 0.2
+    assert 0.002 < masks["eyes"].mean() < 0.1
+    assert not (masks["eyes"] & ~masks["head"]).any()
+
+    shard = sorted((folder / "results/synthetic/faces").glob("shard-*.h5"))[0]
+    person = FacesReader(shard).persons[0]
+    line = [sys.executable, "-m", "regaze.cli", "face3d", f"{shard}:{person}/0", "--out", "made"]
+    line += ["--config", str(ROOT / "config.yaml"), "--config", str(ROOT / "configs/tiny.yaml")]
+    made = subprocess.run(line, cwd=folder, capture_output=True, text=True, env=os.environ)
+    assert made.returncode == 0, made.stdout + made.stderr
+    (mesh,) = (folder / "made").rglob("mesh_coarse.obj")
+    assert mesh.read_text().count("\nf ") > 1000
+    assert (mesh.parent / "turntable.gif").stat().st_size > 10_000
