@@ -4,22 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from regaze.capture import HeadConfig, build_head
 from regaze.capture.head import posed
 from regaze.capture.landmarks import gather
 from regaze.face3d.flame import Flame, contour_row
-from regaze.face3d.model import from_head
 from regaze.face3d.rotations import euler_to_matrix
-
-
-@pytest.fixture(scope="module")
-def head():
-    return build_head(HeadConfig.tiny())
-
-
-@pytest.fixture(scope="module")
-def model(head):
-    return from_head(head)
 
 
 def codes(batch=3, seed=0, kind=torch.float64):

@@ -6,21 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from regaze.angles import vector_from_angles
-from regaze.capture import HeadConfig, build_head
 from regaze.capture.writer import CaptureConfig, render_person
 from regaze.face3d import gaze
 from regaze.face3d.flame import Flame
-from regaze.face3d.model import from_head
-
-
-@pytest.fixture(scope="module")
-def head():
-    return build_head(HeadConfig.tiny())
-
-
-@pytest.fixture(scope="module")
-def model(head):
-    return from_head(head)
 
 
 def pupils(model, vertices):

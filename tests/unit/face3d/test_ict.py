@@ -9,7 +9,7 @@ import torch
 from scipy.spatial import cKDTree
 from typer.testing import CliRunner
 
-from regaze.capture import HeadConfig, build_head, load_head, surface, template
+from regaze.capture import load_head, surface, template
 from regaze.capture.actor import Actor
 from regaze.capture.head import posed
 from regaze.capture.parts import LABELS
@@ -27,11 +27,6 @@ _spec = importlib.util.spec_from_file_location(
 )
 ict_fixture = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(ict_fixture)
-
-
-@pytest.fixture(scope="module")
-def head():
-    return build_head(HeadConfig.tiny())
 
 
 @pytest.fixture(scope="module")

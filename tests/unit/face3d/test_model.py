@@ -7,28 +7,17 @@ import pytest
 import torch
 from PIL import Image
 
-from regaze.capture import HeadConfig, build_head, load_head, save_head
+from regaze.capture import load_head, save_head
 from regaze.capture.writer import CaptureConfig, render_person
 from regaze.face3d.convert import convert_flame, read_texture
 from regaze.face3d.model import (
     FlameModel,
-    from_head,
     load_flame,
     make_model,
     model_hash,
     save_flame,
 )
 from regaze.face3d.objfile import read_obj, read_vertices
-
-
-@pytest.fixture(scope="module")
-def head():
-    return build_head(HeadConfig.tiny())
-
-
-@pytest.fixture(scope="module")
-def model(head):
-    return from_head(head)
 
 
 def changed(model, **changes):
