@@ -240,7 +240,7 @@ def train_encoder(
     test = of("test")
     quality = {"list": "test", **measure(deca, reader, test)}
     log.info(
-        "test: landmarks %.2f %% of the crop, rotation %.2f degrees, %s dB",
+        "test: landmarks %.2f %% of the crop, rotation %.2f degrees, PSNR %.5s dB",
         *(quality["landmark_percent"], quality["rotation_deg"], quality["psnr_db"]),
     )
     about = {
