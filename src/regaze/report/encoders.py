@@ -12,7 +12,7 @@ from regaze.report.sections import contact_sheet_uri
 # (heading, unit, key of the record's quality, its value for the mean face, digits)
 _COLUMNS = (
     ("Landmark error", "px of the crop", "landmark_px", None, 2),
-    ("Landmark error", "% of the box", "landmark_percent", "landmark_percent_mean", 2),
+    ("Landmark error", "% of the crop", "landmark_percent", "landmark_percent_mean", 2),
     ("Head rotation", "degrees", "rotation_deg", "rotation_deg_mean", 1),
     ("Render PSNR", "dB", "psnr_db", "psnr_db_mean", 1),
 )
