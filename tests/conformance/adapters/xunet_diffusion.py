@@ -9,7 +9,14 @@ import torch
 from kit import adapter, assert_close, assert_relative, not_covered
 
 from regaze.redirectors.xunet.network import XUNet, XUNetConfig
-from regaze.redirectors.xunet.rays import camera_rays, gaze_poses, noise_encoding, posenc
+from regaze.redirectors.xunet.rays import (
+    POSE_CHANNELS,
+    camera_rays,
+    gaze_poses,
+    noise_encoding,
+    posenc,
+)
+from regaze.weights import load_strictly
 
 
 def tensor(array) -> torch.Tensor:
@@ -20,7 +27,8 @@ def network_config(config: dict, **options) -> XUNetConfig:
     """The manifest's ``config`` in this project's names."""
     names = {"H": "height", "W": "width", "attn_resolutions": "attn_levels"}
     known = XUNetConfig.__dataclass_fields__
-    fields = {names.get(key, key): value for key, value in config.items() if key != "mode"}
+    left_out = ("mode", "code_dim")
+    fields = {names.get(key, key): value for key, value in config.items() if key not in left_out}
     unknown = sorted(set(fields) - set(known))
     if unknown:
         not_covered(f"configuration keys {', '.join(unknown)}")
@@ -54,12 +62,40 @@ def _probes(model: XUNet) -> dict:
     return probes
 
 
+def code_options(table: dict) -> dict:
+    """How the code enters the network that a manifest's state table describes."""
+    if "codeprocessor.mean" not in table:
+        return {}
+    dim = table["codeprocessor.mean"]["shape"][0]
+    if "codeprocessor.mlp.0.weight" in table:
+        return {"code": "film", "code_dim": dim}
+    rays = table["conditioningprocessor.convs.0.weight"]["shape"][1]
+    return {"code": "concatenate" if rays > POSE_CHANNELS else "stack", "code_dim": dim}
+
+
+def whole_state(case) -> dict:
+    """The case's state with the constants in it that the manifest states in words."""
+    text = case.manifest.get("constants_value", "")
+    state = {}
+    for key, entry in case.manifest["state"].items():
+        if key in case.state:
+            state[key] = case.state[key]
+            continue
+        name = key.rsplit(".", 1)[-1]
+        stated = re.search(rf"\b{name} (-?[\d.]+(?:e[-+]?\d+)?)", text)
+        if stated is None:
+            not_covered(f"constant {key}")
+        state[key] = torch.full(entry["shape"], float(stated.group(1)))
+    return state
+
+
 @adapter("xunet-diffusion/xunet-*")
 def check_network(case):
     golden, manifest = case.golden, case.manifest
-    model = XUNet(network_config(case.config))
+    options, state = code_options(manifest["state"]), whole_state(case)
+    model = XUNet(network_config(case.config, **options))
     assert list(model.state_dict()) == list(manifest["state"]), "keys or their order differ"
-    model.load_state_dict(case.state)
+    load_strictly(model, state)
     model.train(case.config.get("mode") == "train")
     parameters = sum(parameter.numel() for parameter in model.parameters())
     assert parameters == manifest.get("parameter_count", parameters)
@@ -71,8 +107,8 @@ def check_network(case):
         assert_relative(model(batch, cond_mask), golden["out"], tolerance, "out")
 
     seen: dict[str, list] = {}
-    plain = XUNet(network_config(case.config, prune=False))
-    plain.load_state_dict(case.state)
+    plain = XUNet(network_config(case.config, prune=False, **options))
+    load_strictly(plain, state)
     plain.eval()
     for name, module in _probes(plain).items():
         if name.startswith("film"):
@@ -87,7 +123,10 @@ def check_network(case):
     with torch.inference_mode():
         assert_relative(plain(batch, cond_mask), golden["out"], tolerance, "out, not pruned")
         processor = plain.conditioningprocessor
-        maps = processor.pose_maps(batch["R"], batch["t"], batch["K"], cond_mask)
+        codes = None
+        if options.get("code") == "concatenate":
+            codes = plain.codeprocessor(batch["code"], cond_mask)
+        maps = processor.pose_maps(batch["R"], batch["t"], batch["K"], cond_mask, codes)
         seen |= {f"pose_emb_{level}": [out] for level, out in enumerate(maps)}
         embedding = processor.noise_embedding(batch["logsnr"])
     for key in (key for key in golden if key.startswith("int_")):

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from regaze.redirectors.xunet.codeprocessor import widen
 from regaze.redirectors.xunet.rays import (
     DIRECTION_CHANNELS,
     DIRECTION_OCTAVES,
@@ -39,6 +40,7 @@ class ConditioningProcessor(nn.Module):
         height, width: the grid on which rays are cast (the image, or its unshuffled form).
         together: describe both frames in one map per image, for a network that sees only the
             noisy frame: the two frames' channels are concatenated, source first.
+        code_channels: channels, constant over the image, that follow each frame's encoded rays.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class ConditioningProcessor(nn.Module):
         pos_octaves: int = POSITION_OCTAVES,
         dir_octaves: int = DIRECTION_OCTAVES,
         together: bool = False,
+        code_channels: int = 0,
     ):
         super().__init__()
         self.height, self.width, self.emb_ch = height, width, emb_ch
@@ -81,6 +84,10 @@ class ConditioningProcessor(nn.Module):
         self.convs = nn.ModuleList(
             nn.Conv2d(channels, emb_ch, 3, stride=2**level, padding=1) for level in range(levels)
         )
+        self.code_channels = code_channels
+        if code_channels:
+            for conv in self.convs:
+                widen(conv, code_channels, 2 if together else 1)
         for level in range(levels):
             valid = torch.einsum(
                 "yi,xj->yxij", _tap_validity(height, 2**level), _tap_validity(width, 2**level)
@@ -116,11 +123,18 @@ class ConditioningProcessor(nn.Module):
             directions = directions * keep[..., None]
         return directions.permute(0, 3, 1, 2), constant
 
-    def pose_maps(self, R, t, K, cond_mask=None) -> list[torch.Tensor]:
+    def _split(self, weight):
+        """Part inputs (E, I, 3, 3) into those of poses and of codes, as without codes and rest."""
+        frames = weight.unflatten(1, (-1, POSE_CHANNELS + self.code_channels))
+        poses, codes = frames.split((POSE_CHANNELS, self.code_channels), 2)
+        return poses.flatten(1, 2).contiguous(), codes.flatten(1, 2)
+
+    def pose_maps(self, R, t, K, cond_mask=None, codes=None) -> list[torch.Tensor]:
         """Return one map per level, (2 * B, E, h, w), frame 0 first; (B, E, h, w) if together.
 
         ``R`` (B, 2, 3, 3), ``t`` (B, 2, 3), ``K`` (B, 3, 3) of the grid; ``cond_mask`` (B,) bool,
         None where every image is conditioned. Unconditioned images keep the learned maps.
+        ``codes`` (B, 2, code_channels), zero where unconditioned, if the processor has any.
         """
         device = R.device.type
         with torch.autocast(device, enabled=False):
@@ -128,13 +142,22 @@ class ConditioningProcessor(nn.Module):
         if torch.is_autocast_enabled(device):
             # Once for all levels; autocast itself would round the map anew for each convolution.
             directions = directions.to(torch.get_autocast_dtype(device))
+        if codes is not None:
+            codes = codes.flatten(1) if self.together else codes.transpose(0, 1).flatten(0, 1)
         maps = []
         for level, conv in enumerate(self.convs):
-            frames = conv.weight.unflatten(1, (-1, POSE_CHANNELS))
+            weight = conv.weight
+            if codes is not None:
+                weight, reading = self._split(weight)
+            frames = weight.unflatten(1, (-1, POSE_CHANNELS))
             rays = frames[:, :, self.ray_channels].flatten(1, 2)
             out = F.conv2d(directions, rays, conv.bias, conv.stride, 1)
-            taps = conv.weight.flatten(2).permute(1, 2, 0).flatten(1)
+            taps = weight.flatten(2).permute(1, 2, 0).flatten(1)
             response = (constant @ taps).unflatten(1, (9, self.emb_ch))
+            if codes is not None:
+                # Apart from the poses' sum, so that zero columns change not even its rounding.
+                taps = reading.flatten(2).permute(1, 2, 0).flatten(1)
+                response = response + (codes @ taps).unflatten(1, (9, self.emb_ch))
             flat = getattr(self, f"taps_{level}") @ response
             if self.pos_emb is not None:
                 learned = F.conv2d(self.pos_emb[None], frames.sum(1), None, conv.stride, 1)

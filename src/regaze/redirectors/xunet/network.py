@@ -19,6 +19,14 @@ from regaze.redirectors.xunet.blocks import (
     XUNetBlock,
     film_maps,
 )
+from regaze.redirectors.xunet.codeprocessor import (
+    CONCATENATED_CHANNELS,
+    INJECTIONS,
+    STACKED_CELL,
+    STACKED_CHANNELS,
+    CodeProcessor,
+    widen,
+)
 from regaze.redirectors.xunet.conditioning import ConditioningProcessor
 from regaze.redirectors.xunet.rays import DIRECTION_OCTAVES, POSITION_OCTAVES
 
@@ -47,6 +55,10 @@ class XUNetConfig:
         norm_groups: groups of every group normalisation.
         in_channels, out_channels: of an image.
         prune: leave out what cannot reach the output: after the last cross-attention, frame 0.
+        code: how 3-D face codes are told: ``none``, ``film``, ``concatenate`` or ``stack``, see
+            :mod:`regaze.redirectors.xunet.codeprocessor`. With one frame, ``film`` and ``stack``
+            tell the noisy frame's code alone.
+        code_dim: numbers per code; 0 with ``none``.
     """
 
     height: int = 128
@@ -71,6 +83,8 @@ class XUNetConfig:
     in_channels: int = 3
     out_channels: int = 3
     prune: bool = True
+    code: str = "none"
+    code_dim: int = 0
 
     def __post_init__(self):
         object.__setattr__(self, "ch_mult", tuple(self.ch_mult))
@@ -80,6 +94,7 @@ class XUNetConfig:
             ("film_activation", ("none", "silu")),
             ("frames", (1, 2)),
             ("unshuffle", (1, 2, 4)),
+            ("code", INJECTIONS),
         ):
             value = getattr(self, name)
             if value not in allowed:
@@ -104,6 +119,11 @@ class XUNetConfig:
                 )
         self._check_size()
         self._check_widths()
+        if (self.code_dim > 0) != (self.code != "none") or self.code_dim < 0:
+            wanted = "0" if self.code == "none" else "a positive number"
+            raise ValueError(
+                f"code_dim: expected {wanted} with code {self.code!r}, found {self.code_dim}"
+            )
 
     def _check_size(self):
         step = 2 ** (self.levels - 1) * self.unshuffle
@@ -111,6 +131,11 @@ class XUNetConfig:
             if size % step:
                 raise ValueError(
                     f"patch size {size} is not divisible by 2^(levels-1)*unshuffle = {step}"
+                )
+            if self.code == "stack" and size % STACKED_CELL:
+                raise ValueError(
+                    f"patch size {size} is not divisible by {STACKED_CELL}, the cells of stacked "
+                    "codes"
                 )
 
     def _check_widths(self):
@@ -158,12 +183,16 @@ def up_widths(config: XUNetConfig) -> list[tuple[int, list[int], int]]:
 
 @dataclass
 class Prepared:
-    """What of a call depends on neither the noisy image nor its noise level; see ``prepare``."""
+    """What of a call depends on neither the noisy image nor its noise level; see ``prepare``.
+
+    ``told`` is what frame 1's code adds to its noise embedding or to its first convolution.
+    """
 
     maps: list[torch.Tensor]
     films: dict[int, tuple[torch.Tensor, torch.Tensor]]
     h: torch.Tensor | None
     skips: list[torch.Tensor]
+    told: torch.Tensor | None = None
 
 
 class XUNet(nn.Module):
@@ -184,6 +213,7 @@ class XUNet(nn.Module):
             pos_octaves=c.pos_octaves,
             dir_octaves=c.dir_octaves,
             together=c.frames == 1,
+            code_channels=CONCATENATED_CHANNELS if c.code == "concatenate" else 0,
         )
         images = 2 if c.concat_source else 1
         self.conv = nn.Conv2d(c.in_channels * fold * images, c.ch, 3, padding=1)
@@ -210,7 +240,24 @@ class XUNet(nn.Module):
         self.lastconv = nn.Conv2d(c.widths[0], c.out_channels * fold, 3, padding=1)
         nn.init.zeros_(self.lastconv.weight)
         nn.init.zeros_(self.lastconv.bias)
+        # Last of all, so that a seed gives the other weights what it gives them without codes.
+        if c.code == "stack":
+            widen(self.conv, STACKED_CHANNELS)
+        if c.code != "none":
+            self.codeprocessor = CodeProcessor(c.code, c.code_dim, c.emb_ch, c.height, c.width)
         self._plan()
+
+    def code_inputs(self) -> list[tuple[str, int, int]]:
+        """Weights that have columns for the code: name, columns per group of inputs, groups."""
+        if self.config.code == "stack":
+            return [("conv.weight", STACKED_CHANNELS, 1)]
+        if self.config.code == "concatenate":
+            groups = 2 if self.config.frames == 1 else 1
+            return [
+                (f"conditioningprocessor.convs.{level}.weight", CONCATENATED_CHANNELS, groups)
+                for level in range(self.config.levels)
+            ]
+        return []
 
     def _resnet(self, incoming: int, width: int, resample: str | None = None) -> ResnetBlock:
         c = self.config
@@ -290,12 +337,31 @@ class XUNet(nn.Module):
                 films.update(zip(indices, computed, strict=True))
         return films
 
-    def _stem(self, image, beside):
+    def _noise(self, logsnr, told):
+        """Noise embedding (B, E) of one frame, with what its code adds."""
+        noise = self.conditioningprocessor.noise_embedding(logsnr)
+        return noise + told if self.config.code == "film" else noise
+
+    def _tell(self, code):
+        """What one frame's projected code (B, channels) adds, in the form of ``Prepared.told``."""
+        if self.config.code == "film":
+            return code
+        if self.config.code == "concatenate":  # in the pose maps
+            return None
+        maps = self.codeprocessor.stacked(code, STACKED_CELL // self.config.unshuffle)
+        return F.conv2d(maps, self.conv.weight[:, -STACKED_CHANNELS:], padding=1)
+
+    def _stem(self, image, beside, told):
         if self.config.concat_source:
             image = torch.cat([image, beside], 1)
         if self.config.unshuffle > 1:
             image = F.pixel_unshuffle(image, self.config.unshuffle)
-        return self.conv(image.contiguous(memory_format=torch.channels_last))
+        image = image.contiguous(memory_format=torch.channels_last)
+        if self.config.code != "stack":
+            return self.conv(image)
+        # Apart from the code's channels: their sum is the same at every step of sampling.
+        weight = self.conv.weight[:, :-STACKED_CHANNELS].contiguous()
+        return F.conv2d(image, weight, self.conv.bias, padding=1) + told
 
     def _run(self, h, skips, films, start: int, end: int):
         for index in range(start, end):
@@ -322,6 +388,8 @@ class XUNet(nn.Module):
         }
         if "base" in batch:
             expected["base"] = (c.in_channels, c.height, c.width)
+        if c.code != "none":
+            expected["code"] = (2, c.code_dim)
         size = len(batch["R"]) if "R" in batch else 0
         for name, shape in expected.items():
             if name not in batch:
@@ -339,22 +407,34 @@ class XUNet(nn.Module):
 
         That is every pose map, frame 0's modulations, and frame 0 up to the first
         cross-attention. Give the result to ``forward`` as ``prepared``, with the same ``x``,
-        ``R``, ``t``, ``K``, ``base`` and ``cond_mask``; ``logsnr`` may differ in column 1 only.
+        ``R``, ``t``, ``K``, ``base``, ``code`` and ``cond_mask``; ``logsnr`` may differ in
+        column 1 only.
         """
         self._check(batch)
         K = batch["K"]
         if self.config.unshuffle > 1:
             shrink = torch.tensor([1 / self.config.unshuffle] * 2 + [1.0], device=K.device)
             K = K * shrink[:, None]
-        maps = self.conditioningprocessor.pose_maps(batch["R"], batch["t"], K, cond_mask)
+        code, told = None, [None, None]
+        if self.config.code != "none":
+            code = self.codeprocessor(batch["code"], cond_mask)
+            told = [self._tell(code[:, frame]) for frame in (0, 1)]
+        maps = self.conditioningprocessor.pose_maps(
+            batch["R"],
+            batch["t"],
+            K,
+            cond_mask,
+            code if self.config.code == "concatenate" else None,
+        )
         if self.config.frames == 1:
-            return Prepared(maps, {}, None, [])
+            return Prepared(maps, {}, None, [], told[1])
         size = len(batch["R"])
-        noise = self.conditioningprocessor.noise_embedding(batch["logsnr"][:, 0])
+        noise = self._noise(batch["logsnr"][:, 0], told[0])
         films = self._films(0, [pose_map[:size] for pose_map in maps], noise)
         skips: list[torch.Tensor] = []
-        h = self._run(self._stem(batch["x"], batch["x"]), skips, films, 0, self._join)
-        return Prepared([pose_map[size:] for pose_map in maps], films, h, skips)
+        h = self._stem(batch["x"], batch["x"], told[0])
+        h = self._run(h, skips, films, 0, self._join)
+        return Prepared([pose_map[size:] for pose_map in maps], films, h, skips, told[1])
 
     def forward(self, batch: dict, cond_mask=None, prepared: Prepared | None = None):
         """Return the output for frame 1, (B, out_channels, H, W).
@@ -363,8 +443,10 @@ class XUNet(nn.Module):
             batch: ``x`` (B, 3, H, W) source in [-1, 1], or noise where unconditioned; ``z``
                 (B, 3, H, W) noisy target; ``logsnr`` (B, 2), column 0 the source's (+20);
                 ``R`` (B, 2, 3, 3), ``t`` (B, 2, 3), ``K`` (B, 3, 3) as of ``gaze_poses``;
-                with ``concat_source`` optionally ``base`` (B, 3, H, W), taken as it is.
-            cond_mask: (B,) bool; False zeroes the encoded poses of both frames. None: all True.
+                with ``concat_source`` optionally ``base`` (B, 3, H, W), taken as it is; for a
+                network with codes ``code`` (B, 2, code_dim), raw.
+            cond_mask: (B,) bool; False zeroes the encoded poses of both frames and what their
+                codes add. None: all True.
             prepared: of :meth:`prepare`, for repeated calls that differ in ``z`` and its level.
 
         Raises:
@@ -372,10 +454,10 @@ class XUNet(nn.Module):
         """
         if prepared is None:
             prepared = self.prepare(batch, cond_mask)
-        noise = self.conditioningprocessor.noise_embedding(batch["logsnr"][:, 1])
+        noise = self._noise(batch["logsnr"][:, 1], prepared.told)
         films = self._films(1, prepared.maps, noise)
         beside = batch.get("base", batch.get("x")) if self.config.concat_source else None
-        h = self._stem(batch["z"], beside)
+        h = self._stem(batch["z"], beside, prepared.told)
         skips: list[torch.Tensor] = []
         if self.config.frames == 2:
             h = self._run(h, skips, films, 0, self._join)
