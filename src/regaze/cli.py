@@ -10,6 +10,7 @@ import typer
 
 from regaze.face3d.commands import head_app
 from regaze.face3d.commands_acquire import face3d
+from regaze.redirect.commands import redirect
 
 app = typer.Typer(
     help="Gaze and head redirection.",
@@ -19,6 +20,7 @@ app = typer.Typer(
 )
 app.add_typer(head_app, name="head")
 app.command("face3d")(face3d)
+app.command("redirect")(redirect)
 
 
 @app.command()

@@ -1,0 +1,1 @@
+"""``regaze redirect``: photos in, photos with another gaze or head pose out."""

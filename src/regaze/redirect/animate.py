@@ -1,0 +1,86 @@
+"""Sweeps as files: GIF, and MP4 where OpenCV can write it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from regaze.animation import gif
+from regaze.jobs import replacing
+
+KINDS = (".gif", ".mp4")
+MOST_SIDE = 960
+"""Animations of larger pictures are shrunk to this, in pixels."""
+
+
+def check_kind(path: str | os.PathLike) -> str:
+    """The ending of an animation's name, in lower case.
+
+    Raises:
+        ValueError: none of :data:`KINDS`.
+    """
+    kind = Path(path).suffix.lower()
+    if kind not in KINDS:
+        raise ValueError(f"{path}: a sweep is written to a .gif or .mp4 file; found {kind!r}")
+    return kind
+
+
+def write_animation(
+    path: str | os.PathLike, frames: Sequence[np.ndarray], frame_ms: int = 90
+) -> None:
+    """Write pictures (H, W, 3) uint8 RGB of one size as an animation, shrunk where they are large.
+
+    Raises:
+        ValueError: another ending, no frames, or an OpenCV that cannot write MP4.
+    """
+    kind = check_kind(path)
+    if not frames:
+        raise ValueError(f"{path}: expected frames, found none")
+    frames = [_shrunk(frame) for frame in frames]
+    if kind == ".gif":
+        content = gif([Image.fromarray(frame) for frame in frames], frame_ms)
+        with replacing(path) as part:
+            part.write_bytes(content)
+        return
+    # Writers go by the ending, which the temporary name must therefore have.
+    with replacing(path) as part:
+        named = part.with_name(part.name + ".mp4")
+        try:
+            _write_mp4(named, frames, 1000.0 / frame_ms, path)
+            named.replace(part)
+        finally:
+            named.unlink(missing_ok=True)
+
+
+def _shrunk(frame: np.ndarray) -> np.ndarray:
+    height, width = frame.shape[:2]
+    share = MOST_SIDE / max(height, width)
+    if share >= 1.0:
+        return frame
+    size = (max(round(width * share), 1), max(round(height * share), 1))
+    return cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
+
+
+def _write_mp4(path: Path, frames: Sequence[np.ndarray], rate: float, shown) -> None:
+    # The codec halves its colours: sides must be even, so a last row or column is repeated.
+    height, width = frames[0].shape[:2]
+    below, right = height % 2, width % 2
+    size = (width + right, height + below)
+    failed = f"{shown}: this OpenCV cannot write MP4 (codec mp4v); use a .gif instead"
+    try:
+        writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), rate, size)
+    except cv2.error as error:
+        raise ValueError(failed) from error
+    if not writer.isOpened():
+        raise ValueError(failed)
+    for frame in frames:
+        even = cv2.copyMakeBorder(frame, 0, below, 0, right, cv2.BORDER_REPLICATE)
+        writer.write(cv2.cvtColor(even, cv2.COLOR_RGB2BGR))
+    writer.release()
+    if not path.is_file() or path.stat().st_size == 0:
+        raise ValueError(failed)

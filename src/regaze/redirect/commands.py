@@ -1,0 +1,132 @@
+"""``regaze redirect``: the command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Redirect photos.", add_completion=False)
+
+_ANGLES = "degrees, pitch (up +) and yaw (picture left +)"
+
+
+@app.command()
+def redirect(
+    places: Annotated[
+        list[str] | None,
+        typer.Argument(help="Photos, folders of photos, or rows FACES.h5:person/index."),
+    ] = None,
+    model: Annotated[
+        str, typer.Option(help="Name of a trained model in --models, or its folder.")
+    ] = "xunet_deca",
+    gaze: Annotated[
+        tuple[float, float] | None, typer.Option(help=f"Where to look: {_ANGLES}.")
+    ] = None,
+    head: Annotated[
+        tuple[float, float] | None,
+        typer.Option(help=f"Where to turn the head: {_ANGLES}; default: it stays."),
+    ] = None,
+    relative: Annotated[
+        bool, typer.Option("--relative", help="Angles are offsets from the source's.")
+    ] = False,
+    table: Annotated[
+        Path | None,
+        typer.Option(help="CSV file_name,gaze_pitch,gaze_yaw[,head_pitch,head_yaw]."),
+    ] = None,
+    sweep: Annotated[
+        str | None, typer.Option(help="ellipse or line: move the gaze, write an animation.")
+    ] = None,
+    reach: Annotated[
+        tuple[float, float], typer.Option(help="Half axes of a sweep: pitch and yaw in degrees.")
+    ] = (12.0, 20.0),
+    frames: Annotated[int, typer.Option(help="Pictures of one round.", min=2, max=1000)] = 32,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the pictures (default: redirected); sweeps: .gif or .mp4."),
+    ] = None,
+    models: Annotated[Path, typer.Option(help="Folder of the trained models.")] = Path(
+        "results/models"
+    ),
+    landmarks: Annotated[
+        Path | None,
+        typer.Option(
+            help="68 landmarks: .csv, .npz, .txt, .mat, or a folder of them; default: looked for."
+        ),
+    ] = None,
+    face: Annotated[int, typer.Option(min=0, help="Which face of a photo; 0: the largest.")] = 0,
+    focal: Annotated[
+        float | None, typer.Option(help="Focal length in pixels; default: the longer side.")
+    ] = None,
+    intrinsics: Annotated[
+        tuple[float, float, float, float] | None, typer.Option(help="fx fy cx cy in pixels.")
+    ] = None,
+    distortion: Annotated[
+        str | None, typer.Option(help="Lens: k1,k2,p1,p2[,k3[,...]] as OpenCV has them.")
+    ] = None,
+    photo_root: Annotated[
+        Path | None, typer.Option(help="Rows: folder of their photos, to paste back.")
+    ] = None,
+    source_gaze: Annotated[
+        tuple[float, float] | None,
+        typer.Option(help=f"Where the source looks: {_ANGLES}; default: labels, or estimated."),
+    ] = None,
+    estimator: Annotated[
+        str | None, typer.Option(help="Estimator in --models; default: the best one there.")
+    ] = None,
+    paste: Annotated[
+        str, typer.Option(help="difference keeps the photo's detail; full pastes the patch.")
+    ] = "difference",
+    steps: Annotated[int | None, typer.Option(min=1, help="Sampler's steps.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the noise.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    config: Annotated[
+        list[Path] | None,
+        typer.Option(help="Configuration: sampling, assets; default config.yaml if there is one."),
+    ] = None,
+) -> None:
+    """Change gaze and head pose in photos, and paste the faces back."""
+    from regaze.redirect.job import Job
+
+    try:
+        job = Job(
+            places or [],
+            model=model,
+            models=models,
+            gaze=gaze,
+            head=head,
+            relative=relative,
+            table=table,
+            sweep=sweep,
+            reach=reach,
+            frames=frames,
+            out=out,
+            landmarks=landmarks,
+            face=face,
+            focal=focal,
+            intrinsics=intrinsics,
+            distortion=distortion,
+            photo_root=photo_root,
+            source_gaze=source_gaze,
+            estimator=estimator,
+            paste=paste,
+            steps=steps,
+            seed=seed,
+            device=device,
+            settings=_settings(config),
+        )
+        for line in job.run():
+            typer.echo(line)
+    except (ValueError, OSError) as error:
+        raise SystemExit(str(error)) from None
+
+
+def _settings(config: list[Path] | None):
+    """The checked settings; None where there is no configuration and none was named."""
+    from regaze.cli import _settings as load
+
+    default = Path("config.yaml")
+    if not config and not default.is_file():
+        return None
+    return load(config or [default])

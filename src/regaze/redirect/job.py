@@ -1,0 +1,210 @@
+"""One call of ``regaze redirect``: from the command's options to files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from regaze.face3d.found_faces import FindFaces, is_row, list_photos
+from regaze.jobs import write_json
+from regaze.redirect.angles import Request, checked, read_table, sweep
+from regaze.redirect.animate import check_kind, write_animation
+from regaze.redirect.paste import MODES
+from regaze.redirect.place import Lens, Place, photo_place, row_place
+from regaze.redirect.run import Redirection, Result, model_folder, open_estimator, write_png
+
+
+class Job:
+    """What the command was asked for, checked before anything heavy is done.
+
+    The arguments are the command's options; ``settings`` is the checked configuration or None.
+
+    Raises:
+        ValueError: options that do not go together, or angles and paths that cannot be used.
+    """
+
+    def __init__(self, places: Sequence[str], *, settings=None, **options):
+        self.options, self.settings = options, settings
+        self.relative = options["relative"]
+        if options["paste"] not in MODES:
+            raise ValueError(
+                f"paste: expected one of {', '.join(MODES)}, found {options['paste']!r}"
+            )
+        checked("source-gaze", options["source_gaze"])
+        self.lens = Lens(
+            options["focal"], options["intrinsics"], _coefficients(options["distortion"])
+        )
+        self.sweep = options["sweep"] is not None
+        self.work = self._work(list(places))
+        self.out = options["out"] or Path("redirected.gif" if self.sweep else "redirected")
+        if self.sweep:
+            check_kind(self.out)
+            if len(self.work) != 1:
+                raise ValueError(f"sweep: expected one photo or row, found {len(self.work)}")
+
+    def _work(self, places: list[str]) -> list[tuple[str, list[Request]]]:
+        """Places, each with the directions that are asked for."""
+        o = self.options
+        ways = sum((o["table"] is not None, self.sweep))
+        if ways > 1:
+            raise ValueError("expected a table or a sweep, found both")
+        if o["table"] is not None:
+            if o["gaze"] is not None or o["head"] is not None:
+                raise ValueError("expected angles on the command line or in a table, found both")
+            return self._tabled(places)
+        if self.sweep:
+            centre = o["gaze"] or (0.0, 0.0)
+            wanted = sweep(
+                o["sweep"], o["frames"], o["reach"], centre, o["head"], relative=self.relative
+            )
+        elif o["gaze"] is None and o["head"] is None:
+            raise ValueError(
+                "expected where to redirect to: --gaze PITCH YAW, --head PITCH YAW, --table or "
+                "--sweep; found none"
+            )
+        else:
+            wanted = [Request(o["gaze"], o["head"], self.relative)]
+        if not places:
+            raise ValueError("expected photos or rows FACES.h5:person/index, found none")
+        return [(place, wanted) for place in self._listed(places)]
+
+    def _listed(self, places: Sequence[str]) -> list[str]:
+        found: list[str] = []
+        for place in places:
+            found += [place] if is_row(place) else [str(one) for one in list_photos(place)]
+        return found
+
+    def _tabled(self, places: list[str]) -> list[tuple[str, list[Request]]]:
+        """The places of a table; names are relative to it unless places are given."""
+        table = self.options["table"]
+        given = {place if is_row(place) else Path(place).name: place for place in
+                 self._listed(places)}  # fmt: skip
+        work: dict[str, list[Request]] = {}
+        for name, request in read_table(table, self.relative):
+            if given:
+                if name not in given:
+                    continue
+                place = given[name]
+            else:
+                place = name if is_row(name) else str(table.parent / name)
+            work.setdefault(place, []).append(request)
+        if not work:
+            raise ValueError(f"{table}: expected lines for {', '.join(given)}, found none")
+        return list(work.items())
+
+    def run(self) -> Iterator[str]:
+        """Do it; yields a line per picture written.
+
+        Raises:
+            ValueError, OSError: see the functions used; the message names the photo.
+        """
+        o = self.options
+        folder = model_folder(o["models"], o["model"])
+        estimator = open_estimator(o["models"], o["estimator"])
+        engine = Redirection(folder, self._sampling(), estimator, o["device"])
+        photos = any(not is_row(place) for place, _ in self.work)
+        find = self._detector() if photos and o["landmarks"] is None else None
+        records, names = [], set()
+        for place, requests in self.work:
+            face = self._face(place, engine.size_px, find)
+            results, about = engine.redirect(
+                face, requests, source_gaze=o["source_gaze"], mode=o["paste"]
+            )
+            about["paste"] = o["paste"] if face.photo is not None else None
+            if self.sweep:
+                shown = [one.patch if one.pasted is None else one.pasted for one in results]
+                write_animation(self.out, shown)
+                about["results"] = [one.facts for one in results]
+                yield f"{place}: {self.out}"
+            else:
+                if face.name in names:
+                    raise ValueError(
+                        f"{place}: {face.name}: expected photos of different names, found two"
+                    )
+                names.add(face.name)
+                about["results"] = self._write(face, results)
+                for fact in about["results"]:
+                    yield f"{place}: {self.out / fact['files'][-1]} {_short(fact, about)}"
+            records.append(about)
+        target = self.out.with_suffix(".json") if self.sweep else self.out / "redirect.json"
+        write_json(target, {**engine.describe(), "faces": records})
+        yield f"what was done: {target}"
+
+    def _write(self, face: Place, results: Sequence[Result]) -> list[dict]:
+        digits = len(str(len(results) - 1))
+        facts = []
+        for number, one in enumerate(results):
+            name = face.name if len(results) == 1 else f"{face.name}_{number:0{digits}d}"
+            files = [f"{name}.patch.png"]
+            write_png(self.out / files[0], one.patch)
+            if one.pasted is not None:
+                files.append(f"{name}.png")
+                write_png(self.out / files[1], one.pasted)
+            facts.append({**one.facts, "files": files})
+        return facts
+
+    def _face(self, place: str, size_px: int, find: FindFaces | None) -> Place:
+        o = self.options
+        if is_row(place):
+            return row_place(place, size_px=size_px, photo_root=o["photo_root"], lens=self.lens)
+        return photo_place(
+            place,
+            size_px=size_px,
+            landmarks=o["landmarks"],
+            find=find,
+            face=o["face"],
+            lens=self.lens,
+        )
+
+    def _sampling(self) -> dict:
+        from regaze.settings import Sampling
+
+        chosen = Sampling() if self.settings is None else self.settings.sampling
+        made = chosen.model_dump()
+        for name in ("steps", "seed"):
+            if self.options[name] is not None:
+                made[name] = self.options[name]
+        return made
+
+    def _detector(self) -> FindFaces:
+        """The face detector with the weights that the configuration names."""
+        from regaze.assets import AssetError, AssetSettings, require
+        from regaze.face3d.found_faces import detector
+        from regaze.landmarks.settings import WEIGHTS
+
+        assets = AssetSettings() if self.settings is None else self.settings.assets
+        files = [getattr(assets, name) for name in WEIGHTS]
+        try:
+            found = [
+                require(name, f.path, f.sha256) for name, f in zip(WEIGHTS, files, strict=True)
+            ]
+        except AssetError as error:
+            raise ValueError(
+                "to find the face in a photo, its 68 landmarks are needed: give them with "
+                f"--landmarks, or the weights of the detector. {error}"
+            ) from None
+        return detector(found, self.options["device"])
+
+
+def _coefficients(text: str | None) -> list[float] | None:
+    if text is None:
+        return None
+    try:
+        return [float(one) for one in text.split(",")]
+    except ValueError:
+        raise ValueError(f"distortion: expected k1,k2,p1,p2[,k3...], found {text!r}") from None
+
+
+def _short(fact: dict, about: dict) -> str:
+    """Angles of a result in a few words."""
+    gaze, source = np.asarray(fact["target_gaze_deg"]), np.asarray(about["source_gaze_deg"])
+    text = (
+        f"(gaze {source[0]:.1f} {source[1]:.1f} {about['source_gaze_from']} -> "
+        f"{gaze[0]:.1f} {gaze[1]:.1f}"
+    )
+    measured = fact.get("measured_photo", fact.get("measured_patch"))
+    if measured:
+        text += f", measured {measured['gaze_deg'][0]:.1f} {measured['gaze_deg'][1]:.1f}"
+    return text + ")"

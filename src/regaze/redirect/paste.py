@@ -1,0 +1,235 @@
+"""Between a photo and its normalised patch: taking the patch out and putting a changed one back.
+
+Positions are pixel centres at integers. A *patch* is what normalisation stores (128 x 128 as a
+rule); a *model picture* is its area average over ``patch / model`` pixels, so that model pixel m
+has its centre at patch position ``(m + 1/2) * ratio - 1/2``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from regaze.normalise.camera import distort, undistort_points
+from regaze.normalise.warp import make_patch, patch_map, transform_points
+
+MODES = ("difference", "full")
+
+_BROWS = slice(17, 27)
+_FOREHEAD = 0.3
+"""How far the forehead is taken to reach above the brows, in heights from chin to brows."""
+
+_FACE_FEATHER, _WINDOW_FEATHER = 0.16, 0.2
+"""Width of the soft rim, of the face's width and of the patch's side."""
+
+_SAME, _OTHER = 6.0, 22.0
+"""Grey levels of change up to which the photo's own detail is kept, and from which it is gone."""
+
+_MOST_DETAIL = 16
+"""Most samples per patch pixel and side when a patch is taken from a large photo."""
+
+_LENS_TOLERANCE = 0.05
+"""Pixels by which a pixel may miss itself after the lens was inverted; beyond, it has no place."""
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """How the virtual camera sees a photo.
+
+    Attributes:
+        homography: (3, 3) undistorted photo pixel -> patch pixel.
+        camera: (4,) fx, fy, cx, cy of the photo in pixels.
+        distortion: (14,) padded lens coefficients.
+        patch_size: (width, height) pixels.
+    """
+
+    homography: np.ndarray
+    camera: np.ndarray
+    distortion: np.ndarray
+    patch_size: tuple[int, int]
+
+    def to_patch(self, pixels: np.ndarray) -> np.ndarray:
+        """Patch positions (N, 2) float64 of photo pixels (N, 2).
+
+        NaN for what the virtual camera cannot see, and where the lens model has no inverse.
+        """
+        pixels = np.asarray(pixels, np.float64).reshape(-1, 2)
+        straight = undistort_points(pixels[None], self.camera[None], self.distortion[None], 6)[0]
+        with np.errstate(all="ignore"):
+            again = np.stack(distort(straight[:, 0], straight[:, 1], self.distortion), -1)
+            focal, middle = self.camera[:2], self.camera[2:]
+            lost = ~(np.abs(again * focal + middle - pixels) < _LENS_TOLERANCE).all(axis=1)
+            ideal = straight * focal + middle
+            found = transform_points(self.homography, ideal)
+            lost |= ~(ideal @ self.homography[2, :2] + self.homography[2, 2] > 0.0)
+        found[lost] = np.nan
+        return found
+
+    def box(self, photo_size: tuple[int, int]) -> tuple[int, int, int, int]:
+        """Left, top, right, bottom (the latter two excluded) of the patch in the photo.
+
+        Raises:
+            ValueError: the patch lies outside the photo.
+        """
+        points = self._map(photo_size, 1).reshape(-1, 2)
+        inside = ((points > -1.0) & (points < np.asarray(photo_size))).all(axis=1)
+        if not inside.any():
+            raise ValueError("expected a face inside the photo, found its patch outside")
+        points = points[inside]
+        low = np.maximum(np.floor(points.min(axis=0)) - 1, 0).astype(int)
+        high = np.minimum(np.ceil(points.max(axis=0)) + 2, photo_size).astype(int)
+        return int(low[0]), int(low[1]), int(high[0]), int(high[1])
+
+    def detail(self, photo_size: tuple[int, int]) -> float:
+        """Photo pixels per patch pixel along a side, at the patch's middle."""
+        points = self._map(photo_size, 1)
+        row, column = points.shape[0] // 2, points.shape[1] // 2
+        across = points[row, column] - points[row, column - 1]
+        down = points[row, column] - points[row - 1, column]
+        return float(np.sqrt(abs(across[0] * down[1] - across[1] * down[0])))
+
+    def _map(self, photo_size, times: int) -> np.ndarray:
+        matrix, size = self._finer(times)
+        return patch_map(matrix, self.camera, self.distortion, photo_size, size)
+
+    def _finer(self, times: int) -> tuple[np.ndarray, tuple[int, int]]:
+        """Homography and size of a patch with ``times`` pixels in each, centred on it."""
+        shift = (times - 1) / 2.0
+        scale = np.array([[times, 0.0, shift], [0.0, times, shift], [0.0, 0.0, 1.0]])
+        size = (self.patch_size[0] * times, self.patch_size[1] * times)
+        return scale @ self.homography, size
+
+    def take(self, photo: np.ndarray) -> np.ndarray:
+        """The patch (h, w, 3) uint8 of a photo (H, W, 3) uint8, both RGB.
+
+        Bilinear as normalisation does it; where a photo has several pixels for one of the patch,
+        their mean instead of one of them, which would alias.
+        """
+        size = (photo.shape[1], photo.shape[0])
+        times = int(np.clip(round(self.detail(size)), 1, _MOST_DETAIL))
+        matrix, fine = self._finer(times)
+        bgr = cv2.cvtColor(photo, cv2.COLOR_RGB2BGR)
+        patch = make_patch(bgr, matrix, self.camera, self.distortion, fine)
+        if times == 1:
+            return patch
+        return cv2.resize(patch, self.patch_size, interpolation=cv2.INTER_AREA)
+
+
+def _soft(values: np.ndarray) -> np.ndarray:
+    """Smoothstep: 0 below 0, 1 above 1, without a corner in between."""
+    values = np.clip(values, 0.0, 1.0)
+    return values * values * (3.0 - 2.0 * values)
+
+
+def window_mask(patch_size: tuple[int, int], feather: float = _WINDOW_FEATHER) -> np.ndarray:
+    """Weights (h, w) float32 of the whole patch: 0 on its rim, rising over a share of a side."""
+    width, height = patch_size
+    across = np.minimum(np.arange(width), np.arange(width)[::-1])
+    down = np.minimum(np.arange(height), np.arange(height)[::-1])
+    reach = feather * min(patch_size)
+    return (_soft(across[None] / reach) * _soft(down[:, None] / reach)).astype(np.float32)
+
+
+def face_mask(
+    landmarks: np.ndarray, patch_size: tuple[int, int], feather: float = _FACE_FEATHER
+) -> np.ndarray:
+    """Weights (h, w) float32 of the face: 1 inside, falling to exactly 0 on its outline.
+
+    Args:
+        landmarks: (68, 2) patch positions. Their hull is extended above the brows by a forehead.
+        patch_size: (width, height).
+        feather: width of the soft rim, of the face's width.
+    """
+    points = np.asarray(landmarks, np.float64)
+    up = _FOREHEAD * (points[_BROWS].mean(axis=0) - points[8])
+    # The rim is laid around the outline rather than inside it, else the mouth's and the brows'
+    # ends, which lie close to it, would be redirected by half.
+    middle = points.mean(axis=0)
+    hull = np.concatenate([points, points[_BROWS] + up])
+    hull = middle + (hull - middle) * (1.0 + feather / 2.0)
+    outline = cv2.convexHull(np.rint(hull * 16).astype(np.int32))
+    inside = np.zeros((patch_size[1], patch_size[0]), np.uint8)
+    cv2.fillConvexPoly(inside, outline, 255, cv2.LINE_8, shift=4)
+    distance = cv2.distanceTransform(inside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    reach = feather * max(np.ptp(points[:, 0]), 1.0)
+    mask = _soft((distance - 1.0) / reach).astype(np.float32)
+    return mask * window_mask(patch_size, 0.06)
+
+
+def paste(
+    photo: np.ndarray,
+    view: View,
+    source: np.ndarray,
+    redirected: np.ndarray,
+    mask: np.ndarray,
+    mode: str = "difference",
+) -> np.ndarray:
+    """Put a redirected face back into its photo.
+
+    For every photo pixel around the face its patch position is computed (undistorted, then
+    through the homography) and the model pictures are interpolated there, bicubically. A photo
+    has more resolution than the 64 pixels of a model, and a patch pasted as it is (``full``)
+    leaves a blurred face. ``difference`` therefore adds what the model *changed*, redirected
+    minus source, both at the model's resolution, to the photo: where it changed nothing the photo
+    stays as it is, pores and all. Where it changed much, the photo's fine detail is that of
+    something no longer there (the rim of the old iris): there the detail, photo minus source, is
+    faded out (between :data:`_SAME` and :data:`_OTHER` grey levels of change).
+
+    Args:
+        photo: (H, W, 3) uint8 RGB.
+        view: where the patch lies in it.
+        source: (S, S, 3) float32 grey levels, the model's input.
+        redirected: (S, S, 3) float32 grey levels.
+        mask: (h, w) float32 weights in patch pixels, see :func:`face_mask`.
+        mode: one of :data:`MODES`.
+
+    Returns:
+        (H, W, 3) uint8. Pixels of weight 0 are those of the photo.
+
+    Raises:
+        ValueError: an unknown mode, pictures of other shapes, or a face outside the photo.
+    """
+    if mode not in MODES:
+        raise ValueError(f"paste: expected one of {', '.join(MODES)}, found {mode!r}")
+    if source.shape != redirected.shape or source.ndim != 3 or source.shape[2] != 3:
+        raise ValueError(
+            f"paste: expected two pictures (S, S, 3), found {source.shape}, {redirected.shape}"
+        )
+    if mask.shape != view.patch_size[::-1]:
+        raise ValueError(f"mask: expected {view.patch_size[::-1]}, found {mask.shape}")
+    size = (photo.shape[1], photo.shape[0])
+    left, top, right, bottom = view.box(size)
+    grid = np.stack(np.meshgrid(np.arange(left, right), np.arange(top, bottom)), -1)
+    places = view.to_patch(grid.reshape(-1, 2)).reshape(grid.shape)
+    far = ~np.isfinite(places).all(axis=-1)
+    places[far] = -1e4
+    places = np.clip(places, -1e4, 1e4).astype(np.float32)
+    weight = cv2.remap(mask, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+
+    ratio = np.array(view.patch_size, np.float32) / np.array(source.shape[1::-1], np.float32)
+    inner = (places + np.float32(0.5)) / ratio - np.float32(0.5)
+    source, redirected = source.astype(np.float32), redirected.astype(np.float32)
+    # A photo with fewer pixels than the model would pick single ones of them.
+    coarse = 1.0 / (view.detail(size) * float(ratio.mean()))
+
+    def seen(picture: np.ndarray) -> np.ndarray:
+        if coarse > 1.0:
+            picture = cv2.GaussianBlur(picture, (0, 0), 0.5 * coarse)
+        return cv2.remap(picture, inner, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+
+    here = photo[top:bottom, left:right].astype(np.float32)
+    if mode == "full":
+        change = seen(redirected) - here
+    else:
+        delta = redirected - source
+        change = seen(delta)
+        amount = cv2.GaussianBlur(np.abs(delta).max(axis=2), (0, 0), 0.8)
+        gone = _soft((seen(amount) - _SAME) / (_OTHER - _SAME))[..., None]
+        change -= gone * (here - seen(source))
+    made = np.clip(np.rint(here + weight[..., None] * change), 0, 255).astype(np.uint8)
+    result = photo.copy()
+    touched = weight > 0.0
+    result[top:bottom, left:right][touched] = made[touched]
+    return result

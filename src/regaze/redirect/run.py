@@ -1,0 +1,283 @@
+"""Redirect faces with a trained model, paste them back, and say what was done."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from regaze.angles import angular_error
+from regaze.estimators.base import estimate
+from regaze.estimators.preprocess import prepare
+from regaze.estimators.store import load_estimator
+from regaze.images import reduce_patches, to_uint8
+from regaze.jobs import replacing
+from regaze.provenance import fingerprint
+from regaze.redirect.angles import Request
+from regaze.redirect.paste import face_mask, paste, window_mask
+from regaze.redirect.place import Place
+from regaze.redirectors.sample import load_redirector
+
+_SAME_HEAD = np.radians(0.5)
+"""Largest turn of a head that keeps its outline where it is."""
+
+
+def models_in(folder: str | os.PathLike, kind: str) -> dict[str, dict[str, Any]]:
+    """Records of the trained models of a folder of models, by name; ``kind`` redirector/estimator.
+
+    Folders without a readable ``model.json`` are passed over.
+    """
+    found = {}
+    for record in sorted(Path(folder).glob("*/model.json")):
+        try:
+            content = json.loads(record.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        if isinstance(content, dict) and content.get("kind") == kind:
+            found[record.parent.name] = content
+    return found
+
+
+def model_folder(models: str | os.PathLike, name: str) -> Path:
+    """The folder of a redirector: a name in the folder of models, or a path.
+
+    Raises:
+        ValueError: there is none; the message lists the ones there are.
+    """
+    known = models_in(models, "redirector")
+    if name in known:
+        return Path(models) / name
+    if (Path(name) / "model.json").is_file():
+        return Path(name)
+    listed = ", ".join(known) or "none (train one first, or give --models)"
+    raise ValueError(f"model: no trained {name!r} in {models}; there are: {listed}")
+
+
+def open_estimator(models: str | os.PathLike, name: str | None = None):
+    """An estimator of the folder of models; without a name the best on held-out people, or None.
+
+    Raises:
+        ValueError: there is none of that name; the message lists the ones there are.
+    """
+    known = models_in(models, "estimator")
+    if name is None:
+        if not known:
+            return None
+        errors = {
+            key: float((record.get("held_out") or {}).get("gaze_deg", np.inf))
+            for key, record in known.items()
+        }
+        name = min(known, key=lambda key: (errors[key], key))
+    elif name not in known:
+        listed = ", ".join(known) or "none"
+        raise ValueError(f"estimator: no trained {name!r} in {models}; there are: {listed}")
+    return load_estimator(Path(models) / name)
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """One redirected picture of a face.
+
+    Attributes:
+        patch: (S, S, 3) uint8 RGB at the model's size.
+        pasted: (H, W, 3) uint8 RGB, None without a photo.
+        facts: degrees asked for and measured.
+    """
+
+    patch: np.ndarray
+    pasted: np.ndarray | None
+    facts: dict
+
+
+class Redirection:
+    """A trained redirector with an estimator, ready for faces.
+
+    Args:
+        folder: model folder.
+        sampling: the ``sampling:`` section.
+        estimator: for the gaze of faces without labels, and to measure what came out; or None.
+        device: ``auto``, ``cpu`` or ``cuda``.
+
+    Raises:
+        FileNotFoundError, ValueError: the model cannot be loaded, or needs what a photo has not.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike,
+        sampling: Mapping,
+        estimator=None,
+        device: str = "auto",
+    ):
+        if device not in ("auto", "cpu", "cuda"):
+            raise ValueError(f"device: expected auto, cpu or cuda, found {device!r}")
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.redirector, self.record = load_redirector(folder, sampling)
+        needs = self.redirector.needs
+        lacking = [name for name in ("latents", "masks") if getattr(needs, name)]
+        if lacking:
+            raise ValueError(
+                f"{folder}: this model also needs {' and '.join(lacking)} of the source, which "
+                "`regaze redirect` does not make; choose a model that is told angles alone"
+            )
+        self.redirector.to(device)
+        self.sampling, self.device, self.estimator = dict(sampling), device, estimator
+        self.fingerprint = fingerprint(Path(folder) / "model.safetensors")
+
+    @property
+    def size_px(self) -> int:
+        """Side of the model's pictures in pixels."""
+        return int(self.record["config"]["size_px"])
+
+    def describe(self) -> dict:
+        """What decides the pictures: model, sampling, device, estimator."""
+        estimator = None
+        if self.estimator is not None:
+            record = self.estimator.record
+            held_out = record.get("held_out") or {}
+            estimator = {"name": record.get("name"), "fingerprint": self.estimator.fingerprint}
+            estimator["held_out_gaze_deg"] = held_out.get("gaze_deg")
+        return {
+            "model": {"name": self.record["name"], "fingerprint": self.fingerprint},
+            "sampling": self.redirector.describe_sampling(),
+            "seed": self.sampling.get("seed", 0),
+            "device": self.device,
+            "estimator": estimator,
+        }
+
+    def measure(self, patches: np.ndarray) -> np.ndarray | None:
+        """Gaze and head (N, 4) radians of patches (N, h, w, 3) uint8, as the estimator sees them;
+        None without one, or where it reads larger pictures than these."""
+        network = self.estimator
+        if network is None or patches.shape[1] < network.size_px:
+            return None
+        return estimate(network, prepare(patches, network.size_px, network.preprocess)).numpy()
+
+    def source_gaze(self, place: Place, given: Sequence[float] | None) -> tuple[np.ndarray, str]:
+        """Gaze (2,) radians of a face and where it is from: given (degrees), labels or estimated.
+
+        Raises:
+            ValueError: none of these is possible.
+        """
+        if given is not None:
+            return np.radians(np.asarray(given, np.float64)), "given"
+        if np.isfinite(place.gaze).all():
+            return place.gaze, "labels"
+        found = self.measure(place.patch[None])
+        if found is None:
+            raise ValueError(
+                f"{place.source}: the gaze of the source is unknown and no trained estimator was "
+                "found beside the model: give --source-gaze PITCH YAW"
+            )
+        return found[0, :2].astype(np.float64), f"estimated by {self.estimator.record.get('name')}"
+
+    def redirect(
+        self,
+        place: Place,
+        requests: Sequence[Request],
+        *,
+        source_gaze: Sequence[float] | None = None,
+        mode: str = "difference",
+        batch: int = 16,
+    ) -> tuple[list[Result], dict]:
+        """Redirect one face to several directions.
+
+        Every picture is made from the same noise, so that a sweep moves the gaze alone.
+
+        Args:
+            place: the face.
+            requests: where to.
+            source_gaze: pitch, yaw in degrees, instead of labels or an estimate.
+            mode: see :func:`regaze.redirect.paste.paste`.
+            batch: pictures at a time; no influence on the result.
+
+        Returns:
+            The results in order, and what is known of the source.
+        """
+        gaze, gaze_from = self.source_gaze(place, source_gaze)
+        targets = [request.resolve(gaze, place.head) for request in requests]
+        source = reduce_patches(place.patch[None], self.size_px)
+        made = []
+        for start in range(0, len(targets), batch):
+            part = targets[start : start + batch]
+            made.append(self._pictures(source, gaze, place.head, part))
+        pictures = torch.cat(made)
+        patches = to_uint8(pictures)
+        measured = self.measure(patches)
+        shown = _levels(source)[0]
+        results = []
+        for number, (target_gaze, target_head) in enumerate(targets):
+            facts = {
+                "target_gaze_deg": np.degrees(target_gaze).tolist(),
+                "target_head_deg": np.degrees(target_head).tolist(),
+            }
+            if measured is not None:
+                facts["measured_patch"] = _errors(measured[number], target_gaze, target_head)
+            pasted = None
+            if place.photo is not None and place.view is not None:
+                turned = np.abs(target_head - place.head).max() > _SAME_HEAD
+                size = place.view.patch_size
+                if turned or place.landmarks is None:
+                    mask, facts["mask"] = window_mask(size), "patch"
+                else:
+                    mask, facts["mask"] = face_mask(place.landmarks, size), "face"
+                level = _levels(pictures[number : number + 1])[0]
+                pasted = paste(place.photo, place.view, shown, level, mask, mode)
+                again = self.measure(place.view.take(pasted)[None])
+                if again is not None:
+                    facts["measured_photo"] = _errors(again[0], target_gaze, target_head)
+            results.append(Result(patches[number], pasted, facts))
+        about = {
+            "source": place.source,
+            "source_gaze_deg": np.degrees(gaze).tolist(),
+            "source_gaze_from": gaze_from,
+            "source_head_deg": np.degrees(place.head).tolist(),
+            **place.facts,
+        }
+        return results, about
+
+    def _pictures(self, source, gaze, head, targets) -> torch.Tensor:
+        count = len(targets)
+
+        def rows(values) -> torch.Tensor:
+            return torch.from_numpy(np.asarray(values, np.float32).reshape(count, 2))
+
+        inputs = {
+            "source": source.expand(count, -1, -1, -1).contiguous(),
+            "source_gaze": rows([gaze] * count),
+            "source_head": rows([head] * count),
+            "target_gaze": rows([one for one, _ in targets]),
+            "target_head": rows([one for _, one in targets]),
+            "pair": torch.zeros(count, dtype=torch.int64),
+        }
+        inputs = {key: value.to(self.device) for key, value in inputs.items()}
+        with torch.no_grad():
+            return self.redirector.redirect(inputs, seed=self.sampling.get("seed", 0)).cpu()
+
+
+def _levels(pictures: torch.Tensor) -> np.ndarray:
+    """Grey levels (N, H, W, 3) float32 of pictures (N, 3, H, W) in [-1, 1], not rounded."""
+    return ((pictures.float() + 1.0) * 127.5).clamp(0, 255).permute(0, 2, 3, 1).numpy()
+
+
+def _errors(measured, gaze, head) -> dict:
+    return {
+        "gaze_deg": np.degrees(measured[:2]).tolist(),
+        "head_deg": np.degrees(measured[2:]).tolist(),
+        "gaze_error_deg": float(angular_error(measured[:2].astype(np.float64), gaze)),
+        "head_error_deg": float(angular_error(measured[2:].astype(np.float64), head)),
+    }
+
+
+def write_png(path: str | os.PathLike, picture: np.ndarray) -> None:
+    """Write a picture (H, W, 3) uint8 RGB as PNG, under its name only when it is whole."""
+    with replacing(path) as part:
+        Image.fromarray(picture).save(part, format="PNG")
