@@ -1,6 +1,6 @@
 from snakemake.utils import min_version
 
-from regaze.settings import load_settings
+from regaze.settings import load_settings, missing_files
 
 min_version("9.10")
 
@@ -9,6 +9,8 @@ configfile: f"{workflow.basedir}/config.yaml"
 
 
 settings = load_settings(config)
+if absent := missing_files(settings):
+    raise WorkflowError("The configuration names what is not there:", *absent)
 
 
 wildcard_constraints:

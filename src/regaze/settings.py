@@ -342,6 +342,38 @@ def load_settings(config: dict) -> Settings:
     return settings
 
 
+def missing_files(settings: Settings, results: str | Path = "results") -> list[str]:
+    """Return a line for every file or folder that the configuration names and that is not there.
+
+    Snakemake itself would not always tell: where an older result exists it takes that one instead.
+    The raw files of a data set may be absent once its faces are made, as on a machine that only
+    got the results.
+    """
+    named: dict[str, str | None] = {
+        "capture.head_model": settings.capture.head_model,
+        "masks.parsing": settings.masks.parsing,
+        "acquire.photos": settings.acquire.photos,
+        "acquire.landmarks": settings.acquire.landmarks,
+        "faces.sfm_mesh": settings.faces.sfm_mesh,
+    }
+    for name, entry in settings.encoders.items():
+        named[f"encoders.{name}"] = entry.published
+    for name in settings.evaluated:
+        options = settings.datasets[name]
+        if isinstance(options.split, str):
+            named[f"datasets.{name}.split"] = options.split
+        shards = len(list(Path(results, name, "faces").glob("shard-*.h5")))
+        if options.source != "synthetic" and shards < settings.shards:
+            named[f"datasets.{name}.root"] = options.root
+            named |= {f"datasets.{name}.{key}": path for key, path in options.files().items()}
+    hint = "; docs/datasets.md says how to get data sets and where they go"
+    return [
+        f"{key}: {path}: no such file or folder{hint if key.startswith('datasets.') else ''}"
+        for key, path in named.items()
+        if path is not None and not Path(path).exists()
+    ]
+
+
 def _invalid(faults: list[str]) -> ConfigurationError:
     return ConfigurationError("invalid configuration:\n" + "\n".join(f"  {f}" for f in faults))
 

@@ -40,6 +40,15 @@ def test_second_run_has_nothing_to_do(finished):
     assert "Nothing to be done" in snakemake(finished, "-n").output
 
 
+def test_files_that_are_not_there_are_named_although_older_results_exist(finished):
+    done = snakemake(finished, "-n", overlays=[ROOT / "configs/gazecapture.yaml"])
+    assert done.returncode != 0
+    assert "datasets.gazecapture.root: data/GazeCapture: no such" in done.output
+    entry = "encoders={deca: {preset: reference, checkpoint: data/deca_model.tar}}"
+    done = snakemake(finished, "-n", "--config", entry)
+    assert done.returncode != 0 and "encoders.deca: data/deca_model.tar: no such" in done.output
+
+
 def test_sampling_steps_rerun_sampling_and_what_follows(finished):
     jobs = planned(snakemake(finished, "-n", "--config", "sampling={steps: 3}"))
     assert set(jobs) == SAMPLED
