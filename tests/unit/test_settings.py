@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from regaze.settings import ConfigurationError, json_schema, load_settings
+from regaze.settings import ConfigurationError, json_schema, load_settings, missing_files
 
 ROOT = Path(__file__).parents[2]
 DEFAULT = yaml.safe_load((ROOT / "config.yaml").read_text())
@@ -98,6 +98,25 @@ def test_checked_in_schema_is_current_and_names_every_key():
     text = (ROOT / "config.schema.json").read_text()
     assert text == json_schema()
     assert set(DEFAULT) <= set(json.loads(text)["properties"])
+
+
+def test_files_that_are_named_but_absent_are_listed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = changed("datasets.mine", {"source": "folder", "root": "photos", "split": "s.json"})
+    config |= {"dataset": "mine", "shards": 2}
+    config["encoders"] = {"deca": {"class": "deca", "preset": "reference", "checkpoint": "d.tar"}}
+    settings = load_settings(config)
+    assert [line.split(": no such")[0] for line in missing_files(settings)] == [
+        "encoders.deca: d.tar",
+        "datasets.mine.split: s.json",
+        "datasets.mine.root: photos",
+    ]
+    # Results that came without the photos they were made from are enough.
+    (tmp_path / "results/mine/faces").mkdir(parents=True)
+    for shard in ("000", "001"):
+        (tmp_path / f"results/mine/faces/shard-{shard}.h5").touch()
+    (tmp_path / "s.json").touch()
+    assert [line.split(":")[0] for line in missing_files(settings)] == ["encoders.deca"]
 
 
 def test_settings_do_not_need_torch(tmp_path):
