@@ -45,7 +45,8 @@ def make_faces(
     opened = open_source(options)
     persons = deal(opened.persons, shards)[shard]
     if options.normalised:
-        return link_shard(opened, persons, out_faces, out_rejected)
+        pixels = {"copy": options.copy_pixels, "check_pixels": options.check_pixels}
+        return link_shard(opened, persons, out_faces, out_rejected, **pixels)
     # With more shards than people some have a file of poses without a group.
     if poses is not None and persons:
         opened = open_source(options, supplementary=poses)

@@ -10,7 +10,7 @@ their data; rows at the end that were never written do not count.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Literal
 
 import h5py
 import numpy as np
@@ -18,7 +18,7 @@ from pydantic import Field
 
 from regaze.sources.eth_xgaze import released_split
 from regaze.sources.hdf5 import has, last_stored, likely_rows, numbers, opened, rows_dataset
-from regaze.sources.options import SourceOptions
+from regaze.sources.options import ReleasedOptions
 from regaze.sources.records import NormalisedRows, SourceError
 
 _PIXELS, _GAZE, _HEAD = "face_patch", "face_gaze", "face_head_pose"
@@ -30,10 +30,8 @@ _DISTANCES = {224: 600.0, 448: 300.0}
 _FOCAL = 960.0
 
 
-class Options(SourceOptions):
+class Options(ReleasedOptions):
     """An entry of ``datasets`` for the released patches of ETH-XGaze."""
-
-    normalised: ClassVar[bool] = True
 
     source: Literal["eth_xgaze_hdf5"] = Field(
         description="folder of ETH-XGaze's released subjectSSSS.h5, or the folder above it that "

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import h5py
 import numpy as np
@@ -26,7 +26,7 @@ from regaze.sources.hdf5 import (
     opened,
     rows_dataset,
 )
-from regaze.sources.options import SourceOptions
+from regaze.sources.options import ReleasedOptions
 from regaze.sources.records import NormalisedRows, SourceError
 
 _COLUMNS = {"source_index": (), "rotation": (3, 3), "gaze_origin": (3,), "landmarks": (68, 2)}
@@ -36,10 +36,8 @@ _SIZES = {(128, 128): "sted", (256, 64): "faze"}
 """(width, height) of the published files."""
 
 
-class Options(SourceOptions):
+class Options(ReleasedOptions):
     """An entry of ``datasets`` for a file of normalised faces."""
-
-    normalised: ClassVar[bool] = True
 
     source: Literal["faces_hdf5"] = Field(
         description="an HDF5 of normalised faces, or a folder of such files that is one data set"

@@ -80,3 +80,17 @@ class BarePhotoOptions(PhotoOptions):
     def files(self) -> dict[str, str]:
         """The table of landmarks, when there is one."""
         return {} if self.landmarks is None else {"landmarks": self.landmarks}
+
+
+class ReleasedOptions(SourceOptions):
+    """The part that all releases of normalised patches share."""
+
+    normalised: ClassVar[bool] = True
+
+    copy_pixels: bool = Field(
+        False,
+        description="copy the patches instead of pointing to them, for results that stand alone",
+    )
+    check_pixels: Literal["ends", "all"] = Field(
+        "ends", description="patches that are decoded once to see that they can be read"
+    )

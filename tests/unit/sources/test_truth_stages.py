@@ -107,3 +107,20 @@ def test_shards(tmp_path, case):
         assert np.isnan(errors[:, 0]).all()
     else:
         assert errors[:, 0].max() < 0.1
+
+
+@pytest.mark.parametrize("copied", [False, True])
+def test_released_patches_are_linked_or_copied(copied, tmp_path):
+    faces_hdf5(tmp_path / "released.h5")
+    entry = {"source": "faces_hdf5", "root": str(tmp_path / "released.h5"), "copy_pixels": copied}
+    out = tmp_path / "out/shard-000.h5"
+    make_faces(entry, out, tmp_path / "out/rejected.parquet", shard=0, shards=1)
+    before = FacesReader(tmp_path / "released.h5")
+    wanted = before.pixels(before.rows())
+    np.testing.assert_array_equal(FacesReader(out).pixels(before.rows()), wanted)
+    (tmp_path / "released.h5").unlink()
+    if copied:
+        np.testing.assert_array_equal(FacesReader(out).pixels(before.rows()), wanted)
+    else:
+        with pytest.raises(FileNotFoundError, match="released.h5"):
+            FacesReader(out).pixels(before.rows())
