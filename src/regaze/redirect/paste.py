@@ -24,7 +24,7 @@ _FOREHEAD = 0.3
 _FACE_FEATHER, _WINDOW_FEATHER = 0.16, 0.2
 """Width of the soft rim, of the face's width and of the patch's side."""
 
-_SAME, _OTHER = 6.0, 22.0
+_SAME, _OTHER = 10.0, 32.0
 """Grey levels of change up to which the photo's own detail is kept, and from which it is gone."""
 
 _MOST_DETAIL = 16

@@ -1,0 +1,250 @@
+"""``regaze redirect`` from the command to its files, with an untrained model."""
+
+import json
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from regaze.cli import app
+from regaze.faces import FacesAttributes, FacesWriter
+from regaze.normalise.geometry import Variant, normalise
+from regaze.redirect.animate import write_animation
+from regaze.redirect.place import Lens, photo_place
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A folder without a configuration."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, ["redirect", *(str(one) for one in arguments)])
+
+
+def done(*arguments):
+    result = run(*arguments)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def refused(*arguments):
+    result = run(*arguments)
+    assert result.exit_code not in (0, 2) and "Traceback" not in result.output
+    return result.output
+
+
+def common(scene, models):
+    return ("--model", "small", "--models", models, "--landmarks", scene.marks)
+
+
+def write_rows(textured, path, size=(128, 128), variant="sted", count=2):
+    pixels = np.stack([textured(seed, size) for seed in range(count)])
+    labels = np.zeros((count, 8), np.float32)
+    labels[:, :4] = np.radians([4, -6, 1, 2])
+    attributes = FacesAttributes(variant, size, 500.0, 600.0, "none", "synthetic")
+    with FacesWriter(path, attributes) as writer:
+        writer.add_person("p", pixels, labels)
+    return pixels
+
+
+def test_a_photo(here, scene, models):
+    out = here / "out"
+    said = done(
+        scene.path, *common(scene, models), "--gaze", 10, -15, "--out", out, "--device", "cpu",
+        "--intrinsics", *scene.camera, "--distortion", ",".join(map(str, scene.lens)),
+    )  # fmt: skip
+    assert "10.0 -15.0" in said and "estimated by judge" in said
+    made = np.asarray(Image.open(out / "photo.png"))
+    assert made.shape == scene.photo.shape
+    # An untrained model returns its source: nothing is pasted where nothing changes.
+    assert np.abs(made.astype(int) - scene.photo).max() <= 2
+    assert Image.open(out / "photo.patch.png").size == (32, 32)
+    record = json.loads((out / "redirect.json").read_text())
+    (face,) = record["faces"]
+    assert record["model"]["name"] == "small" and len(record["model"]["fingerprint"]) == 16
+    assert record["estimator"]["name"] == "judge"
+    assert face["source_gaze_from"] == "estimated by judge"
+    assert face["camera_from"] == "given intrinsics"
+    np.testing.assert_allclose(face["head_pose"], scene.pose, atol=0.05)
+    assert face["head_pose_error_px"] < 0.01
+    (result,) = face["results"]
+    assert result["target_gaze_deg"] == [10, -15] and result["mask"] == "face"
+    assert result["files"] == ["photo.patch.png", "photo.png"]
+
+
+def test_pixels_away_from_the_face_stay(here, scene, models):
+    done(scene.path, *common(scene, models), "--head", 5, 20, "--source-gaze", 0, 0, "--seed", 3)
+    made = np.asarray(Image.open(here / "redirected" / "photo.png"))
+    record = json.loads((here / "redirected" / "redirect.json").read_text())
+    face = record["faces"][0]
+    assert face["source_gaze_from"] == "given" and face["results"][0]["mask"] == "patch"
+    assert face["camera_from"].startswith("assumed") and record["seed"] == 3
+    place = photo_place(scene.path, size_px=32, landmarks=scene.marks)
+    left, top, right, bottom = place.view.box(scene.photo.shape[1::-1])
+    outside = np.ones(scene.photo.shape[:2], bool)
+    outside[top:bottom, left:right] = False
+    assert outside.any() and (made[outside] == scene.photo[outside]).all()
+    assert (made != scene.photo).any()
+
+
+def test_a_table_of_several_directions(here, scene, models):
+    shutil.copy(scene.path, here / "photo.png")
+    (here / "t.csv").write_text("file_name,gaze_pitch,gaze_yaw\nphoto.png,1,2\nphoto.png,,\n")
+    arguments = (*common(scene, models), "--table", here / "t.csv", "--relative")
+    done(*arguments, "--out", "a", "--source-gaze", 3, 4)
+    results = json.loads((here / "a/redirect.json").read_text())["faces"][0]["results"]
+    assert [one["target_gaze_deg"] for one in results] == [[4, 6], [3, 4]]
+    assert (here / "a/photo_0.png").is_file() and (here / "a/photo_1.patch.png").is_file()
+    assert "both" in refused(*arguments, "--gaze", 1, 2)
+
+
+@pytest.mark.parametrize("kind", ["gif", "mp4"])
+def test_a_sweep(here, scene, models, kind):
+    arguments = (*common(scene, models), "--sweep", "line", "--frames", 4, "--out", f"s.{kind}")
+    done(scene.path, *arguments)
+    record = json.loads((here / "s.json").read_text())
+    assert len(record["faces"][0]["results"]) == 4
+    if kind == "gif":
+        assert Image.open(here / "s.gif").size == (320, 240)
+    else:
+        film = cv2.VideoCapture(str(here / "s.mp4"))
+        assert film.read()[1].shape == (240, 320, 3)
+        film.release()
+    assert sorted(one.name for one in here.iterdir()) == sorted(["s.json", f"s.{kind}"])
+
+
+def test_a_row(here, models, textured):
+    pixels = write_rows(textured, here / "f.h5")
+    said = done("f.h5:p/1", "--model", models / "small", "--gaze", 0, 0, "--models", models)
+    assert "labels" in said
+    made = np.asarray(Image.open("redirected/p_1.patch.png")).astype(int)
+    reduced = pixels[1].reshape(32, 4, 32, 4, 3).mean((1, 3))
+    assert np.abs(made - reduced).max() <= 1
+    assert not (here / "redirected/p_1.png").exists()
+    assert "no row 9" in refused("f.h5:p/9", "--model", "small", "--models", models, "--gaze", 0, 0)
+
+
+def test_a_row_is_pasted_into_its_photo(here, scene, models):
+    place = photo_place(
+        scene.path,
+        size_px=32,
+        landmarks=scene.marks,
+        lens=Lens(intrinsics=scene.camera, distortion=scene.lens),
+    )
+    pose = np.array(place.facts["head_pose"])
+    camera = np.array(scene.camera)
+    found = normalise(camera[None], pose[None], None, Variant.named("sted"))
+    attributes = FacesAttributes("sted", (128, 128), 500.0, 600.0, "none", "synthetic")
+    with FacesWriter(here / "f.h5", attributes) as writer:
+        writer.add_person(
+            "p",
+            place.patch[None],
+            np.zeros((1, 8), np.float32),
+            file_name=["photo.png"],
+            rotation=found.rotation,
+            gaze_origin=found.origin,
+            landmarks=place.landmarks[None],
+        )
+    arguments = ("f.h5:p/0", "--model", "small", "--models", models, "--gaze", 5, 5)
+    arguments += ("--photo-root", scene.folder)
+    lens = ("--intrinsics", *scene.camera, "--distortion", ",".join(map(str, scene.lens)))
+    done(*arguments, *lens)
+    made = np.asarray(Image.open("redirected/p_0.png"))
+    assert made.shape == scene.photo.shape
+    assert np.abs(made.astype(int) - scene.photo).max() <= 2
+    assert "does not give this patch" in refused(*arguments, "--focal", 900)
+
+
+def test_eye_strips_are_refused(here, models, textured):
+    write_rows(textured, here / "f.h5", (256, 64), "faze")
+    said = refused("f.h5:p/0", "--model", "small", "--models", models, "--gaze", 0, 0)
+    assert "256 x 64" in said and "eye strips" in said
+
+
+def test_models_that_are_not_there(here, scene, models):
+    said = refused(scene.path, "--model", "xunet_deca", "--models", models, "--gaze", 0, 0)
+    assert "xunet_deca" in said and "there are: small" in said and "judge" not in said
+    said = refused(scene.path, "--models", here / "none", "--gaze", 0, 0)
+    assert "there are: none" in said
+    arguments = (scene.path, *common(scene, models), "--gaze", 0, 0)
+    assert "there are: judge" in refused(*arguments, "--estimator", "vgg")
+
+
+def test_without_landmarks_and_weights_it_is_said_what_to_do(here, scene, models):
+    said = refused(scene.path, "--model", "small", "--models", models, "--gaze", 0, 0)
+    assert "--landmarks" in said and "face_alignment" in said
+
+
+def test_no_face(here, scene, models):
+    np.savez(here / "other.npz", landmarks=np.full((1, 68, 2), np.nan))
+    arguments = (scene.path, "--model", "small", "--models", models, "--gaze", 0, 0)
+    assert "no face" in refused(*arguments, "--landmarks", "other.npz")
+    np.savez(here / "spot.npz", landmarks=np.full((68, 2), 50.0))
+    assert "expected a face" in refused(*arguments, "--landmarks", "spot.npz")
+    assert "face 3: expected one of 0 to 0" in refused(
+        *arguments, "--landmarks", scene.marks, "--face", 3
+    )
+
+
+def test_without_an_estimator_the_gaze_must_be_given(here, scene, models, tmp_path):
+    shutil.copytree(models / "small", tmp_path / "only" / "small")
+    arguments = (scene.path, "--model", "small", "--models", tmp_path / "only")
+    arguments += ("--landmarks", scene.marks, "--gaze", 1, 2)
+    assert "--source-gaze" in refused(*arguments)
+    done(*arguments, "--source-gaze", 0, 0)
+    assert json.loads((here / "redirected/redirect.json").read_text())["estimator"] is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "where to redirect to"),
+        (("--gaze", 100, 0), "-90 to 90"),
+        (("--gaze", 0, 0, "--paste", "blend"), "difference, full"),
+        (("--gaze", 0, 0, "--focal", -3), "positive"),
+        (("--gaze", 0, 0, "--focal", 3, "--intrinsics", 1, 1, 1, 1), "found both"),
+        (("--gaze", 0, 0, "--distortion", "1,2"), "coefficients"),
+        (("--gaze", 0, 0, "--distortion", "a,b"), "k1,k2"),
+        (("--sweep", "circle"), "ellipse, line"),
+        (("--sweep", "line", "--out", "x.avi"), ".gif or .mp4"),
+        (("--gaze", 0, 0, "--device", "tpu"), "auto, cpu or cuda"),
+        (("--gaze", 0, 0, "--config", "missing.yaml"), "missing.yaml"),
+    ],
+)
+def test_bad_options_are_named(here, scene, models, arguments, message):
+    assert message in refused(scene.path, *common(scene, models), *arguments)
+
+
+def test_bad_places_are_named(here, scene, models):
+    more = (*common(scene, models), "--gaze", 0, 0)
+    assert "nothing.jpg" in refused("nothing.jpg", *more)
+    assert "found none" in refused(*more)
+    (here / "broken.jpg").write_bytes(b"no picture")
+    assert "broken.jpg: not a picture" in refused("broken.jpg", *more)
+    sweeps = (*common(scene, models), "--sweep", "line")
+    assert "one photo or row" in refused(scene.path, scene.path, *sweeps)
+
+
+def test_films_of_odd_size_and_of_large_pictures(here):
+    odd = [np.full((33, 51, 3), level, np.uint8) for level in (10, 200)]
+    write_animation("odd.mp4", odd)
+    film = cv2.VideoCapture("odd.mp4")
+    assert film.read()[1].shape == (34, 52, 3)
+    film.release()
+    write_animation("large.gif", [np.zeros((1000, 2000, 3), np.uint8)] * 2)
+    assert Image.open("large.gif").size == (960, 480)
+    with pytest.raises(ValueError, match="found none"):
+        write_animation("x.gif", [])
+
+
+def test_mp4_without_its_codec(here, monkeypatch):
+    monkeypatch.setattr(cv2, "VideoWriter_fourcc", lambda *_: 0x12345678)
+    with pytest.raises(ValueError, match=r"x.mp4: this OpenCV cannot write MP4.*\.gif"):
+        write_animation("x.mp4", [np.zeros((32, 32, 3), np.uint8)])
+    assert not list(here.iterdir())
