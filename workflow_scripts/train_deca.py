@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from regaze.jobs import start
+from regaze.training.launch import launch
 from regaze.training.stages import ModelFiles, train_encoder
 
 
@@ -15,4 +16,4 @@ def main(job):
 
 
 if "snakemake" in globals():
-    main(snakemake)  # noqa: F821
+    launch(main, snakemake)  # noqa: F821

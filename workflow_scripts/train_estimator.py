@@ -1,6 +1,7 @@
 """Train one estimator."""
 
 from regaze.jobs import start
+from regaze.training.launch import launch
 from regaze.training.stages import ModelFiles, train_estimator
 
 
@@ -12,4 +13,4 @@ def main(job):
 
 
 if "snakemake" in globals():
-    main(snakemake)  # noqa: F821
+    launch(main, snakemake)  # noqa: F821

@@ -1,6 +1,7 @@
 """Train one redirector."""
 
 from regaze.jobs import start
+from regaze.training.launch import launch
 from regaze.training.stages import ModelFiles, train_redirector
 
 
@@ -12,4 +13,4 @@ def main(job):
 
 
 if "snakemake" in globals():
-    main(snakemake)  # noqa: F821
+    launch(main, snakemake)  # noqa: F821

@@ -1,8 +1,13 @@
-"""Training batches that depend on (seed, step, rank) alone, so that training resumes exactly."""
+"""Training batches that depend on (seed, step) alone, so that training resumes exactly.
+
+Processes take consecutive parts of each batch: their union is the batch of a single process.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,6 +15,11 @@ import torch
 from regaze.estimators.preprocess import prepare
 from regaze.faces import FacesReader
 from regaze.images import reduce_patches
+from regaze.jobs import replacing
+from regaze.provenance import content_hash, fingerprint
+
+_BLOCK = 256
+"""Patches read at a time when they are written to a file."""
 
 
 class _Rows:
@@ -37,7 +47,8 @@ class _Rows:
             seed: seed of order and pairing.
             rank: this process among ``world``.
             world: number of processes.
-            cache: ``memory`` holds all patches as uint8, ``none`` reads them per batch.
+            cache: ``memory`` holds all patches as uint8, ``none`` reads them per batch; ``mmap``
+                reads them per batch until :meth:`keep_in` is called.
 
         Raises:
             ValueError: none of the persons has rows.
@@ -48,7 +59,42 @@ class _Rows:
         if len(self.rows) == 0:
             raise ValueError(f"{reader.paths}: no rows for the {len(persons)} persons asked for")
         self._pixels = reader.pixels(self.rows) if cache == "memory" else None
+        self._file: Path | None = None
         self._order: tuple[int, np.ndarray] | None = None
+
+    def __getstate__(self):
+        # A map would be pickled as its content; loader processes open their own.
+        return {**self.__dict__, "_pixels": None} if self._file else self.__dict__
+
+    def keep_in(self, folder: str | Path) -> None:
+        """Hold the patches in a file of ``folder`` that is mapped, written unless it is there.
+
+        The file is (N,H,W,3) uint8 without a header, in the order of the rows, about as large as
+        the patches in memory; its name tells the content of the faces files and the rows, and files
+        of other content are removed. Memory is bounded: blocks of rows are written, and mapped
+        pages are the system's cache, one for all processes of a machine. Linked pixels are told
+        apart by size and time of the file that they lie in.
+        """
+        width, height = self.reader.patch_size
+        shape = (len(self.rows), height, width, 3)
+        rows = content_hash(self.rows.tolist())
+        linked = [[path, os.stat(path)] for path in sorted(self._linked())]
+        linked = [[path, stat.st_size, stat.st_mtime_ns] for path, stat in linked]
+        key = content_hash([fingerprint(*self.reader.paths), linked, rows, shape])
+        path = Path(folder) / f"patches-{key}.u8"
+        if not path.exists() or path.stat().st_size != np.prod(shape):
+            with replacing(path) as part, open(part, "wb") as stream:
+                for start in range(0, len(self.rows), _BLOCK):
+                    block = self.reader.pixels(self.rows[start : start + _BLOCK])
+                    stream.write(np.ascontiguousarray(block))
+            for other in path.parent.glob("patches-*.u8"):
+                if other != path:
+                    other.unlink()
+        self._file, self._shape, self._pixels = path, shape, None
+
+    def _linked(self) -> set[str]:
+        """Released files that pixels are links to."""
+        return {path for path, _ in self.reader._links.values()}
 
     def _positions(self, step: int) -> np.ndarray:
         start = (step * self.world + self.rank) * self.batch
@@ -63,9 +109,11 @@ class _Rows:
         return int(self._order[1][place])
 
     def _patches(self, places: np.ndarray) -> torch.Tensor:
+        if self._file is not None and self._pixels is None:
+            self._pixels = np.memmap(self._file, np.uint8, "r", shape=self._shape)
         if self._pixels is None:
             return torch.from_numpy(np.ascontiguousarray(self.reader.pixels(self.rows[places])))
-        return torch.from_numpy(self._pixels[places])
+        return torch.from_numpy(np.asarray(self._pixels[places]))
 
     def _labels(self, places: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(self.reader.labels[self.rows[places], :4])

@@ -1,7 +1,9 @@
 """The training loop of every network: batches by step, phases, averaging, exact resume.
 
-Batch, noise and dropout of step k depend on (seed, k, rank) alone and the state holds everything
-else, so an interrupted run ends in the same bytes as an uninterrupted one on the same machine.
+Batch, noise and dropout of step k depend on (seed, k) alone and the state holds everything else, so
+an interrupted run ends in the same bytes as an uninterrupted one on the same machine. Several
+processes share each batch and its draws (:mod:`regaze.training.draws`), so their number changes the
+result by rounding only; see ``docs/training.md``.
 """
 
 from __future__ import annotations
@@ -11,17 +13,20 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Protocol
 
 import torch
 from accelerate import Accelerator
-from torch import nn
+from accelerate.utils import DistributedDataParallelKwargs
+from torch import distributed, nn
 from torch.utils.data import DataLoader, Dataset
 
 from regaze.diffusion.averages import half_life_decay
 from regaze.jobs import replacing
 from regaze.provenance import content_hash
+from regaze.training.draws import WholeBatch
 from regaze.training.settings import TrainSettings
 
 log = logging.getLogger("regaze.training")
@@ -38,11 +43,17 @@ class Task(Protocol):
     def losses(
         self, batch: dict, phase: str, generator: torch.Generator
     ) -> dict[str, torch.Tensor]:
-        """Scalars of one phase; ``loss`` is minimised, the others are logged."""
+        """Scalars of one phase; ``loss`` is minimised, the others are logged.
+
+        Means over the batch: processes average theirs, which is the mean over all images.
+        """
 
 
 class Batches(Protocol):
-    """Where batches come from; see :mod:`regaze.training.data`."""
+    """Where batches come from; see :mod:`regaze.training.data`.
+
+    Batches that can be held in a file have ``keep_in(folder)`` too, for ``cache: mmap``.
+    """
 
     def load(self, step: int) -> dict[str, torch.Tensor]: ...
 
@@ -56,13 +67,14 @@ class Interrupted(RuntimeError):
 class _Losses(nn.Module):
     """A task as one module whose forward is its losses, so that DDP and autocast see them."""
 
-    def __init__(self, task: Task):
+    def __init__(self, task: Task, draws):
         super().__init__()
         self.network = task.network
-        self._losses = task.losses
+        self._losses, self._draws = task.losses, draws
 
     def forward(self, batch, phase, generator):
-        return self._losses(batch, phase, generator)
+        with self._draws:
+            return self._losses(batch, phase, generator)
 
 
 class _Steps(Dataset):
@@ -111,6 +123,9 @@ def train(
 ) -> tuple[dict[str, torch.Tensor], list[dict]]:
     """Train ``task.network``.
 
+    With several processes (``RANK``, ``WORLD_SIZE`` and so on in the environment) only the first
+    returns; the others end here, so that what follows is done and written once.
+
     Args:
         task: network and losses.
         batches: called with (rank, world), gives this process' batches.
@@ -128,8 +143,14 @@ def train(
     Raises:
         Interrupted: SIGTERM arrived; the state was saved first.
         FloatingPointError: the loss is not finite.
+        SystemExit: with status 0, in every process but the first.
     """
-    return _Run(task, batches, settings, seed, Path(state), content_hash(config), validate).go()
+    run = _Run(task, batches, settings, seed, Path(state), content_hash(config), validate)
+    result = run.go()
+    run.accelerator.wait_for_everyone()
+    if not run.accelerator.is_main_process:
+        raise SystemExit(0)
+    return result
 
 
 class _Run:
@@ -140,12 +161,26 @@ class _Run:
         self.accelerator = Accelerator(
             cpu=not torch.cuda.is_available(),
             mixed_precision="no" if precision == "fp32" else precision,
+            # A phase may train a part of the network, so the rest gets no gradient. It also keeps
+            # DDP from sorting its buckets anew after the first step, as a resumed run would again.
+            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
         )
         self.task, self.network = task, task.network
         self.device, self.world = self.accelerator.device, self.accelerator.num_processes
         self.network.to(self.device)
-        self.losses = self.accelerator.prepare_model(_Losses(task))
-        self.batches = batches(self.accelerator.process_index, self.world)
+        rank = self.accelerator.process_index
+        draws = WholeBatch(rank, self.world) if self.world > 1 else nullcontext()
+        self.losses = self.accelerator.prepare_model(_Losses(task, draws))
+        self.batches = batches(rank, self.world)
+        if settings.cache == "mmap":
+            with self.accelerator.main_process_first():
+                self.batches.keep_in(state)
+        self.signals = None
+        if self.world > 1:
+            # On the CPU, so that asking does not wait for the GPU's queue.
+            self.signals = distributed.new_group(backend="gloo")
+            # Sums of another number of parts are other bytes.
+            self.config_hash = content_hash([config_hash, self.world])
         self.optimisers = {
             phase: torch.optim.AdamW(
                 parameters,
@@ -186,6 +221,7 @@ class _Run:
 
     def _loop(self):
         started = time.monotonic() - self.seconds
+        stop = False
         writer = self._tensorboard()
         sums: dict[str, torch.Tensor] = {}
         counted = 0
@@ -208,6 +244,7 @@ class _Run:
             counted += 1
             self.step += 1
             self.seconds = time.monotonic() - started
+            stop = self._asked_to_stop()
             last = self.step == self.steps
             scores = {}
             if self.validate and (last or self._due(self.settings.validate_every_images)):
@@ -215,17 +252,25 @@ class _Run:
             if last or scores or self._due(self.settings.log_every_images):
                 self._log(sums, counted, scores, writer)
                 sums, counted = {}, 0
-            if not last and (self.stopping or self._due(self.settings.state_every_images)):
+            if not last and (stop or self._due(self.settings.state_every_images)):
                 # Rows of the curve end where a state is saved, so that a resumed curve has the
                 # same averages as an unbroken one.
                 if counted:
                     self._log(sums, counted, {}, writer)
                     sums, counted = {}, 0
                 self._save()
-            if self.stopping and not last:
+            if stop and not last:
                 raise Interrupted(f"stopped at step {self.step} of {self.steps}; state saved")
         if writer:
             writer.close()
+
+    def _asked_to_stop(self) -> bool:
+        """Whether any process was: all of them have to end at the same step."""
+        if self.signals is None:
+            return self.stopping
+        asked = torch.tensor(int(self.stopping))
+        distributed.all_reduce(asked, distributed.ReduceOp.MAX, group=self.signals)
+        return bool(asked)
 
     def _due(self, every: int) -> bool:
         """Whether this step passes a multiple of ``every`` images."""
@@ -243,16 +288,20 @@ class _Run:
             parts.append(self.batches.finish(moved))
         logged: dict[str, torch.Tensor] = {}
         for number, (phase, optimiser) in enumerate(self.optimisers.items()):
-            seeds = [self.seed, self.step, self.accelerator.process_index, number]
+            # The 0 was the process once; all of them draw alike now.
+            seeds = [self.seed, self.step, 0, number]
             noise_seed = int(content_hash(seeds), 16) >> 1
             torch.manual_seed(noise_seed)
             generator = torch.Generator(self.device).manual_seed(noise_seed)
             for group in optimiser.param_groups:
                 group["lr"] = rate
             optimiser.zero_grad(set_to_none=True)
-            for batch in parts:
-                losses = self.losses(batch, phase, generator)
-                (losses["loss"] / len(parts)).backward()
+            for place, batch in enumerate(parts, 1):
+                # Gradients are exchanged once, when they are complete.
+                partial = place < len(parts)
+                with self.accelerator.no_sync(self.losses) if partial else nullcontext():
+                    losses = self.losses(batch, phase, generator)
+                    (losses["loss"] / len(parts)).backward()
                 prefix = "" if len(self.optimisers) == 1 else f"{phase}/"
                 for name, value in losses.items():
                     share = value.detach().float() / len(parts)
@@ -292,6 +341,9 @@ class _Run:
         return {f"val_{name}": value for name, value in scores.items()}
 
     def _log(self, sums, counted, scores, writer):
+        if self.world > 1:
+            values = torch.stack([value.double() for value in sums.values()])
+            sums = dict(zip(sums, self.accelerator.reduce(values, "mean"), strict=True))
         means = {name: float(value) / counted for name, value in sums.items()}
         for name, value in means.items():
             if not torch.isfinite(torch.tensor(value)):
@@ -304,6 +356,8 @@ class _Run:
         shown = " ".join(f"{name} {value:.4g}" for name, value in (means | scores).items())
         speed = images / max(self.seconds, 1e-9)
         left = (self.steps - self.step) * self.per_step / speed
+        if not self.accelerator.is_main_process:
+            return
         log.info(
             "step %d/%d %s lr %.2g %.1f img/s eta %ds",
             *(self.step, self.steps, shown, rate, speed, left),
@@ -320,8 +374,12 @@ class _Run:
         return SummaryWriter(self.state_file.parent / "tensorboard")
 
     def _save(self):
-        if not self.accelerator.is_main_process:
-            return
+        if self.accelerator.is_main_process:
+            self._write()
+        # Whoever ends first makes torchrun end the others.
+        self.accelerator.wait_for_everyone()
+
+    def _write(self):
         content = {
             "config": self.config_hash,
             "step": self.step,
@@ -339,7 +397,9 @@ class _Run:
         if not self.state_file.exists():
             return
         try:
-            content = torch.load(self.state_file, map_location=self.device, weights_only=True)
+            # A process of several is told "cpu:0", which torch.load does not know.
+            device = "cpu" if self.device.type == "cpu" else self.device
+            content = torch.load(self.state_file, map_location=device, weights_only=True)
             found = content["config"]
         except Exception as error:
             log.warning("%s: unreadable state, starting afresh (%s)", self.state_file, error)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class TrainSettings(BaseModel):
@@ -30,8 +30,10 @@ class TrainSettings(BaseModel):
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="auto: bf16 on GPUs and on CPUs that compute in it, else fp32"
     )
-    cache: Literal["memory", "none"] = Field(
-        "memory", description="memory: hold all training patches as uint8; none: read per batch"
+    cache: Literal["memory", "mmap", "none"] = Field(
+        "memory",
+        description="memory: hold all training patches as uint8; mmap: map them from a file "
+        "beside the state that all processes share; none: read per batch",
     )
     workers: int = Field(0, ge=0, description="loader processes; 0 = load in the training process")
     log_every_images: int = Field(800, ge=1, description="a row of the curve and a log line")
@@ -44,4 +46,14 @@ class TrainSettings(BaseModel):
     )
     tensorboard: bool = Field(True, description="also write TensorBoard events beside the state")
     threads: int = Field(1, ge=1, description="CPU threads of the job; part of the result's bytes")
-    gpus: int = Field(0, ge=0, description="GPUs of the job; 0 = CPU")
+    gpus: int = Field(
+        0, ge=0, description="GPUs of the job, a process each; must divide batch; 0 = CPU"
+    )
+
+    @model_validator(mode="after")
+    def _batch_is_shared_evenly(self):
+        if self.gpus and self.batch % self.gpus:
+            raise ValueError(
+                f"batch: expected a multiple of gpus ({self.gpus}), found {self.batch}"
+            )
+        return self

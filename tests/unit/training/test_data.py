@@ -1,5 +1,8 @@
 """Batches: a function of seed, step and rank; labels follow their pictures."""
 
+import pickle
+import shutil
+
 import h5py
 import numpy as np
 import pytest
@@ -45,6 +48,43 @@ def test_batches_do_not_depend_on_cache_or_history(reader):
     a.load(0), a.load(7)
     for key, value in a.load(5).items():
         assert torch.equal(value, b.load(5)[key]), key
+
+
+def test_mapped_patches_are_those_of_the_files(reader, tmp_path):
+    folder = tmp_path / "state"
+    mapped, plain = pairs(reader, cache="mmap"), pairs(reader, cache="none")
+    before = mapped.load(3)
+    mapped.keep_in(folder)
+    (file,) = folder.iterdir()
+    assert file.read_bytes() == reader.pixels(mapped.rows).tobytes()
+    for step in range(5):
+        held, mapped_again = pairs(reader).load(step), pickle.loads(pickle.dumps(mapped))
+        for key, value in plain.load(step).items():
+            assert torch.equal(value, mapped.load(step)[key]), key
+            assert torch.equal(value, mapped_again.load(step)[key]), key
+            assert torch.equal(value, held[key]), key
+    assert torch.equal(before["source"], mapped.load(3)["source"])
+    assert len(pickle.dumps(mapped)) < len(pickle.dumps(plain)) + 500
+
+
+def test_mapped_patches_are_written_once_and_again_when_the_data_differ(reader, tmp_path):
+    folder = tmp_path / "state"
+    pairs(reader, cache="mmap").keep_in(folder)
+    (file,) = folder.iterdir()
+    written = file.stat().st_mtime_ns
+    pairs(reader, cache="mmap").keep_in(folder)
+    assert [(one, one.stat().st_mtime_ns) for one in folder.iterdir()] == [(file, written)]
+    whole = file.read_bytes()
+    file.write_bytes(whole[:100])
+    pairs(reader, cache="mmap").keep_in(folder)
+    assert file.read_bytes() == whole
+    changed = shutil.copy(reader.paths[0], tmp_path / "changed.h5")
+    with h5py.File(changed, "a") as faces:
+        faces["a/pixels"][0] = 99
+    fresh = FacesReader(changed)
+    pairs(fresh, cache="mmap").keep_in(folder)
+    (other,) = folder.iterdir()
+    assert other != file and other.read_bytes() == fresh.pixels(fresh.rows()).tobytes()
 
 
 def test_pairs_are_of_one_person_and_half_share_the_head(reader):

@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch import nn
 
+from regaze.diffusion.averages import half_life_decay
+from regaze.provenance import content_hash
 from regaze.training.loop import Interrupted, lr_factor, train
 from regaze.training.settings import TrainSettings
 
@@ -85,6 +87,36 @@ def test_interrupted_run_ends_in_the_same_bytes(tmp_path, stop_at, kill):
     if not kill and not last:
         assert resumed.calls == 20 - stop_at
     assert not list((tmp_path / "cut").glob(".*"))
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_one_process_computes_the_bytes_of_a_plain_loop(tmp_path, accumulate):
+    settings = SETTINGS.model_copy(update={"accumulate": accumulate})
+    ours, _ = run(tmp_path, settings=settings)
+    task = Toy()
+    network = task.network.train()
+    average = {key: value.clone() for key, value in network.state_dict().items()}
+    optimiser = torch.optim.AdamW(
+        network.parameters(), lr=0.01, betas=(0.9, 0.99), weight_decay=0, fused=True
+    )
+    per_step = 8 * accumulate
+    for step in range(160 // per_step):
+        seed = int(content_hash([3, step, 0, 0]), 16) >> 1
+        torch.manual_seed(seed)
+        generator = torch.Generator().manual_seed(seed)
+        optimiser.param_groups[0]["lr"] = 0.01 * lr_factor((step + 1) * per_step, settings)
+        optimiser.zero_grad()
+        for part in range(accumulate):
+            batch = Numbers().load(step * accumulate + part)
+            (task.losses(batch, "main", generator)["loss"] / accumulate).backward()
+        optimiser.step()
+        keep = half_life_decay((step + 1) * per_step, per_step, 24)
+        for key, value in network.state_dict().items():
+            if value.is_floating_point():
+                average[key].lerp_(value, 1 - keep)
+            else:
+                average[key].copy_(value)
+    assert same(ours, average)
 
 
 def test_workers_do_not_change_the_result(tmp_path):

@@ -1,0 +1,179 @@
+"""Training on several processes: starts torchrun for a rule, or takes part where one has started.
+
+A ``script:`` of Snakemake runs inside Snakemake's own process, which torchrun cannot be. So the
+script's ``main`` is handed to :func:`launch`: with one process it is simply called; with several
+the job goes into a JSON file beside the training's state, and every process that torchrun starts
+calls ``main`` with it. Where the environment says that this process is one of several already, as
+under ``srun``, nothing is started. ``docs/training.md`` tells the rest.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import runpy
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from torch import cuda, distributed
+from torch.distributed.elastic.multiprocessing.errors import record
+
+from regaze.jobs import replacing
+from regaze.training.loop import Interrupted
+
+_NEEDED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+_PARTS = ("input", "output", "params", "resources")
+_ERROR = re.compile(r" ERROR (rank \d+) \S+: (.*)")
+
+
+class Named(dict):
+    """A dictionary whose entries are attributes too, as those of Snakemake's jobs are."""
+
+    def __getattr__(self, name: str):
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+
+def launch(main: Callable, job, processes: int | None = None) -> None:
+    """Call ``main(job)`` once, or once in each of several processes.
+
+    Args:
+        main: top-level function of a script that calls :func:`regaze.jobs.start` itself.
+        job: Snakemake's job; ``params`` has ``config`` with a section ``train``, and ``state``.
+        processes: how many; None means one per GPU of ``train.gpus``.
+
+    Raises:
+        ValueError: there are fewer GPUs than asked for, the batch cannot be shared, or the
+            environment describes a process of several incompletely.
+        Interrupted: SIGTERM arrived and all processes have ended; their state is saved.
+        RuntimeError: a process failed; the message tells which one and its error.
+    """
+    if all(name in os.environ for name in _NEEDED):
+        _take_part(main, describe(job))
+        return
+    train = job.params["config"]["train"]
+    if processes is None:
+        processes = train["gpus"]
+        if processes > 1 and cuda.device_count() < processes:
+            found = cuda.device_count()
+            raise ValueError(f"train.gpus: expected {processes} GPUs, found {found} here")
+    if processes <= 1:
+        main(job)
+        return
+    missing = [name for name in _NEEDED if name not in os.environ]
+    if "RANK" in os.environ:
+        raise ValueError(f"environment: RANK is set, {', '.join(missing)} is not")
+    if train["batch"] % processes:
+        raise ValueError(f"train.batch: {train['batch']} cannot be shared by {processes} processes")
+    path = Path(job.params["state"]) / "job.json"
+    with replacing(path) as part:
+        content = {"script": main.__globals__["__file__"], **describe(job)}
+        part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    _torchrun(path, processes, job.log[0] if job.log else None)
+
+
+def describe(job) -> dict:
+    """A job as plain values: named inputs, outputs, parameters, resources; log; threads.
+
+    Raises:
+        TypeError: a value is neither text, number, list nor dictionary with text as keys.
+    """
+    found = {
+        name: {key: _plain(value, f"{name}.{key}") for key, value in getattr(job, name).items()}
+        for name in _PARTS
+        if hasattr(job, name)
+    }
+    return {**found, "log": [str(path) for path in job.log or []], "threads": int(job.threads)}
+
+
+def _plain(value, where: str):
+    if isinstance(value, Mapping):
+        wrong = [key for key in value if not isinstance(key, str)]
+        if wrong:
+            raise TypeError(f"{where}: expected text as keys, found {wrong[0]!r}")
+        return {key: _plain(item, f"{where}.{key}") for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item, where) for item in value]
+    if isinstance(value, str | Path):
+        return str(value)
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    raise TypeError(f"{where}: expected plain values, found {type(value).__name__}")
+
+
+def _torchrun(path: Path, processes: int, log: str | None) -> None:
+    """Run the job on this machine, its output going to the rule's log and to stderr."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--local-addr", "127.0.0.1", "--nproc-per-node", str(processes)]
+    command += ["-m", "regaze.training.launch", str(path)]
+    running = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+    )
+    asked = threading.Event()
+
+    def stop(*_):
+        asked.set()
+        running.terminate()
+
+    previous = None
+    if threading.current_thread() is threading.main_thread():
+        previous = signal.signal(signal.SIGTERM, stop)
+    cause = None
+    try:
+        with open(log or os.devnull, "a", encoding="utf-8") as stream:
+            for line in running.stdout:
+                cause = cause or _ERROR.search(line)
+                sys.stderr.write(line)
+                stream.write(line)
+                stream.flush()
+        status = running.wait()
+    finally:
+        if running.poll() is None:
+            running.terminate()
+            running.wait()
+        if previous is not None:
+            signal.signal(signal.SIGTERM, previous)
+    if asked.is_set() and status:
+        raise Interrupted(f"stopped {processes} processes; the state of the last step is saved")
+    if status:
+        told = f"{cause[1]}: {cause[2]}" if cause else "no error was told"
+        raise RuntimeError(f"training on {processes} processes failed (exit {status}): {told}")
+
+
+def _take_part(main: Callable, content: Mapping) -> None:
+    """Call ``main`` as one of several processes; only the first writes logs of what goes well."""
+    rank = int(os.environ["RANK"])
+    job = Named({name: Named(content.get(name, {})) for name in _PARTS})
+    # The first one's log is the rule's; with torchrun the launcher writes it.
+    job["log"], job["threads"] = content["log"] if rank == 0 else [], content["threads"]
+    standard = logging.getLogRecordFactory()
+
+    def with_rank(name, *args, **kwargs):
+        return standard(f"rank {rank} {name}", *args, **kwargs)
+
+    logging.setLogRecordFactory(with_rank)
+    if rank:
+        logging.disable(logging.INFO)
+    main(job)
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
+@record
+def _start(path: str) -> None:
+    """A process of torchrun: run the job of a file that :func:`launch` wrote."""
+    content = json.loads(Path(path).read_text(encoding="utf-8"))
+    script = runpy.run_path(content["script"])
+    _take_part(script["main"], content | {"log": []})
+
+
+if __name__ == "__main__":
+    _start(sys.argv[1])

@@ -1,0 +1,189 @@
+"""Two processes: the same result as one, exact resume, one writer, visible errors, SIGTERM.
+
+The processes are those of torchrun, started by the launcher of the training rules.
+"""
+
+import json
+import os
+import runpy
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from regaze.training.draws import WholeBatch, whole_batch
+from regaze.training.launch import Named, describe, launch
+from regaze.training.loop import Interrupted
+
+SCRIPT = Path(__file__).with_name("ddp_script.py")
+TRAIN = {
+    "images": 320,
+    "batch": 8,
+    "accumulate": 2,
+    "lr": 0.01,
+    "warmup_images": 16,
+    "ema_halflife_images": 24,
+    "log_every_images": 64,
+    "state_every_images": 10**9,
+    "tensorboard": False,
+    "precision": "fp32",
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Ranks compute on one thread, so what they are compared with does too."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def job(folder, **params):
+    params = {"config": {"train": TRAIN}, "state": str(folder / "state")} | params
+    files = {"model": str(folder / "model.pt"), "curve": str(folder / "curve.json")}
+    parts = {"input": Named(), "params": Named(params), "output": Named(files)}
+    return Named(parts, log=[str(folder / "job.log")], threads=1)
+
+
+def run(folder, processes=2, **params):
+    main = runpy.run_path(str(SCRIPT))["main"]
+    launch(main, job(folder, **params), processes)
+    return torch.load(folder / "model.pt", weights_only=True)
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("unbroken")
+    return run(folder), json.loads((folder / "curve.json").read_text()), folder
+
+
+def single(folder):
+    script = runpy.run_path(str(SCRIPT))
+    return script["train"](
+        script["Denoising"](),
+        lambda rank, world: script["Pictures"](8, rank, world),
+        script["TrainSettings"](**TRAIN),
+        seed=3,
+        state=folder,
+        config={},
+    )
+
+
+def test_two_processes_are_one_with_the_doubled_batch(unbroken, tmp_path):
+    both, record, folder = unbroken
+    one, curve = single(tmp_path)
+    assert both.keys() == one.keys()
+    for key, value in one.items():
+        assert (both[key] - value).norm() <= 1e-5 * value.norm(), key
+    assert record["loss"] == pytest.approx([row["a/loss"] for row in curve], rel=1e-5)
+    assert record["rank"] == 0
+    assert sorted(path.name for path in folder.iterdir()) == [
+        *("curve.json", "job.log", "model.pt", "state"),
+    ]
+    log = (folder / "job.log").read_text()
+    assert log.count("step 20/20") == 1
+
+
+def test_a_stopped_run_resumes_to_the_same_bytes(unbroken, tmp_path):
+    # 4 calls of losses per step: stopped in the seventh.
+    with pytest.raises(Interrupted, match="state of the last step is saved"):
+        run(tmp_path, act="sigterm", at=26, launcher=os.getpid())
+    state = torch.load(tmp_path / "state/state.pt", weights_only=True)
+    assert 6 <= state["step"] < 20
+    assert not (tmp_path / "model.pt").exists()
+    assert "rank 1 regaze: stopped at step" in (tmp_path / "job.log").read_text()
+    # The way of stopping is no part of the configuration's identity.
+    again = run(tmp_path)
+    assert f"resuming at step {state['step']} of 20" in (tmp_path / "job.log").read_text()
+    for key, value in unbroken[0].items():
+        assert torch.equal(again[key], value), key
+
+
+def test_a_failing_process_ends_the_other_and_is_named(tmp_path):
+    with pytest.raises(RuntimeError, match="rank 1: the second process has had enough"):
+        run(tmp_path, act="fail", at=10)
+    assert not (tmp_path / "model.pt").exists()
+    log = (tmp_path / "job.log").read_text()
+    assert "Traceback" in log and "ValueError: the second process has had enough" in log
+
+
+def test_processes_started_by_others_take_part(unbroken, tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    code = (
+        "import runpy, json, sys; from regaze.training.launch import launch, Named;"
+        "job = json.loads(sys.argv[1]);"
+        "job = Named({k: Named(v) if isinstance(v, dict) else v for k, v in job.items()});"
+        f"launch(runpy.run_path({str(SCRIPT)!r})['main'], job)"
+    )
+    running = []
+    for rank in ("0", "1"):
+        place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2"}
+        where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, "-c", code, json.dumps(describe(job(tmp_path)))]
+        running.append(subprocess.Popen(command, env=os.environ | place | where))
+    assert [one.wait(60) for one in running] == [0, 0]
+    weights = torch.load(tmp_path / "model.pt", weights_only=True)
+    for key, value in unbroken[0].items():
+        assert torch.equal(weights[key], value), key
+
+
+def test_launch_in_this_process_and_its_refusals(tmp_path, monkeypatch):
+    calls = []
+    asked = job(tmp_path)
+    asked.params["config"] = {"train": TRAIN | {"gpus": 1}}
+    launch(calls.append, asked)
+    assert calls == [asked]
+    asked.params["config"] = {"train": TRAIN | {"gpus": 1000}}
+    with pytest.raises(ValueError, match="train.gpus: expected 1000 GPUs, found"):
+        launch(calls.append, asked)
+    with pytest.raises(ValueError, match="train.batch: 8 cannot be shared by 3"):
+        launch(calls.append, asked, 3)
+    monkeypatch.setenv("RANK", "0")
+    with pytest.raises(ValueError, match="RANK is set, LOCAL_RANK.*is not"):
+        launch(calls.append, asked, 2)
+    asked.params["config"] = {1: 2}
+    with pytest.raises(TypeError, match="params.config: expected text as keys, found 1"):
+        describe(asked)
+
+
+DRAWS = {
+    "rand": lambda n: torch.rand(n, 3),
+    "size": lambda n: torch.randn(size=(n, 2, 2)),
+    "list": lambda n: torch.randn([n]),
+    "randint": lambda n: torch.randint(0, 9, (n, 3)),
+    "high": lambda n: torch.randint(9, size=(n,)),
+    "like": lambda n: torch.randn_like(torch.ones(n, 3)),
+    "filled": lambda n: torch.ones(n, 3).bernoulli_(0.5),
+    "dropout": lambda n: F.dropout(torch.ones(n, 50), 0.3),
+    "none": lambda n: torch.rand(()).expand(n),
+    "stratified": lambda n: torch.randperm(whole_batch(n)[0])[whole_batch(n)[1]],
+}
+
+
+@pytest.mark.parametrize("name", DRAWS)
+def test_parts_of_a_draw_are_the_whole_draw(name):
+    torch.manual_seed(5)
+    whole = DRAWS[name](12)
+    parts = []
+    for rank in range(3):
+        torch.manual_seed(5)
+        with WholeBatch(rank, 3):
+            parts.append(DRAWS[name](4))
+    assert torch.equal(torch.cat(parts), whole)
+    assert whole_batch(4) == (4, slice(0, 4))
+
+
+def test_draws_that_cannot_be_shared_are_refused():
+    with WholeBatch(0, 2):
+        with pytest.raises(ValueError, match="bernoulli: its draws cannot be shared"):
+            torch.bernoulli(torch.full((4,), 0.5))
+        with pytest.raises(ValueError, match="dropout2d"):
+            F.dropout2d(torch.ones(1, 2, 3, 3))
+        assert torch.equal(F.dropout(torch.ones(3), 0.5, training=False), torch.ones(3))
