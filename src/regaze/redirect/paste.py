@@ -21,11 +21,20 @@ _BROWS = slice(17, 27)
 _FOREHEAD = 0.3
 """How far the forehead is taken to reach above the brows, in heights from chin to brows."""
 
-_FACE_FEATHER, _WINDOW_FEATHER = 0.16, 0.2
-"""Width of the soft rim, of the face's width and of the patch's side."""
+_FACE_FEATHER = 0.16
+"""Width of the soft rim of a face, of the face's width."""
+
+_WINDOW_FEATHER = (0.12, 0.22)
+"""Width of the soft rim of a whole patch, of its sides, at left and right and at top and bottom.
+Narrow where the outline of a turned head crosses it, wide over the neck and the forehead."""
 
 _SAME, _OTHER = 10.0, 32.0
 """Grey levels of change up to which the photo's own detail is kept, and from which it is gone."""
+
+_EYE_SAME, _EYE_OTHER = 2.0, 10.0
+"""The same between the lids, where detail is the iris' own and a trace of the old one shows."""
+
+_EYES = (slice(36, 42), slice(42, 48))
 
 _MOST_DETAIL = 16
 """Most samples per patch pixel and side when a patch is taken from a large photo."""
@@ -123,13 +132,15 @@ def _soft(values: np.ndarray) -> np.ndarray:
     return values * values * (3.0 - 2.0 * values)
 
 
-def window_mask(patch_size: tuple[int, int], feather: float = _WINDOW_FEATHER) -> np.ndarray:
-    """Weights (h, w) float32 of the whole patch: 0 on its rim, rising over a share of a side."""
-    width, height = patch_size
-    across = np.minimum(np.arange(width), np.arange(width)[::-1])
-    down = np.minimum(np.arange(height), np.arange(height)[::-1])
-    reach = feather * min(patch_size)
-    return (_soft(across[None] / reach) * _soft(down[:, None] / reach)).astype(np.float32)
+def window_mask(
+    patch_size: tuple[int, int], feather: tuple[float, float] = _WINDOW_FEATHER
+) -> np.ndarray:
+    """Weights (h, w) float32 of the whole patch: 0 on its rim, rising over a share of its sides."""
+    down, across = (
+        _soft(np.minimum(np.arange(side), np.arange(side)[::-1]) / (share * side))
+        for side, share in zip(patch_size[::-1], feather[::-1], strict=True)
+    )
+    return (down[:, None] * across).astype(np.float32)
 
 
 def face_mask(
@@ -155,7 +166,18 @@ def face_mask(
     distance = cv2.distanceTransform(inside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     reach = feather * max(np.ptp(points[:, 0]), 1.0)
     mask = _soft((distance - 1.0) / reach).astype(np.float32)
-    return mask * window_mask(patch_size, 0.06)
+    return mask * window_mask(patch_size, (0.06, 0.06))
+
+
+def eye_mask(landmarks: np.ndarray, patch_size: tuple[int, int]) -> np.ndarray:
+    """Weights (h, w) float32 of what lies between the lids; arguments as :func:`face_mask`'s."""
+    fine = 4
+    mask = np.zeros((patch_size[1] * fine, patch_size[0] * fine), np.uint8)
+    for eye in _EYES:
+        points = (np.asarray(landmarks, np.float64)[eye] + 0.5) * fine - 0.5
+        cv2.fillConvexPoly(mask, cv2.convexHull(np.rint(points * 16).astype(np.int32)), 255, 8, 4)
+    mask = cv2.resize(mask.astype(np.float32) / 255.0, patch_size, interpolation=cv2.INTER_AREA)
+    return cv2.GaussianBlur(mask, (0, 0), 0.7)
 
 
 def paste(
@@ -165,6 +187,7 @@ def paste(
     redirected: np.ndarray,
     mask: np.ndarray,
     mode: str = "difference",
+    eyes: np.ndarray | None = None,
 ) -> np.ndarray:
     """Put a redirected face back into its photo.
 
@@ -175,7 +198,8 @@ def paste(
     minus source, both at the model's resolution, to the photo: where it changed nothing the photo
     stays as it is, pores and all. Where it changed much, the photo's fine detail is that of
     something no longer there (the rim of the old iris): there the detail, photo minus source, is
-    faded out (between :data:`_SAME` and :data:`_OTHER` grey levels of change).
+    faded out (between :data:`_SAME` and :data:`_OTHER` grey levels of change, and between the
+    lids, where it is known to move, between :data:`_EYE_SAME` and :data:`_EYE_OTHER`).
 
     Args:
         photo: (H, W, 3) uint8 RGB.
@@ -184,6 +208,7 @@ def paste(
         redirected: (S, S, 3) float32 grey levels.
         mask: (h, w) float32 weights in patch pixels, see :func:`face_mask`.
         mode: one of :data:`MODES`.
+        eyes: (h, w) float32 weights in patch pixels, see :func:`eye_mask`; None if unknown.
 
     Returns:
         (H, W, 3) uint8. Pixels of weight 0 are those of the photo.
@@ -197,8 +222,9 @@ def paste(
         raise ValueError(
             f"paste: expected two pictures (S, S, 3), found {source.shape}, {redirected.shape}"
         )
-    if mask.shape != view.patch_size[::-1]:
-        raise ValueError(f"mask: expected {view.patch_size[::-1]}, found {mask.shape}")
+    for name, weights in (("mask", mask), ("eyes", mask if eyes is None else eyes)):
+        if weights.shape != view.patch_size[::-1]:
+            raise ValueError(f"{name}: expected {view.patch_size[::-1]}, found {weights.shape}")
     size = (photo.shape[1], photo.shape[0])
     left, top, right, bottom = view.box(size)
     grid = np.stack(np.meshgrid(np.arange(left, right), np.arange(top, bottom)), -1)
@@ -226,8 +252,13 @@ def paste(
         delta = redirected - source
         change = seen(delta)
         amount = cv2.GaussianBlur(np.abs(delta).max(axis=2), (0, 0), 0.8)
-        gone = _soft((seen(amount) - _SAME) / (_OTHER - _SAME))[..., None]
-        change -= gone * (here - seen(source))
+        amount = seen(amount)
+        gone = _soft((amount - _SAME) / (_OTHER - _SAME))
+        if eyes is not None:
+            lids = cv2.remap(eyes, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+            moved = _soft((amount - _EYE_SAME) / (_EYE_OTHER - _EYE_SAME))
+            gone = np.maximum(gone, lids * moved)
+        change -= gone[..., None] * (here - seen(source))
     made = np.clip(np.rint(here + weight[..., None] * change), 0, 255).astype(np.uint8)
     result = photo.copy()
     touched = weight > 0.0

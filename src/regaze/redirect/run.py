@@ -21,7 +21,7 @@ from regaze.images import reduce_patches, to_uint8
 from regaze.jobs import replacing
 from regaze.provenance import fingerprint
 from regaze.redirect.angles import Request
-from regaze.redirect.paste import face_mask, paste, window_mask
+from regaze.redirect.paste import eye_mask, face_mask, paste, window_mask
 from regaze.redirect.place import Place
 from regaze.redirectors.sample import load_redirector
 
@@ -230,7 +230,8 @@ class Redirection:
                 else:
                     mask, facts["mask"] = face_mask(place.landmarks, size), "face"
                 level = _levels(pictures[number : number + 1])[0]
-                pasted = paste(place.photo, place.view, shown, level, mask, mode)
+                eyes = None if place.landmarks is None else eye_mask(place.landmarks, size)
+                pasted = paste(place.photo, place.view, shown, level, mask, mode, eyes)
                 again = self.measure(place.view.take(pasted)[None])
                 if again is not None:
                     facts["measured_photo"] = _errors(again[0], target_gaze, target_head)

@@ -10,7 +10,7 @@ from regaze.images import reduce_patches
 from regaze.normalise.camera import pad_distortion
 from regaze.normalise.geometry import Variant, normalise
 from regaze.normalise.warp import patch_map
-from regaze.redirect.paste import View, face_mask, paste, window_mask
+from regaze.redirect.paste import View, eye_mask, face_mask, paste, window_mask
 
 SIZE = (320, 240)
 LENS = (-0.12, 0.03, 0.001, -0.002)
@@ -81,7 +81,7 @@ def test_half_a_pixel_is_accounted_for():
     photo = np.repeat(across[..., None], 3, 2).astype(np.uint8)
     seen = view()
     source = levels(seen.take(photo), 32)
-    made = paste(photo, seen, source, source, window_mask((128, 128), 0.1), "full")
+    made = paste(photo, seen, source, source, window_mask((128, 128), (0.1, 0.1)), "full")
     left, top, right, bottom = seen.box(SIZE)
     inner = slice(top + 25, bottom - 25), slice(left + 25, right - 25)
     difference = made.astype(int)[inner] - photo[inner]
@@ -109,7 +109,7 @@ def test_difference_keeps_detail_where_nothing_changes_and_drops_it_where_much_d
     source = levels(seen.take(photo), 32)
     changed = source.copy()
     changed[12:20, 12:20] = 230.0
-    made = paste(photo, seen, source, changed, window_mask((128, 128), 0.05), "difference")
+    made = paste(photo, seen, source, changed, window_mask((128, 128), (0.05, 0.05)), "difference")
     patch = seen.take(made)
     assert np.abs(patch[56:72, 56:72].astype(int) - 230).max() <= 12
     assert np.abs(patch[20:36, 20:100].astype(int) - seen.take(photo)[20:36, 20:100]).max() <= 1
@@ -126,6 +126,21 @@ def test_large_photos_are_averaged_not_aliased():
     assert np.abs(patch.astype(int) - 127).max() < 25
     made = paste(photo, seen, levels(patch, 32), levels(patch, 32), window_mask((128, 128)))
     assert (made == photo).all()
+
+
+def test_between_the_lids_detail_goes_with_less_change(textured):
+    photo, seen = textured(blur=0.7), view()
+    source = levels(seen.take(photo), 32)
+    marks = oval()
+    marks[36:42] = 48 + 8 * np.array([[-1, 0], [-0.5, -1], [0.5, -1], [1, 0], [0.5, 1], [-0.5, 1]])
+    eyes = eye_mask(marks, (128, 128))
+    assert eyes[48, 48] > 0.99 and eyes[48, 60] == 0.0
+    window = window_mask((128, 128))
+    plain, gone = (
+        seen.take(paste(photo, seen, source, source + 9.5, window, eyes=e))[44:53, 44:53].std()
+        for e in (None, eyes)
+    )
+    assert gone < plain * 0.7
 
 
 def oval():
