@@ -59,18 +59,20 @@ def whole_batch(count: int) -> tuple[int, slice]:
 class WholeBatch(TorchFunctionMode):
     """Within this context random tensors are rows of what is drawn for the whole batch.
 
-    The first axis of a draw is taken for the batch. Draws without axes and permutations are the
-    same in all processes, whose seeds must agree. Draws that cannot be shared so, because they
-    depend on other tensors' rows, raise ValueError.
+    A first axis of ``count`` or a multiple of it is that of the batch; a multiple is taken for as
+    many batches one after the other, as ``torch.cat`` makes them. All other draws and permutations
+    are the same in all processes, whose seeds must agree. Draws that cannot be shared so, because
+    they depend on other tensors' rows, raise ValueError.
 
     Args:
         rank: this process among ``world``, each with an equal part of the batch.
         world: number of processes.
+        count: images of this process.
     """
 
-    def __init__(self, rank: int, world: int):
+    def __init__(self, rank: int, world: int, count: int):
         super().__init__()
-        self.rank, self.world = rank, world
+        self.rank, self.world, self.count = rank, world, count
 
     def __enter__(self):
         _entered.append(self)
@@ -86,20 +88,20 @@ class WholeBatch(TorchFunctionMode):
             size = kwargs.pop("size", None) or args
             if len(size) == 1 and not isinstance(size[0], int):
                 size = size[0]
-            return self._part(func, tuple(size), kwargs)
+            return self._mine(func(self._whole(size), **kwargs), size)
         if func in _OF_LAST_SIZE:
             *args, size = (*args, kwargs.pop("size")) if "size" in kwargs else args
-            return self._part(func, tuple(size), kwargs, *args)
+            return self._mine(func(*args, self._whole(size), **kwargs), size)
         if func in _LIKE:
             like, *args = args
-            whole = like.new_empty(self._whole(like.shape))
-            return func(whole, *args, **kwargs)[self._mine(like.shape)]
+            whole = self._enlarged(like)
+            return self._mine(func(whole, *args, **kwargs), like.shape)
         if func in _FILLING:
             filled, *args = args
             if any(isinstance(value, Tensor) for value in (*args, *kwargs.values())):
                 raise ValueError(f"{func.__name__}: tensors of parameters cannot be shared")
-            whole = filled.new_empty(self._whole(filled.shape))
-            return filled.copy_(func(whole, *args, **kwargs)[self._mine(filled.shape)])
+            whole = self._enlarged(filled)
+            return filled.copy_(self._mine(func(whole, *args, **kwargs), filled.shape))
         if func in _DROPOUT:
             return self._dropout(*args, **kwargs)
         if func in _REFUSED or (
@@ -111,21 +113,28 @@ class WholeBatch(TorchFunctionMode):
             )
         return func(*args, **kwargs)
 
+    def _of_batch(self, size) -> bool:
+        return len(size) > 0 and size[0] > 0 and size[0] % self.count == 0
+
     def _whole(self, size) -> tuple[int, ...]:
-        return (self.world * size[0], *size[1:]) if len(size) else ()
+        return (self.world * size[0], *size[1:]) if self._of_batch(size) else tuple(size)
 
-    def _mine(self, size):
-        if not len(size):
-            return ()
-        return slice(self.rank * size[0], (self.rank + 1) * size[0])
+    def _enlarged(self, like: Tensor) -> Tensor:
+        """An empty tensor for the whole batch in the same order of memory, which draws follow."""
+        if not self._of_batch(like.shape):
+            return torch.empty_like(like)
+        return torch.empty_like(like[:1].expand(self._whole(like.shape)))
 
-    def _part(self, func, size, kwargs, *before) -> Tensor:
-        return func(*before, self._whole(size), **kwargs)[self._mine(size)]
+    def _mine(self, whole: Tensor, size) -> Tensor:
+        if not self._of_batch(size):
+            return whole
+        batches = whole.view(-1, self.world, self.count, *size[1:])
+        return batches[:, self.rank].reshape(tuple(size))
 
     def _dropout(self, values, p=0.5, training=True, inplace=False) -> Tensor:
         if not training or p == 0:
             return values
         with torch.no_grad():
-            factors = F.dropout(values.new_ones(self._whole(values.shape)), p, True)
-        kept = factors[self._mine(values.shape)]
+            factors = F.dropout(self._enlarged(values).fill_(1), p, True)
+        kept = self._mine(factors, values.shape)
         return values.mul_(kept) if inplace else values * kept

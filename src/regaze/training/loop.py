@@ -67,13 +67,16 @@ class Interrupted(RuntimeError):
 class _Losses(nn.Module):
     """A task as one module whose forward is its losses, so that DDP and autocast see them."""
 
-    def __init__(self, task: Task, draws):
+    def __init__(self, task: Task, rank: int, world: int):
         super().__init__()
         self.network = task.network
-        self._losses, self._draws = task.losses, draws
+        self._losses, self._rank, self._world = task.losses, rank, world
 
     def forward(self, batch, phase, generator):
-        with self._draws:
+        if self._world == 1:
+            return self._losses(batch, phase, generator)
+        count = len(next(iter(batch.values())))
+        with WholeBatch(self._rank, self._world, count):
             return self._losses(batch, phase, generator)
 
 
@@ -169,8 +172,7 @@ class _Run:
         self.device, self.world = self.accelerator.device, self.accelerator.num_processes
         self.network.to(self.device)
         rank = self.accelerator.process_index
-        draws = WholeBatch(rank, self.world) if self.world > 1 else nullcontext()
-        self.losses = self.accelerator.prepare_model(_Losses(task, draws))
+        self.losses = self.accelerator.prepare_model(_Losses(task, rank, self.world))
         self.batches = batches(rank, self.world)
         if settings.cache == "mmap":
             with self.accelerator.main_process_first():

@@ -162,7 +162,9 @@ DRAWS = {
     "like": lambda n: torch.randn_like(torch.ones(n, 3)),
     "filled": lambda n: torch.ones(n, 3).bernoulli_(0.5),
     "dropout": lambda n: F.dropout(torch.ones(n, 50), 0.3),
+    "channels last": lambda n: F.dropout(torch.ones(n, 5, 5, 3).permute(0, 3, 1, 2), 0.3),
     "none": lambda n: torch.rand(()).expand(n),
+    "other": lambda n: torch.rand(3)[1].expand(n),
     "stratified": lambda n: torch.randperm(whole_batch(n)[0])[whole_batch(n)[1]],
 }
 
@@ -174,14 +176,25 @@ def test_parts_of_a_draw_are_the_whole_draw(name):
     parts = []
     for rank in range(3):
         torch.manual_seed(5)
-        with WholeBatch(rank, 3):
+        with WholeBatch(rank, 3, 4):
             parts.append(DRAWS[name](4))
     assert torch.equal(torch.cat(parts), whole)
     assert whole_batch(4) == (4, slice(0, 4))
 
 
+def test_a_draw_for_concatenated_batches():
+    torch.manual_seed(5)
+    first, second = F.dropout(torch.ones(16, 50), 0.3).chunk(2)
+    for rank in range(2):
+        torch.manual_seed(5)
+        with WholeBatch(rank, 2, 4):
+            made = F.dropout(torch.ones(8, 50), 0.3)
+        mine = slice(4 * rank, 4 * rank + 4)
+        assert torch.equal(made, torch.cat([first[mine], second[mine]]))
+
+
 def test_draws_that_cannot_be_shared_are_refused():
-    with WholeBatch(0, 2):
+    with WholeBatch(0, 2, 4):
         with pytest.raises(ValueError, match="bernoulli: its draws cannot be shared"):
             torch.bernoulli(torch.full((4,), 0.5))
         with pytest.raises(ValueError, match="dropout2d"):
