@@ -41,7 +41,7 @@ def write_animation(
     kind = check_kind(path)
     if not frames:
         raise ValueError(f"{path}: expected frames, found none")
-    frames = [_shrunk(frame) for frame in frames]
+    frames = [shrunk(frame) for frame in frames]
     if kind == ".gif":
         content = gif([Image.fromarray(frame) for frame in frames], frame_ms)
         with replacing(path) as part:
@@ -57,7 +57,8 @@ def write_animation(
             named.unlink(missing_ok=True)
 
 
-def _shrunk(frame: np.ndarray) -> np.ndarray:
+def shrunk(frame: np.ndarray) -> np.ndarray:
+    """A picture (H, W, 3) uint8 whose longer side is at most :data:`MOST_SIDE`."""
     height, width = frame.shape[:2]
     share = MOST_SIDE / max(height, width)
     if share >= 1.0:

@@ -10,7 +10,7 @@ import numpy as np
 from regaze.face3d.found_faces import FindFaces, is_row, list_photos
 from regaze.jobs import write_json
 from regaze.redirect.angles import Request, checked, read_table, sweep
-from regaze.redirect.animate import check_kind, write_animation
+from regaze.redirect.animate import check_kind, shrunk, write_animation
 from regaze.redirect.paste import MODES
 from regaze.redirect.place import Lens, Place, photo_place, row_place
 from regaze.redirect.run import Redirection, Result, model_folder, open_estimator, write_png
@@ -110,7 +110,11 @@ class Job:
         for place, requests in self.work:
             face = self._face(place, engine.size_px, find)
             results, about = engine.redirect(
-                face, requests, source_gaze=o["source_gaze"], mode=o["paste"]
+                face,
+                requests,
+                source_gaze=o["source_gaze"],
+                mode=o["paste"],
+                finish=shrunk if self.sweep else None,
             )
             about["paste"] = o["paste"] if face.photo is not None else None
             if self.sweep:

@@ -39,6 +39,12 @@ _EYES = (slice(36, 42), slice(42, 48))
 _MOST_DETAIL = 16
 """Most samples per patch pixel and side when a patch is taken from a large photo."""
 
+_STRIP = 1 << 20
+"""Photo pixels at a time: bounds the memory that a large photo takes."""
+
+_FAR = 1e4
+"""A patch position that is outside every patch."""
+
 _LENS_TOLERANCE = 0.05
 """Pixels by which a pixel may miss itself after the lens was inverted; beyond, it has no place."""
 
@@ -227,40 +233,45 @@ def paste(
             raise ValueError(f"{name}: expected {view.patch_size[::-1]}, found {weights.shape}")
     size = (photo.shape[1], photo.shape[0])
     left, top, right, bottom = view.box(size)
-    grid = np.stack(np.meshgrid(np.arange(left, right), np.arange(top, bottom)), -1)
-    places = view.to_patch(grid.reshape(-1, 2)).reshape(grid.shape)
-    far = ~np.isfinite(places).all(axis=-1)
-    places[far] = -1e4
-    places = np.clip(places, -1e4, 1e4).astype(np.float32)
-    weight = cv2.remap(mask, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
-
     ratio = np.array(view.patch_size, np.float32) / np.array(source.shape[1::-1], np.float32)
-    inner = (places + np.float32(0.5)) / ratio - np.float32(0.5)
-    source, redirected = source.astype(np.float32), redirected.astype(np.float32)
     # A photo with fewer pixels than the model would pick single ones of them.
     coarse = 1.0 / (view.detail(size) * float(ratio.mean()))
 
-    def seen(picture: np.ndarray) -> np.ndarray:
-        if coarse > 1.0:
-            picture = cv2.GaussianBlur(picture, (0, 0), 0.5 * coarse)
-        return cv2.remap(picture, inner, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    def ready(picture: np.ndarray) -> np.ndarray:
+        picture = np.ascontiguousarray(picture, np.float32)
+        return cv2.GaussianBlur(picture, (0, 0), 0.5 * coarse) if coarse > 1.0 else picture
 
-    here = photo[top:bottom, left:right].astype(np.float32)
-    if mode == "full":
-        change = seen(redirected) - here
-    else:
-        delta = redirected - source
-        change = seen(delta)
-        amount = cv2.GaussianBlur(np.abs(delta).max(axis=2), (0, 0), 0.8)
-        amount = seen(amount)
-        gone = _soft((amount - _SAME) / (_OTHER - _SAME))
-        if eyes is not None:
-            lids = cv2.remap(eyes, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
-            moved = _soft((amount - _EYE_SAME) / (_EYE_OTHER - _EYE_SAME))
-            gone = np.maximum(gone, lids * moved)
-        change -= gone[..., None] * (here - seen(source))
-    made = np.clip(np.rint(here + weight[..., None] * change), 0, 255).astype(np.uint8)
+    delta = redirected.astype(np.float32) - source
+    amount = ready(cv2.GaussianBlur(np.abs(delta).max(axis=2), (0, 0), 0.8))
+    delta, source, redirected = ready(delta), ready(source), ready(redirected)
     result = photo.copy()
-    touched = weight > 0.0
-    result[top:bottom, left:right][touched] = made[touched]
+    step = max(1, _STRIP // (right - left))
+    for first in range(top, bottom, step):
+        last = min(first + step, bottom)
+        grid = np.stack(np.meshgrid(np.arange(left, right), np.arange(first, last)), -1)
+        places = view.to_patch(grid.reshape(-1, 2)).reshape(grid.shape)
+        places = np.clip(np.nan_to_num(places, nan=-_FAR), -_FAR, _FAR).astype(np.float32)
+        inner = (places + np.float32(0.5)) / ratio - np.float32(0.5)
+        weight = _sampled(mask, places)
+        here = result[first:last, left:right].astype(np.float32)
+        if mode == "full":
+            change = _smooth(redirected, inner) - here
+        else:
+            change, much = _smooth(delta, inner), _smooth(amount, inner)
+            gone = _soft((much - _SAME) / (_OTHER - _SAME))
+            if eyes is not None:
+                moved = _soft((much - _EYE_SAME) / (_EYE_OTHER - _EYE_SAME))
+                gone = np.maximum(gone, _sampled(eyes, places) * moved)
+            change -= gone[..., None] * (here - _smooth(source, inner))
+        made = np.clip(np.rint(here + weight[..., None] * change), 0, 255).astype(np.uint8)
+        touched = weight > 0.0
+        result[first:last, left:right][touched] = made[touched]
     return result
+
+
+def _sampled(weights: np.ndarray, places: np.ndarray) -> np.ndarray:
+    return cv2.remap(weights, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+
+
+def _smooth(picture: np.ndarray, places: np.ndarray) -> np.ndarray:
+    return cv2.remap(picture, places, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -187,6 +187,7 @@ class Redirection:
         source_gaze: Sequence[float] | None = None,
         mode: str = "difference",
         batch: int = 16,
+        finish: Callable[[np.ndarray], np.ndarray] | None = None,
     ) -> tuple[list[Result], dict]:
         """Redirect one face to several directions.
 
@@ -198,6 +199,8 @@ class Redirection:
             source_gaze: pitch, yaw in degrees, instead of labels or an estimate.
             mode: see :func:`regaze.redirect.paste.paste`.
             batch: pictures at a time; no influence on the result.
+            finish: what becomes of a pasted photo once it is measured; large photos, for example,
+                are shrunk here when many of them are held.
 
         Returns:
             The results in order, and what is known of the source.
@@ -235,6 +238,8 @@ class Redirection:
                 again = self.measure(place.view.take(pasted)[None])
                 if again is not None:
                     facts["measured_photo"] = _errors(again[0], target_gaze, target_head)
+                if finish is not None:
+                    pasted = finish(pasted)
             results.append(Result(patches[number], pasted, facts))
         about = {
             "source": place.source,

@@ -143,6 +143,15 @@ def test_between_the_lids_detail_goes_with_less_change(textured):
     assert gone < plain * 0.7
 
 
+def test_strips_do_not_show(textured, monkeypatch):
+    photo, seen = textured(blur=1.0), view(LENS)
+    source = levels(seen.take(photo), 32)
+    arguments = (photo, seen, source, 255 - source, window_mask((128, 128)))
+    whole = paste(*arguments)
+    monkeypatch.setattr("regaze.redirect.paste._STRIP", 700)
+    assert (paste(*arguments) == whole).all()
+
+
 def oval():
     angle = np.linspace(0, np.pi, 17)
     jaw = np.stack([64 - 40 * np.cos(angle), 55 + 55 * np.sin(angle)], -1)
