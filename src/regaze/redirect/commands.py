@@ -20,7 +20,7 @@ def redirect(
     ] = None,
     model: Annotated[
         str, typer.Option(help="Name of a trained model in --models, or its folder.")
-    ] = "xunet_deca",
+    ] = "xunet",
     gaze: Annotated[
         tuple[float, float] | None, typer.Option(help=f"Where to look: {_ANGLES}.")
     ] = None,
