@@ -75,18 +75,18 @@ class _Rows:
         pages are the system's cache, one for all processes of a machine. Linked pixels are told
         apart by size and time of the file that they lie in.
         """
-        width, height = self.reader.patch_size
+        # Rows exist, so the patches have a size.
+        width, height = self.reader.patch_size or (0, 0)
         shape = (len(self.rows), height, width, 3)
         rows = content_hash(self.rows.tolist())
-        linked = [[path, os.stat(path)] for path in sorted(self._linked())]
-        linked = [[path, stat.st_size, stat.st_mtime_ns] for path, stat in linked]
+        linked = [_at_rest(path) for path in sorted(self._linked())]
         key = content_hash([fingerprint(*self.reader.paths), linked, rows, shape])
         path = Path(folder) / f"patches-{key}.u8"
         if not path.exists() or path.stat().st_size != np.prod(shape):
             with replacing(path) as part, open(part, "wb") as stream:
                 for start in range(0, len(self.rows), _BLOCK):
                     block = self.reader.pixels(self.rows[start : start + _BLOCK])
-                    stream.write(np.ascontiguousarray(block))
+                    stream.write(block.tobytes())
             for other in path.parent.glob("patches-*.u8"):
                 if other != path:
                     other.unlink()
@@ -117,6 +117,11 @@ class _Rows:
 
     def _labels(self, places: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(self.reader.labels[self.rows[places], :4])
+
+
+def _at_rest(path: str) -> tuple[str, int, int]:
+    stat = os.stat(path)
+    return path, stat.st_size, stat.st_mtime_ns
 
 
 class ImageBatches(_Rows):
@@ -175,7 +180,11 @@ class PairBatches(_Rows):
             sources.append(source)
             targets.append(self._partner(source, rng))
             flips.append(self.flip and rng.random() < 0.5)
-        sources, targets = np.array(sources), np.array(targets)
+        return self._pictures(np.array(sources), np.array(targets), flips)
+
+    def _pictures(
+        self, sources: np.ndarray, targets: np.ndarray, flips: list[bool]
+    ) -> dict[str, torch.Tensor]:
         return {
             "source": self._patches(sources),
             "target": self._patches(targets),

@@ -129,7 +129,7 @@ def _torchrun(path: Path, processes: int, log: str | None) -> None:
     cause = None
     try:
         with open(log or os.devnull, "a", encoding="utf-8") as stream:
-            for line in running.stdout:
+            for line in running.stdout or ():
                 cause = cause or _ERROR.search(line)
                 sys.stderr.write(line)
                 stream.write(line)

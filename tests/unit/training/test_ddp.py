@@ -6,6 +6,7 @@ The processes are those of torchrun, started by the launcher of the training rul
 import json
 import os
 import runpy
+import shutil
 import socket
 import subprocess
 import sys
@@ -62,7 +63,7 @@ def unbroken(tmp_path_factory):
     return run(folder), json.loads((folder / "curve.json").read_text()), folder
 
 
-def single(folder):
+def single(folder, config=None):
     script = runpy.run_path(str(SCRIPT))
     return script["train"](
         script["Denoising"](),
@@ -70,7 +71,7 @@ def single(folder):
         script["TrainSettings"](**TRAIN),
         seed=3,
         state=folder,
-        config={},
+        config=config or {},
     )
 
 
@@ -89,7 +90,7 @@ def test_two_processes_are_one_with_the_doubled_batch(unbroken, tmp_path):
     assert log.count("step 20/20") == 1
 
 
-def test_a_stopped_run_resumes_to_the_same_bytes(unbroken, tmp_path):
+def test_a_stopped_run_resumes_to_the_same_bytes(unbroken, tmp_path, caplog):
     # 4 calls of losses per step: stopped in the seventh.
     with pytest.raises(Interrupted, match="state of the last step is saved"):
         run(tmp_path, act="sigterm", at=26, launcher=os.getpid())
@@ -97,6 +98,9 @@ def test_a_stopped_run_resumes_to_the_same_bytes(unbroken, tmp_path):
     assert 6 <= state["step"] < 20
     assert not (tmp_path / "model.pt").exists()
     assert "rank 1 regaze: stopped at step" in (tmp_path / "job.log").read_text()
+    other = shutil.copytree(tmp_path / "state", tmp_path / "other")
+    single(other, {"train": TRAIN})
+    assert "state of another configuration" in caplog.text
     # The way of stopping is no part of the configuration's identity.
     again = run(tmp_path)
     assert f"resuming at step {state['step']} of 20" in (tmp_path / "job.log").read_text()

@@ -125,6 +125,21 @@ def test_workers_do_not_change_the_result(tmp_path):
     assert same(here, run(tmp_path / "b", settings=settings)[0])
 
 
+def test_mapped_batches_are_told_where(tmp_path):
+    class Kept(Numbers):
+        def keep_in(self, folder):
+            told.append(folder)
+
+    told, settings = [], SETTINGS.model_copy(update={"cache": "mmap"})
+    train(Toy(), Kept, settings, seed=3, state=tmp_path, config={})
+    assert told == [tmp_path]
+
+
+def test_gpus_share_the_batch_evenly():
+    with pytest.raises(ValueError, match=r"batch: expected a multiple of gpus \(4\), found 6"):
+        TrainSettings(batch=6, gpus=4)
+
+
 def test_state_of_another_configuration_is_refused_loudly(tmp_path, caplog):
     with pytest.raises(Interrupted):
         run(tmp_path, Toy(7))
