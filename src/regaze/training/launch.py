@@ -9,6 +9,7 @@ under ``srun``, nothing is started. ``docs/training.md`` tells the rest.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import logging
 import os
@@ -115,7 +116,12 @@ def _torchrun(path: Path, processes: int, log: str | None) -> None:
     command += ["--local-addr", "127.0.0.1", "--nproc-per-node", str(processes)]
     command += ["-m", "regaze.training.launch", str(path)]
     running = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        preexec_fn=_end_with_parent,
     )
     asked = threading.Event()
 
@@ -128,7 +134,7 @@ def _torchrun(path: Path, processes: int, log: str | None) -> None:
         previous = signal.signal(signal.SIGTERM, stop)
     cause = None
     try:
-        with open(log or os.devnull, "a", encoding="utf-8") as stream:
+        with open(log or os.devnull, "w", encoding="utf-8") as stream:
             for line in running.stdout or ():
                 cause = cause or _ERROR.search(line)
                 sys.stderr.write(line)
@@ -146,6 +152,13 @@ def _torchrun(path: Path, processes: int, log: str | None) -> None:
     if status:
         told = f"{cause[1]}: {cause[2]}" if cause else "no error was told"
         raise RuntimeError(f"training on {processes} processes failed (exit {status}): {told}")
+
+
+def _end_with_parent() -> None:
+    """Have Linux end torchrun when this process is killed: two trainings would share a state."""
+    if sys.platform == "linux":
+        set_death_signal = 1
+        ctypes.CDLL(None).prctl(set_death_signal, signal.SIGTERM)
 
 
 def _take_part(main: Callable, content: Mapping) -> None:
