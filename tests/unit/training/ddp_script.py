@@ -9,6 +9,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from regaze.jobs import start, write_json
+from regaze.redirectors.base import build_redirector
+from regaze.redirectors.xunet.settings import ModelSettings
 from regaze.training.draws import whole_batch
 from regaze.training.launch import launch
 from regaze.training.loop import train
@@ -54,6 +56,36 @@ class Denoising:
         return {"loss": (error**2).mean(), "size": error.abs().mean()}
 
 
+def xunet():
+    """The smallest X-UNet, with dropout."""
+    torch.manual_seed(0)
+    changes = {"preset": "tiny", "size_px": 32, "network": {"dropout": 0.1}}
+    objective = {"parameterization": "eps", "noise": "uniform_t", "base": "none"}
+    settings = ModelSettings(**{"class": "xunet", "objective": objective} | changes)
+    return build_redirector(settings.resolve())
+
+
+class Pairs:
+    """Pairs of noise with angles, by position."""
+
+    def __init__(self, batch, rank, world):
+        self.batch, self.first, self.stride = batch, rank * batch, world * batch
+
+    def load(self, step):
+        rows = []
+        for position in range(self.batch):
+            seed = step * self.stride + self.first + position
+            one = torch.Generator().manual_seed(seed)
+            row = {name: torch.rand(3, 32, 32, generator=one) for name in ("source", "target")}
+            for name in ("source_gaze", "target_gaze", "source_head", "target_head"):
+                row[name] = torch.rand(2, generator=one) * 0.6 - 0.3
+            rows.append(row)
+        return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
+
+    def finish(self, batch):
+        return batch
+
+
 class Pictures:
     """Pictures by position; processes take consecutive parts of a batch."""
 
@@ -84,9 +116,11 @@ def main(job):
             if rank == 0:
                 os.kill(int(job.params["launcher"]), signal.SIGTERM)
 
+    toy = job.params.get("network") != "xunet"
+    source = Pictures if toy else Pairs
     weights, curve = train(
-        Denoising(act, job.params.get("at")),
-        lambda rank, world: Pictures(settings.batch // world, rank, world),
+        Denoising(act, job.params.get("at")) if toy else xunet(),
+        lambda rank, world: source(settings.batch // world, rank, world),
         settings,
         seed=3,
         state=job.params.state,
@@ -94,7 +128,10 @@ def main(job):
     )
     Path(job.output.model).parent.mkdir(exist_ok=True)
     torch.save(weights, job.output.model)
-    write_json(job.output.curve, {"rank": rank, "loss": [row["a/loss"] for row in curve]})
+    write_json(
+        job.output.curve,
+        {"rank": rank, "loss": [row.get("a/loss", row.get("loss")) for row in curve]},
+    )
 
 
 if "snakemake" in globals():

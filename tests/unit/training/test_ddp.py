@@ -90,6 +90,23 @@ def test_two_processes_are_one_with_the_doubled_batch(unbroken, tmp_path):
     assert log.count("step 20/20") == 1
 
 
+def test_two_processes_train_the_x_unet_of_one(tmp_path):
+    script = runpy.run_path(str(SCRIPT))
+    changes = {"images": 160, "accumulate": 1, "lr": 1e-3, "ema_halflife_images": 0}
+    both = run(tmp_path, network="xunet", config={"train": TRAIN | changes})
+    one, _ = script["train"](
+        script["xunet"](),
+        lambda rank, world: script["Pairs"](8, rank, world),
+        script["TrainSettings"](**TRAIN | changes),
+        seed=3,
+        state=tmp_path / "one",
+        config={},
+    )
+    apart = torch.cat([(both[key] - value).flatten() for key, value in one.items()])
+    whole = torch.cat([value.flatten() for value in one.values()])
+    assert apart.norm() <= 1e-5 * whole.norm()
+
+
 def test_a_stopped_run_resumes_to_the_same_bytes(unbroken, tmp_path, caplog):
     # 4 calls of losses per step: stopped in the seventh.
     with pytest.raises(Interrupted, match="state of the last step is saved"):

@@ -21,6 +21,7 @@ from regaze.diffusion.schedules import (
     stratified,
 )
 from regaze.images import eye_boxes
+from regaze.training.draws import whole_batch
 
 REGRESSION_LOGSNR = -20.0
 """Level told to a regression network: its noisy input carries no information."""
@@ -57,11 +58,12 @@ class Objective:
         return Preconditioning(self.parameterization, self.sigma_data)
 
     def draw_sigma(self, count: int, generator: torch.Generator) -> torch.Tensor:
-        """Training noise levels (count,), stratified over the batch, in random order."""
+        """Training noise levels (count,), stratified over the batch of all processes, shuffled."""
         device = generator.device
+        whole, mine = whole_batch(count)
         shift = torch.rand((), generator=generator, device=device)
-        order = torch.randperm(count, generator=generator, device=device)
-        uniform = stratified(shift.expand(count), count)[order]
+        order = torch.randperm(whole, generator=generator, device=device)
+        uniform = stratified(shift.expand(whole), whole)[order[mine]]
         if self.noise == "uniform_t":
             return sigma_from_logsnr(cosine_logsnr(uniform))
         return lognormal_sigmas(uniform, self.lnsigma_mean, self.lnsigma_std)
