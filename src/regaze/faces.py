@@ -239,6 +239,11 @@ class FacesReader:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def linked_files(self) -> set[str]:
+        """Released files that pixels are links to; empty when the files hold them themselves."""
+        return {path for path, _ in self._links.values()}
+
     def __getstate__(self):
         return {**self.__dict__, "_files": {}, "_datasets": {}}
 

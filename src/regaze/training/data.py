@@ -79,7 +79,7 @@ class _Rows:
         width, height = self.reader.patch_size or (0, 0)
         shape = (len(self.rows), height, width, 3)
         rows = content_hash(self.rows.tolist())
-        linked = [_at_rest(path) for path in sorted(self._linked())]
+        linked = [_at_rest(path) for path in sorted(self.reader.linked_files)]
         key = content_hash([fingerprint(*self.reader.paths), linked, rows, shape])
         path = Path(folder) / f"patches-{key}.u8"
         if not path.exists() or path.stat().st_size != np.prod(shape):
@@ -91,10 +91,6 @@ class _Rows:
                 if other != path:
                     other.unlink()
         self._file, self._shape, self._pixels = path, shape, None
-
-    def _linked(self) -> set[str]:
-        """Released files that pixels are links to."""
-        return {path for path, _ in self.reader._links.values()}
 
     def _positions(self, step: int) -> np.ndarray:
         start = (step * self.world + self.rank) * self.batch
