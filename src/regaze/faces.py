@@ -353,6 +353,24 @@ class FacesReader:
         self._datasets: dict[tuple[int, str], h5py.Dataset] = {}
 
 
+def open_row(place: str) -> tuple[FacesReader, int]:
+    """Return the reader and the global index of a row written as ``FACES.h5:person/index``.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: the text has another form, the file is no faces file, or there is no such row.
+    """
+    path, colon, row = place.rpartition(":")
+    person, slash, index = row.rpartition("/")
+    if not (colon and slash and person and index.isdecimal()):
+        raise ValueError(f"{place}: expected FACES.h5:person/index")
+    reader = FacesReader(path)
+    try:
+        return reader, reader.global_index(person, int(index))
+    except KeyError as error:
+        raise ValueError(error.args[0]) from None
+
+
 def _open(path: str) -> h5py.File:
     if not Path(path).exists():
         raise FileNotFoundError(f"{path}: no such faces file")

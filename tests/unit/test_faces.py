@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
-from regaze.faces import FacesAttributes, FacesReader, FacesWriter
+from regaze.faces import FacesAttributes, FacesReader, FacesWriter, open_row
 from regaze.links import PixelLink
 
 ATTRIBUTES = FacesAttributes("sted", (16, 12), 62.5, 600.0, "ellipsoid", "synthetic")
@@ -224,3 +224,9 @@ def test_other_faults_are_named(tmp_path):
     ):
         writer.add_person("00001", **rows)
     assert not (tmp_path / "c.h5").exists()
+
+
+@pytest.mark.parametrize("place", ["f.h5", "f.h5:p", "f.h5:p/x", ":p/0", "f.h5:/0"])
+def test_a_row_that_is_written_otherwise(place):
+    with pytest.raises(ValueError, match="expected FACES.h5:person/index"):
+        open_row(place)

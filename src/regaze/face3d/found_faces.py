@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from regaze.face3d.crop import read_landmarks
-from regaze.faces import FacesReader
+from regaze.faces import open_row
 from regaze.normalise.photo import read_photo
 from regaze.sources.tables import LANDMARKS, Table
 
@@ -176,15 +176,9 @@ def face_of_row(place: str) -> FoundFace:
         NoFace: the row has no landmarks.
         ValueError: the text has another form, or there is no such row.
     """
-    path, colon, row = place.rpartition(":")
-    person, slash, index = row.rpartition("/")
-    if not (colon and slash and person and index.isdecimal()):
-        raise ValueError(f"{place}: expected FACES.h5:person/index")
-    reader = FacesReader(path)
-    try:
-        number = reader.global_index(person, int(index))
-    except KeyError as error:
-        raise ValueError(error.args[0]) from None
+    reader, number = open_row(place)
+    path, _, row = place.rpartition(":")
+    person, _, index = row.rpartition("/")
     known = reader.has("landmarks")
     points = reader.dataset("landmarks", [number])[0] if known else np.full((68, 2), np.nan)
     if not np.isfinite(points).all():

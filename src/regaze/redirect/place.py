@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from regaze.face3d.found_faces import FindFaces, faces_of_photo, stem
-from regaze.faces import FacesReader
+from regaze.faces import FacesReader, open_row
 from regaze.normalise.camera import intrinsic_matrix, pad_distortion, undistort_points
 from regaze.normalise.geometry import Variant, normalise
 from regaze.normalise.head_pose import HeadPoseError, estimate_head_pose
@@ -186,15 +186,9 @@ def row_place(
         ValueError: no such row, a patch of a shape that models are not made for, or a photo that
             is not the patch's.
     """
-    path, colon, row = place.rpartition(":")
-    person, slash, index = row.rpartition("/")
-    if not (colon and slash and person and index.isdecimal()):
-        raise ValueError(f"{place}: expected FACES.h5:person/index")
-    reader = FacesReader(path)
-    try:
-        number = reader.global_index(person, int(index))
-    except KeyError as error:
-        raise ValueError(error.args[0]) from None
+    reader, number = open_row(place)
+    path, _, row = place.rpartition(":")
+    person, _, index = row.rpartition("/")
     width, height = reader.patch_size
     if width != height:
         raise ValueError(
