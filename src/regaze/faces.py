@@ -362,7 +362,7 @@ def open_row(place: str) -> tuple[FacesReader, int]:
     """
     path, colon, row = place.rpartition(":")
     person, slash, index = row.rpartition("/")
-    if not (colon and slash and person and index.isdecimal()):
+    if not (path and colon and slash and person and index.isdecimal()):
         raise ValueError(f"{place}: expected FACES.h5:person/index")
     reader = FacesReader(path)
     try:
