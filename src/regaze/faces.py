@@ -360,9 +360,9 @@ def open_row(place: str) -> tuple[FacesReader, int]:
         FileNotFoundError: no such file.
         ValueError: the text has another form, the file is no faces file, or there is no such row.
     """
-    path, colon, row = place.rpartition(":")
-    person, slash, index = row.rpartition("/")
-    if not (path and colon and slash and person and index.isdecimal()):
+    path, _, row = place.rpartition(":")
+    person, _, index = row.rpartition("/")
+    if not (path and person and index.isdecimal()):
         raise ValueError(f"{place}: expected FACES.h5:person/index")
     reader = FacesReader(path)
     try:
