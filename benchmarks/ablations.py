@@ -19,7 +19,7 @@ import yaml
 from regaze.metrics.measure import measure_samples
 from regaze.redirectors.sample import sample_redirector
 from regaze.settings import load_settings
-from regaze.training.stages import ModelFiles, train_redirector
+from regaze.training.stages import ModelFiles, TrainingData, train_redirector
 
 ROOT = Path(__file__).parents[1]
 VARIANTS = {
@@ -59,8 +59,7 @@ def measure(name: str, options: dict, images: int, results: Path) -> str:
         train_redirector(
             "variant",
             settings.models["variant"].resolve(),
-            faces=faces,
-            split=str(data / "split.json"),
+            TrainingData(faces=faces, split=str(data / "split.json")),
             seed=settings.seed,
             files=ModelFiles(
                 model=folder / "model.safetensors",

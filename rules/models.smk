@@ -1,3 +1,27 @@
+from regaze.redirectors.settings import requirements
+
+
+def required_files(wildcards):
+    """What a method's training takes beyond faces: codes, masks, trained networks."""
+    needs = requirements(settings.models[wildcards.model])
+    files = {}
+    if needs.encoder is not None:
+        files["latents"] = expand(
+            "results/{dataset}/latents/{encoder}/part-{shard}.parquet",
+            dataset=TRAINED_ON,
+            encoder=needs.encoder,
+            shard=SHARDS,
+        )
+    if needs.masks:
+        files["masks"] = expand(
+            "results/{dataset}/masks/shard-{shard}.h5", dataset=TRAINED_ON, shard=SHARDS
+        )
+    for role in ("estimator", "teacher"):
+        if (name := getattr(needs, role)) is not None:
+            files[role] = f"results/models/{name}/model.safetensors"
+    return files
+
+
 rule models:
     input:
         expand("results/models/{model}/model.safetensors", model=settings.models),
@@ -6,6 +30,7 @@ rule models:
 rule train_model:
     """Train one redirector."""
     input:
+        unpack(required_files),
         faces=face_shards,
         checked=f"results/{TRAINED_ON}/faces/rejected.parquet",
         split=f"results/{TRAINED_ON}/split.json",
@@ -36,6 +61,9 @@ rule train_model:
         code=lambda wc: code_version(
             f"redirectors/{settings.models[wc.model].class_}",
             "redirectors/base.py",
+            "latents.py",
+            "face3d/gaze.py",
+            "face3d/rotations.py",
             "diffusion",
             "training",
             "images.py",

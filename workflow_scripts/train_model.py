@@ -2,14 +2,13 @@
 
 from regaze.jobs import start
 from regaze.training.launch import launch
-from regaze.training.stages import ModelFiles, train_redirector
+from regaze.training.stages import ModelFiles, TrainingData, train_redirector
 
 
 def main(job):
     start(job)
-    data = {"faces": job.input.faces, "split": job.input.split}
     options = {name: job.params[name] for name in ("name", "config", "seed")}
-    train_redirector(**options, **data, files=ModelFiles.of_job(job))
+    train_redirector(**options, data=TrainingData.of_job(job), files=ModelFiles.of_job(job))
 
 
 if "snakemake" in globals():

@@ -20,6 +20,7 @@ from regaze.face3d.settings import EncoderSettings
 from regaze.landmarks.settings import LandmarkSettings
 from regaze.masks.settings import MaskSettings
 from regaze.redirectors import methods
+from regaze.redirectors.settings import Requirements, requirements
 from regaze.sources import KINDS, SourceError, SourceOptions, options_class
 from regaze.sources.splits import SplitError, read_split
 
@@ -221,6 +222,8 @@ class Settings(Section):
         _known("evaluation.estimator", self.evaluation.estimator, self.estimators)
         for name in self.evaluation.models or []:
             _known("evaluation.models", name, [*PSEUDO_MODELS, *self.models])
+        for name, entry in self.models.items():
+            self._check_requirements(f"models.{name}", name, requirements(entry))
         taken: dict[str, str] = {}
         for section in ("encoders", "estimators", "models"):
             for name in getattr(self, section):
@@ -244,6 +247,26 @@ class Settings(Section):
                     f"{self.evaluation.estimator!r} works on {measured} px"
                 )
         return self
+
+    def _check_requirements(self, path: str, name: str, needs: Requirements) -> None:
+        if needs.encoder is not None:
+            _known(f"{path}: its encoder", needs.encoder, self.encoders)
+        if needs.estimator is not None:
+            _known(f"{path}: its training estimator", needs.estimator, self.estimators)
+            if needs.estimator == self.evaluation.estimator:
+                raise ValueError(
+                    f"{path}: its training estimator {needs.estimator!r} also measures all "
+                    "methods (evaluation.estimator); learn from another one"
+                )
+        if needs.teacher is not None:
+            # Teachers of teachers are not forbidden, circles are.
+            chain = [name]
+            while needs.teacher is not None:
+                _known(f"models.{chain[-1]}: its teacher", needs.teacher, self.models)
+                if needs.teacher in chain:
+                    raise ValueError(f"{path}: its teacher {needs.teacher!r} learns from itself")
+                chain.append(needs.teacher)
+                needs = requirements(self.models[needs.teacher])
 
     @property
     def patch_size(self) -> tuple[int, int]:

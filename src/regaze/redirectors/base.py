@@ -51,6 +51,14 @@ class Redirector(nn.Module):
         """The module whose state is trained, averaged and saved."""
         raise TypeError(f"{type(self).__name__} defines no network")
 
+    def attach(
+        self, *, estimator: nn.Module | None = None, teacher: Redirector | None = None
+    ) -> None:
+        """Take trained, frozen networks that the configuration required; before training only.
+
+        They are no part of :attr:`network`, so they are neither trained nor saved.
+        """
+
     def phases(self) -> dict[str, list[nn.Parameter]]:
         """Parameters per optimiser, in the order their steps run; one phase unless overridden."""
         return {"main": list(self.network.parameters())}

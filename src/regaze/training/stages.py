@@ -17,6 +17,7 @@ from safetensors.torch import save
 from regaze.estimators.build import build_estimator
 from regaze.estimators.evaluate import held_out_error
 from regaze.estimators.objective import Augmentation, EstimatorTask
+from regaze.estimators.store import load_estimator
 from regaze.face3d.deca import Deca
 from regaze.face3d.known import read_known, read_views
 from regaze.face3d.model import load_flame, model_hash
@@ -26,6 +27,7 @@ from regaze.faces import FacesReader
 from regaze.jobs import replacing, write_json
 from regaze.provenance import content_hash, fingerprint, git_revision, versions
 from regaze.redirectors.base import build_redirector
+from regaze.redirectors.sample import load_redirector
 from regaze.training.crops import CropBatches
 from regaze.training.data import ImageBatches, PairBatches
 from regaze.training.loop import resolve_precision, train
@@ -56,6 +58,39 @@ class ModelFiles:
     def of_job(cls, job) -> ModelFiles:
         """Those of a rule: its named outputs, and its parameter ``state``."""
         return cls(**dict(job.output.items()), state=job.params["state"])
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a redirector is trained on and with.
+
+    Attributes:
+        faces: shards of the data set.
+        split: split JSON.
+        latents: shards of the 3-D face codes of ``faces``, for methods that need them.
+        masks: shards of the masks of ``faces``.
+        estimator: folder of the training estimator.
+        teacher: folder of the model that is distilled.
+    """
+
+    faces: Sequence[str]
+    split: str
+    latents: Sequence[str] = ()
+    masks: Sequence[str] = ()
+    estimator: str | None = None
+    teacher: str | None = None
+
+    @classmethod
+    def of_job(cls, job) -> TrainingData:
+        """Named inputs of a rule; of a model the folder of its weights counts."""
+        given = dict(job.input.items())
+        folders = {
+            name: str(Path(given[name]).parent)
+            for name in ("estimator", "teacher")
+            if given.get(name)
+        }
+        shards = {name: list(given[name]) for name in ("latents", "masks") if given.get(name)}
+        return cls(faces=list(given["faces"]), split=str(given["split"]), **shards, **folders)
 
 
 def train_estimator(
@@ -118,26 +153,22 @@ def train_estimator(
 
 
 def train_redirector(
-    name: str,
-    config: Mapping,
-    *,
-    faces: Sequence[str],
-    split: str,
-    seed: int,
-    files: ModelFiles,
+    name: str, config: Mapping, data: TrainingData, *, seed: int, files: ModelFiles
 ) -> None:
     """Train a redirector on the list ``train-redirector`` of the split and write its folder.
 
     Args:
         name: entry of ``models:``.
         config: that entry resolved to plain values (``ModelSettings.resolve``).
-        faces: shards of the data set.
-        split: split JSON.
+        data: what it is trained on and with.
         seed: seed of initial weights, order and noise.
         files: what is written.
     """
+    faces, split = data.faces, data.split
     settings, reader, people = _begin(config, faces, split, seed)
     redirector = build_redirector(config)
+    given = _networks(data)
+    redirector.attach(**given)
     objective = config.get("objective", {})
 
     def batches(rank, world):
@@ -155,7 +186,7 @@ def train_redirector(
     )
 
     def validate():
-        device = next(redirector.network.parameters()).device
+        device = _device(redirector.network)
         values = []
         for step in range(8):
             batch = {key: value.to(device) for key, value in held.load(step).items()}
@@ -164,8 +195,11 @@ def train_redirector(
             values.append(redirector.losses(held.finish(batch), phase, generator)["loss"])
         return {"score": float(torch.stack(values).mean())}
 
-    data = _data("train-redirector", faces, split)
-    whole = _identity(config, seed, data, settings)
+    about_data = _data("train-redirector", faces, split)
+    about_data |= {
+        name: fingerprint(Path(getattr(data, name)) / "model.safetensors") for name in given
+    }
+    whole = _identity(config, seed, about_data, settings)
     weights, points = train(
         redirector, batches, settings, seed=seed, state=files.state, config=whole, validate=validate
     )
@@ -174,7 +208,7 @@ def train_redirector(
         "class": config["class"],
         "told": redirector.needs.target,
     }
-    _write(name, Trained(weights, points), config, data, about, files, seed)
+    _write(name, Trained(weights, points), config, about_data, about, files, seed)
 
 
 def train_encoder(
@@ -254,6 +288,21 @@ def train_encoder(
     _write(name, Trained(weights, points), config, data, about, files, seed)
     if files.quality is not None:
         draw_sheet(files.quality, deca, reader, test)
+
+
+def _networks(data: TrainingData) -> dict[str, torch.nn.Module]:
+    """The frozen networks that training is given, by name, on the device that it uses."""
+    found: dict[str, torch.nn.Module] = {}
+    if data.estimator is not None:
+        found["estimator"] = load_estimator(data.estimator)
+    if data.teacher is not None:
+        found["teacher"] = load_redirector(data.teacher)[0]
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return {name: network.to(device).requires_grad_(False) for name, network in found.items()}
+
+
+def _device(network: torch.nn.Module) -> torch.device:
+    return next(network.parameters()).device
 
 
 class Trained(NamedTuple):
