@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import nn
@@ -92,6 +92,29 @@ class Redirector(nn.Module):
     def describe_sampling(self) -> dict[str, str | float | int]:
         """What decides the pictures besides weights and seed: sampler, steps, guidance."""
         return {"sampler": "none", "guidance": 0.0}
+
+
+@runtime_checkable
+class Perturbable(Protocol):
+    """What a redirector also has when it describes a face by separate factors that can be turned.
+
+    The induced errors of ST-ED are measured on it (:mod:`regaze.metrics.disentanglement`): pictures
+    are those of the decoder, not clipped, and each row depends on itself and ``seed`` alone.
+    """
+
+    def factors(self) -> Mapping[str, int]:
+        """Factors that can be turned, with their number of angles; ``gaze`` and ``head`` are two."""
+        ...
+
+    def reconstruct(self, batch: Batch, *, seed: int) -> torch.Tensor:
+        """The source as the method makes it with nothing changed: (B,3,H,W)."""
+        ...
+
+    def perturb(
+        self, batch: Batch, factor: str, change: torch.Tensor, *, seed: int
+    ) -> torch.Tensor:
+        """The source with one factor turned from its own angles by ``change`` (B,n) radians."""
+        ...
 
 
 def build_redirector(config: Mapping, sampling: Mapping | None = None) -> Redirector:
