@@ -103,7 +103,7 @@ class Perturbable(Protocol):
     """
 
     def factors(self) -> Mapping[str, int]:
-        """Factors that can be turned, with their number of angles; ``gaze`` and ``head`` are two."""
+        """Factors that can be turned and their numbers of angles; ``gaze`` and ``head`` are two."""
         ...
 
     def reconstruct(self, batch: Batch, *, seed: int) -> torch.Tensor:
