@@ -36,6 +36,7 @@ class _Rows:
         rank: int = 0,
         world: int = 1,
         cache: str = "memory",
+        chosen: np.ndarray | None = None,
     ):
         """Bind the rows of ``persons``.
 
@@ -49,6 +50,7 @@ class _Rows:
             world: number of processes.
             cache: ``memory`` holds all patches as uint8, ``none`` reads them per batch; ``mmap``
                 reads them per batch until :meth:`keep_in` is called.
+            chosen: numbers of the rows to use among those of the persons; None means all.
 
         Raises:
             ValueError: none of the persons has rows.
@@ -58,6 +60,11 @@ class _Rows:
         self.rows = reader.rows(persons)
         if len(self.rows) == 0:
             raise ValueError(f"{reader.paths}: no rows for the {len(persons)} persons asked for")
+        if chosen is not None:
+            self.rows = self.rows[chosen]
+        self._table = reader.labels[self.rows, :4]
+        # Places in `rows` that are visited; others are partners only.
+        self._visits = np.arange(len(self.rows))
         self._pixels = reader.pixels(self.rows) if cache == "memory" else None
         self._file: Path | None = None
         self._order: tuple[int, np.ndarray] | None = None
@@ -98,11 +105,11 @@ class _Rows:
 
     def _visited(self, position: int) -> int:
         """Index into ``rows`` of the ``position``-th image seen: a fresh shuffle every epoch."""
-        epoch, place = divmod(int(position), len(self.rows))
+        epoch, place = divmod(int(position), len(self._visits))
         if self._order is None or self._order[0] != epoch:
             rng = np.random.default_rng([self.seed, 1, epoch])
-            self._order = (epoch, rng.permutation(len(self.rows)))
-        return int(self._order[1][place])
+            self._order = (epoch, rng.permutation(len(self._visits)))
+        return int(self._visits[self._order[1][place]])
 
     def _patches(self, places: np.ndarray) -> torch.Tensor:
         if self._file is not None and self._pixels is None:
@@ -112,7 +119,7 @@ class _Rows:
         return torch.from_numpy(np.asarray(self._pixels[places]))
 
     def _labels(self, places: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(self.reader.labels[self.rows[places], :4])
+        return torch.from_numpy(self._table[places])
 
 
 def _at_rest(path: str) -> tuple[str, int, int]:
@@ -143,31 +150,67 @@ class ImageBatches(_Rows):
 class PairBatches(_Rows):
     """Two pictures of one person with their labels, for redirectors."""
 
-    def __init__(self, *args, same_head_fraction: float = 0.0, flip: bool = False, **kwargs):
+    def __init__(
+        self,
+        reader: FacesReader,
+        persons: Sequence[str],
+        *,
+        same_head_fraction: float = 0.0,
+        flip: bool = False,
+        labelled: np.ndarray | None = None,
+        targets: str = "labelled",
+        labels: np.ndarray | None = None,
+        **kwargs,
+    ):
         """Bind the rows; see :class:`_Rows`.
 
         Args:
+            reader: faces of the data set.
+            persons: whose rows to use.
             same_head_fraction: share of pairs whose two pictures have the same head pose, where
                 the person has such pictures; the rest is drawn from all others of the person.
             flip: mirror both pictures of half of the pairs, yaw changing its sign.
+            labelled: numbers among the rows of ``persons`` whose labels may be used, as
+                :func:`regaze.training.labels.labelled_numbers` gives them; None means all.
+            targets: what sources, which are labelled, are paired with: ``labelled`` pictures, or
+                ``any`` of the person. Labels of unlabelled targets are zeros then, and no label
+                decides which target a source gets.
+            labels: (N,4) radians for all rows of ``persons``, of an estimator where unlabelled;
+                all pictures are sources and targets then.
+
+        Raises:
+            ValueError: no person has two labelled pictures, and targets have to be labelled.
         """
-        super().__init__(*args, **kwargs)
+        pseudo = labels is not None
+        chosen = None
+        if labelled is not None and not pseudo and targets == "labelled":
+            chosen = _paired(reader, persons, labelled)
+        super().__init__(reader, persons, chosen=chosen, **kwargs)
         self.same_head_fraction, self.flip = same_head_fraction, flip
+        self._known = np.ones(len(self.rows), bool)
+        if labelled is not None and chosen is None:
+            self._known = np.isin(np.arange(len(self.rows)), labelled)
+        if pseudo:
+            self._table = np.asarray(labels, np.float32)
+        elif not self._known.all():
+            self._table = np.where(self._known[:, None], self._table, np.float32(0))
+            self._visits = np.flatnonzero(self._known)
+            self.same_head_fraction = 0.0
         people = self.reader.person_of[self.rows]
         # Rows come person by person, so each person is one run of places.
         starts = np.flatnonzero(np.diff(people, prepend=-1))
         ends = np.append(starts[1:], len(people))
         run = np.repeat(np.arange(len(starts)), ends - starts)
         self._first, self._end = starts[run], ends[run]
-        heads = self.reader.labels[self.rows, 2:4]
-        self._head_key = np.round(heads / np.deg2rad(0.05)).astype(np.int64)
+        self._head_key = np.round(self._table[:, 2:4] / np.deg2rad(0.05)).astype(np.int64)
 
     def load(self, step: int) -> dict[str, torch.Tensor]:
         """Batch ``step``.
 
         Returns:
             ``source`` and ``target`` (B,H,W,3) uint8; ``source_label`` and ``target_label`` (B,4)
-            radians; ``flip`` (B,) bool. A person with one picture is paired with itself.
+            radians; ``target_labelled`` and ``flip`` (B,) bool. A person with one picture is paired
+            with itself.
         """
         sources, targets, flips = [], [], []
         for position in self._positions(step):
@@ -186,6 +229,7 @@ class PairBatches(_Rows):
             "target": self._patches(targets),
             "source_label": self._labels(sources),
             "target_label": self._labels(targets),
+            "target_labelled": torch.from_numpy(self._known[targets]),
             "flip": torch.tensor(flips),
         }
 
@@ -200,7 +244,7 @@ class PairBatches(_Rows):
     def finish(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Turn a loaded batch, already on its device, into what redirectors take."""
         flip = batch["flip"]
-        done = {}
+        done = {"target_labelled": batch["target_labelled"]}
         for side in ("source", "target"):
             image = reduce_patches(batch[side], self.size)
             label = batch[f"{side}_label"]
@@ -211,3 +255,17 @@ class PairBatches(_Rows):
             done[side] = image
             done[f"{side}_gaze"], done[f"{side}_head"] = label[:, :2], label[:, 2:4]
         return done
+
+
+def _paired(reader: FacesReader, persons: Sequence[str], labelled: np.ndarray) -> np.ndarray:
+    """Those of the labelled numbers whose person has another labelled picture."""
+    people = reader.person_of[reader.rows(persons)][labelled]
+    _, codes, counts = np.unique(people, return_inverse=True, return_counts=True)
+    chosen = labelled[counts[codes] > 1]
+    if not len(chosen):
+        raise ValueError(
+            f"labels.count: {len(labelled)} labelled pictures of {len(counts)} persons, but this "
+            "method learns from two labelled pictures of a person, and nobody has two; label more, "
+            "or name an estimator that labels the others (labels.estimator)"
+        )
+    return chosen
