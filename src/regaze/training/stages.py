@@ -30,6 +30,7 @@ from regaze.redirectors.base import build_redirector
 from regaze.redirectors.sample import load_redirector
 from regaze.training.crops import CropBatches
 from regaze.training.data import ImageBatches, PairBatches
+from regaze.training.labels import labelled_numbers, pair_options
 from regaze.training.loop import resolve_precision, train
 from regaze.training.settings import TrainSettings
 
@@ -71,6 +72,7 @@ class TrainingData:
         masks: shards of the masks of ``faces``.
         estimator: folder of the training estimator.
         teacher: folder of the model that is distilled.
+        labeller: folder of the estimator that labels pictures without labels.
     """
 
     faces: Sequence[str]
@@ -79,6 +81,7 @@ class TrainingData:
     masks: Sequence[str] = ()
     estimator: str | None = None
     teacher: str | None = None
+    labeller: str | None = None
 
     @classmethod
     def of_job(cls, job) -> TrainingData:
@@ -86,7 +89,7 @@ class TrainingData:
         given = dict(job.input.items())
         folders = {
             name: str(Path(given[name]).parent)
-            for name in ("estimator", "teacher")
+            for name in ("estimator", "teacher", "labeller")
             if given.get(name)
         }
         shards = {name: list(given[name]) for name in ("latents", "masks") if given.get(name)}
@@ -101,6 +104,7 @@ def train_estimator(
     split: str,
     seed: int,
     files: ModelFiles,
+    augmented: str | Path | None = None,
 ) -> None:
     """Train a gaze and head estimator and write its model folder.
 
@@ -112,9 +116,15 @@ def train_estimator(
             ``test`` gives the held-out error of ``model.json``.
         seed: seed of initial weights, order and augmentation.
         files: what is written.
+        augmented: faces file of :mod:`regaze.augmentation` to learn from in place of ``faces``.
     """
     settings, reader, people = _begin(config, faces, split, seed)
     persons = _listed(people, config["persons"], split, f"estimators.{name}.persons")
+    learnt, chosen = reader, None
+    if augmented is not None:
+        learnt = _labelled([str(augmented)])
+    elif config.get("labels"):
+        chosen = labelled_numbers(reader, persons, config["labels"])
     network = build_estimator(
         config["arch"], config["preset"], config["size_px"], preprocess=config["preprocess"]
     )
@@ -123,10 +133,11 @@ def train_estimator(
 
     def batches(rank, world):
         return ImageBatches(
-            reader,
+            learnt,
             persons,
             size=config["size_px"],
             **_share(settings, seed, rank, world),
+            chosen=chosen,
             preprocess=config["preprocess"],
         )
 
@@ -135,6 +146,8 @@ def train_estimator(
         return {"score": error["gaze_deg"] + error["head_deg"], **_degrees(error)}
 
     data = _data(config["persons"], faces, split)
+    if augmented is not None:
+        data["augmented"] = fingerprint(augmented)
     whole = _identity(config, seed, data, settings)
     weights, points = train(
         task, batches, settings, seed=seed, state=files.state, config=whole, validate=validate
@@ -170,13 +183,17 @@ def train_redirector(
     given = _networks(data)
     redirector.attach(**given)
     objective = config.get("objective", {})
+    persons = people["train-redirector"]
+    labeller = None if data.labeller is None else load_estimator(data.labeller).to(_here())
+    labels = pair_options(reader, persons, config.get("labels"), labeller)
 
     def batches(rank, world):
         return PairBatches(
             reader,
-            people["train-redirector"],
+            persons,
             size=config["size_px"],
             **_share(settings, seed, rank, world),
+            **labels,
             same_head_fraction=objective.get("same_head_fraction", 0.0),
             flip=objective.get("flip", False),
         )
@@ -197,7 +214,9 @@ def train_redirector(
 
     about_data = _data("train-redirector", faces, split)
     about_data |= {
-        name: fingerprint(Path(getattr(data, name)) / "model.safetensors") for name in given
+        name: fingerprint(Path(folder) / "model.safetensors")
+        for name in ("estimator", "teacher", "labeller")
+        if (folder := getattr(data, name)) is not None
     }
     whole = _identity(config, seed, about_data, settings)
     weights, points = train(
@@ -297,8 +316,11 @@ def _networks(data: TrainingData) -> dict[str, torch.nn.Module]:
         found["estimator"] = load_estimator(data.estimator)
     if data.teacher is not None:
         found["teacher"] = load_redirector(data.teacher)[0]
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    return {name: network.to(device).requires_grad_(False) for name, network in found.items()}
+    return {name: network.to(_here()).requires_grad_(False) for name, network in found.items()}
+
+
+def _here() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _device(network: torch.nn.Module) -> torch.device:
