@@ -1,22 +1,23 @@
-"""Measure the samples of one model."""
+"""Measure the samples of one model, or those of several of its variants one after the other."""
 
 from pathlib import Path
 
 import torch
 
-from regaze.jobs import start
+from regaze.jobs import several, start
 from regaze.metrics.measure import measure_samples, write_metrics, write_per_pair
 
 
 def main(job):
     start(job)
     torch.set_num_threads(job.threads)
-    estimator = Path(job.input.estimator).parent
-    files = (job.input.samples, job.input.pairs, job.input.faces, estimator)
+    common = (job.input.pairs, job.input.faces, Path(job.input.estimator).parent)
     options = {"seed": job.params.seed, "resamples": job.params.resamples}
-    metrics, per_pair = measure_samples(*files, **options)
-    write_metrics(job.output.metrics, metrics)
-    write_per_pair(job.output.per_pair, per_pair)
+    outputs = (several(job.output.metrics), several(job.output.per_pair))
+    for samples, *files in zip(several(job.input.samples), *outputs, strict=True):
+        metrics, per_pair = measure_samples(samples, *common, **options)
+        write_metrics(files[0], metrics)
+        write_per_pair(files[1], per_pair)
 
 
 if "snakemake" in globals():

@@ -12,7 +12,7 @@ import math
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -43,6 +43,11 @@ def start(job) -> logging.Logger:
         "%s", error, exc_info=(kind, error, trace)
     )
     return log
+
+
+def several(paths: str | os.PathLike | Sequence) -> list:
+    """The files of a named input or output as a list; Snakemake hands over one alone as it is."""
+    return [paths] if isinstance(paths, str | os.PathLike) else list(paths)
 
 
 @contextmanager
