@@ -21,26 +21,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from regaze.codes import CODES as CODES
+from regaze.codes import SHORT as SHORT
 from regaze.faces import FacesReader
 from regaze.jobs import replacing
 
 LAYOUT = 1
 """Version of the columns and of what they mean."""
-
-CODES = {
-    "shape": 100,
-    "texture": 50,
-    "expression": 50,
-    "pose": 6,
-    "camera": 3,
-    "light": 27,
-    "detail": 128,
-}
-"""Columns of codes and their lengths: identity, albedo, expression, axis-angles of head and jaw
-(radians), camera (scale, x, y), nine lighting terms by three colours, and the detail code."""
-
-SHORT = {"tex": "texture", "exp": "expression", "cam": "camera"}
-"""Names of codes in the networks of :mod:`regaze.face3d` where columns have others."""
 
 IDENTITY = ("encoder", "checkpoint_sha256", "head_sha256")
 """Metadata that says what codes were computed with."""

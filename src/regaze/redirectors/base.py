@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import nn
@@ -20,8 +20,9 @@ from regaze.weights import load_strictly
 
 Batch = Mapping[str, torch.Tensor]
 """What redirectors take: ``source`` (B,3,H,W) in [-1,1]; ``source_gaze``, ``target_gaze``,
-``source_head``, ``target_head`` (B,2) radians; while training also ``target`` (B,3,H,W); while
-redirecting ``pair`` (B,) int64, the identity that an image's noise is seeded by."""
+``source_head``, ``target_head`` (B,2) radians; for methods that need latents ``source_code`` and
+``target_code`` (B,Dc), raw; while training also ``target`` (B,3,H,W); while redirecting ``pair``
+(B,) int64, the identity that an image's noise is seeded by."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,13 @@ class Needs:
 
 
 class Redirector(nn.Module):
-    """A trainable method that turns a source picture towards another gaze and head pose."""
+    """A trainable method that turns a source picture towards another gaze and head pose.
 
-    needs: ClassVar[Needs]
+    Methods whose ``needs.latents`` is true name the columns in ``config["deca"]["parts"]`` and
+    take the training codes' statistics in :meth:`standardise`.
+    """
+
+    needs: Needs
 
     @property
     def network(self) -> nn.Module:
@@ -58,6 +63,16 @@ class Redirector(nn.Module):
 
         They are no part of :attr:`network`, so they are neither trained nor saved.
         """
+
+    def standardise(self, codes: torch.Tensor) -> None:
+        """Take the codes (N, Dc) of all rows that are trained on; before training only.
+
+        Their statistics belong to the state of :attr:`network`.
+        """
+
+    def mean_code(self) -> torch.Tensor:
+        """The mean (Dc,) of the training codes, told where a source has no code."""
+        raise TypeError(f"{type(self).__name__} is told no codes")
 
     def phases(self) -> dict[str, list[nn.Parameter]]:
         """Parameters per optimiser, in the order their steps run; one phase unless overridden."""

@@ -17,16 +17,13 @@ import torch
 from torch import Tensor
 
 from regaze.angles import rotation_from_angles
+from regaze.codes import CODES, DEFAULT_PARTS, SHORT, code_columns, code_dim, code_parts
 from regaze.face3d.gaze import root_from_camera
 from regaze.face3d.rotations import axis_angle_to_matrix, matrix_to_axis_angle
-from regaze.latents import CODES, SHORT
-
-DEFAULT_PARTS = ("shape", "expression", "pose")
-"""Parts that are told unless others are asked for: 156 numbers."""
 
 TARGET_CODES = {
     "source": "gaze and head angles",
-    "target": "gaze and head angles; the target photo's own 3-D code",
+    "target": "gaze and head angles; the target photo's own 3-D code (upper bound)",
     "target_pose_only": "gaze and head angles; the head rotation in the target photo's 3-D code",
 }
 """Whose code the target frame is told, and what a method so told knows about the target.
@@ -37,40 +34,11 @@ target photo, which shows an upper bound and is not comparable with methods told
 all else stay the source's."""
 
 
-def code_parts(parts: Sequence[str] = DEFAULT_PARTS) -> tuple[str, ...]:
-    """Return names of parts, long (``expression``) or short (``exp``), in DECA's order.
-
-    Raises:
-        ValueError: an unknown or repeated part, or none.
-    """
-    names = [SHORT.get(name, name) for name in parts]
-    unknown = [name for name in names if name not in CODES]
-    if unknown or not names or len(set(names)) < len(names):
-        raise ValueError(
-            f"code parts: expected different ones of {', '.join(CODES)}, found {list(parts)}"
-        )
-    return tuple(name for name in CODES if name in names)
-
-
-def code_columns(parts: Sequence[str] = DEFAULT_PARTS) -> dict[str, slice]:
-    """Where each part stands in a code row, in order; the last slice ends at the row's length."""
-    columns, start = {}, 0
-    for name in code_parts(parts):
-        columns[name] = slice(start, start + CODES[name])
-        start += CODES[name]
-    return columns
-
-
-def code_dim(parts: Sequence[str] = DEFAULT_PARTS) -> int:
-    """Numbers in a code row."""
-    return sum(CODES[name] for name in code_parts(parts))
-
-
 def code_rows(latents: Mapping[str, Tensor], parts: Sequence[str] = DEFAULT_PARTS) -> Tensor:
     """Put columns of latents side by side.
 
     Args:
-        latents: (N, length) numbers per part under the names of ``regaze.latents.CODES`` or their
+        latents: (N, length) numbers per part under the names of ``regaze.codes.CODES`` or their
             short forms, or (N, 9, 3) for light; others are left out.
 
     Returns:

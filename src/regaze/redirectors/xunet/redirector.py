@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import nn
 
@@ -12,10 +14,13 @@ from regaze.diffusion.preconditioning import per_image
 from regaze.diffusion.samplers import ancestral, evaluations, sample
 from regaze.diffusion.schedules import alpha_sigma, cosine_grid, karras_sigmas, sigma_from_logsnr
 from regaze.redirectors.base import Batch, Needs, Redirector
+from regaze.redirectors.xunet.codeprocessor import warm_start
+from regaze.redirectors.xunet.codes import TARGET_CODES, code_statistics, target_code
 from regaze.redirectors.xunet.network import XUNet, XUNetConfig
 from regaze.redirectors.xunet.objective import Objective
 from regaze.redirectors.xunet.rays import gaze_poses
 from regaze.redirectors.xunet.warp import warp_head
+from regaze.weights import load_strictly
 
 SOURCE_LOGSNR = 20.0
 """Level told for the source frame, which is clean."""
@@ -24,11 +29,12 @@ SOURCE_LOGSNR = 20.0
 class XUNetRedirector(Redirector):
     """Pose-conditioned diffusion from a source face to a target gaze and head pose."""
 
-    needs = Needs(target="gaze and head angles")
-
     def __init__(self, config: dict, sampling: dict):
         super().__init__()
         self.config, self.sampling = config, sampling
+        self.codes = config["deca"] if config["network"].get("code", "none") != "none" else None
+        kind = "source" if self.codes is None else self.codes["target_code"]
+        self.needs = Needs(target=TARGET_CODES[kind], latents=self.codes is not None)
         size, options = config["size_px"], config["objective"]
         self.net = XUNet(
             XUNetConfig(
@@ -54,6 +60,30 @@ class XUNetRedirector(Redirector):
         """The X-UNet."""
         return self.net
 
+    def standardise(self, codes: torch.Tensor) -> None:
+        """Keep mean and deviation of the training codes in the network."""
+        self.net.codeprocessor.standardise(*code_statistics(codes))
+
+    def mean_code(self) -> torch.Tensor:
+        """The mean of the training codes, of which the network is told zeros."""
+        return self.net.codeprocessor.mean
+
+    def load_start(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Start from trained weights; before training, after :meth:`standardise`.
+
+        Weights of a network without codes give exactly its pictures at first, with the statistics
+        of this training's codes. Weights of one with codes are taken with the statistics that they
+        were trained with.
+
+        Raises:
+            ValueError: keys or shapes do not fit; all are listed.
+        """
+        told = any("codeprocessor." in key for key in state)
+        if told or self.codes is None:
+            load_strictly(self.net, state)
+        else:
+            warm_start(self.net, state)
+
     def losses(
         self, batch: Batch, phase: str, generator: torch.Generator
     ) -> dict[str, torch.Tensor]:
@@ -78,11 +108,26 @@ class XUNetRedirector(Redirector):
             *(batch[name] for name in names), source.shape[-1], self.config["pose"]["mode"]
         )
         inputs = {"x": source, "R": R, "t": t, "K": K}
+        if self.codes is not None:
+            inputs["code"] = self._codes(batch)
         if self.base == "warp":
             inputs["base"] = warp_head(batch["source"], batch["source_head"], batch["target_head"])
         elif self.base == "source":
             inputs["base"] = batch["source"]
         return inputs
+
+    def _codes(self, batch: Batch) -> torch.Tensor:
+        """Codes (B, 2, Dc) of both frames."""
+        source = batch["source_code"]
+        target = target_code(
+            source,
+            batch.get("target_code"),
+            batch["source_head"],
+            batch["target_head"],
+            self.codes["target_code"],
+            self.codes["parts"],
+        )
+        return torch.stack([source, target], 1)
 
     def _network(self, inputs: dict[str, torch.Tensor], keep: torch.Tensor, prepared=None):
         def network(noisy, logsnr):

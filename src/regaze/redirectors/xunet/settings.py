@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from regaze.codes import DEFAULT_PARTS, code_dim, code_parts
+from regaze.redirectors.settings import Requirements
 from regaze.training.settings import TrainSettings
 
 
@@ -49,6 +51,37 @@ class NetworkSettings(_Section):
     unshuffle: Literal[1, 2] | None = Field(
         None, description="2: work on 2x2 pixel blocks as channels, three times cheaper"
     )
+    code: Literal["none", "film", "concatenate", "stack"] | None = Field(
+        None,
+        description="how 3-D face codes are told: film modulates every block (xunet_deca), "
+        "concatenate adds channels to the rays (v1), stack adds them to the colours (v2)",
+    )
+
+
+class DecaSettings(_Section):
+    """3-D face codes as a second condition, with ``network.code`` other than none."""
+
+    encoder: str = Field("deca", description="entry of encoders whose codes are told")
+    parts: tuple[str, ...] = Field(
+        DEFAULT_PARTS,
+        description="columns of the latents: shape, texture, expression, pose, camera, light, "
+        "detail",
+    )
+    target_code: Literal["source", "target", "target_pose_only"] = Field(
+        "source",
+        description="whose code the target frame has: the source's, its head turned as the labels "
+        "say; the target photo's, an upper bound; or the source's with the target photo's head "
+        "rotation",
+    )
+
+    @model_validator(mode="after")
+    def _told(self):
+        parts = code_parts(self.parts)
+        if self.target_code == "target_pose_only" and "pose" not in parts:
+            raise ValueError(
+                f"target_code: 'target_pose_only' needs the pose, parts are {', '.join(parts)}"
+            )
+        return self
 
 
 class PoseSettings(_Section):
@@ -96,7 +129,11 @@ class ObjectiveSettings(_Section):
     same_head_fraction: float | None = Field(
         None, ge=0, le=1, description="share of training pairs with equal head pose"
     )
-    flip: bool | None = Field(None, description="mirror half of the training pairs, labels too")
+    flip: bool | None = Field(
+        None,
+        description="mirror half of the training pairs, labels too; not with 3-D codes, since "
+        "those of mirrored faces are not known",
+    )
 
 
 class ModelSettings(_Section):
@@ -110,6 +147,7 @@ class ModelSettings(_Section):
     network: NetworkSettings = NetworkSettings()
     pose: PoseSettings = PoseSettings()
     objective: ObjectiveSettings = ObjectiveSettings()
+    deca: DecaSettings = DecaSettings()
     train: TrainSettings = TrainSettings()
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
@@ -125,9 +163,36 @@ class ModelSettings(_Section):
         for section in ("network", "pose", "objective"):
             chosen = getattr(self, section).model_dump(exclude_none=True)
             done[section] = {**PRESETS[self.preset][section], **chosen}
+        done["network"]["code_dim"] = 0
+        if done["network"]["code"] != "none":
+            done |= self._told(done)
+        elif "deca" in self.model_fields_set:
+            raise ValueError(
+                "deca: nobody is told 3-D codes with network.code 'none'; expected film, "
+                "concatenate or stack"
+            )
         done["train"] = self.train.model_dump()
         _check(done)
         return done
+
+    def requires(self) -> Requirements:
+        """The latents of the encoder whose codes are told, if any are."""
+        told = self.network.code or PRESETS[self.preset]["network"]["code"]
+        return Requirements(encoder=self.deca.encoder if told != "none" else None)
+
+    def _told(self, done: dict) -> dict:
+        """Sections of a model that is told codes."""
+        if self.objective.flip:
+            raise ValueError(
+                "objective.flip: expected false with network.code "
+                f"{done['network']['code']!r}, since codes of mirrored faces are not known"
+            )
+        parts = code_parts(self.deca.parts)
+        return {
+            "network": {**done["network"], "code_dim": code_dim(parts)},
+            "objective": {**done["objective"], "flip": False},
+            "deca": {**self.deca.model_dump(), "parts": list(parts)},
+        }
 
 
 def _check(config: dict) -> None:
@@ -150,6 +215,8 @@ def _check(config: dict) -> None:
         raise ValueError(
             f"network.attn_levels: {bad[0]} is not a level; expected 0 to {len(network['ch_mult'])}"
         )
+    if network["code"] == "stack" and size % 8:
+        raise ValueError(f"size_px: {size} is not divisible by 8, the cells of stacked codes")
     based = objective["parameterization"] in ("residual_x0", "regression")
     if based == (objective["base"] == "none"):
         raise ValueError(
@@ -180,6 +247,7 @@ _REFERENCE = {
         "frames": 2,
         "concat_source": False,
         "unshuffle": 1,
+        "code": "none",
     },
     "pose": {"mode": "gaze_head", "pos_octaves": 15, "dir_octaves": 8},
     "objective": {

@@ -1,0 +1,112 @@
+"""Codes of a data set's faces as networks are told them, in training and while redirecting."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from os import PathLike
+
+import numpy as np
+import torch
+
+from regaze.codes import DEFAULT_PARTS, code_dim, code_parts
+from regaze.faces import FacesReader
+from regaze.latents import LatentsReader
+from regaze.redirectors.xunet.codes import code_rows, target_code
+
+_BLOCK = 4096
+"""Rows read at a time, so that columns that nobody is told take no memory."""
+
+
+class FaceCodes:
+    """Rows of codes, (n, Dc) float32, of the faces of a data set.
+
+    Args:
+        latents: shards of the data set's latents.
+        faces: its faces; rows are numbered as there.
+        parts: columns, see :func:`regaze.codes.code_parts`.
+        expect: the encoder that the codes must be of, as a model's record names it; None takes
+            any.
+
+    Attributes:
+        detected: (N,) bool, rows that have codes.
+        identity: the encoder, see :data:`regaze.latents.IDENTITY`.
+
+    Raises:
+        FileNotFoundError, regaze.latents.LatentsError: latents that cannot be used, or of another
+            encoder or other faces.
+        ValueError: unknown parts.
+    """
+
+    def __init__(
+        self,
+        latents: Sequence[str | PathLike],
+        faces: FacesReader,
+        parts: Sequence[str] = DEFAULT_PARTS,
+        expect: Mapping[str, str] | None = None,
+    ):
+        self.parts = code_parts(parts)
+        self._reader = LatentsReader(latents, faces, expect=expect, columns=self.parts)
+        self.detected, self.identity = self._reader.detected, dict(self._reader.identity)
+
+    def read(self, rows: np.ndarray) -> np.ndarray:
+        """Codes (n, Dc) float32 of rows; zeros where no face was detected.
+
+        Memory: the result, 624 bytes per row with the default parts.
+        """
+        rows = np.asarray(rows, np.int64)
+        made = np.empty((len(rows), code_dim(self.parts)), np.float32)
+        for start in range(0, len(rows), _BLOCK):
+            part = {
+                name: torch.from_numpy(values)
+                for name, values in self._reader.read(rows[start : start + _BLOCK]).items()
+            }
+            made[start : start + _BLOCK] = code_rows(part, self.parts).numpy()
+        return made
+
+    def of_pairs(
+        self, sources: np.ndarray, targets: np.ndarray, mean: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """What pairs of pictures are told, however well their faces were found.
+
+        Args:
+            sources: (B,) rows.
+            targets: (B,) rows, -1 where there is no target picture.
+            mean: (Dc,) mean of the training codes, which is told of sources without a code.
+
+        Returns:
+            Codes of sources and of targets, (B, Dc) each, and (B,) bool, False where a target
+            has none.
+        """
+        source = torch.from_numpy(self.read(sources))
+        source[torch.from_numpy(~self.detected[sources])] = mean.to(source)
+        known = (targets >= 0) & self.detected[targets]
+        target = torch.from_numpy(self.read(np.where(known, targets, sources)))
+        return source, target, torch.from_numpy(known)
+
+
+def told_batch(
+    batch: Mapping[str, torch.Tensor],
+    source: torch.Tensor,
+    target: torch.Tensor | None = None,
+    known: torch.Tensor | None = None,
+    parts: Sequence[str] = DEFAULT_PARTS,
+) -> dict[str, torch.Tensor]:
+    """``source_code`` and ``target_code`` (B, Dc) to be added to a batch.
+
+    A target whose photo has no code, or that has no photo, gets the source's code turned as the
+    head labels say: what a model that is told angles alone is told.
+
+    Args:
+        batch: with ``source_head`` and ``target_head`` (B, 2) radians.
+        source: (B, Dc) codes of the sources.
+        target: (B, Dc) codes of the target photos; None: there are none.
+        known: (B,) bool, which rows of ``target`` count; None: all.
+        parts: what the rows hold.
+    """
+    heads = (batch[f"{side}_head"].to(source.device) for side in ("source", "target"))
+    turned = target_code(source, None, *heads, "source", parts)
+    if target is None:
+        target = turned
+    elif known is not None:
+        target = torch.where(known[:, None], target, turned)
+    return {"source_code": source, "target_code": target}
