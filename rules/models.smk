@@ -19,6 +19,9 @@ def required_files(wildcards):
     for role in ("estimator", "teacher"):
         if (name := getattr(needs, role)) is not None:
             files[role] = f"results/models/{name}/model.safetensors"
+    labels = settings.models[wildcards.model].labels
+    if labels is not None and labels.estimator is not None:
+        files["labeller"] = f"results/models/{labels.estimator}/model.safetensors"
     return files
 
 

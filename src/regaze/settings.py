@@ -20,7 +20,12 @@ from regaze.face3d.settings import EncoderSettings
 from regaze.landmarks.settings import LandmarkSettings
 from regaze.masks.settings import MaskSettings
 from regaze.redirectors import methods
-from regaze.redirectors.settings import Requirements, requirements
+from regaze.redirectors.settings import (
+    Requirements,
+    check_labels,
+    requirements,
+    with_labels,
+)
 from regaze.sources import KINDS, SourceError, SourceOptions, options_class
 from regaze.sources.splits import SplitError, read_split
 
@@ -224,6 +229,9 @@ class Settings(Section):
             _known("evaluation.models", name, [*PSEUDO_MODELS, *self.models])
         for name, entry in self.models.items():
             self._check_requirements(f"models.{name}", name, requirements(entry))
+            if entry.labels is not None and entry.labels.estimator is not None:
+                _known(f"models.{name}.labels.estimator", entry.labels.estimator, self.estimators)
+            check_labels(f"models.{name}", entry, self.estimators, self.models)
         taken: dict[str, str] = {}
         for section in ("encoders", "estimators", "models"):
             for name in getattr(self, section):
@@ -425,4 +433,4 @@ def json_schema() -> str:
 
 
 def _method_settings(name: str) -> type[BaseModel]:
-    return importlib.import_module(f"regaze.redirectors.{name}.settings").ModelSettings
+    return with_labels(importlib.import_module(f"regaze.redirectors.{name}.settings").ModelSettings)

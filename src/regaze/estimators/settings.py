@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from regaze.training.labels import LabelSubset
 from regaze.training.settings import TrainSettings
 
 
@@ -27,4 +28,9 @@ class EstimatorSettings(BaseModel):
         "l1", description="angular: degrees between directions (published); l1: on the angles"
     )
     augment: bool = Field(True, description="mirror images, labels too, and jitter colours")
+    labels: LabelSubset | None = Field(
+        None,
+        exclude_if=lambda value: value is None,
+        description="learn with the labels of so many samples of `persons`; default all",
+    )
     train: TrainSettings = TrainSettings()
