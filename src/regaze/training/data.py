@@ -17,6 +17,7 @@ from regaze.faces import FacesReader
 from regaze.images import reduce_patches
 from regaze.jobs import replacing
 from regaze.provenance import content_hash, fingerprint
+from regaze.redirectors.face_codes import FaceCodes
 
 _BLOCK = 256
 """Patches read at a time when they are written to a file."""
@@ -160,6 +161,7 @@ class PairBatches(_Rows):
         labelled: np.ndarray | None = None,
         targets: str = "labelled",
         labels: np.ndarray | None = None,
+        codes: FaceCodes | None = None,
         **kwargs,
     ):
         """Bind the rows; see :class:`_Rows`.
@@ -177,9 +179,14 @@ class PairBatches(_Rows):
                 decides which target a source gets.
             labels: (N,4) radians for all rows of ``persons``, of an estimator where unlabelled;
                 all pictures are sources and targets then.
+            codes: 3-D codes of ``reader``, for methods that are told them. Pictures without a code
+                are never drawn. Those of all rows are held in memory, 624 bytes per row with the
+                usual parts.
 
         Raises:
-            ValueError: no person has two labelled pictures, and targets have to be labelled.
+            ValueError: no person has two labelled pictures, and targets have to be labelled; no
+                picture that could be a source has a code; or codes and ``flip`` go together, which
+                they do not, since codes of mirrored faces are not known.
         """
         pseudo = labels is not None
         chosen = None
@@ -203,6 +210,19 @@ class PairBatches(_Rows):
         run = np.repeat(np.arange(len(starts)), ends - starts)
         self._first, self._end = starts[run], ends[run]
         self._head_key = np.round(self._table[:, 2:4] / np.deg2rad(0.05)).astype(np.int64)
+        self._coded = self._codes = None
+        if codes is not None:
+            self._tell(codes)
+
+    def _tell(self, codes: FaceCodes) -> None:
+        """Hold the codes of the rows, and pass over rows without one."""
+        if self.flip:
+            raise ValueError("flip: codes of mirrored faces are not known; expected false")
+        self._coded = codes.detected[self.rows]
+        self._visits = self._visits[self._coded[self._visits]]
+        if not len(self._visits):
+            raise ValueError(f"{self.reader.paths}: no face has a 3-D code to train with")
+        self._codes = codes.read(self.rows)
 
     def load(self, step: int) -> dict[str, torch.Tensor]:
         """Batch ``step``.
@@ -210,7 +230,7 @@ class PairBatches(_Rows):
         Returns:
             ``source`` and ``target`` (B,H,W,3) uint8; ``source_label`` and ``target_label`` (B,4)
             radians; ``target_labelled`` and ``flip`` (B,) bool. A person with one picture is paired
-            with itself.
+            with itself. With codes also ``source_code`` and ``target_code`` (B,Dc) float32.
         """
         sources, targets, flips = [], [], []
         for position in self._positions(step):
@@ -224,7 +244,11 @@ class PairBatches(_Rows):
     def _pictures(
         self, sources: np.ndarray, targets: np.ndarray, flips: list[bool]
     ) -> dict[str, torch.Tensor]:
-        return {
+        told = {}
+        if self._codes is not None:
+            for side, places in (("source", sources), ("target", targets)):
+                told[f"{side}_code"] = torch.from_numpy(self._codes[places])
+        return told | {
             "source": self._patches(sources),
             "target": self._patches(targets),
             "source_label": self._labels(sources),
@@ -236,6 +260,8 @@ class PairBatches(_Rows):
     def _partner(self, source: int, rng: np.random.Generator) -> int:
         others = np.arange(self._first[source], self._end[source])
         others = others[others != source]
+        if self._coded is not None:
+            others = others[self._coded[others]]
         if rng.random() < self.same_head_fraction:
             same = (self._head_key[others] == self._head_key[source]).all(1)
             others = others[same] if same.any() else others
@@ -244,7 +270,8 @@ class PairBatches(_Rows):
     def finish(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Turn a loaded batch, already on its device, into what redirectors take."""
         flip = batch["flip"]
-        done = {"target_labelled": batch["target_labelled"]}
+        whole = ("target_labelled", "source_code", "target_code")
+        done = {name: batch[name] for name in whole if name in batch}
         for side in ("source", "target"):
             image = reduce_patches(batch[side], self.size)
             label = batch[f"{side}_label"]
