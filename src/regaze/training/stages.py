@@ -28,6 +28,7 @@ from regaze.jobs import replacing, write_json
 from regaze.provenance import content_hash, fingerprint, git_revision, versions
 from regaze.redirectors.base import build_redirector
 from regaze.redirectors.sample import load_redirector
+from regaze.training.codes import training_codes
 from regaze.training.crops import CropBatches
 from regaze.training.data import ImageBatches, PairBatches
 from regaze.training.labels import labelled_numbers, pair_options
@@ -186,6 +187,7 @@ def train_redirector(
     persons = people["train-redirector"]
     labeller = None if data.labeller is None else load_estimator(data.labeller).to(_here())
     labels = pair_options(reader, persons, config.get("labels"), labeller)
+    codes = training_codes(redirector, data.latents, reader, persons)
 
     def batches(rank, world):
         return PairBatches(
@@ -194,12 +196,19 @@ def train_redirector(
             size=config["size_px"],
             **_share(settings, seed, rank, world),
             **labels,
+            codes=codes,
             same_head_fraction=objective.get("same_head_fraction", 0.0),
             flip=objective.get("flip", False),
         )
 
     held = PairBatches(
-        reader, people["val"], size=config["size_px"], batch=16, seed=seed, cache="none"
+        reader,
+        people["val"],
+        size=config["size_px"],
+        batch=16,
+        seed=seed,
+        cache="none",
+        codes=codes,
     )
 
     def validate():
@@ -218,6 +227,8 @@ def train_redirector(
         for name in ("estimator", "teacher", "labeller")
         if (folder := getattr(data, name)) is not None
     }
+    if codes is not None:
+        about_data["codes"] = codes.identity
     whole = _identity(config, seed, about_data, settings)
     weights, points = train(
         redirector, batches, settings, seed=seed, state=files.state, config=whole, validate=validate
@@ -227,6 +238,8 @@ def train_redirector(
         "class": config["class"],
         "told": redirector.needs.target,
     }
+    if codes is not None:
+        about |= {"target_code": config["deca"]["target_code"], "encoder": codes.identity}
     _write(name, Trained(weights, points), config, about_data, about, files, seed)
 
 
