@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from regaze.faces import COMPRESSION, FacesReader
 from regaze.images import reduce_patches, to_uint8
 from regaze.jobs import replacing, write_json
+from regaze.masks.background import faces_reader
 from regaze.pairs import read_pairs
 from regaze.provenance import fingerprint
 from regaze.redirectors.base import Redirector, build_redirector
@@ -58,8 +59,12 @@ def sample_redirector(
     sampling: Mapping,
     samples: str | Path,
     speed: str | Path,
+    masks: Sequence[str] | None = None,
+    background: Sequence[int] = (0, 0, 0),
+    kind: str | None = None,
+    first: int | None = None,
 ) -> None:
-    """Redirect all evaluation pairs with a trained model.
+    """Redirect the evaluation pairs with a trained model.
 
     Args:
         folder: model folder.
@@ -70,12 +75,18 @@ def sample_redirector(
         samples: samples HDF5 to write.
         speed: JSON to write: seconds per image and the threads it took. It is a file of its own
             because everything else is byte-identical between runs.
+        masks: masks of the faces; given, the sources' background is replaced by ``background``.
+        background: R, G, B from 0 to 255.
+        kind: pairs of this kind only.
+        first: the first so many pairs (of that kind) only.
     """
     torch.set_num_threads(sampling["threads"])
     device = "cuda" if torch.cuda.is_available() else "cpu"
     redirector, record = load_redirector(folder, sampling)
     redirector.to(device)
-    reader, table = FacesReader(faces), read_pairs(pairs)
+    reader, table = faces_reader(faces, masks, background), read_pairs(pairs)
+    table = table[table["kind"] == kind] if kind else table
+    table = table.iloc[:first]
     size = record["config"]["size_px"]
     images, seconds = [], []
     for start in range(0, len(table), sampling["batch"]):
@@ -112,17 +123,20 @@ def sample_pseudo_model(
     size_px: int,
     samples: str | Path,
     speed: str | Path,
+    masks: Sequence[str] | None = None,
+    background: Sequence[int] = (0, 0, 0),
 ) -> None:
     """Write what ``copy`` (the source) or ``truth`` (the true target) would be as samples.
 
-    Sweep pairs have no true target; ``truth`` shows their source.
+    Sweep pairs have no true target; ``truth`` shows their source. Backgrounds are replaced as in
+    :func:`sample_redirector`.
 
     Raises:
         ValueError: another name.
     """
     if name not in ("copy", "truth"):
         raise ValueError(f"unknown pseudo-model {name!r}; expected copy or truth")
-    reader, table = FacesReader(faces), read_pairs(pairs)
+    reader, table = faces_reader(faces, masks, background), read_pairs(pairs)
     index = table["source_index"].to_numpy()
     if name == "truth":
         index = np.where(table["target_index"] >= 0, table["target_index"], index)

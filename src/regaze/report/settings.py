@@ -1,0 +1,84 @@
+"""The part of the configuration about variants of sampling. Light: the Snakefile imports it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+REFERENCE = "reference"
+"""Name of the variant that the others are compared with, pair by pair."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ReferenceSettings(_Section):
+    """A slow way of sampling that the quick ones are compared with."""
+
+    sampler: Literal["ancestral", "heun", "euler", "dpmpp_2m"] = Field(
+        "ancestral", description="solver"
+    )
+    steps: int = Field(256, ge=1, le=1000, description="solver steps")
+    pairs: int = Field(40, ge=2, description="the first so many of the study's pairs")
+
+
+class StudySettings(_Section):
+    """Few steps or many, little guidance or much: the same pairs sampled in several ways."""
+
+    models: list[str] | None = Field(
+        None, description="entries of models that sample with noise; null or none for no study"
+    )
+    steps: list[int] = Field([1, 2, 4, 8, 16], description="numbers of solver steps")
+    weights: list[float] = Field(
+        [0.0, 0.5, 1.0, 2.0], description="guidance weights, at the steps of `sampling`"
+    )
+    kind: Literal["free", "gaze_only", "head_only"] = Field(
+        "free", description="kind of pairs that are sampled"
+    )
+    pairs: int = Field(120, ge=2, description="the first so many pairs of that kind")
+    reference: ReferenceSettings | None = Field(
+        None, description="a sampler that all are compared with, pair by pair; null for none"
+    )
+
+    @field_validator("steps")
+    @classmethod
+    def _steps(cls, values):
+        if any(not 1 <= value <= 1000 for value in values) or len(set(values)) < len(values):
+            raise ValueError(f"expected different numbers from 1 to 1000, found {values}")
+        return sorted(values)
+
+    @field_validator("weights")
+    @classmethod
+    def _weights(cls, values):
+        if any(not 0 <= value <= 20 for value in values) or len(set(values)) < len(values):
+            raise ValueError(f"expected different weights from 0 to 20, found {values}")
+        return sorted(float(value) for value in values)
+
+    def variants(self) -> dict[str, dict[str, Any]]:
+        """What differs from the ``sampling:`` section, by the variant's name."""
+        found: dict[str, dict[str, Any]] = {f"steps{n}": {"steps": n} for n in self.steps}
+        found |= weight_variants(self.weights)
+        if self.reference is not None:
+            found[REFERENCE] = {
+                "sampler": self.reference.sampler,
+                "steps": self.reference.steps,
+                "pairs": self.reference.pairs,
+            }
+        return found
+
+
+def weight_variants(weights: list[float]) -> dict[str, dict[str, Any]]:
+    """Variants of guidance weights: ``w1.0`` and so on."""
+    return {f"w{float(weight)}": {"guidance": float(weight)} for weight in weights}
+
+
+def axis_of(variant: str, changes: Mapping[str, Any]) -> tuple[str, float]:
+    """Where a variant lies: on the axis ``steps``, ``weight`` or ``reference``, and at which value."""
+    if variant == REFERENCE:
+        return REFERENCE, float(changes["steps"])
+    if "guidance" in changes:
+        return "weight", float(changes["guidance"])
+    return "steps", float(changes["steps"])
