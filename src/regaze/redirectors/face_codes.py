@@ -10,7 +10,8 @@ import torch
 
 from regaze.codes import DEFAULT_PARTS, code_dim, code_parts
 from regaze.faces import FacesReader
-from regaze.latents import LatentsReader
+from regaze.latents import IDENTITY, LatentsReader
+from regaze.redirectors.base import Redirector
 from regaze.redirectors.xunet.codes import code_rows, target_code
 
 _BLOCK = 4096
@@ -110,3 +111,76 @@ def told_batch(
     elif known is not None:
         target = torch.where(known[:, None], target, turned)
     return {"source_code": source, "target_code": target}
+
+
+class PairCodes:
+    """Codes for the pairs that a trained redirector is asked to make pictures of.
+
+    Args:
+        redirector: that is told codes.
+        record: its ``model.json``, whose ``encoder`` the codes must be of.
+        latents: shards of the data set's latents.
+        faces: the data set's faces.
+
+    Raises:
+        ValueError: there are no latents, the record names no encoder, or the latents are of
+            another one.
+    """
+
+    def __init__(
+        self,
+        redirector: Redirector,
+        record: Mapping,
+        latents: Sequence[str | PathLike],
+        faces: FacesReader,
+    ):
+        name = record.get("name")
+        if not latents:
+            raise ValueError(
+                f"latents: model {name!r} is told 3-D codes of the faces; expected the files of "
+                "their latents, found none"
+            )
+        self.expected = recorded_encoder(record)
+        self.kind = record["config"]["deca"]["target_code"]
+        self._faces, self._mean = faces, redirector.mean_code().detach().cpu()
+        self._codes = FaceCodes(latents, faces, record["config"]["deca"]["parts"], self.expected)
+        self._counts = {"sources_without_code": 0, "targets_without_code": 0}
+
+    def batch(self, table, batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """What rows of a pairs table add to their batch, see :func:`told_batch`."""
+        rows = {
+            side: np.array(
+                [
+                    self._faces.global_index(person, index) if index >= 0 else -1
+                    for person, index in zip(table["person"], table[f"{side}_index"], strict=True)
+                ],
+                np.int64,
+            )
+            for side in ("source", "target")
+        }
+        source, target, known = self._codes.of_pairs(rows["source"], rows["target"], self._mean)
+        self._counts["sources_without_code"] += int((~self._codes.detected[rows["source"]]).sum())
+        self._counts["targets_without_code"] += int((~known).sum())
+        return told_batch(batch, source, target, known, self._codes.parts)
+
+    def describe(self) -> dict[str, str | int]:
+        """Whose code targets had, and of how many pairs so far there was none."""
+        counts = dict(self._counts)
+        if self.kind == "source":
+            del counts["targets_without_code"]
+        return {"target_code": self.kind, **counts}
+
+
+def recorded_encoder(record: Mapping) -> dict[str, str]:
+    """The encoder whose codes a model was trained with, as its ``model.json`` names it.
+
+    Raises:
+        ValueError: it names none.
+    """
+    found = record.get("encoder")
+    if not isinstance(found, Mapping) or any(name not in found for name in IDENTITY):
+        raise ValueError(
+            f"model.json of {record.get('name')!r}: encoder: expected {', '.join(IDENTITY)} of the "
+            f"encoder that it was trained with, found {found!r}"
+        )
+    return {name: str(found[name]) for name in IDENTITY}

@@ -19,6 +19,7 @@ from regaze.masks.background import faces_reader
 from regaze.pairs import read_pairs
 from regaze.provenance import fingerprint
 from regaze.redirectors.base import Redirector, build_redirector
+from regaze.redirectors.face_codes import PairCodes
 from regaze.weights import load_strictly
 
 
@@ -59,6 +60,7 @@ def sample_redirector(
     sampling: Mapping,
     samples: str | Path,
     speed: str | Path,
+    latents: Sequence[str] = (),
     masks: Sequence[str] | None = None,
     background: Sequence[int] = (0, 0, 0),
     kind: str | None = None,
@@ -75,6 +77,7 @@ def sample_redirector(
         samples: samples HDF5 to write.
         speed: JSON to write: seconds per image and the threads it took. It is a file of its own
             because everything else is byte-identical between runs.
+        latents: shards of the faces' 3-D codes, for models that are told them.
         masks: masks of the faces; given, the sources' background is replaced by ``background``.
         background: R, G, B from 0 to 255.
         kind: pairs of this kind only.
@@ -88,10 +91,13 @@ def sample_redirector(
     table = table[table["kind"] == kind] if kind else table
     table = table.iloc[:first]
     size = record["config"]["size_px"]
+    codes = PairCodes(redirector, record, latents, reader) if redirector.needs.latents else None
     images, seconds = [], []
     for start in range(0, len(table), sampling["batch"]):
         chunk = table.iloc[start : start + sampling["batch"]]
-        batch = {key: value.to(device) for key, value in pair_batch(reader, chunk, size).items()}
+        batch = pair_batch(reader, chunk, size)
+        batch |= codes.batch(chunk, batch) if codes else {}
+        batch = {key: value.to(device) for key, value in batch.items()}
         began = time.perf_counter()
         with torch.no_grad():
             made = redirector.redirect(batch, seed=sampling["seed"])
@@ -104,6 +110,7 @@ def sample_redirector(
         "evaluations_per_image": redirector.evaluations_per_image(),
         "seed": sampling["seed"],
         **redirector.describe_sampling(),
+        **(codes.describe() if codes else {}),
     }
     write_samples(samples, np.concatenate(images), table["pair"].to_numpy(), attributes)
     content = {
