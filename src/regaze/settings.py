@@ -23,9 +23,12 @@ from regaze.redirectors import methods
 from regaze.redirectors.settings import (
     Requirements,
     check_labels,
+    guidable,
     requirements,
+    samples_with_noise,
     with_labels,
 )
+from regaze.report.settings import StudySettings
 from regaze.sources import KINDS, SourceError, SourceOptions, options_class
 from regaze.sources.splits import SplitError, read_split
 
@@ -129,6 +132,11 @@ class Sampling(Section):
     sigma_max: float = Field(20.0, gt=0, description="first noise level")
     sigma_min: float = Field(0.05, gt=0, description="last noise level")
     guidance: float = Field(0.0, ge=0, le=20, description="w of (1+w) conditioned - w not")
+    max_w: float = Field(
+        0.0, ge=0, le=20, description="also sample guidance weights 0, 1, ... up to this; 0: none"
+    )
+    sample_only: bool = Field(False, description="stop the default target after the samples")
+    save_gif: bool = Field(False, description="also animate how a few samples lose their noise")
     seed: int = Field(0, ge=0, description="seed of the noise, with the pair's number")
     batch: int = Field(50, ge=1, description="images per chunk; no influence on the result")
     threads: int = Field(1, ge=1, description="CPU threads of the job")
@@ -141,6 +149,11 @@ class Sampling(Section):
                 f"sigma_min: {self.sigma_min} must be below sigma_max {self.sigma_max}"
             )
         return self
+
+    @property
+    def weights(self) -> list[float]:
+        """Guidance weights that are sampled besides ``guidance``: 0, 1, ... up to ``max_w``."""
+        return [float(w) for w in range(int(self.max_w) + 1)] if self.max_w >= 1 else []
 
 
 class PairCounts(Section):
@@ -170,6 +183,20 @@ class Evaluation(Section):
         None, description="rows of the report; default all of models, copy and truth"
     )
     bootstrap: int = Field(1000, ge=100, description="resamples of persons for intervals")
+    study: StudySettings = StudySettings()
+    remove_background: bool | list[str] = Field(
+        False, description="data sets whose sources and targets lose their background; true: all"
+    )
+    background: tuple[int, int, int] = Field(
+        (0, 0, 0), description="R, G, B that takes the background's place"
+    )
+
+    @field_validator("background")
+    @classmethod
+    def _colour(cls, value):
+        if any(not 0 <= part <= 255 for part in value):
+            raise ValueError(f"expected R, G, B from 0 to 255, found {list(value)}")
+        return value
 
 
 class Settings(Section):
@@ -227,6 +254,10 @@ class Settings(Section):
         _known("evaluation.estimator", self.evaluation.estimator, self.estimators)
         for name in self.evaluation.models or []:
             _known("evaluation.models", name, [*PSEUDO_MODELS, *self.models])
+        self._check_study(self.evaluation.study)
+        if not isinstance(self.evaluation.remove_background, bool):
+            for name in self.evaluation.remove_background:
+                _known("evaluation.remove_background", name, self.evaluated)
         for name, entry in self.models.items():
             self._check_requirements(f"models.{name}", name, requirements(entry))
             if entry.labels is not None and entry.labels.estimator is not None:
@@ -255,6 +286,21 @@ class Settings(Section):
                     f"{self.evaluation.estimator!r} works on {measured} px"
                 )
         return self
+
+    def _check_study(self, study: StudySettings) -> None:
+        for name in study.models or []:
+            _known("evaluation.study.models", name, self.models)
+            if not samples_with_noise(self.models[name]):
+                raise ValueError(
+                    f"evaluation.study.models: {name!r} samples without noise: it has neither "
+                    "steps nor guidance"
+                )
+            if any(study.weights) and not guidable(self.models[name]):
+                raise ValueError(
+                    f"evaluation.study.weights: {name!r} cannot be guided: it was trained with its "
+                    "condition only (drop_prob 0); expected [0] or [], found "
+                    f"{study.weights}"
+                )
 
     def _check_requirements(self, path: str, name: str, needs: Requirements) -> None:
         if needs.encoder is not None:
@@ -285,6 +331,18 @@ class Settings(Section):
     def evaluated(self) -> list[str]:
         """Data sets that methods are evaluated on, the one trained on first."""
         return list(dict.fromkeys([self.dataset, *(self.evaluation.datasets or [])]))
+
+    @property
+    def weighted(self) -> list[str]:
+        """Models that are also sampled with the guidance weights of ``sampling.max_w``."""
+        if not self.sampling.weights:
+            return []
+        return [name for name in self.rows if guidable(self.models.get(name))]
+
+    def without_background(self, dataset: str) -> bool:
+        """Whether sources and targets of a data set lose their background."""
+        chosen = self.evaluation.remove_background
+        return chosen if isinstance(chosen, bool) else dataset in chosen
 
     @property
     def rows(self) -> list[str]:

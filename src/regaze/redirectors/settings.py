@@ -39,6 +39,16 @@ def requirements(entry: Any) -> Requirements:
     return Requirements() if asked is None else asked()
 
 
+def samples_with_noise(entry: Any) -> bool:
+    """Whether an entry's class draws noise and removes it in steps; false unless it says so."""
+    return bool(getattr(entry, "samples_with_noise", False))
+
+
+def guidable(entry: Any) -> bool:
+    """Whether an entry can be sampled with guidance weights; false unless it says so."""
+    return samples_with_noise(entry) and bool(getattr(entry, "guidable", False))
+
+
 @cache
 def with_labels(method: type[BaseModel]) -> type[BaseModel]:
     """A method's ModelSettings with the section ``labels``, which every entry of ``models:`` has.

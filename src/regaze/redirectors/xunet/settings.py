@@ -180,6 +180,20 @@ class ModelSettings(_Section):
         told = self.network.code or PRESETS[self.preset]["network"]["code"]
         return Requirements(encoder=self.deca.encoder if told != "none" else None)
 
+    @property
+    def samples_with_noise(self) -> bool:
+        """Whether pictures are made from noise in steps: all but the regression are."""
+        return self._objective("parameterization") != "regression"
+
+    @property
+    def guidable(self) -> bool:
+        """Whether it was also trained without its condition, which guidance needs."""
+        return self._objective("drop_prob") > 0
+
+    def _objective(self, name: str):
+        chosen = getattr(self.objective, name)
+        return PRESETS[self.preset]["objective"][name] if chosen is None else chosen
+
     def _told(self, done: dict) -> dict:
         """Sections of a model that is told codes."""
         if self.objective.flip:
