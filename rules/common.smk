@@ -1,6 +1,7 @@
 """Shared by several files: shards, paths of a data set, files of a model."""
 
 from regaze.provenance import code_version
+from regaze.redirectors.settings import requirements
 
 SHARDS = [f"{number:03d}" for number in range(settings.shards)]
 TRAINED_ON = settings.dataset
@@ -39,3 +40,18 @@ def model_folder(wildcards):
     if wildcards.model in ("copy", "truth"):
         return []
     return f"results/models/{wildcards.model}/model.safetensors"
+
+
+def told_codes(wildcards):
+    """Latents of a data set where the model is told 3-D codes."""
+    entry = settings.models.get(wildcards.model)
+    encoder = requirements(entry).encoder if entry else None
+    if encoder is None:
+        return {}
+    latents = expand(
+        "results/{dataset}/latents/{encoder}/part-{shard}.parquet",
+        dataset=getattr(wildcards, "dataset", TRAINED_ON),
+        encoder=encoder,
+        shard=SHARDS,
+    )
+    return {"latents": latents}

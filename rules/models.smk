@@ -1,17 +1,7 @@
-from regaze.redirectors.settings import requirements
-
-
 def required_files(wildcards):
     """What a method's training takes beyond faces: codes, masks, trained networks."""
     needs = requirements(settings.models[wildcards.model])
-    files = {}
-    if needs.encoder is not None:
-        files["latents"] = expand(
-            "results/{dataset}/latents/{encoder}/part-{shard}.parquet",
-            dataset=TRAINED_ON,
-            encoder=needs.encoder,
-            shard=SHARDS,
-        )
+    files = told_codes(wildcards)
     if needs.masks:
         files["masks"] = expand(
             "results/{dataset}/masks/shard-{shard}.h5", dataset=TRAINED_ON, shard=SHARDS
@@ -64,6 +54,8 @@ rule train_model:
         code=lambda wc: code_version(
             f"redirectors/{settings.models[wc.model].class_}",
             "redirectors/base.py",
+            "redirectors/face_codes.py",
+            "codes.py",
             "latents.py",
             "face3d/gaze.py",
             "face3d/rotations.py",

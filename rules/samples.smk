@@ -60,6 +60,12 @@ rule sample_model:
             settings.sampling.model_dump() if wc.model in settings.models else {}
         ),
         size_px=settings.estimators[settings.evaluation.estimator].size_px,
-        code=code_version("redirectors/sample.py", "diffusion", "images.py"),
+        code=code_version(
+            "redirectors/sample.py",
+            "redirectors/face_codes.py",
+            "latents.py",
+            "diffusion",
+            "images.py",
+        ),
     script:
         "../workflow_scripts/sample_model.py"

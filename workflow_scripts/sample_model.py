@@ -10,8 +10,8 @@ def main(job):
     start(job)
     common = {"faces": job.input.faces, "pairs": job.input.pairs, **dict(job.output.items())}
     if job.input.get("model"):
-        folder = Path(job.input.model).parent
-        sample_redirector(folder, sampling=job.params.sampling, **common)
+        folder, latents = Path(job.input.model).parent, job.input.get("latents", ())
+        sample_redirector(folder, sampling=job.params.sampling, latents=latents, **common)
     else:
         sample_pseudo_model(job.params.name, size_px=job.params.size_px, **common)
 
