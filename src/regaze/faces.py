@@ -101,6 +101,7 @@ class FacesWriter:
         rotation: np.ndarray | None = None,
         gaze_origin: np.ndarray | None = None,
         landmarks: np.ndarray | None = None,
+        real: np.ndarray | None = None,
     ) -> None:
         """Write the rows of one person; a person without rows gets no group.
 
@@ -115,6 +116,7 @@ class FacesWriter:
             rotation: (N, 3, 3) original camera to normalised camera.
             gaze_origin: (N, 3) millimetres in the original camera.
             landmarks: (N, 68, 2) pixels of the patch, NaN where unknown.
+            real: (N,) uint8, 1 for photos and 0 for pictures that a redirector made.
 
         Raises:
             ValueError: an array's rows, type or shape differ from the above.
@@ -128,6 +130,7 @@ class FacesWriter:
             "rotation": (rotation, (3, 3), np.float64),
             "gaze_origin": (gaze_origin, (3,), np.float64),
             "landmarks": (landmarks, (68, 2), np.float32),
+            "real": (real, (), np.uint8),
         }
         rows = {}
         for name, (given, shape, dtype) in columns.items():
