@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import nn
 
-from regaze.diffusion.guidance import guided
 from regaze.diffusion.losses import dropped_source
-from regaze.diffusion.noise import image_noise
 from regaze.diffusion.preconditioning import per_image
-from regaze.diffusion.samplers import ancestral, evaluations, sample
-from regaze.diffusion.schedules import alpha_sigma, cosine_grid, karras_sigmas, sigma_from_logsnr
 from regaze.redirectors.base import Batch, Needs, Redirector
 from regaze.redirectors.xunet.codeprocessor import warm_start
 from regaze.redirectors.xunet.codes import TARGET_CODES, code_statistics, target_code
 from regaze.redirectors.xunet.network import XUNet, XUNetConfig
 from regaze.redirectors.xunet.objective import Objective
 from regaze.redirectors.xunet.rays import gaze_poses
+from regaze.redirectors.xunet.sampling import SOURCE_LOGSNR, PictureSampler
 from regaze.redirectors.xunet.warp import warp_head
 from regaze.weights import load_strictly
-
-SOURCE_LOGSNR = 20.0
-"""Level told for the source frame, which is clean."""
 
 
 class XUNetRedirector(Redirector):
@@ -136,73 +130,24 @@ class XUNetRedirector(Redirector):
 
         return network
 
-    def redirect(self, batch: Batch, *, seed: int) -> torch.Tensor:
+    @property
+    def sampler(self) -> PictureSampler:
+        """What makes pictures of the network as it is now."""
+        return PictureSampler(self.net, self.objective, self.sampling, self._inputs)
+
+    def redirect(
+        self, batch: Batch, *, seed: int, weights: Sequence[float] | None = None
+    ) -> torch.Tensor:
         """Sample redirected pictures; see :class:`~regaze.redirectors.base.Redirector`."""
-        source, pairs = batch["source"], batch["pair"].tolist()
-        inputs = self._inputs(batch, source)
-        base = inputs.get("base")
-        if self.objective.regression:
-            keep = torch.ones(len(source), dtype=torch.bool, device=source.device)
-            level = torch.ones(len(source), device=source.device)
-            made = self.objective.denoise(self._network(inputs, keep), source, level, base)
-            return made.clamp(-1, 1)
-
-        def noise(stream: int) -> torch.Tensor:
-            return image_noise(seed, pairs, source.shape[1:], stream).to(source.device)
-
-        weight, denoise = self.sampling["guidance"], self._denoiser(inputs, True)
-        if weight > 0:
-            conditioned = denoise
-            unconditioned = self._denoiser({**inputs, "x": noise(1)}, False)
-
-            def denoise(z, sigma):
-                return guided(conditioned(z, sigma), unconditioned(z, sigma), weight)
-
-        if self.sampling["sampler"] == "ancestral":
-            return self._ancestral(denoise, noise).clamp(-1, 1)
-        sigmas = karras_sigmas(
-            self.sampling["steps"], self.sampling["sigma_min"], self.sampling["sigma_max"]
-        )
-        first = float(sigmas[0]) * noise(0)
-        start = first if base is None else base + first
-        return sample(self.sampling["sampler"], denoise, start, sigmas).clamp(-1, 1)
-
-    def _denoiser(self, inputs, conditioned: bool):
-        """A denoiser of noisy images that computes what does not depend on them once."""
-        count, device = len(inputs["x"]), inputs["x"].device
-        keep = torch.full((count,), conditioned, dtype=torch.bool, device=device)
-        levels = torch.full((count, 2), SOURCE_LOGSNR, device=device)
-        prepared = self.net.prepare({**inputs, "z": inputs["x"], "logsnr": levels}, keep)
-        network = self._network(inputs, keep, prepared)
-
-        def denoise(z, sigma):
-            return self.objective.denoise(network, z, sigma, inputs.get("base")).clamp(-1, 1)
-
-        return denoise
-
-    def _ancestral(self, denoise, noise) -> torch.Tensor:
-        """3DiM's sampler over the cosine schedule, for any parameterisation."""
-
-        def predict(z, logsnr):
-            alpha, sigma = (per_image(value, z) for value in alpha_sigma(logsnr))
-            return (z - alpha * denoise(z / alpha, sigma_from_logsnr(logsnr))) / sigma
-
-        grid = cosine_grid(self.sampling["steps"])
-        return ancestral(predict, noise(0), grid, lambda step: noise(2 + step))
+        return self.sampler.redirect(batch, seed=seed, weights=weights)
 
     def evaluations_per_image(self) -> int:
-        """Network evaluations of one picture: those of the sampler, doubled by guidance."""
-        if self.objective.regression:
-            return 1
-        once = evaluations(self.sampling["sampler"], self.sampling["steps"])
-        return once * (2 if self.sampling["guidance"] > 0 else 1)
+        """Network evaluations of one picture."""
+        return self.sampler.evaluations_per_image()
 
     def describe_sampling(self) -> dict[str, str | float | int]:
-        """Sampler, steps, noise range and guidance weight."""
-        if self.objective.regression:
-            return {"sampler": "none (regression)", "steps": 1, "guidance": 0.0}
-        names = ("sampler", "steps", "sigma_min", "sigma_max", "guidance")
-        return {name: self.sampling[name] for name in names}
+        """Sampler, steps, noise range and guidance."""
+        return self.sampler.describe()
 
 
 def build(config: dict, sampling: dict) -> XUNetRedirector:
