@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from regaze.faces import COMPRESSION, FacesReader
 from regaze.images import reduce_patches, to_uint8
-from regaze.jobs import replacing, write_json
+from regaze.jobs import replacing, several, write_json
 from regaze.masks.background import faces_reader
 from regaze.pairs import read_pairs
 from regaze.provenance import fingerprint
@@ -58,13 +58,14 @@ def sample_redirector(
     faces: Sequence[str],
     pairs: str | Path,
     sampling: Mapping,
-    samples: str | Path,
-    speed: str | Path,
+    samples: str | Path | Sequence[str | Path],
+    speed: str | Path | Sequence[str | Path],
     latents: Sequence[str] = (),
     masks: Sequence[str] | None = None,
     background: Sequence[int] = (0, 0, 0),
     kind: str | None = None,
     first: int | None = None,
+    weights: Sequence[float] | None = None,
 ) -> None:
     """Redirect the evaluation pairs with a trained model.
 
@@ -74,14 +75,15 @@ def sample_redirector(
         pairs: pairs parquet.
         sampling: the ``sampling:`` section; ``seed`` and ``batch`` are used here, the rest by the
             method.
-        samples: samples HDF5 to write.
-        speed: JSON to write: seconds per image and the threads it took. It is a file of its own
-            because everything else is byte-identical between runs.
+        samples: samples HDF5 to write, one per weight.
+        speed: JSON to write: seconds per image and the threads it took, one per weight. It is a
+            file of its own because everything else is byte-identical between runs.
         latents: shards of the faces' 3-D codes, for models that are told them.
         masks: masks of the faces; given, the sources' background is replaced by ``background``.
         background: R, G, B from 0 to 255.
         kind: pairs of this kind only.
         first: the first so many pairs (of that kind) only.
+        weights: guidance weights, all sampled in one pass, in place of that of ``sampling``.
     """
     torch.set_num_threads(sampling["threads"])
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -92,7 +94,8 @@ def sample_redirector(
     table = table.iloc[:first]
     size = record["config"]["size_px"]
     codes = PairCodes(redirector, record, latents, reader) if redirector.needs.latents else None
-    images, seconds = [], []
+    images: list[list[np.ndarray]] = [[] for _ in weights or [None]]
+    seconds = []
     for start in range(0, len(table), sampling["batch"]):
         chunk = table.iloc[start : start + sampling["batch"]]
         batch = pair_batch(reader, chunk, size)
@@ -100,26 +103,73 @@ def sample_redirector(
         batch = {key: value.to(device) for key, value in batch.items()}
         began = time.perf_counter()
         with torch.no_grad():
-            made = redirector.redirect(batch, seed=sampling["seed"])
-        images.append(to_uint8(made))
+            if weights is None:
+                made = redirector.redirect(batch, seed=sampling["seed"])[None]
+            else:
+                made = redirector.redirect(batch, seed=sampling["seed"], weights=list(weights))
+        for found, one in zip(images, made, strict=True):
+            found.append(to_uint8(one))
         # The first chunk also pays for lazy initialisation unless it is the only one.
-        seconds.append((time.perf_counter() - began) / len(chunk))
+        seconds.append((time.perf_counter() - began) / (len(chunk) * len(made)))
     attributes = {
         "model": record["name"],
         "fingerprint": fingerprint(Path(folder) / "model.safetensors"),
-        "evaluations_per_image": redirector.evaluations_per_image(),
         "seed": sampling["seed"],
-        **redirector.describe_sampling(),
         **(codes.describe() if codes else {}),
     }
-    write_samples(samples, np.concatenate(images), table["pair"].to_numpy(), attributes)
     content = {
         "seconds_per_image": float(np.median(seconds[1:] or seconds)),
         "images": len(table),
         "threads": torch.get_num_threads(),
         "device": device,
     }
-    write_json(speed, content)
+    changes = [{}] if weights is None else [{"guidance": weight} for weight in weights]
+    outputs = zip(several(samples), several(speed), strict=True)
+    for found, change, (pictures, times) in zip(images, changes, outputs, strict=True):
+        told = build_redirector(record["config"], {**sampling, **change}) if change else redirector
+        described = {
+            **attributes,
+            "evaluations_per_image": told.evaluations_per_image(),
+            **told.describe_sampling(),
+        }
+        write_samples(pictures, np.concatenate(found), table["pair"].to_numpy(), described)
+        write_json(times, content)
+
+
+def sample_variants(
+    folder: str | Path,
+    variants: Mapping[str, Mapping],
+    *,
+    sampling: Mapping,
+    samples: Sequence[str | Path],
+    speed: Sequence[str | Path],
+    first: int | None = None,
+    **files,
+) -> None:
+    """Redirect the same pairs in several ways; all guidance weights are sampled in one pass.
+
+    Args:
+        folder: model folder.
+        variants: by name, what differs from ``sampling``; ``pairs`` among it bounds ``first``.
+        sampling: the ``sampling:`` section.
+        samples, speed: files to write, in the order of ``variants``.
+        first: the first so many pairs only.
+        files: the rest of :func:`sample_redirector`'s arguments.
+    """
+    outputs = dict(zip(variants, zip(samples, speed, strict=True), strict=True))
+    guided = {name: one["guidance"] for name, one in variants.items() if set(one) == {"guidance"}}
+    if guided:
+        paths = {
+            "samples": [outputs[name][0] for name in guided],
+            "speed": [outputs[name][1] for name in guided],
+        }
+        common = {"sampling": sampling, "first": first, **files}
+        sample_redirector(folder, weights=list(guided.values()), **common, **paths)
+    for name in [name for name in variants if name not in guided]:
+        changes = dict(variants[name])
+        most = min((n for n in (changes.pop("pairs", None), first) if n), default=None)
+        paths = dict(zip(("samples", "speed"), outputs[name], strict=True))
+        sample_redirector(folder, sampling={**sampling, **changes}, first=most, **paths, **files)
 
 
 def sample_pseudo_model(
