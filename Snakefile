@@ -33,6 +33,7 @@ localrules:
     models,
     samples,
     metrics,
+    study,
     report,
 
 
@@ -52,4 +53,4 @@ rule all:
     default_target: True
     input:
         HOME_LATENTS,
-        rules.report.input,
+        rules.samples.input if settings.sampling.sample_only else rules.report.input,

@@ -5,11 +5,28 @@ rule metrics:
             model=settings.rows,
             dataset=settings.evaluated,
         ),
+        expand(
+            "results/evaluation/{model}/{dataset}/{variant}/metrics.json",
+            model=settings.weighted,
+            dataset=settings.evaluated,
+            variant=WEIGHTS,
+        ),
+
+
+rule study:
+    input:
+        expand(
+            "results/study/{model}/{dataset}/{variant}/metrics.json",
+            model=STUDIED,
+            dataset=TRAINED_ON,
+            variant=VARIANTS,
+        ),
 
 
 rule measure_model:
     """Measure the samples of one model with the evaluation estimator."""
     input:
+        unpack(measured_files),
         samples="results/evaluation/{model}/{dataset}/samples.h5",
         pairs="results/{dataset}/pairs.parquet",
         faces=face_shards,
@@ -28,6 +45,55 @@ rule measure_model:
     params:
         seed=settings.seed,
         resamples=settings.evaluation.bootstrap,
+        background=background_of,
         code=code_version("metrics", "estimators", "images.py", "angles.py"),
     script:
         "../workflow_scripts/measure_model.py"
+
+
+if WEIGHTS:
+
+    use rule measure_model as measure_weights with:
+        input:
+            unpack(measured_files),
+            samples=rules.sample_weights.output.samples,
+            pairs=rules.measure_model.input.pairs,
+            faces=face_shards,
+            estimator=rules.measure_model.input.estimator,
+        output:
+            metrics=expand(
+                "results/evaluation/{model}/{dataset}/{variant}/metrics.json",
+                variant=WEIGHTS,
+                allow_missing=True,
+            ),
+            per_pair=expand(
+                "results/evaluation/{model}/{dataset}/{variant}/per_pair.parquet",
+                variant=WEIGHTS,
+                allow_missing=True,
+            ),
+        log:
+            "logs/measure_weights/{model}-{dataset}.log",
+
+
+if VARIANTS:
+
+    use rule measure_model as measure_study with:
+        input:
+            unpack(measured_files),
+            samples=rules.sample_study.output.samples,
+            pairs=rules.measure_model.input.pairs,
+            faces=face_shards,
+            estimator=rules.measure_model.input.estimator,
+        output:
+            metrics=expand(
+                "results/study/{model}/{dataset}/{variant}/metrics.json",
+                variant=VARIANTS,
+                allow_missing=True,
+            ),
+            per_pair=expand(
+                "results/study/{model}/{dataset}/{variant}/per_pair.parquet",
+                variant=VARIANTS,
+                allow_missing=True,
+            ),
+        log:
+            "logs/measure_study/{model}-{dataset}.log",

@@ -13,6 +13,8 @@ def main(job):
     torch.set_num_threads(job.threads)
     common = (job.input.pairs, job.input.faces, Path(job.input.estimator).parent)
     options = {"seed": job.params.seed, "resamples": job.params.resamples}
+    if job.input.get("masks"):
+        options |= {"masks": several(job.input.masks), "background": job.params.background}
     outputs = (several(job.output.metrics), several(job.output.per_pair))
     for samples, *files in zip(several(job.input.samples), *outputs, strict=True):
         metrics, per_pair = measure_samples(samples, *common, **options)

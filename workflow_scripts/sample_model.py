@@ -2,15 +2,18 @@
 
 from pathlib import Path
 
-from regaze.jobs import start
+from regaze.jobs import several, start
 from regaze.redirectors.sample import sample_pseudo_model, sample_redirector
 
 
 def main(job):
     start(job)
     common = {"faces": job.input.faces, "pairs": job.input.pairs, **dict(job.output.items())}
+    if job.input.get("masks"):
+        common |= {"masks": several(job.input.masks), "background": job.params.background}
     if job.input.get("model"):
-        folder, latents = Path(job.input.model).parent, job.input.get("latents", ())
+        folder = Path(job.input.model).parent
+        latents = several(job.input.get("latents", []))
         sample_redirector(folder, sampling=job.params.sampling, latents=latents, **common)
     else:
         sample_pseudo_model(job.params.name, size_px=job.params.size_px, **common)

@@ -24,6 +24,7 @@ from regaze.estimators.store import load_estimator
 from regaze.faces import FacesReader
 from regaze.images import eye_boxes, reduce_patches
 from regaze.jobs import replacing, write_json
+from regaze.masks.background import WithoutBackground, faces_reader
 from regaze.metrics.bootstrap import bootstrap_mean
 from regaze.metrics.frechet import Moments, frechet_distance
 from regaze.metrics.redirection import read_pictures, redirection_error
@@ -69,6 +70,8 @@ def measure_samples(
     resamples: int = 1000,
     level: float = 0.95,
     device: str = "cpu",
+    masks: Sequence[str | os.PathLike] | None = None,
+    background: Sequence[int] = (0, 0, 0),
 ) -> tuple[dict[str, Any], pd.DataFrame]:
     """Measure the samples of one model.
 
@@ -83,6 +86,9 @@ def measure_samples(
         kinds: kinds of pair to measure; others in the file are passed over.
         seed, resamples, level: of the bootstrap by person.
         device: where the estimator runs.
+        masks: masks of the faces; given, the true pictures' background is replaced by
+            ``background``, as that of the sources was when they were redirected.
+        background: R, G, B from 0 to 255.
 
     Returns:
         The content of ``metrics.json`` and the table of ``per_pair.parquet`` (:data:`COLUMNS`), in
@@ -98,7 +104,7 @@ def measure_samples(
         raise ValueError(f"kinds: expected some of {', '.join(KINDS)}, found {unknown}")
     pairs = read_pairs(pairs_path).set_index("pair", drop=False)
     network = load_estimator(estimator_folder).to(device)
-    reader = FacesReader(list(faces_paths))
+    reader = faces_reader(list(faces_paths), masks, background)
     attributes, numbers, size = _describe(samples_path)
     no_boxes = _why_no_eye_boxes(reader, size)
     _check(samples_path, numbers, pairs, pairs_path)
@@ -146,6 +152,8 @@ def measure_samples(
         "truth": "mean over blocks of the stored patch, unrounded",
         "eye_boxes": None if no_boxes else [list(box) for box in eye_boxes(size[0])],
     }
+    if isinstance(reader, WithoutBackground):
+        metrics["background"] = {"colour": list(background), "rows_kept": reader.unmasked}
     metrics["bootstrap"] = {"by": "person", **options}
     return metrics, table
 

@@ -1,0 +1,22 @@
+"""Redirect pairs with one model in several ways: other guidance weights, steps or samplers."""
+
+from pathlib import Path
+
+from regaze.jobs import several, start
+from regaze.redirectors.sample import sample_variants
+
+
+def main(job):
+    start(job)
+    outputs = {name: several(job.output[name]) for name in ("samples", "speed")}
+    files = {"faces": job.input.faces, "pairs": job.input.pairs, **job.params.get("pairs", {})}
+    files["latents"] = several(job.input.get("latents", []))
+    if job.input.get("masks"):
+        files |= {"masks": several(job.input.masks), "background": job.params.background}
+    folder = Path(job.input.model).parent
+    sampling, variants = job.params.sampling, job.params.variants
+    sample_variants(folder, variants, sampling=sampling, **outputs, **files)
+
+
+if "snakemake" in globals():
+    main(snakemake)  # noqa: F821
