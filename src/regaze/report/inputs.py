@@ -102,8 +102,14 @@ class Results:
 
     @property
     def title(self) -> str:
-        """Name shown to readers."""
-        return self.entry.title or self.entry.name
+        """Name shown to readers; that of an upper bound says so wherever it stands."""
+        name = self.entry.title or self.entry.name
+        return f"{name} (upper bound)" if self.upper_bound else name
+
+    @property
+    def upper_bound(self) -> bool:
+        """Whether it is told the target photo's own 3-D code, which shows what it has to make."""
+        return self.model.get("target_code") == "target"
 
     @property
     def role(self) -> str:

@@ -29,7 +29,9 @@ PSEUDO_TITLES = {"floor": "true image", "ceiling": "source, unchanged"}
 
 def shown_title(results: Results) -> str:
     """Return a method's title, or what a pseudo-model stands for."""
-    return results.entry.title or PSEUDO_TITLES.get(results.role, results.name)
+    if results.entry.title is None and results.role in PSEUDO_TITLES:
+        return PSEUDO_TITLES[results.role]
+    return results.title
 
 
 def data_uri(content: bytes, mime: str) -> str:

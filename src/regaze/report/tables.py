@@ -266,14 +266,15 @@ def best_methods(
     """Return the names of the best real methods of a column, and of those tied with them.
 
     Best is every method whose printed value equals the best printed value. Tied is a method whose
-    paired difference from the best one has a 95 % interval (by persons) that includes zero.
+    paired difference from the best one has a 95 % interval (by persons) that includes zero. Upper
+    bounds, which are told the target photo's code, are neither.
     """
     if not column.better:
         return set(), set()
     costs = {cost.key for cost in COSTS}
     values = {}
     for results in all_results:
-        if results.role == "method":
+        if results.role == "method" and not results.upper_bound:
             of = cost_of(results, column.key) if column.key in costs else None
             of = metric_of(results, kind, column.key) if of is None else of
             if of["mean"] is not None:

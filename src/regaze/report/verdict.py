@@ -39,7 +39,7 @@ def removed(value: float, floor: float, ceiling: float) -> float:
 
 def verdict(all_results: Sequence[Results]) -> Verdict:
     """Judge the run from its gaze, head and picture scores."""
-    methods = [results for results in all_results if results.role == "method"]
+    methods = [r for r in all_results if r.role == "method" and not r.upper_bound]
     if not methods:
         return Verdict("No method was evaluated.", ())
     kind = next(
