@@ -7,7 +7,7 @@ load; every deviation is an option of :class:`XUNetConfig` that is off by defaul
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -185,7 +185,8 @@ def up_widths(config: XUNetConfig) -> list[tuple[int, list[int], int]]:
 class Prepared:
     """What of a call depends on neither the noisy image nor its noise level; see ``prepare``.
 
-    ``told`` is what frame 1's code adds to its noise embedding or to its first convolution.
+    ``told`` is what frame 1's code adds to its noise embedding or to its first convolution,
+    ``source_told`` what frame 0's adds to the first convolution.
     """
 
     maps: list[torch.Tensor]
@@ -193,6 +194,13 @@ class Prepared:
     h: torch.Tensor | None
     skips: list[torch.Tensor]
     told: torch.Tensor | None = None
+    source_told: torch.Tensor | None = None
+
+
+def _fit(tensor, count: int):
+    """Repeat (n, ...) to (count, ...) in turns 0 .. n-1, 0 .. n-1; ``count`` is a multiple."""
+    times = count // len(tensor)
+    return tensor if times == 1 else torch.cat([tensor] * times)
 
 
 class XUNet(nn.Module):
@@ -361,7 +369,7 @@ class XUNet(nn.Module):
             return self.conv(image)
         # Apart from the code's channels: their sum is the same at every step of sampling.
         weight = self.conv.weight[:, :-STACKED_CHANNELS].contiguous()
-        return F.conv2d(image, weight, self.conv.bias, padding=1) + told
+        return F.conv2d(image, weight, self.conv.bias, padding=1) + _fit(told, len(image))
 
     def _run(self, h, skips, films, start: int, end: int):
         for index in range(start, end):
@@ -408,7 +416,7 @@ class XUNet(nn.Module):
         That is every pose map, frame 0's modulations, and frame 0 up to the first
         cross-attention. Give the result to ``forward`` as ``prepared``, with the same ``x``,
         ``R``, ``t``, ``K``, ``base``, ``code`` and ``cond_mask``; ``logsnr`` may differ in
-        column 1 only.
+        column 1 only. :meth:`look` changes the source image of what was prepared.
         """
         self._check(batch)
         K = batch["K"]
@@ -431,10 +439,20 @@ class XUNet(nn.Module):
         size = len(batch["R"])
         noise = self._noise(batch["logsnr"][:, 0], told[0])
         films = self._films(0, [pose_map[:size] for pose_map in maps], noise)
+        maps = [pose_map[size:] for pose_map in maps]
+        return self.look(Prepared(maps, films, None, [], told[1], told[0]), batch["x"])
+
+    def look(self, prepared: Prepared, x) -> Prepared:
+        """Return ``prepared`` with source images ``x`` (B, 3, H, W), poses and codes as before.
+
+        ``prepared`` may be of one image whose poses and codes then count for all of ``x``.
+        """
+        if self.config.frames == 1:
+            return prepared
         skips: list[torch.Tensor] = []
-        h = self._stem(batch["x"], batch["x"], told[0])
-        h = self._run(h, skips, films, 0, self._join)
-        return Prepared([pose_map[size:] for pose_map in maps], films, h, skips, told[1])
+        h = self._stem(x, x, prepared.source_told)
+        h = self._run(h, skips, prepared.films, 0, self._join)
+        return replace(prepared, h=h, skips=skips)
 
     def forward(self, batch: dict, cond_mask=None, prepared: Prepared | None = None):
         """Return the output for frame 1, (B, out_channels, H, W).
@@ -448,6 +466,9 @@ class XUNet(nn.Module):
             cond_mask: (B,) bool; False zeroes the encoded poses of both frames and what their
                 codes add. None: all True.
             prepared: of :meth:`prepare`, for repeated calls that differ in ``z`` and its level.
+                It may be of fewer images: ``z`` then holds all of them in turn several times, or
+                ``prepared`` is of one image whose source images were given to :meth:`look`.
+                ``logsnr`` may then be (1, 2), one level for all, which costs least.
 
         Raises:
             ValueError: a missing entry or a wrong shape, naming it.
@@ -456,17 +477,24 @@ class XUNet(nn.Module):
             prepared = self.prepare(batch, cond_mask)
         noise = self._noise(batch["logsnr"][:, 1], prepared.told)
         films = self._films(1, prepared.maps, noise)
+        count = len(batch["z"])
+        if len(prepared.maps[0]) not in (1, count):
+            films = {step: tuple(_fit(one, count) for one in film) for step, film in films.items()}
         beside = batch.get("base", batch.get("x")) if self.config.concat_source else None
         h = self._stem(batch["z"], beside, prepared.told)
         skips: list[torch.Tensor] = []
         if self.config.frames == 2:
+
+            def join(source, target):
+                return torch.cat([_fit(source, count), _fit(target, count)])
+
             h = self._run(h, skips, films, 0, self._join)
-            h = torch.cat([prepared.h, h])
-            skips = [torch.cat(pair) for pair in zip(prepared.skips, skips, strict=True)]
+            h = join(prepared.h, h)
+            skips = [join(*pair) for pair in zip(prepared.skips, skips, strict=True)]
             for index, film in prepared.films.items():
                 if index >= self._join:
                     pairs = zip(film, films[index], strict=True)
-                    films[index] = tuple(torch.cat(pair) for pair in pairs)
+                    films[index] = tuple(join(*pair) for pair in pairs)
         h = self._run(h, skips, films, self._join, len(self._steps))
         h = h[-len(batch["z"]) :]
         out = self.lastconv(F.silu(self.lastgn(h)))
