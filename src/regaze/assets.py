@@ -91,6 +91,33 @@ KNOWN: Mapping[str, Asset] = {
             url=f"{_FACE_ALIGNMENT}s3fd-619a316812.pth",
             sha256="619a31681264d3f7f7fc7a16a42cbbe8b23f31a256f75a366e5a1bcd59b33543",
         ),
+        Asset(
+            name="lpips_alexnet",
+            file_name="alexnet-owt-7be5be79.pth",
+            purpose="the metric lpips",
+            licence="of pytorch/vision (code BSD-3-Clause); trained on ImageNet, whose pictures "
+            "are for research only",
+            how="torchvision's AlexNet_Weights.IMAGENET1K_V1.get_state_dict() leaves it in the "
+            "cache of torch.hub",
+        ),
+        Asset(
+            name="lpips_vgg16",
+            file_name="vgg16-397923af.pth",
+            purpose="the metric lpips_vgg",
+            licence="of pytorch/vision (code BSD-3-Clause); trained on ImageNet, whose pictures "
+            "are for research only",
+            how="torchvision's VGG16_Weights.IMAGENET1K_V1.get_state_dict() leaves it in the "
+            "cache of torch.hub",
+        ),
+        Asset(
+            name="inception",
+            file_name="pt_inception-2015-12-05-6726825d.pth",
+            purpose="the metric fid",
+            licence="of tensorflow/models (Apache-2.0), converted by mseitzer/pytorch-fid; trained "
+            "on ImageNet, whose pictures are for research only",
+            how="it is among the releases of mseitzer/pytorch-fid, whose command leaves it in the "
+            "cache of torch.hub",
+        ),
     )
 }
 
@@ -112,6 +139,10 @@ def _face_alignment(name: str) -> AssetFile:
     return AssetFile(path=f"assets/face-alignment/{KNOWN[name].file_name}")
 
 
+def _published(name: str, folder: str) -> AssetFile:
+    return AssetFile(path=f"assets/{folder}/{KNOWN[name].file_name}")
+
+
 class AssetSettings(BaseModel):
     """The files that users bring; ``regaze assets`` lists what is there."""
 
@@ -124,6 +155,15 @@ class AssetSettings(BaseModel):
     face_alignment_detector: AssetFile = Field(
         _face_alignment("face_alignment_detector"),
         description="S3FD of face-alignment 1.5: faces on photos, for the landmarks",
+    )
+    lpips_alexnet: AssetFile = Field(
+        _published("lpips_alexnet", "lpips"), description="torchvision's AlexNet, for lpips"
+    )
+    lpips_vgg16: AssetFile = Field(
+        _published("lpips_vgg16", "lpips"), description="torchvision's VGG-16, for lpips_vgg"
+    )
+    inception: AssetFile = Field(
+        _published("inception", "fid"), description="Inception of pytorch-fid, for fid"
     )
 
 

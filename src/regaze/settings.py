@@ -17,6 +17,7 @@ from regaze.assets import AssetSettings
 from regaze.estimators.settings import EstimatorSettings
 from regaze.face3d.acquire_settings import AcquireSettings
 from regaze.face3d.settings import EncoderSettings
+from regaze.identity.settings import TRAINED, IdentitySettings
 from regaze.landmarks.settings import LandmarkSettings
 from regaze.masks.settings import MaskSettings
 from regaze.redirectors import methods
@@ -183,6 +184,9 @@ class Evaluation(Section):
         None, description="rows of the report; default all of models, copy and truth"
     )
     bootstrap: int = Field(1000, ge=100, description="resamples of persons for intervals")
+    perturbed: int = Field(
+        100, ge=0, description="pictures for the induced errors of random turns, 0 = none"
+    )
     study: StudySettings = StudySettings()
     remove_background: bool | list[str] = Field(
         False, description="data sets whose sources and targets lose their background; true: all"
@@ -216,6 +220,9 @@ class Settings(Section):
     models: dict[str, Any]
     sampling: Sampling = Sampling()
     evaluation: Evaluation = Evaluation()
+    identity: IdentitySettings | None = Field(
+        None, description="the face recogniser of identity_similarity; null for none"
+    )
     masks: MaskSettings = MaskSettings()
     acquire: AcquireSettings = AcquireSettings()
     assets: AssetSettings = AssetSettings()
@@ -263,7 +270,7 @@ class Settings(Section):
             if entry.labels is not None and entry.labels.estimator is not None:
                 _known(f"models.{name}.labels.estimator", entry.labels.estimator, self.estimators)
             check_labels(f"models.{name}", entry, self.estimators, self.models)
-        taken: dict[str, str] = {}
+        taken = {"identity": "identity"} if self.identity else {}
         for section in ("encoders", "estimators", "models"):
             for name in getattr(self, section):
                 if name in taken:
@@ -275,6 +282,8 @@ class Settings(Section):
             return self
         sizes = {f"models.{name}.size_px": m.size_px for name, m in self.models.items()}
         sizes |= {f"estimators.{name}.size_px": e.size_px for name, e in self.estimators.items()}
+        if self.identity and self.identity.network in TRAINED:
+            sizes["identity.size_px"] = self.identity.size_px
         for path, size in sizes.items():
             if width % size:
                 raise ValueError(f"{path}: {size} does not divide the patch width {width}")
@@ -447,6 +456,8 @@ def missing_files(settings: Settings, results: str | Path = "results") -> list[s
     }
     for name, entry in settings.encoders.items():
         named[f"encoders.{name}"] = entry.published
+    if settings.identity:
+        named["identity.checkpoint"] = settings.identity.checkpoint
     for name in settings.evaluated:
         options = settings.datasets[name]
         if isinstance(options.split, str):

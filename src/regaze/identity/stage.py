@@ -1,0 +1,78 @@
+"""The stage of the identity network: train it, or take over a published one, and verify it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from regaze.estimators.objective import Augmentation
+from regaze.identity.align import describe, why_not_sted_view
+from regaze.identity.settings import TRAINED
+from regaze.identity.store import build_recogniser, load_published
+from regaze.identity.training import IdentityTask, PersonBatches
+from regaze.identity.verification import verify
+from regaze.provenance import fingerprint
+from regaze.training import stages
+from regaze.training.loop import train
+
+log = logging.getLogger("regaze.identity")
+_PREFIX = "recogniser."
+
+
+def make_recogniser(
+    config: Mapping,
+    *,
+    faces: Sequence[str],
+    split: str,
+    seed: int,
+    size_px: int,
+    files: stages.ModelFiles,
+) -> None:
+    """Write the model folder of the identity network.
+
+    ``small`` and ``tiny`` are trained on ``config["persons"]``; of a published network the weights
+    are taken over, and the curve is empty. Either is verified on ``test``, people that it has not
+    seen, in pictures of the size that redirected ones have.
+
+    Args:
+        config: the section ``identity:`` as plain values.
+        faces: shards of the data set.
+        split: split JSON.
+        seed: seed of initial weights, order and augmentation.
+        size_px: side of the redirected pictures.
+        files: what is written.
+    """
+    settings, reader, people = stages._begin(config, faces, split, seed)
+    recogniser = build_recogniser(config["network"], config["size_px"])
+    data = stages._data(config["persons"], faces, split)
+    about = {"kind": "identity", "class": config["network"]}
+    if config["network"] in TRAINED:
+        persons = stages._listed(people, config["persons"], split, "identity.persons")
+        count = PersonBatches(
+            reader, persons, size=config["size_px"], batch=1, seed=seed, cache="none"
+        ).persons
+        task = IdentityTask(recogniser, count, config["scale"], config["margin"], Augmentation())
+
+        def batches(rank, world):
+            share = stages._share(settings, seed, rank, world)
+            return PersonBatches(reader, persons, size=config["size_px"], **share)
+
+        whole = stages._identity(config, seed, data, settings)
+        weights, points = train(task, batches, settings, seed=seed, state=files.state, config=whole)
+        weights = {k.removeprefix(_PREFIX): v for k, v in weights.items() if k.startswith(_PREFIX)}
+    else:
+        recogniser = load_published(config["checkpoint"], config["network"], config["sha256"])
+        weights, points = recogniser.state_dict(), [{"step": 0, "images": 0}]
+        about["checkpoint"] = fingerprint(config["checkpoint"])
+    recogniser.load_state_dict(weights)
+    recogniser.cpu().eval()
+    with torch.no_grad():
+        rows = reader.rows(people["test"])
+        sted_view = not why_not_sted_view(reader)
+        quality = verify(recogniser, reader, rows, sted_view=sted_view, size_px=size_px)
+    log.info("test: AUC %.4f, equal error rate %.3f", quality["auc"], quality["eer"])
+    about["verification"] = {"list": "test", **quality}
+    about["preprocess"] = describe(recogniser, sted_view)
+    stages._write("identity", stages.Trained(weights, points), config, data, about, files, seed)
