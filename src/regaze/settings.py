@@ -246,7 +246,12 @@ class Settings(Section):
     @field_validator("models")
     @classmethod
     def _models(cls, entries):
-        return {name: _model_settings(name, entry) for name, entry in entries.items()}
+        # Overlays leave a model out by null.
+        return {
+            name: _model_settings(name, entry)
+            for name, entry in entries.items()
+            if entry is not None
+        }
 
     @model_validator(mode="after")
     def _references(self):
@@ -498,6 +503,7 @@ def json_schema() -> str:
             "description": f"{section} by name",
             "additionalProperties": {"anyOf": references},
         }
+    schema["properties"]["models"]["additionalProperties"]["anyOf"].append({"type": "null"})
     return json.dumps(schema, indent=1, sort_keys=True) + "\n"
 
 
