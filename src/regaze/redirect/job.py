@@ -103,7 +103,7 @@ class Job:
         o = self.options
         folder = model_folder(o["models"], o["model"])
         estimator = open_estimator(o["models"], o["estimator"])
-        engine = Redirection(folder, self._sampling(), estimator, o["device"])
+        engine = Redirection(folder, self._sampling(), estimator, o["device"], self._published())
         photos = any(not is_row(place) for place, _ in self.work)
         find = self._detector() if photos and o["landmarks"] is None else None
         records, names = [], set()
@@ -171,6 +171,15 @@ class Job:
             if self.options[name] is not None:
                 made[name] = self.options[name]
         return made
+
+    def _published(self) -> dict[str, dict[str, str]]:
+        """Files of the published 3-D encoders that the configuration names."""
+        entries = {} if self.settings is None else self.settings.encoders
+        return {
+            name: {entry.class_: entry.published}
+            for name, entry in entries.items()
+            if entry.published is not None
+        }
 
     def _detector(self) -> FindFaces:
         """The face detector with the weights that the configuration names."""

@@ -84,6 +84,7 @@ class Place:
         view: how the patch lies in the photo, None without one.
         landmarks: (68, 2) patch pixels, None where unknown.
         facts: what else is worth telling: pose, camera, faces found.
+        faces: the faces file that it is a row of (``facts`` has ``person`` and ``row``), or None.
     """
 
     name: str
@@ -95,6 +96,7 @@ class Place:
     view: View | None = None
     landmarks: np.ndarray | None = None
     facts: dict = field(default_factory=dict)
+    faces: str | None = None
 
 
 def photo_place(
@@ -225,6 +227,7 @@ def row_place(
         view=view,
         landmarks=None if points is None else points.astype(np.float64),
         facts=facts,
+        faces=path,
     )
 
 

@@ -21,8 +21,10 @@ from regaze.images import reduce_patches, to_uint8
 from regaze.jobs import replacing
 from regaze.provenance import fingerprint
 from regaze.redirect.angles import Request
+from regaze.redirect.codes import SourceCodes
 from regaze.redirect.paste import eye_mask, face_mask, paste, window_mask
 from regaze.redirect.place import Place
+from regaze.redirectors.face_codes import told_batch
 from regaze.redirectors.sample import load_redirector
 
 _SAME_HEAD = np.radians(0.5)
@@ -104,6 +106,8 @@ class Redirection:
         sampling: the ``sampling:`` section.
         estimator: for the gaze of faces without labels, and to measure what came out; or None.
         device: ``auto``, ``cpu`` or ``cuda``.
+        published: files of published 3-D encoders, see
+            :class:`regaze.redirect.codes.SourceCodes`.
 
     Raises:
         FileNotFoundError, ValueError: the model cannot be loaded, or needs what a photo has not.
@@ -115,6 +119,7 @@ class Redirection:
         sampling: Mapping,
         estimator=None,
         device: str = "auto",
+        published: Mapping[str, Mapping[str, str]] | None = None,
     ):
         if device not in ("auto", "cpu", "cuda"):
             raise ValueError(f"device: expected auto, cpu or cuda, found {device!r}")
@@ -122,12 +127,14 @@ class Redirection:
             device = "cuda" if torch.cuda.is_available() else "cpu"
         self.redirector, self.record = load_redirector(folder, sampling)
         needs = self.redirector.needs
-        lacking = [name for name in ("latents", "masks") if getattr(needs, name)]
-        if lacking:
+        if needs.masks:
             raise ValueError(
-                f"{folder}: this model also needs {' and '.join(lacking)} of the source, which "
-                "`regaze redirect` does not make; choose a model that is told angles alone"
+                f"{folder}: this model also needs masks of the source, which `regaze redirect` "
+                "does not make; choose a model that does without"
             )
+        self.codes = None
+        if needs.latents:
+            self.codes = SourceCodes(folder, self.record, published, device)
         self.redirector.to(device)
         self.sampling, self.device, self.estimator = dict(sampling), device, estimator
         self.fingerprint = fingerprint(Path(folder) / "model.safetensors")
@@ -208,10 +215,11 @@ class Redirection:
         gaze, gaze_from = self.source_gaze(place, source_gaze)
         targets = [request.resolve(gaze, place.head) for request in requests]
         source = reduce_patches(place.patch[None], self.size_px)
+        code, code_from = self.codes.of(place) if self.codes else (None, None)
         made = []
         for start in range(0, len(targets), batch):
             part = targets[start : start + batch]
-            made.append(self._pictures(source, gaze, place.head, part))
+            made.append(self._pictures(source, gaze, place.head, part, code))
         pictures = torch.cat(made)
         patches = to_uint8(pictures)
         measured = self.measure(patches)
@@ -248,9 +256,11 @@ class Redirection:
             "source_head_deg": np.degrees(place.head).tolist(),
             **place.facts,
         }
+        if self.codes:
+            about["source_code_from"] = code_from
         return results, about
 
-    def _pictures(self, source, gaze, head, targets) -> torch.Tensor:
+    def _pictures(self, source, gaze, head, targets, code=None) -> torch.Tensor:
         count = len(targets)
 
         def rows(values) -> torch.Tensor:
@@ -264,6 +274,9 @@ class Redirection:
             "target_head": rows([one for _, one in targets]),
             "pair": torch.zeros(count, dtype=torch.int64),
         }
+        if code is not None:
+            # There is no photo of the target, whatever kind of code the model was trained with.
+            inputs |= told_batch(inputs, code.expand(count, -1), parts=self.codes.parts)
         inputs = {key: value.to(self.device) for key, value in inputs.items()}
         with torch.no_grad():
             return self.redirector.redirect(inputs, seed=self.sampling.get("seed", 0)).cpu()

@@ -1,0 +1,113 @@
+"""3-D codes of single faces, for models that are told them: stored latents, or the encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+
+import torch
+
+from regaze.face3d.deca import Deca, encoder_identity
+from regaze.face3d.encode import codes_of_faces, open_encoder
+from regaze.latents import LatentsReader
+from regaze.redirect.place import Place
+from regaze.redirectors.face_codes import recorded_encoder
+from regaze.redirectors.xunet.codes import code_rows
+
+HEAD = Path("face3d/head.npz")
+"""The head model below the folder of results, beside the folder of models."""
+
+
+class SourceCodes:
+    """Codes of faces by the encoder that a model was trained with.
+
+    Args:
+        folder: model folder, ``results/models/<name>``; the encoder's is beside it, and
+            ``results/face3d/head.npz`` is its head model.
+        record: the model's ``model.json``.
+        published: files of published encoders by the name of the entry: ``{"deca": path}`` or
+            ``{"emoca": path}``, as :func:`regaze.face3d.encode.open_encoder` takes them.
+        device: where the encoder runs: ``auto``, ``cpu`` or ``cuda``.
+
+    Raises:
+        ValueError: the record names no encoder.
+    """
+
+    def __init__(
+        self,
+        folder: str | PathLike,
+        record: Mapping,
+        published: Mapping[str, Mapping[str, str]] | None = None,
+        device: str = "auto",
+    ):
+        self._models = Path(folder).resolve().parent
+        self._name = record["config"]["deca"]["encoder"]
+        self.parts, self.expected = record["config"]["deca"]["parts"], recorded_encoder(record)
+        self._files, self._device = dict((published or {}).get(self._name, {})), device
+        self._encoder: Deca | None = None
+
+    def of(self, place: Place) -> tuple[torch.Tensor, str]:
+        """The code (1, Dc) of a face, and where it is from.
+
+        Latents beside the faces file of a row are taken where they are of the right encoder;
+        every other face is encoded.
+
+        Raises:
+            ValueError: the encoder is not there or is another one than the model was trained
+                with, or the face's landmarks are unknown or unusable; the message names the face.
+        """
+        stored = self._stored(place)
+        if stored is not None:
+            return stored, "latents"
+        if place.landmarks is None:
+            raise ValueError(
+                f"{place.source}: this model is told 3-D codes, which need the face's 68 "
+                "landmarks; found none"
+            )
+        codes, detected = codes_of_faces(self._open(), place.patch[None], place.landmarks[None])
+        if not detected[0]:
+            raise ValueError(f"{place.source}: expected landmarks of a face, found no usable ones")
+        given = {name: torch.from_numpy(values) for name, values in codes.items()}
+        return code_rows(given, self.parts), f"encoder {self._name}"
+
+    def _stored(self, place: Place) -> torch.Tensor | None:
+        """The row's code in the latents beside its faces file, None where there is none."""
+        if place.faces is None:
+            return None
+        name = Path(place.faces).name.replace("shard-", "part-").replace(".h5", ".parquet")
+        file = Path(place.faces).resolve().parent.parent / "latents" / self._name / name
+        if not file.is_file():
+            return None
+        reader = LatentsReader(file)
+        person, index = place.facts["person"], place.facts["row"]
+        if reader.identity != self.expected or person not in reader.persons:
+            return None
+        row = reader.row(person, index)
+        if not reader.detected[row]:
+            return None
+        given = {name: torch.from_numpy(values) for name, values in reader.read([row]).items()}
+        return code_rows(given, self.parts)
+
+    def _open(self) -> Deca:
+        if self._encoder is None:
+            head = self._models.parent / HEAD
+            files = self._files or {"folder": str(self._models / self._name)}
+            if not head.is_file():
+                raise ValueError(f"{head}: this model is told 3-D codes; expected the head model")
+            try:
+                made = open_encoder(head, **files, device=self._device)
+            except FileNotFoundError as error:
+                raise ValueError(
+                    f"this model is told 3-D codes of encoder {self._name!r}: {error}; for "
+                    "published weights give the configuration that names them (--config)"
+                ) from None
+            found = encoder_identity(made)
+            wrong = [key for key, value in self.expected.items() if found[key] != value]
+            if wrong:
+                raise ValueError(
+                    f"encoder {self._name!r}: {wrong[0]}: the model was trained with "
+                    f"{self.expected[wrong[0]]}, found {found[wrong[0]]}"
+                )
+            self._encoder = made
+        return self._encoder
