@@ -35,6 +35,7 @@ localrules:
     metrics,
     study,
     report,
+    augmentation,
 
 
 include: "rules/common.smk"
@@ -47,6 +48,7 @@ include: "rules/models.smk"
 include: "rules/samples.smk"
 include: "rules/metrics.smk"
 include: "rules/report.smk"
+include: "rules/augmentation.smk"
 
 
 rule all:

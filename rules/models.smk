@@ -15,6 +15,23 @@ def required_files(wildcards):
     return files
 
 
+def training_code(entry):
+    """Version of what decides the weights of an entry of `models`."""
+    return code_version(
+        f"redirectors/{entry.class_}",
+        "redirectors/base.py",
+        "redirectors/face_codes.py",
+        "codes.py",
+        "latents.py",
+        "face3d/gaze.py",
+        "face3d/rotations.py",
+        "diffusion",
+        "training",
+        "images.py",
+        "angles.py",
+    )
+
+
 rule models:
     input:
         expand("results/models/{model}/model.safetensors", model=settings.models),
@@ -51,18 +68,6 @@ rule train_model:
         state="results/state/{model}",
         config=lambda wc: settings.models[wc.model].resolve(),
         seed=settings.seed,
-        code=lambda wc: code_version(
-            f"redirectors/{settings.models[wc.model].class_}",
-            "redirectors/base.py",
-            "redirectors/face_codes.py",
-            "codes.py",
-            "latents.py",
-            "face3d/gaze.py",
-            "face3d/rotations.py",
-            "diffusion",
-            "training",
-            "images.py",
-            "angles.py",
-        ),
+        code=lambda wc: training_code(settings.models[wc.model]),
     script:
         "../workflow_scripts/train_model.py"

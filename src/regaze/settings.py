@@ -14,6 +14,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from regaze.assets import AssetSettings
+from regaze.augmentation.settings import AugmentationSettings
 from regaze.estimators.settings import EstimatorSettings
 from regaze.face3d.acquire_settings import AcquireSettings
 from regaze.face3d.settings import EncoderSettings
@@ -225,6 +226,7 @@ class Settings(Section):
     )
     masks: MaskSettings = MaskSettings()
     acquire: AcquireSettings = AcquireSettings()
+    augmentation: AugmentationSettings = AugmentationSettings()
     assets: AssetSettings = AssetSettings()
 
     @field_validator("datasets", "encoders", "estimators", "models")
@@ -275,6 +277,7 @@ class Settings(Section):
             if entry.labels is not None and entry.labels.estimator is not None:
                 _known(f"models.{name}.labels.estimator", entry.labels.estimator, self.estimators)
             check_labels(f"models.{name}", entry, self.estimators, self.models)
+        self.augmentation.check(self.estimators, self.models)
         taken = {"identity": "identity"} if self.identity else {}
         for section in ("encoders", "estimators", "models"):
             for name in getattr(self, section):
@@ -335,6 +338,11 @@ class Settings(Section):
                     raise ValueError(f"{path}: its teacher {needs.teacher!r} learns from itself")
                 chain.append(needs.teacher)
                 needs = requirements(self.models[needs.teacher])
+            if check := getattr(self.models[name], "check_teacher", None):
+                try:
+                    check(self.models[chain[1]])
+                except ValueError as error:
+                    raise ValueError(f"{path}.{error}") from error
 
     @property
     def patch_size(self) -> tuple[int, int]:

@@ -1,0 +1,263 @@
+from types import SimpleNamespace
+
+from regaze.augmentation.settings import Draw, estimator_entry, redirector_entry
+
+FEW = settings.augmentation
+FEW_ROOT = "results/augmentation"
+DRAWS = [Draw(count, seed).name for count in FEW.counts for seed in FEW.seeds]
+FEW_CONSTRAINTS = {
+    "estimator": "|".join(settings.estimators),
+    "redirector": "|".join(settings.models) or "none",
+    "maker": "|".join(["real", *settings.models]),
+    "draw": r"n(\d+|all)-s\d+",
+}
+
+
+def augmenting_redirector(wildcards):
+    """The redirector that makes the pictures: one that knows these labels, or all."""
+    entry = settings.models[wildcards.redirector]
+    if FEW.redirector_labels == "all":
+        return f"results/models/{wildcards.redirector}/model.safetensors"
+    # What `models` trains is what a training with all labels would be again.
+    same = entry.labels is None and FEW.redirector_images is None
+    if Draw.parse(wildcards.draw).subset is None and same:
+        return f"results/models/{wildcards.redirector}/model.safetensors"
+    return (
+        f"{FEW_ROOT}/models/{wildcards.redirector}/{wildcards.draw}/model.safetensors"
+    )
+
+
+def augmenting_config(wildcards):
+    """Configuration of a redirector that is trained for one point of the study."""
+    draw = Draw.parse(wildcards.draw)
+    return redirector_entry(
+        settings.models[wildcards.redirector],
+        draw,
+        FEW.redirector_images,
+        labeller=few_labeller(wildcards.redirector, draw),
+    )
+
+
+def few_labeller(redirector, draw):
+    """The study's estimator, where it labels the pictures without labels."""
+    bare = requirements(settings.models[redirector]).unlabelled_targets
+    wanted = FEW.pseudo_labels and not bare and draw.subset is not None
+    return FEW.estimator if wanted else None
+
+
+def augmenting_training(wildcards):
+    """What a redirector of the study learns with; estimators know its labels and no others."""
+    files = required_files(SimpleNamespace(model=wildcards.redirector))
+    trained = f"{FEW_ROOT}/estimators/{{name}}/real/{wildcards.draw}/model.safetensors"
+    name = requirements(settings.models[wildcards.redirector]).estimator
+    files |= {"estimator": trained.format(name=name)} if name is not None else {}
+    name = few_labeller(wildcards.redirector, Draw.parse(wildcards.draw))
+    files |= {"labeller": trained.format(name=name)} if name is not None else {}
+    return files
+
+
+def augmenting_codes(wildcards):
+    """3-D codes of the faces, for redirectors that are told them."""
+    return required_files(SimpleNamespace(model=wildcards.redirector)).get(
+        "latents", []
+    )
+
+
+def augmented_faces(wildcards):
+    """The augmented faces that an estimator learns from, none for real pictures alone."""
+    if wildcards.maker == "real":
+        return []
+    return f"{FEW_ROOT}/faces/{wildcards.maker}/{wildcards.draw}.h5"
+
+
+FEW_ERRORS = expand(
+    f"{FEW_ROOT}/estimators/{FEW.estimator}/{{maker}}/{{draw}}/errors.parquet",
+    maker=["real", *FEW.redirectors] if FEW.estimator else [],
+    draw=DRAWS,
+)
+
+
+rule augmentation:
+    input:
+        f"{FEW_ROOT}/index.html",
+        expand(
+            f"{FEW_ROOT}/faces/{{redirector}}/{{draw}}-Redirected_samples.h5",
+            redirector=FEW.redirectors if FEW.export else [],
+            draw=DRAWS,
+        ),
+
+
+rule train_labelled_redirector:
+    """Train a redirector with the labels of few samples."""
+    input:
+        unpack(augmenting_training),
+        faces=face_shards,
+        checked=f"results/{TRAINED_ON}/faces/rejected.parquet",
+        split=f"results/{TRAINED_ON}/split.json",
+    output:
+        model="results/augmentation/models/{redirector}/{draw}/model.safetensors",
+        record="results/augmentation/models/{redirector}/{draw}/model.json",
+        curve="results/augmentation/models/{redirector}/{draw}/curve.csv",
+    log:
+        "logs/train_labelled_redirector/{redirector}-{draw}.log",
+    benchmark:
+        "benchmarks/rules/train_labelled_redirector/{redirector}-{draw}.tsv"
+    wildcard_constraints:
+        **FEW_CONSTRAINTS,
+    # Everything else of the study waits for the longest jobs.
+    priority: 10
+    conda:
+        "../envs/main.yaml"
+    threads: lambda wc: settings.models[wc.redirector].train.threads
+    resources:
+        mem_mb=lambda wildcards, attempt: 3000 * attempt,
+        runtime=1440,
+        gpu=lambda wc: settings.models[wc.redirector].train.gpus,
+    params:
+        name="{redirector}-{draw}",
+        state="results/state/augmentation/{redirector}-{draw}",
+        config=augmenting_config,
+        seed=lambda wc: settings.seed + Draw.parse(wc.draw).seed,
+        code=lambda wc: training_code(settings.models[wc.redirector]),
+    script:
+        "../workflow_scripts/train_model.py"
+
+
+rule augment_faces:
+    """Redirect the labelled samples to directions drawn from their labels."""
+    input:
+        faces=face_shards,
+        split=f"results/{TRAINED_ON}/split.json",
+        model=augmenting_redirector,
+        latents=augmenting_codes,
+    output:
+        faces="results/augmentation/faces/{redirector}/{draw}.h5",
+    log:
+        "logs/augment_faces/{redirector}-{draw}.log",
+    benchmark:
+        "benchmarks/rules/augment_faces/{redirector}-{draw}.tsv"
+    wildcard_constraints:
+        **FEW_CONSTRAINTS,
+    conda:
+        "../envs/main.yaml"
+    threads: settings.sampling.threads
+    resources:
+        mem_mb=lambda wildcards, attempt: 3000 * attempt,
+        runtime=720,
+        gpu=settings.sampling.gpus,
+    params:
+        draw=lambda wc: Draw.parse(wc.draw).plain,
+        seed=lambda wc: settings.seed + Draw.parse(wc.draw).seed,
+        per_sample=FEW.targets,
+        sampling=settings.sampling.model_dump(),
+        code=code_version(
+            "augmentation/generate.py",
+            "metrics/targets.py",
+            "estimators/subsets.py",
+            "redirectors/sample.py",
+            "redirectors/face_codes.py",
+            "diffusion",
+            "images.py",
+        ),
+    script:
+        "../workflow_scripts/augment_faces.py"
+
+
+rule export_augmented:
+    """Augmented faces as ST-ED's code reads them."""
+    input:
+        faces="results/augmentation/faces/{redirector}/{draw}.h5",
+    output:
+        samples="results/augmentation/faces/{redirector}/{draw}-Redirected_samples.h5",
+    log:
+        "logs/export_augmented/{redirector}-{draw}.log",
+    wildcard_constraints:
+        **FEW_CONSTRAINTS,
+    conda:
+        "../envs/main.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=120,
+    params:
+        code=code_version("augmentation/files.py"),
+    script:
+        "../workflow_scripts/export_augmented.py"
+
+
+rule train_labelled_estimator:
+    """Train an estimator on few labels, and measure it on people whom nobody learnt from."""
+    input:
+        faces=face_shards,
+        checked=f"results/{TRAINED_ON}/faces/rejected.parquet",
+        split=f"results/{TRAINED_ON}/split.json",
+        augmented=augmented_faces,
+    output:
+        model="results/augmentation/estimators/{estimator}/{maker}/{draw}/model.safetensors",
+        record="results/augmentation/estimators/{estimator}/{maker}/{draw}/model.json",
+        curve="results/augmentation/estimators/{estimator}/{maker}/{draw}/curve.csv",
+        errors="results/augmentation/estimators/{estimator}/{maker}/{draw}/errors.parquet",
+    log:
+        "logs/train_labelled_estimator/{estimator}-{maker}-{draw}.log",
+    benchmark:
+        "benchmarks/rules/train_labelled_estimator/{estimator}-{maker}-{draw}.tsv"
+    wildcard_constraints:
+        **FEW_CONSTRAINTS,
+    conda:
+        "../envs/main.yaml"
+    threads: lambda wc: settings.estimators[wc.estimator].train.threads
+    resources:
+        mem_mb=lambda wildcards, attempt: 3000 * attempt,
+        runtime=720,
+        gpu=lambda wc: settings.estimators[wc.estimator].train.gpus,
+    params:
+        name="{estimator}-{maker}-{draw}",
+        state="results/state/augmentation/{estimator}-{maker}-{draw}",
+        config=lambda wc: estimator_entry(
+            settings.estimators[wc.estimator],
+            Draw.parse(wc.draw),
+            FEW.images,
+            "labelled" if wc.maker == "real" else "augmented",
+        ),
+        seed=lambda wc: settings.seed + Draw.parse(wc.draw).seed,
+        persons=settings.evaluation.split,
+        code=code_version(
+            "augmentation/estimator.py",
+            "estimators",
+            "training",
+            "diffusion/averages.py",
+            "images.py",
+            "angles.py",
+        ),
+    script:
+        "../workflow_scripts/train_labelled_estimator.py"
+
+
+rule write_augmentation:
+    """Table, figure and page of error against number of labels."""
+    input:
+        errors=FEW_ERRORS,
+    output:
+        table="results/augmentation/table.csv",
+        figure="results/augmentation/figure.png",
+        page="results/augmentation/index.html",
+    log:
+        "logs/write_augmentation.log",
+    conda:
+        "../envs/main.yaml"
+    threads: 1
+    resources:
+        mem_mb=1500,
+        runtime=30,
+    params:
+        about=FEW.about(TRAINED_ON, settings.estimators, settings.evaluation.split),
+        resamples=settings.evaluation.bootstrap,
+        seed=settings.seed,
+        code=code_version(
+            "augmentation/study.py",
+            "augmentation/page.py",
+            "metrics/bootstrap.py",
+            "report/figures.py",
+        ),
+    script:
+        "../workflow_scripts/write_augmentation.py"

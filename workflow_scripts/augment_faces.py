@@ -1,0 +1,23 @@
+"""Redirect the labelled samples to directions drawn from their labels."""
+
+from pathlib import Path
+
+from regaze.augmentation.generate import augment_faces
+from regaze.jobs import start
+
+
+def main(job):
+    start(job)
+    augment_faces(
+        Path(job.input.model).parent,
+        faces=job.input.faces,
+        split=job.input.split,
+        latents=job.input.latents,
+        labels=job.params.draw,
+        output=job.output.faces,
+        **{name: job.params[name] for name in ("seed", "per_sample", "sampling")},
+    )
+
+
+if "snakemake" in globals():
+    main(snakemake)  # noqa: F821

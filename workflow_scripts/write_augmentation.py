@@ -1,0 +1,15 @@
+"""Write the study of few labels: table, figure, page."""
+
+from regaze.augmentation.page import report_study
+from regaze.augmentation.study import Measured
+from regaze.jobs import start
+
+
+def main(job):
+    start(job)
+    options = {name: job.params[name] for name in ("about", "resamples", "seed")}
+    report_study([Measured.at(path) for path in job.input.errors], **job.output, **options)
+
+
+if "snakemake" in globals():
+    main(snakemake)  # noqa: F821
