@@ -103,6 +103,22 @@ def evaluations(name: str, steps: int) -> int:
     return 2 * steps - 1 if name == "heun" else steps
 
 
+def asked_levels(name: str, sigmas) -> list[tuple[int, float]]:
+    """Return ``(step, sigma)`` of every evaluation that a sampler will ask for, in order.
+
+    A denoiser that treats levels differently can so decide without reading a level back from a
+    GPU. ``sigmas`` are the sampler's levels, ending in 0; those of ``ancestral`` are the
+    variance-exploding levels of its grid.
+    """
+    levels = [float(sigma) for sigma in sigmas]
+    asked = []
+    for step, (sigma, after) in enumerate(zip(levels, levels[1:], strict=False)):
+        asked.append((step, sigma))
+        if name == "heun" and after > 0:
+            asked.append((step, after))
+    return asked
+
+
 def ancestral_moments(z, noise, logsnr, logsnr_next, limit: float | None = 1.0):
     """Return mean (B, ...) and variance (scalar tensor) of one step's posterior.
 
@@ -137,10 +153,13 @@ def ancestral(predict, z, grid, draw, final_step: str = "mean", limit=1.0, callb
     """
     if final_step not in FINAL_STEPS:
         raise ValueError(f"final_step: expected one of {FINAL_STEPS}, found {final_step!r}")
+    # On the host: a level read back from a GPU would make every step wait for it.
+    grid = grid.cpu()
     last = len(grid) - 2
     for step in range(len(grid) - 1):
         now, after = grid[step], grid[step + 1]
-        noise = predict(z, now.expand(len(z)))
+        level = torch.full((len(z),), float(now), dtype=now.dtype, device=z.device)
+        noise = predict(z, level)
         mean, variance = ancestral_moments(z, noise, now, after, limit)
         # The middle of the grid is 0 up to rounding, whatever precision it was made in.
         middle = abs(float(after)) < 1e-6

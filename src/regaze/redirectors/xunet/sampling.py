@@ -1,22 +1,49 @@
-"""How the X-UNet makes pictures: samplers, guidance and what is computed once per picture."""
+"""How the X-UNet makes pictures: samplers, guidance, several sources.
+
+Everything that chance decides about a picture is seeded by (seed, pair) and, where it is drawn
+anew at every step, by the step; so no picture depends on the batch that it is made in.
+
+Several guidance weights are sampled side by side: their conditional evaluations are one call of
+the network, their unconditional ones another. The two are apart because they have different
+savings: pose maps and modulations are those of each picture in the first, whatever its weights,
+and those of a single picture in the second.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 
 from regaze.diffusion.guidance import guided
 from regaze.diffusion.noise import image_noise
 from regaze.diffusion.preconditioning import per_image
-from regaze.diffusion.samplers import ancestral, evaluations, sample
+from regaze.diffusion.samplers import ancestral, asked_levels, sample
 from regaze.diffusion.schedules import alpha_sigma, cosine_grid, karras_sigmas, sigma_from_logsnr
 from regaze.redirectors.base import Batch
-from regaze.redirectors.xunet.network import XUNet
+from regaze.redirectors.xunet.network import Prepared, XUNet
 from regaze.redirectors.xunet.objective import Objective
 
 SOURCE_LOGSNR = 20.0
 """Level told for the source frame, which is clean."""
+
+PATH_FRAMES = 40
+"""Most estimates that are kept of one path from noise to picture."""
+
+DEFAULTS = {
+    "guidance": 0.0,
+    "guidance_interval": None,
+    "uncond_source": "fixed",
+    "final_step": "mean",
+    "precision": "auto",
+}
+
+# Streams of noise of one picture: its start, its unconditional source, ancestral steps from 2 on,
+# and, above any number of steps, unconditional sources and choices of a source per step.
+_START, _BLANK, _STEP = 0, 1, 2
+_BLANKS, _CHOICES = 1 << 20, 1 << 21
 
 Inputs = Callable[[Batch, torch.Tensor], dict[str, torch.Tensor]]
 
@@ -27,92 +54,316 @@ class PictureSampler:
     Args:
         net: the network.
         objective: what it predicts.
-        options: the ``sampling:`` section.
+        options: the ``sampling:`` section; what it leaves out of :data:`DEFAULTS` is as there.
         inputs: ``(batch, source images) -> everything the network is told but the noisy image and
             its level``.
     """
 
     def __init__(self, net: XUNet, objective: Objective, options: Mapping, inputs: Inputs):
-        self.net, self.objective, self.options, self.inputs = net, objective, options, inputs
+        self.net, self.objective, self.inputs = net, objective, inputs
+        self.options = {**DEFAULTS, **options}
 
     def redirect(
         self, batch: Batch, *, seed: int, weights: Sequence[float] | None = None
     ) -> torch.Tensor:
-        """Sample redirected pictures; see :class:`~regaze.redirectors.base.Redirector`."""
-        if weights is not None:
-            return torch.stack([self._redirect(batch, seed, weight) for weight in weights])
-        return self._redirect(batch, seed, self.options["guidance"])
+        """Sample redirected pictures (B, 3, H, W), or (W, B, 3, H, W) for W guidance weights.
 
-    def _redirect(self, batch: Batch, seed: int, weight: float) -> torch.Tensor:
-        source, pairs = batch["source"], batch["pair"].tolist()
+        Args:
+            batch: see :data:`regaze.redirectors.base.Batch`.
+            seed: of all noise, with each picture's ``pair``.
+            weights: guidance weights, at least one, in place of the configured one. Every weight
+                gives what it would give alone, up to rounding.
+        """
+        chosen = [self.options["guidance"]] if weights is None else [float(w) for w in weights]
+        if not chosen:
+            raise ValueError("weights: expected at least one guidance weight, found none")
+        if self.objective.regression:
+            made = self._regress(batch).expand(len(chosen), -1, -1, -1, -1)
+        else:
+            made = _Run(self, batch, seed, chosen).pictures()
+        return made[0] if weights is None else made
+
+    def record_path(self, batch: Batch, *, seed: int, frames: int = PATH_FRAMES) -> torch.Tensor:
+        """Return (T, B, 3, H, W): estimates of the clean picture on the way, the picture last.
+
+        At most ``frames`` are spread over the steps; a regression has only its picture.
+        """
+        if self.objective.regression:
+            return self._regress(batch)[None]
+        run = _Run(self, batch, seed, [self.options["guidance"]], frames)
+        last = run.pictures()
+        return torch.cat([*run.seen[:-1], last])
+
+    def evaluations_per_image(self) -> int:
+        """Network evaluations of one picture; guidance doubles those that it acts in."""
+        if self.objective.regression:
+            return 1
+        asked = asked_levels(self.options["sampler"], self.sigmas())
+        return len(asked) + sum(self.guides(self.options["guidance"], level) for _, level in asked)
+
+    def guides(self, weight: float, level: float) -> bool:
+        """Whether guidance of this weight acts at a variance-exploding noise level."""
+        low, high = self.options["guidance_interval"] or (-1.0, float("inf"))
+        return weight != 0 and low < level < high
+
+    def sigmas(self) -> torch.Tensor:
+        """The variance-exploding levels of the steps, on the CPU; the last one is the end."""
+        steps = self.options["steps"]
+        if self.options["sampler"] == "ancestral":
+            return sigma_from_logsnr(cosine_grid(steps))
+        return karras_sigmas(steps, self.options["sigma_min"], self.options["sigma_max"])
+
+    def describe(self) -> dict[str, str | float | int]:
+        """Sampler, steps, noise range, guidance, and what else decides the pictures if set."""
+        if self.objective.regression:
+            return {"sampler": "none (regression)", "steps": 1, "guidance": 0.0}
+        names = ["sampler", "steps", "guidance"]
+        ancestral_one = self.options["sampler"] == "ancestral"
+        names += ["final_step"] if ancestral_one else ["sigma_min", "sigma_max"]
+        told = {name: self.options[name] for name in names}
+        if self.options["guidance"] != 0:
+            told["uncond_source"] = self.options["uncond_source"]
+            if self.options["guidance_interval"]:
+                told["guidance_interval"] = "{:g} to {:g}".format(
+                    *self.options["guidance_interval"]
+                )
+        if self.options.get("sources", 1) > 1:
+            told["sources"] = self.options["sources"] if self.sees_sources else 1
+        return told
+
+    @property
+    def sees_sources(self) -> bool:
+        """Whether further source pictures can be drawn from.
+
+        A network of one frame sees its source only through the picture that residuals are counted
+        from, which must stay the same over all steps.
+        """
+        residual = self.objective.parameterization == "residual_x0"
+        return not self.objective.regression and (self.net.config.frames == 2 or not residual)
+
+    def autocast(self):
+        """The precision that the network is evaluated in; ``auto`` is bfloat16 on GPUs alone."""
+        device = next(self.net.parameters()).device.type
+        chosen = self.options["precision"]
+        low = device == "cuda" if chosen == "auto" else chosen == "bf16"
+        return torch.autocast(device, torch.bfloat16, enabled=low)
+
+    def _regress(self, batch: Batch) -> torch.Tensor:
+        source = batch["source"]
         inputs = self.inputs(batch, source)
         base = inputs.get("base")
-        if self.objective.regression:
-            keep = torch.ones(len(source), dtype=torch.bool, device=source.device)
-            level = torch.ones(len(source), device=source.device)
-            made = self.objective.denoise(self._network(inputs, keep), source, level, base)
-            return made.clamp(-1, 1)
 
-        def noise(stream: int) -> torch.Tensor:
-            return image_noise(seed, pairs, source.shape[1:], stream).to(source.device)
-
-        denoise = self._denoiser(inputs, True)
-        if weight != 0:
-            conditioned = denoise
-            unconditioned = self._denoiser({**inputs, "x": noise(1)}, False)
-
-            def denoise(z, sigma):
-                return guided(conditioned(z, sigma), unconditioned(z, sigma), weight)
-
-        if self.options["sampler"] == "ancestral":
-            return self._ancestral(denoise, noise).clamp(-1, 1)
-        sigmas = karras_sigmas(
-            self.options["steps"], self.options["sigma_min"], self.options["sigma_max"]
-        )
-        first = float(sigmas[0]) * noise(0)
-        start = first if base is None else base + first
-        return sample(self.options["sampler"], denoise, start, sigmas).clamp(-1, 1)
-
-    def _network(self, inputs: dict[str, torch.Tensor], keep: torch.Tensor, prepared=None):
         def network(noisy, logsnr):
             levels = torch.stack([torch.full_like(logsnr, SOURCE_LOGSNR), logsnr], 1)
-            return self.net({**inputs, "z": noisy, "logsnr": levels}, keep, prepared)
+            return self.net({**inputs, "z": noisy, "logsnr": levels})
 
-        return network
+        with self.autocast():
+            level = torch.ones(len(source), device=source.device)
+            return self.objective.denoise(network, source, level, base).clamp(-1, 1)
 
-    def _denoiser(self, inputs, conditioned: bool):
-        """A denoiser of noisy images that computes what does not depend on them once."""
-        count, device = len(inputs["x"]), inputs["x"].device
-        keep = torch.full((count,), conditioned, dtype=torch.bool, device=device)
-        levels = torch.full((count, 2), SOURCE_LOGSNR, device=device)
-        prepared = self.net.prepare({**inputs, "z": inputs["x"], "logsnr": levels}, keep)
-        network = self._network(inputs, keep, prepared)
 
-        def denoise(z, sigma):
-            return self.objective.denoise(network, z, sigma, inputs.get("base")).clamp(-1, 1)
+@dataclass(frozen=True)
+class _Branch:
+    """The network's view of one set of sources: what was computed once, and the pictures."""
 
-        return denoise
+    prepared: Prepared
+    x: torch.Tensor | None
 
-    def _ancestral(self, denoise, noise) -> torch.Tensor:
+
+class _Run:
+    """One batch on its way from noise to pictures, for all its guidance weights at once.
+
+    Noisy pictures are (W * B, 3, H, W), all pictures of the first weight first.
+    """
+
+    def __init__(
+        self,
+        sampler: PictureSampler,
+        batch: Batch,
+        seed: int,
+        weights: Sequence[float],
+        frames: int = 0,
+    ):
+        self.sampler, self.seed, self.weights = sampler, seed, list(weights)
+        self.net, self.options = sampler.net, sampler.options
+        source = batch["source"]
+        self.shape, self.device = source.shape[1:], source.device
+        self.pairs = batch["pair"].tolist()
+        self.inputs = sampler.inputs(batch, source)
+        base = self.inputs.get("base")
+        self.base = None if base is None else base.repeat(len(weights), 1, 1, 1)
+        self.sigmas = sampler.sigmas()
+        self.asked = asked_levels(self.options["sampler"], self.sigmas)
+        self.asks = iter(enumerate(self.asked))
+        steps = len(self.sigmas) - 1
+        kept = np.linspace(0, steps - 1, min(frames, steps)).round() if frames else []
+        self.kept, self.seen = [int(step) for step in kept], []
+        self.images, self.choices = self._conditioned(batch)
+        self.blank = None
+        if any(sampler.guides(w, level) for w in weights for _, level in self.asked):
+            self.blank = self._unconditioned()
+
+    def pictures(self) -> torch.Tensor:
+        """The sampled pictures (W, B, 3, H, W) in [-1, 1]."""
+        count = len(self.weights)
+        start = self._noise(_START).repeat(count, 1, 1, 1)
+        if self.options["sampler"] == "ancestral":
+            made = self._ancestral(start)
+        else:
+            first = float(self.sigmas[0]) * start
+            start = first if self.base is None else self.base + first
+            made = sample(self.options["sampler"], self._denoise, start, self.sigmas)
+        return made.clamp(-1, 1).unflatten(0, (count, -1))
+
+    def _noise(self, stream: int) -> torch.Tensor:
+        noise = image_noise(self.seed, self.pairs, self.shape, stream)
+        if self.device.type == "cuda":
+            return noise.pin_memory().to(self.device, non_blocking=True)
+        return noise
+
+    def _prepare(self, inputs: Mapping[str, torch.Tensor], conditioned: bool) -> Prepared:
+        count = len(inputs["R"])
+        keep = torch.full((count,), conditioned, dtype=torch.bool, device=self.device)
+        levels = torch.full((count, 2), SOURCE_LOGSNR, device=self.device)
+        with self.sampler.autocast():
+            return self.net.prepare({**inputs, "z": inputs["x"], "logsnr": levels}, keep)
+
+    def _conditioned(self, batch: Batch) -> tuple[list[_Branch], torch.Tensor | None]:
+        """The sources that steps choose from, and (steps, B) choices if there are several.
+
+        The picture that residuals are counted from is that of the first source at every step: it
+        is the origin of the noisy picture, which may not jump. All else that is told of a source,
+        its picture, angles and code, is that of the source that was drawn.
+        """
+        first = _Branch(self._prepare(self.inputs, True), self.inputs["x"])
+        count = batch["sources"].shape[1] if "sources" in batch else 1
+        if count == 1 or not self.sampler.sees_sources:
+            return [first], None
+        branches = [first]
+        for number in range(1, count):
+            other = {
+                f"source{suffix}": batch[f"sources{suffix}"][:, number]
+                for suffix in ("", "_gaze", "_head", "_code")
+                if f"sources{suffix}" in batch
+            }
+            inputs = self.sampler.inputs({**batch, **other}, other["source"])
+            if "base" in inputs:
+                inputs["base"] = self.inputs["base"]
+            prepared = self._prepare(inputs, True)
+            if self._same_target(inputs):
+                prepared = replace(prepared, maps=first.prepared.maps)
+            branches.append(_Branch(prepared, inputs["x"]))
+        steps = len(self.sigmas) - 1
+        drawn = [
+            np.random.default_rng([self.seed, pair, _CHOICES]).integers(count, size=steps)
+            for pair in self.pairs
+        ]
+        return branches, torch.from_numpy(np.stack(drawn, 1)).to(self.device)
+
+    def _same_target(self, inputs: Mapping[str, torch.Tensor]) -> bool:
+        """Whether frame 1's maps are those of the first source."""
+        if self.net.config.frames == 1 or self.net.config.code == "concatenate":
+            return False
+        return all(torch.equal(inputs[name][:, 1], self.inputs[name][:, 1]) for name in "Rt")
+
+    def _unconditioned(self) -> _Branch:
+        """Poses and codes are masked, so those of one picture serve all; sources are noise."""
+        one = {
+            name: value[:1]
+            for name, value in self.inputs.items()
+            if name in ("x", "R", "t", "K", "code")
+        }
+        prepared = self._prepare(one, False)
+        if self.options["uncond_source"] == "fresh":
+            return _Branch(prepared, None)
+        return self._looking(prepared, self._noise(_BLANK))
+
+    def _looking(self, prepared: Prepared, x: torch.Tensor) -> _Branch:
+        with self.sampler.autocast():
+            return _Branch(self.net.look(prepared, x), x)
+
+    def _drawn(self, step: int) -> _Branch:
+        """The source that each picture sees in a step."""
+        if self.choices is None:
+            return self.images[0]
+        count = len(self.pairs)
+        rows = self.choices[step] * count + torch.arange(count, device=self.device)
+
+        def pick(tensors):
+            if tensors[0] is None or all(one is tensors[0] for one in tensors):
+                return tensors[0]
+            return torch.cat(tensors).index_select(0, rows)
+
+        ready = [branch.prepared for branch in self.images]
+        prepared = Prepared(
+            maps=[pick(maps) for maps in zip(*(one.maps for one in ready), strict=True)],
+            films={
+                index: tuple(pick([one.films[index][part] for one in ready]) for part in (0, 1))
+                for index in ready[0].films
+            },
+            h=pick([one.h for one in ready]),
+            skips=[pick(skips) for skips in zip(*(one.skips for one in ready), strict=True)],
+            told=pick([one.told for one in ready]),
+        )
+        return _Branch(prepared, pick([branch.x for branch in self.images]))
+
+    def _estimate(self, branch: _Branch, z, sigma, base) -> torch.Tensor:
+        """Clean pictures as one branch sees them, not clipped."""
+        times = len(z) // len(self.pairs)
+        beside = {}
+        if base is not None:
+            beside["base"] = base
+        elif self.net.config.concat_source:
+            beside["x"] = branch.x.repeat(times, 1, 1, 1)
+
+        def network(noisy, logsnr):
+            # One level for all, so that its embedding cannot depend on how many there are.
+            one = logsnr[:1]
+            levels = torch.stack([torch.full_like(one, SOURCE_LOGSNR), one], 1)
+            with self.sampler.autocast():
+                return self.net({"z": noisy, "logsnr": levels, **beside}, None, branch.prepared)
+
+        return self.sampler.objective.denoise(network, z, sigma, base)
+
+    def _denoise(self, z, sigma) -> torch.Tensor:
+        """Guided estimates of the clean pictures, clipped, for the next of the asked levels."""
+        number, (step, level) = next(self.asks)
+        made = self._estimate(self._drawn(step), z, sigma, self.base)
+        acting = [i for i, w in enumerate(self.weights) if self.sampler.guides(w, level)]
+        if acting:
+            branch = self.blank
+            if branch.x is None:
+                branch = self._looking(branch.prepared, self._noise(_BLANKS + number))
+            if len(acting) == len(self.weights):
+                free = self._estimate(branch, z, sigma, self.base)
+            else:
+                part = [self._some(one, acting) for one in (z, self.base)]
+                free = self._estimate(branch, part[0], sigma[: len(part[0])], part[1])
+            whole, free = (one.unflatten(0, (-1, len(self.pairs))) for one in (made, free))
+            rows = list(whole)
+            for place, index in enumerate(acting):
+                rows[index] = guided(whole[index], free[place], self.weights[index])
+            made = torch.cat(rows)
+        made = made.clamp(-1, 1)
+        if len(self.seen) < len(self.kept) and step == self.kept[len(self.seen)]:
+            self.seen.append(made[None, : len(self.pairs)])
+        return made
+
+    def _some(self, tensor, acting: Sequence[int]):
+        if tensor is None:
+            return None
+        rows = tensor.unflatten(0, (len(self.weights), -1))
+        return torch.cat([rows[index] for index in acting])
+
+    def _ancestral(self, start) -> torch.Tensor:
         """3DiM's sampler over the cosine schedule, for any parameterisation."""
 
         def predict(z, logsnr):
             alpha, sigma = (per_image(value, z) for value in alpha_sigma(logsnr))
-            return (z - alpha * denoise(z / alpha, sigma_from_logsnr(logsnr))) / sigma
+            return (z - alpha * self._denoise(z / alpha, sigma_from_logsnr(logsnr))) / sigma
+
+        def draw(step):
+            return self._noise(_STEP + step).repeat(len(self.weights), 1, 1, 1)
 
         grid = cosine_grid(self.options["steps"])
-        return ancestral(predict, noise(0), grid, lambda step: noise(2 + step))
-
-    def evaluations_per_image(self) -> int:
-        """Network evaluations of one picture: those of the sampler, doubled by guidance."""
-        if self.objective.regression:
-            return 1
-        once = evaluations(self.options["sampler"], self.options["steps"])
-        return once * (2 if self.options["guidance"] > 0 else 1)
-
-    def describe(self) -> dict[str, str | float | int]:
-        """Sampler, steps, noise range and guidance weight."""
-        if self.objective.regression:
-            return {"sampler": "none (regression)", "steps": 1, "guidance": 0.0}
-        names = ("sampler", "steps", "sigma_min", "sigma_max", "guidance")
-        return {name: self.options[name] for name in names}
+        return ancestral(predict, start, grid, draw, self.options["final_step"])
