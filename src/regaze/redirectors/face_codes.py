@@ -163,6 +163,13 @@ class PairCodes:
         self._counts["targets_without_code"] += int((~known).sum())
         return told_batch(batch, source, target, known, self._codes.parts)
 
+    def of_sources(self, rows: np.ndarray) -> torch.Tensor:
+        """``sources_code`` (B, K, Dc) of rows (B, K), for pairs with K pictures of the source."""
+        rows = np.asarray(rows, np.int64)
+        nobody = np.full(rows.size, -1)
+        code, _, _ = self._codes.of_pairs(rows.reshape(-1), nobody, self._mean)
+        return code.reshape(*rows.shape, -1)
+
     def describe(self) -> dict[str, str | int]:
         """Whose code targets had, and of how many pairs so far there was none."""
         counts = dict(self._counts)

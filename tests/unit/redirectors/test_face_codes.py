@@ -1,0 +1,256 @@
+"""Codes of faces on their way to a model: joined by row, of the right encoder, never missing."""
+
+import json
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from regaze.codes import CODES, code_columns, code_dim
+from regaze.faces import FacesAttributes, FacesReader, FacesWriter
+from regaze.latents import LatentsError, LatentsWriter
+from regaze.pairs import draw_pairs, read_pairs, write_pairs
+from regaze.redirectors.base import build_redirector
+from regaze.redirectors.face_codes import FaceCodes, PairCodes, told_batch
+from regaze.redirectors.sample import load_redirector, sample_redirector
+from regaze.redirectors.xunet.codes import target_code
+from regaze.redirectors.xunet.settings import ModelSettings
+from regaze.training.data import PairBatches
+from regaze.training.stages import ModelFiles, TrainingData, train_redirector
+
+IDENTITY = {"encoder": "deca-tiny", "checkpoint_sha256": "a" * 64, "head_sha256": "b" * 64}
+PARTS = ("pose", "shape")
+PEOPLE = {"a": 6, "b": 6, "c": 6}
+UNSEEN = {("a", 1), ("a", 4), ("b", 0)}
+SAMPLING = {
+    "sampler": "dpmpp_2m", "steps": 2, "sigma_min": 1.0, "sigma_max": 20.0, "guidance": 0.0,
+    "seed": 0, "batch": 5, "threads": 1,
+}  # fmt: skip
+TRAIN = {
+    "images": 24,
+    "batch": 4,
+    "warmup_images": 4,
+    "ema_halflife_images": 8,
+    "precision": "fp32",
+}
+
+
+def codes_of(person):
+    rng = np.random.default_rng(ord(person))
+    return {
+        name: rng.normal(2, 3, (PEOPLE[person], width)).astype(np.float32)
+        for name, width in CODES.items()
+    }
+
+
+def write_latents(path, people, identity=IDENTITY):
+    with LatentsWriter(path, identity) as writer:
+        for person in people:
+            count = PEOPLE[person]
+            detected = np.array([(person, row) not in UNSEEN for row in range(count)])
+            writer.add([person] * count, np.arange(count), codes_of(person), detected)
+    return path
+
+
+def row_of(person, index):
+    codes = codes_of(person)
+    return np.concatenate([codes["shape"][index], codes["pose"][index]])
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Faces of three persons, 2 heads x 3 gazes, their latents in one file and in two."""
+    folder = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(0)
+    attributes = FacesAttributes("sted", (64, 64), 250.0, 600.0, "none", "synthetic")
+    with FacesWriter(folder / "faces.h5", attributes) as writer:
+        for person, count in PEOPLE.items():
+            labels = np.zeros((count, 8), np.float32)
+            labels[:, :2] = np.tile(rng.uniform(-0.3, 0.3, (3, 2)), (2, 1))
+            labels[:, 2:4] = np.repeat(rng.uniform(-0.3, 0.3, (2, 2)), 3, 0)
+            pixels = rng.integers(0, 256, (count, 64, 64, 3), dtype=np.uint8)
+            writer.add_person(person, pixels, labels)
+    write_latents(folder / "all.parquet", PEOPLE)
+    write_latents(folder / "one.parquet", "c")
+    write_latents(folder / "two.parquet", "ab")
+    write_latents(folder / "other.parquet", PEOPLE, IDENTITY | {"checkpoint_sha256": "c" * 64})
+    split = {"train-redirector": ["a", "b"], "val": ["c"], "test": ["c"]}
+    (folder / "split.json").write_text(json.dumps(split))
+    reader = FacesReader(folder / "faces.h5")
+    counts = {"free": 8, "gaze_only": 4, "head_only": 4, "sweep": 1}
+    pairs = draw_pairs(reader, PEOPLE, counts, seed=0, dataset="d", sweep_steps=3)
+    write_pairs(folder / "pairs.parquet", pairs)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def reader(files):
+    return FacesReader(files / "faces.h5")
+
+
+def test_rows_are_those_of_the_faces_however_the_latents_are_cut(files, reader):
+    whole = FaceCodes([files / "all.parquet"], reader, PARTS)
+    parts = FaceCodes([files / "one.parquet", files / "two.parquet"], reader, PARTS)
+    rows = np.array([17, 3, 0, 9, 3])
+    made = whole.read(rows)
+    assert made.dtype == np.float32 and made.shape == (5, code_dim(PARTS))
+    np.testing.assert_array_equal(made, parts.read(rows))
+    np.testing.assert_array_equal(made[0], row_of("c", 5))
+    np.testing.assert_array_equal(made[3], row_of("b", 3))
+    assert (~whole.detected).sum() == len(UNSEEN) and whole.identity == IDENTITY
+    with pytest.raises(LatentsError, match="checkpoint_sha256: expected aaa.*found ccc"):
+        FaceCodes([files / "other.parquet"], reader, PARTS, expect=IDENTITY)
+
+
+def test_batches_carry_codes_and_never_draw_a_face_without(files, reader):
+    codes = FaceCodes([files / "two.parquet", files / "one.parquet"], reader, PARTS)
+    options = {"size": 32, "batch": 7, "seed": 0, "same_head_fraction": 0.5}
+    batches = PairBatches(reader, ["a", "b"], codes=codes, **options)
+    again = PairBatches(
+        reader, ["a", "b"], codes=FaceCodes([files / "all.parquet"], reader, PARTS), **options
+    )
+    known = {
+        reader.pixels([reader.global_index(person, row)]).tobytes(): row_of(person, row)
+        for person in "ab"
+        for row in range(6)
+        if (person, row) not in UNSEEN
+    }
+    seen = set()
+    for step in range(8):
+        loaded = batches.load(step)
+        for key, value in again.load(step).items():
+            assert torch.equal(value, loaded[key]), key
+        for side in ("source", "target"):
+            for image, code in zip(loaded[side], loaded[f"{side}_code"], strict=True):
+                key = image.numpy().tobytes()
+                np.testing.assert_array_equal(code, known[key])
+                seen.add(key)
+        done = batches.finish(loaded)
+        assert torch.equal(done["target_code"], loaded["target_code"])
+    assert len(seen) == len(known) == 9
+    with pytest.raises(ValueError, match="codes of mirrored faces are not known"):
+        PairBatches(reader, ["a"], codes=codes, flip=True, **options)
+
+
+def test_pairs_without_a_code_are_told_the_mean_and_targets_without_the_turned_source(
+    files, reader
+):
+    codes = FaceCodes([files / "all.parquet"], reader, PARTS)
+    mean = torch.arange(code_dim(PARTS), dtype=torch.float32)
+    sources, targets = np.array([0, 1, 2, 3]), np.array([2, 3, 4, -1])
+    source, target, known = codes.of_pairs(sources, targets, mean)
+    assert torch.equal(source[1], mean) and known.tolist() == [True, True, False, False]
+    np.testing.assert_array_equal(source[0], row_of("a", 0))
+    np.testing.assert_array_equal(target[1], row_of("a", 3))
+    heads = torch.rand(2, 4, 2, generator=torch.Generator().manual_seed(0)) - 0.5
+    batch = dict(zip(("source_head", "target_head"), heads, strict=True))
+    told = told_batch(batch, source, target, known, PARTS)
+    turned = target_code(source, None, *heads, "source", PARTS)
+    assert torch.equal(told["target_code"][:2], target[:2])
+    assert torch.equal(told["target_code"][2:], turned[2:])
+    pose = code_columns(PARTS)["pose"]
+    assert torch.equal(turned[:, : pose.start], source[:, : pose.start])
+    assert not torch.equal(turned[:, pose], source[:, pose])
+    alone = told_batch(batch, source, parts=PARTS)
+    assert torch.equal(alone["target_code"], turned)
+
+
+def config(code="film", kind="source"):
+    entry = {
+        "class": "xunet", "preset": "tiny", "size_px": 32, "train": TRAIN,
+        "network": {"code": code}, "deca": {"parts": PARTS, "target_code": kind},
+    }  # fmt: skip
+    return ModelSettings(**entry).resolve()
+
+
+def trained(files, folder, latents="all.parquet", **options):
+    outputs = ModelFiles(
+        folder / "model.safetensors", folder / "model.json", folder / "curve.csv", folder / "state"
+    )
+    data = TrainingData(
+        faces=[str(files / "faces.h5")],
+        split=str(files / "split.json"),
+        latents=[str(files / latents)] if latents else [],
+    )
+    train_redirector("told", config(**options), data, seed=0, files=outputs)
+    return folder
+
+
+def sampled(files, folder, out, latents="all.parquet", **changes):
+    sample_redirector(
+        folder,
+        faces=[files / "faces.h5"],
+        pairs=files / "pairs.parquet",
+        sampling=SAMPLING | changes,
+        latents=[files / latents] if latents else (),
+        samples=out,
+        speed=out.with_suffix(".json"),
+    )
+    with h5py.File(out) as file:
+        return file["pixels"][:], dict(file.attrs)
+
+
+@pytest.fixture(scope="module")
+def model(files, tmp_path_factory):
+    return trained(files, tmp_path_factory.mktemp("told"), kind="target")
+
+
+def test_training_saves_the_statistics_of_the_rows_trained_on_and_the_encoder(files, model):
+    record = json.loads((model / "model.json").read_text())
+    assert record["encoder"] == IDENTITY == record["data"]["codes"]
+    assert record["target_code"] == "target" and "upper bound" in record["told"]
+    rows = [row_of(p, n) for p in "ab" for n in range(6) if (p, n) not in UNSEEN]
+    weights = load_file(model / "model.safetensors")
+    # The moving average of the weights leaves them alone.
+    np.testing.assert_allclose(weights["codeprocessor.mean"], np.mean(rows, 0), rtol=1e-5)
+    np.testing.assert_allclose(weights["codeprocessor.std"], np.std(rows, 0), rtol=1e-5)
+    redirector, _ = load_redirector(model, SAMPLING)
+    assert torch.equal(redirector.mean_code(), weights["codeprocessor.mean"])
+    assert weights["codeprocessor.mlp.2.weight"].any()
+
+
+def test_training_refuses_what_it_cannot_tell(files, tmp_path):
+    with pytest.raises(ValueError, match="latents: this model is told 3-D codes"):
+        trained(files, tmp_path, latents=None)
+
+
+def test_samples_need_latents_of_the_recorded_encoder_and_count_those_without(
+    files, model, reader, tmp_path
+):
+    with pytest.raises(ValueError, match="latents: model 'told' is told 3-D codes"):
+        sampled(files, model, tmp_path / "a.h5", latents=None)
+    with pytest.raises(LatentsError, match="checkpoint_sha256: expected aaa"):
+        sampled(files, model, tmp_path / "a.h5", latents="other.parquet")
+    first, attributes = sampled(files, model, tmp_path / "a.h5")
+    second, _ = sampled(files, model, tmp_path / "b.h5", batch=16)
+    assert np.abs(first.astype(int) - second).max() <= 1
+    assert attributes["target_code"] == "target"
+    table = read_pairs(files / "pairs.parquet")
+    unseen = [
+        sum((p, int(n)) in UNSEEN for p, n in zip(table["person"], table[column], strict=True))
+        for column in ("source_index", "target_index")
+    ]
+    assert attributes["sources_without_code"] == unseen[0] > 0
+    without_photo = int((table["target_index"] < 0).sum())
+    assert attributes["targets_without_code"] == unseen[1] + without_photo > unseen[1] > 0
+    record = json.loads((model / "model.json").read_text())
+    redirector = build_redirector(record["config"], SAMPLING)
+    unknown = {key: value for key, value in record.items() if key != "encoder"}
+    with pytest.raises(ValueError, match="'told': encoder: expected encoder, checkpoint_sha256"):
+        PairCodes(redirector, unknown, [files / "all.parquet"], reader)
+    codes = PairCodes(redirector, record, [files / "all.parquet"], reader)
+    several = codes.of_sources(np.array([[0, 2], [7, 1]]))
+    assert several.shape == (2, 2, code_dim(PARTS)) and not several[1, 1].any()
+    np.testing.assert_array_equal(several[1, 0], row_of("b", 1))
+
+
+def test_a_model_without_codes_is_sampled_without_latents(files, tmp_path):
+    plain = ModelSettings(**{"class": "xunet", "preset": "tiny", "size_px": 32}).resolve()
+    redirector = build_redirector(plain, SAMPLING)
+    save_file(redirector.network.state_dict(), tmp_path / "model.safetensors")
+    record = {"name": "plain", "kind": "redirector", "config": plain}
+    (tmp_path / "model.json").write_text(json.dumps(record))
+    _, attributes = sampled(files, tmp_path, tmp_path / "a.h5", latents=None)
+    assert "target_code" not in attributes
