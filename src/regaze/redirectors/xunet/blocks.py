@@ -13,7 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from regaze.redirectors.xunet.kernels import attention, double, group_norm, halve
+from regaze.redirectors.xunet.kernels import (
+    attention,
+    double,
+    group_norm,
+    halve,
+    norm_film,
+    norm_silu,
+)
 
 _HALF = math.sqrt(0.5)
 
@@ -25,8 +32,19 @@ class GroupNorm(nn.Module):
         super().__init__()
         self.gn = nn.GroupNorm(groups, channels, eps=1e-5)
 
+    def _told(self):
+        return self.gn.num_groups, self.gn.weight, self.gn.bias, self.gn.eps
+
     def forward(self, h):
-        return group_norm(h, self.gn.num_groups, self.gn.weight, self.gn.bias, self.gn.eps)
+        return group_norm(h, *self._told())
+
+    def then_silu(self, h):
+        """The activated normalised map."""
+        return norm_silu(h, *self._told())
+
+    def then_film(self, h, film, activation: bool):
+        """The normalised map modulated by ``film`` = (1 + scale, shift), and activated if asked."""
+        return norm_film(h, *self._told(), film, activation)
 
 
 class FiLM(nn.Module):
@@ -87,10 +105,8 @@ class ResnetBlock(nn.Module):
     def forward(self, h, film):
         """``h`` (N, in_ch, H, W) and ``film`` = (1 + scale, shift), (N, out_ch, H, W) each."""
         skip = h if self.dense is None else self.dense(h)
-        h = self.groupnorm1(self.conv1(F.silu(self.groupnorm0(h))))
-        h = torch.addcmul(film[1], h, film[0])
-        if self.activation:
-            h = F.silu(h)
+        h = self.conv1(self.groupnorm0.then_silu(h))
+        h = self.groupnorm1.then_film(h, film, self.activation)
         if self.dropout and self.training:
             h = F.dropout(h, self.dropout)
         h = (self.conv2(h) + skip).mul_(_HALF)

@@ -497,7 +497,7 @@ class XUNet(nn.Module):
                     films[index] = tuple(join(*pair) for pair in pairs)
         h = self._run(h, skips, films, self._join, len(self._steps))
         h = h[-len(batch["z"]) :]
-        out = self.lastconv(F.silu(self.lastgn(h)))
+        out = self.lastconv(self.lastgn.then_silu(h))
         if self.config.unshuffle > 1:
             out = F.pixel_shuffle(out, self.config.unshuffle)
         return out
