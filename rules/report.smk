@@ -1,3 +1,21 @@
+# Variants of sampling with their folders: those of the study, and all pairs by guidance weight.
+STUDY_ENTRIES = [
+    {
+        "model": model,
+        "variant": variant,
+        "changes": changes,
+        "folder": f"results/{folder}/{model}/{TRAINED_ON}/{variant}",
+        "all_pairs": folder == "evaluation",
+    }
+    for folder, models, variants in (
+        ("study", STUDIED, VARIANTS),
+        ("evaluation", settings.weighted, WEIGHTS),
+    )
+    for model in models
+    for variant, changes in variants.items()
+]
+
+
 rule report:
     input:
         "results/report/index.html",
@@ -34,9 +52,20 @@ rule write_report:
         sheets=expand(
             "results/{dataset}/faces/contact-sheet.png", dataset=settings.evaluated
         ),
+        masks=expand(
+            "results/{dataset}/masks/shard-{shard}.h5",
+            dataset=filter(settings.without_background, settings.evaluated),
+            shard=SHARDS,
+        ),
+        study=expand(
+            "{folder}/{file}",
+            folder=[entry["folder"] for entry in STUDY_ENTRIES],
+            file=["samples.h5", "speed.json", "metrics.json", "per_pair.parquet"],
+        ),
     output:
         page="results/report/index.html",
         table="results/report/comparison.csv",
+        study="results/report/study.csv",
     log:
         "logs/write_report.log",
     conda:
@@ -49,7 +78,16 @@ rule write_report:
         datasets=settings.evaluated,
         rows=settings.rows,
         evaluator=settings.evaluation.estimator,
+        background=list(settings.evaluation.background),
+        study=STUDY_ENTRIES,
+        kind=STUDY.kind,
         settings=settings.model_dump(mode="json", by_alias=True, exclude_none=True),
-        code=code_version("report", "metrics/bootstrap.py", "angles.py", "animation.py"),
+        code=code_version(
+            "report",
+            "metrics/bootstrap.py",
+            "masks/background.py",
+            "angles.py",
+            "animation.py",
+        ),
     script:
         "../workflow_scripts/write_report.py"

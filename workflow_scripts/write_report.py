@@ -6,12 +6,14 @@ from regaze.report.stage import dataset_inputs, report_results
 
 def main(job):
     start(job)
-    files = {name: job.input[name] for name in ("faces", "pairs", "rejected", "sheets")}
+    files = {name: job.input[name] for name in ("faces", "pairs", "rejected", "sheets", "masks")}
     report_results(
-        job.output.page,
-        job.output.table,
+        *(job.output.page, job.output.table),
+        out_study=job.output.study,
+        study=job.params.study,
+        study_kind=job.params.kind,
         rows=job.params.rows,
-        datasets=dataset_inputs(job.params.datasets, **files),
+        datasets=dataset_inputs(job.params.datasets, background=job.params.background, **files),
         evaluator=job.params.evaluator,
         settings=job.params.settings,
         estimators=job.input.estimators,

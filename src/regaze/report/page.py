@@ -13,10 +13,11 @@ from markupsafe import Markup
 
 from regaze.faces import FacesReader
 from regaze.jobs import replacing
-from regaze.report import across, citations, sections, tables
+from regaze.report import across, citations, sections, studies, tables
 from regaze.report.across import DatasetEntry
 from regaze.report.encoders import encoder_section
 from regaze.report.inputs import EstimatorEntry, ModelEntry, Results
+from regaze.report.studies import StudyEntry
 from regaze.report.verdict import verdict
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -41,6 +42,9 @@ def write_report(
     left_out: Mapping[str, str] | None = None,
     remarks: Sequence[str] = (),
     foreign: Sequence[DatasetEntry] = (),
+    study: Sequence[StudyEntry] = (),
+    study_kind: str = "free",
+    out_study: str | os.PathLike | None = None,
     title: str = "Gaze and head redirection, compared",
     grid_rows: int = 6,
     sweep_persons: int = 6,
@@ -65,6 +69,9 @@ def write_report(
         remarks: sentences above the configuration, e.g. what a longer run gives.
         foreign: data sets that the same methods were evaluated on without having been trained on
             them; each gets a section, and one table compares all data sets.
+        study: variants of sampling, compared in a section of their own.
+        study_kind: kind of pairs that they are compared on.
+        out_study: table of the variants to write, with the heading alone where there are none.
         title: heading of the page.
         grid_rows: rows of each grid; fewer are shown when the page would exceed its limit.
         sweep_persons: columns of the sweep animation.
@@ -105,6 +112,13 @@ def write_report(
         "documents": _documents(config, versions),
         "across": across.cross_table(sets) if others else None,
     }
+    variants = studies.load_variants(study, study_kind)
+    context["study"] = studies.study_section(
+        variants, results, reader, table, kind=study_kind, dataset=dataset
+    )
+    if out_study is not None:
+        found = studies.study_table(variants, results, study_kind, dataset)
+        tables.write_comparison(out_study, found)
     context["angle_plots"], context["legend"] = sections.angle_plots(results)
     context["cited"], context["works"] = _citations(results, names)
     environment = Environment(
@@ -220,6 +234,7 @@ def _navigation(context: Mapping) -> list[tuple[str, str]]:
         ("pictures", "Pictures", context["grids"]),
         ("sweep", "Sweep", context["sweep"]),
         ("angles", "Error by angle", context["angle_plots"]),
+        ("sampling", "Steps and guidance", context["study"]),
         ("training", "Training", context["curves"]),
         ("estimators", "Estimators", context["estimators"]),
         ("encoders", "3-D faces", context["encoders"]),

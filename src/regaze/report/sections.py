@@ -298,14 +298,30 @@ def grid_sections(
         found = grids.collect(faces, pairs, stores, kind, rows, per_pair)
         if not found:
             continue
-        lines = [_grid_row(row, kind, shown, floor, ceiling) for row in found]
+        columns = [(results.name, shown_title(results)) for results in shown]
+        lines = [grid_row(row, kind, columns, floor, ceiling) for row in found]
         models = [(shown_title(results), results.slot) for results in shown]
         title = f"{grids.KIND_TITLES[kind]}: {KIND_ABOUT[kind]}"
         sections.append({"title": title, "models": models, "rows": lines})
     return sections
 
 
-def _grid_row(row: grids.GridRow, kind, shown, floor, ceiling) -> dict:
+def grid_row(
+    row: grids.GridRow,
+    kind: str,
+    columns: Sequence[tuple[str, str]],
+    floor: str | None,
+    ceiling: str | None,
+) -> dict:
+    """Return a row of a grid for the template.
+
+    Args:
+        row: its pictures and errors.
+        kind: kind of pairs, which decides what errors and directions are told.
+        columns: name and title of the made pictures, in order.
+        floor, ceiling: under which names the errors of the true target and of the source are.
+    """
+
     def item(picture, caption_of, alt) -> dict:
         caption = grids.error_text(row.errors.get(caption_of, {}), kind)
         uri = None if picture is None else picture_uri(picture)
@@ -317,10 +333,7 @@ def _grid_row(row: grids.GridRow, kind, shown, floor, ceiling) -> dict:
         f"{_pair_of_angles(row.directions[f'target_{part}'])}"
         for part in parts
     ]
-    made = [
-        item(row.pictures.get(results.name), results.name, shown_title(results))
-        for results in shown
-    ]
+    made = [item(row.pictures.get(name), name, title) for name, title in columns]
     given = [item(row.source, ceiling, "source"), item(row.target, floor, "target")]
     dials = [dial_svg(row.directions, part) for part in parts]
     return {"dials": dials, "lines": [*lines, row.person], "given": given, "made": made}

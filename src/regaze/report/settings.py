@@ -76,7 +76,7 @@ def weight_variants(weights: list[float]) -> dict[str, dict[str, Any]]:
 
 
 def axis_of(variant: str, changes: Mapping[str, Any]) -> tuple[str, float]:
-    """Where a variant lies: on the axis ``steps``, ``weight`` or ``reference``, and at which value."""
+    """On which axis a variant lies, ``steps``, ``weight`` or ``reference``, and at which value."""
     if variant == REFERENCE:
         return REFERENCE, float(changes["steps"])
     if "guidance" in changes:

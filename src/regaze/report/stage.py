@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from regaze.faces import FacesReader
+from regaze.jobs import several
+from regaze.masks.background import faces_reader
 from regaze.pairs import read_pairs
 from regaze.provenance import versions
 from regaze.report.across import DatasetEntry
 from regaze.report.grids import redirection_grid
 from regaze.report.inputs import CEILING, FLOOR, EstimatorEntry, ModelEntry
 from regaze.report.page import write_report
+from regaze.report.studies import StudyEntry
 from regaze.report.sweeps import sweep_animation
 from regaze.report.tables import KINDS
 
@@ -30,6 +33,8 @@ class DatasetInputs:
         pairs: its pairs file.
         rejected: table or tables of rejected rows.
         contact_sheet: picture of its normalised faces, or None.
+        masks: shards of its masks where the background was removed before redirecting.
+        background: R, G, B that took the background's place.
     """
 
     name: str
@@ -37,6 +42,8 @@ class DatasetInputs:
     pairs: str | Path
     rejected: str | Path | Sequence[str | Path]
     contact_sheet: str | Path | None = None
+    masks: Sequence[str | Path] = ()
+    background: Sequence[int] = (0, 0, 0)
 
 
 def dataset_inputs(
@@ -46,6 +53,8 @@ def dataset_inputs(
     pairs: Sequence[str | Path],
     rejected: Sequence[str | Path],
     sheets: Sequence[str | Path] = (),
+    masks: Sequence[str | Path] = (),
+    background: Sequence[int] = (0, 0, 0),
 ) -> list[DatasetInputs]:
     """Sort a workflow's flat lists of files by data set.
 
@@ -53,37 +62,41 @@ def dataset_inputs(
         names: data sets, the one trained on first.
         faces: shards of all of them, each lying in ``<name>/faces/``.
         pairs, rejected, sheets: one file per data set, in the order of ``names``.
+        masks: shards of those whose background was removed, each lying in ``<name>/masks/``.
+        background: R, G, B that took its place.
 
     Raises:
         ValueError: a list has another length, or shards belong to no data set, or a data set has
             none.
     """
-    lists = {"pairs": _several(pairs), "rejected": _several(rejected), "sheets": _several(sheets)}
+    lists = {"pairs": several(pairs), "rejected": several(rejected), "sheets": several(sheets)}
     for what, files in lists.items():
         if len(files) != len(names) and (files or what != "sheets"):
             raise ValueError(
                 f"{what}: expected {len(names)} files, one each of {', '.join(names)}, "
                 f"found {len(files)}"
             )
-    shards: dict[str, list] = {name: [] for name in names}
-    for path in _several(faces):
-        name = Path(path).parents[1].name
-        if name not in shards:
-            raise ValueError(f"{path}: expected faces of {', '.join(names)}, found {name!r}")
-        shards[name].append(path)
+    shards = _by_dataset(names, several(faces), "faces")
+    masked = _by_dataset(names, several(masks), "masks")
     for name, files in shards.items():
         if not files:
             raise ValueError(f"faces: expected shards in {name}/faces/, found none")
     sheets_or_none = lists["sheets"] or [None] * len(names)
     columns = (lists["pairs"], lists["rejected"], sheets_or_none)
     return [
-        DatasetInputs(name, shards[name], pair, table, sheet)
+        DatasetInputs(name, shards[name], pair, table, sheet, masked[name], background)
         for name, pair, table, sheet in zip(names, *columns, strict=True)
     ]
 
 
-def _several(paths: str | Path | Sequence[str | Path]) -> list[str | Path]:
-    return [paths] if isinstance(paths, str | Path) else list(paths)
+def _by_dataset(names: Sequence[str], files: Sequence[str | Path], what: str) -> dict[str, list]:
+    found: dict[str, list] = {name: [] for name in names}
+    for path in files:
+        name = Path(path).parents[1].name
+        if name not in found:
+            raise ValueError(f"{path}: expected {what} of {', '.join(names)}, found {name!r}")
+        found[name].append(path)
+    return found
 
 
 def report_results(
@@ -100,6 +113,9 @@ def report_results(
     left_out: Mapping[str, str] | None = None,
     remarks: Sequence[str] = (),
     pictures: str | Path | None = None,
+    study: Sequence[Mapping] = (),
+    study_kind: str = "free",
+    out_study: str | Path | None = None,
 ) -> None:
     """Write the page and the table of a run whose files lie as the workflow lays them.
 
@@ -118,6 +134,9 @@ def report_results(
         remarks: sentences shown above the configuration.
         pictures: folder to write grids (PNG) and sweeps (GIF) into, for use outside the page;
             those of further data sets go into folders of their names in it.
+        study: fields of :class:`regaze.report.studies.StudyEntry` for every variant of sampling.
+        study_kind: kind of pairs that the variants are compared on.
+        out_study: table of the variants to write.
 
     Raises:
         ValueError: no data set is given.
@@ -144,6 +163,9 @@ def report_results(
         versions=versions(),
         left_out=left_out,
         remarks=remarks,
+        study=[StudyEntry(**entry) for entry in study],
+        study_kind=study_kind,
+        out_study=out_study,
     )
     if pictures is not None:
         write_pictures(pictures, home.models, home.faces, home.pairs)
@@ -160,8 +182,9 @@ def _entry(one: DatasetInputs, rows: Sequence[str], root: Path) -> DatasetEntry:
         )
         for name in rows
     ]
-    reader, pairs = FacesReader(_several(one.faces)), read_pairs(one.pairs)
-    rejected = _several(one.rejected)
+    reader = faces_reader(several(one.faces), list(one.masks), one.background)
+    pairs = read_pairs(one.pairs)
+    rejected = several(one.rejected)
     return DatasetEntry(one.name, models, reader, pairs, rejected, one.contact_sheet)
 
 
