@@ -13,7 +13,7 @@ SAMPLING_CODE = code_version(
 )
 WEIGHTS = weight_variants(settings.sampling.weights)
 STUDY = settings.evaluation.study
-STUDIED = STUDY.models or []
+STUDIED = [model for model in STUDY.models or [] if model in settings.rows]
 VARIANTS = STUDY.variants() if STUDIED else {}
 WEIGHT_SAMPLES = "results/evaluation/{model}/{dataset}/{variant}/samples.h5"
 
