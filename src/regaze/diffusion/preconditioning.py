@@ -16,7 +16,7 @@ import torch
 
 from regaze.diffusion.schedules import logsnr_from_sigma
 
-KINDS = ("eps", "v", "edm", "x0")
+KINDS = ("eps", "v", "edm", "flow", "x0")
 WEIGHTS = ("uniform", "min_snr", "soft_min_snr")
 
 
@@ -31,10 +31,11 @@ class Preconditioning:
     """Coefficients, targets and weights of one parameterisation.
 
     Attributes:
-        kind: ``eps`` (noise), ``v`` (Salimans and Ho 2022), ``edm`` (Karras et al. 2022) or
-            ``x0`` (the image itself, in units of ``sigma_data``).
+        kind: ``eps`` (noise), ``v`` (Salimans and Ho 2022), ``edm`` (Karras et al. 2022), ``flow``
+            (noise minus image at x_t = (1-t) x + t n, sigma = t/(1-t); Liu et al. 2023, Lipman et
+            al. 2023) or ``x0`` (the image itself, in units of ``sigma_data``).
         sigma_data: standard deviation of what is modelled, after the anchor is subtracted.
-            ``eps`` and ``v`` assume 1, as their definition does.
+            ``eps``, ``v`` and ``flow`` assume 1, as their definition does.
     """
 
     kind: str = "edm"
@@ -56,6 +57,9 @@ class Preconditioning:
         if self.kind == "v":
             root = (1 + sigma**2).rsqrt()
             return root**2, -sigma * root, root
+        if self.kind == "flow":
+            share = 1 / (1 + sigma)
+            return share, -sigma * share, share
         root = (sigma**2 + self.sigma_data**2).rsqrt()
         if self.kind == "x0":
             return torch.zeros_like(sigma), one * self.sigma_data, root

@@ -70,6 +70,17 @@ class Redirector(nn.Module):
         Their statistics belong to the state of :attr:`network`.
         """
 
+    def load_start(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Start from trained weights; before training, after :meth:`standardise`.
+
+        Args:
+            state: state dict of :attr:`network`, of this project or a published checkpoint's.
+
+        Raises:
+            ValueError: keys are missing or unexpected, or shapes differ; all are listed.
+        """
+        load_strictly(self.network, state)
+
     def mean_code(self) -> torch.Tensor:
         """The mean (Dc,) of the training codes, told where a source has no code."""
         raise TypeError(f"{type(self).__name__} is told no codes")

@@ -1,10 +1,17 @@
-"""The ``train:`` section that estimators and redirectors share."""
+"""The ``train:`` section that estimators and redirectors share; importable without torch."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+WEIGHT_FILES = ("model.safetensors", "state.pt", "latest.pt")
+"""What a folder of a run may hold, in the order they are looked for: a model folder of this
+project, the state of its training, the published port's checkpoint."""
+
+_NO_PATHS = {"", "false", "true", "none", "null", "no", "yes", "off", "on"}
 
 
 class TrainSettings(BaseModel):
@@ -27,8 +34,19 @@ class TrainSettings(BaseModel):
     ema_halflife_images: int = Field(
         4_000, ge=0, description="half-life of the averaged weights that are saved, 0 = no average"
     )
+    ema_std: tuple[float, ...] = Field(
+        (),
+        description="relative widths of power-function averages that are followed besides, as "
+        "[0.05, 0.10]; `regaze posthoc-ema` makes others of two",
+    )
+    ema_snapshot_images: int = Field(
+        0, ge=0, description="how often those are stored for it, 0 = 32 times in all"
+    )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="auto: bf16 on GPUs and on CPUs that compute in it, else fp32"
+    )
+    compile: bool = Field(
+        False, description="compile the network with torch.compile; for GPUs, slow to start on CPUs"
     )
     cache: Literal["memory", "mmap", "none"] = Field(
         "memory",
@@ -40,7 +58,9 @@ class TrainSettings(BaseModel):
     state_every_images: int = Field(
         8_000, ge=1, description="how often the resumable state is replaced"
     )
-    validate_every_images: int = Field(0, ge=0, description="score on val persons, 0 = never")
+    validate_every_images: int = Field(
+        0, ge=0, description="score on val persons, 0 = at the end only"
+    )
     select: Literal["last", "best"] = Field(
         "last", description="which weights are saved: of the end, or of the best validation"
     )
@@ -57,3 +77,61 @@ class TrainSettings(BaseModel):
                 f"batch: expected a multiple of gpus ({self.gpus}), found {self.batch}"
             )
         return self
+
+    @field_validator("ema_std")
+    @classmethod
+    def _widths(cls, widths):
+        # The formulas of averages need 0 < std < 1/sqrt(12), which only uniform weights reach.
+        for width in widths:
+            if not 0.001 <= width <= 0.28:
+                raise ValueError(f"expected widths from 0.001 to 0.28, found {width:g}")
+        if len(set(widths)) < len(widths):
+            raise ValueError(f"expected different widths, found {list(widths)}")
+        return widths
+
+
+class RedirectorTraining(TrainSettings):
+    """The ``train:`` section of redirectors: where they start and how they are validated."""
+
+    transfer: str | None = Field(
+        None,
+        description="weights to start from: a model or state folder, model.safetensors, state.pt, "
+        "the published port's latest.pt, or a torch file of a state dict",
+    )
+    transfer_optimizer: bool = Field(
+        False, description="also take the optimiser's moments of state.pt or latest.pt"
+    )
+    validate_estimator: str | None = Field(
+        None,
+        description="training estimator that reads validation pairs redirected in a few steps; "
+        "the score is gaze plus head error in degrees; without it the loss is the score",
+    )
+    validate_pairs: int = Field(48, ge=1, description="validation pairs that are redirected")
+    validate_steps: int = Field(4, ge=1, le=1000, description="steps of their sampler")
+    image_every_images: int = Field(
+        0, ge=0, description="validation pairs as pictures in TensorBoard, 0 = never"
+    )
+
+    @field_validator("transfer", mode="before")
+    @classmethod
+    def _is_a_path(cls, value):
+        if value is None:
+            return None
+        if not isinstance(value, str) or value.strip().casefold() in _NO_PATHS:
+            raise ValueError(
+                f"expected a path, found {value!r}; to start from random weights leave the key out "
+                "or set it to null"
+            )
+        return value
+
+
+def transfer_file(path: str) -> str:
+    """The file that ``train.transfer`` means: of a folder the first of :data:`WEIGHT_FILES`.
+
+    A path that is no folder is returned as it is, whether it exists or not, and a folder without
+    such a file gives the model file that it should hold.
+    """
+    if not Path(path).is_dir():
+        return path
+    found = [name for name in WEIGHT_FILES if Path(path, name).is_file()]
+    return str(Path(path, found[0] if found else WEIGHT_FILES[0]))

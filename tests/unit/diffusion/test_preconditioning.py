@@ -13,7 +13,7 @@ def images(seed=0):
     return torch.randn(3, 2, 4, 4, generator=torch.Generator().manual_seed(seed))
 
 
-@pytest.mark.parametrize("kind", ["eps", "v", "edm", "x0"])
+@pytest.mark.parametrize("kind", ["eps", "v", "edm", "flow", "x0"])
 @pytest.mark.parametrize("anchored", [False, True])
 def test_a_perfect_network_gives_the_image_back(kind, anchored):
     parameterisation = Preconditioning(kind, 0.4)
@@ -37,6 +37,29 @@ def test_eps_and_v_are_what_their_names_say():
     torch.testing.assert_close(v, alpha * noise - sigma * clean, atol=1e-5, rtol=1e-4)
 
 
+def test_flow_is_the_straight_path_from_image_to_noise():
+    clean, noise, t = images(0), images(1), torch.tensor([0.1, 0.5, 0.9])
+    share = t.reshape(-1, 1, 1, 1)
+    sigma, flow = t / (1 - t), Preconditioning("flow")
+    z = clean + sigma.reshape(-1, 1, 1, 1) * noise
+    torch.testing.assert_close(
+        flow.network_input(z, sigma), (1 - share) * clean + share * noise, atol=1e-5, rtol=1e-5
+    )
+    torch.testing.assert_close(flow.target(clean, z, sigma), noise - clean, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(flow.logsnr(sigma), 2 * torch.log((1 - t) / t))
+
+
+@pytest.mark.parametrize("kind", ["eps", "v", "edm", "flow"])
+def test_min_snr_bounds_the_weight_of_the_image_error(kind):
+    made = Preconditioning(kind, 0.4)
+    found = made.image_weight(SIGMA) * made.loss_weight(SIGMA, "min_snr")
+    assert found.tolist() == pytest.approx([5.0, 0.7**-2, 12.0**-2])
+    v = Preconditioning("v")
+    snr = SIGMA**-2
+    expected = snr.clamp(max=5) / (snr + 1)
+    torch.testing.assert_close(v.loss_weight(SIGMA, "min_snr"), expected)
+
+
 def test_edm_inputs_and_targets_have_unit_variance():
     generator = torch.Generator().manual_seed(0)
     clean = 0.4 * torch.randn(3, 40_000, generator=generator)
@@ -47,7 +70,7 @@ def test_edm_inputs_and_targets_have_unit_variance():
 
 
 def test_weights_convert_between_image_and_output_error():
-    for kind in ("eps", "v", "edm", "x0"):
+    for kind in ("eps", "v", "edm", "flow", "x0"):
         parameterisation = Preconditioning(kind, 0.4)
         z, clean = images(0), images(1)
         output = images(3)
@@ -65,8 +88,8 @@ def test_zero_output_of_x0_is_the_anchor():
 
 
 def test_bad_choices_are_refused():
-    with pytest.raises(ValueError, match="parameterization: expected one of eps, v, edm, x0"):
-        Preconditioning("flow")
+    with pytest.raises(ValueError, match="parameterization: expected one of eps, v, edm, flow, x0"):
+        Preconditioning("flaw")
     with pytest.raises(ValueError, match="sigma_data"):
         Preconditioning("edm", 0.0)
     with pytest.raises(ValueError, match="loss_weight"):

@@ -1,7 +1,8 @@
 """What the X-UNet predicts, at which noise levels, and how its error is weighted.
 
 ``eps`` with ``uniform_t`` is the published objective of ``a6o/3d-diffusion-pytorch``; ``edm`` is
-Karras et al. 2022; ``residual_x0`` predicts the clean image as base + sigma_residual F, whose
+Karras et al. 2022; ``flow`` is rectified flow, whose times are logit-normal with ``lognormal``;
+``residual_x0`` predicts the clean image as base + sigma_residual F, whose
 untrained output is the base itself and whose samples carry no residual noise; ``regression`` is
 that network with nothing to denoise.
 """
@@ -44,6 +45,7 @@ class Objective:
     sigma_data: float
     sigma_residual: float
     eye_weight: float
+    loss_weight: str = "uniform"
 
     @property
     def regression(self) -> bool:
@@ -68,6 +70,14 @@ class Objective:
             return sigma_from_logsnr(cosine_logsnr(uniform))
         return lognormal_sigmas(uniform, self.lnsigma_mean, self.lnsigma_std)
 
+    def image_weight(self, sigma: torch.Tensor) -> torch.Tensor:
+        """Weights (B,) of squared image errors: the output's units, times ``loss_weight``'s."""
+        precondition = self.precondition
+        weight = precondition.image_weight(sigma)
+        if self.loss_weight == "uniform":
+            return weight
+        return weight * precondition.loss_weight(sigma, self.loss_weight)
+
     def denoise(self, network: Network, noisy, sigma, base) -> torch.Tensor:
         """Estimate the clean image (B,3,H,W) from ``noisy`` = clean + sigma n, sigma (B,).
 
@@ -85,7 +95,7 @@ class Objective:
     def loss(self, estimate, target, sigma) -> torch.Tensor:
         """The mean squared error in units of the network's output, heavier in the eye boxes."""
         error = (estimate - target) ** 2
-        error = error * per_image(self.precondition.image_weight(sigma), error)
+        error = error * per_image(self.image_weight(sigma), error)
         if self.eye_weight:
             weight = torch.ones_like(error[:1, :1])
             for left, top, right, bottom in eye_boxes(error.shape[-1]):

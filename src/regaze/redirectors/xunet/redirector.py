@@ -16,6 +16,7 @@ from regaze.redirectors.xunet.network import XUNet, XUNetConfig
 from regaze.redirectors.xunet.objective import Objective
 from regaze.redirectors.xunet.rays import gaze_poses
 from regaze.redirectors.xunet.sampling import SOURCE_LOGSNR, PictureSampler
+from regaze.redirectors.xunet.start import fitted
 from regaze.redirectors.xunet.warp import warp_head
 from regaze.weights import load_strictly
 
@@ -40,7 +41,7 @@ class XUNetRedirector(Redirector):
             )
         )
         self.objective = Objective(
-            **{name: options[name] for name in Objective.__dataclass_fields__}
+            **{name: options[name] for name in Objective.__dataclass_fields__ if name in options}
         )
         self.base, self.drop_prob = options["base"], options["drop_prob"]
         if sampling.get("guidance", 0) > 0 and self.drop_prob == 0:
@@ -67,11 +68,13 @@ class XUNetRedirector(Redirector):
 
         Weights of a network without codes give exactly its pictures at first, with the statistics
         of this training's codes. Weights of one with codes are taken with the statistics that they
-        were trained with.
+        were trained with. Those of another image size fit too, by
+        :func:`regaze.redirectors.xunet.start.fitted`.
 
         Raises:
             ValueError: keys or shapes do not fit; all are listed.
         """
+        state = fitted(state, self.net)
         told = any("codeprocessor." in key for key in state)
         if told or self.codes is None:
             load_strictly(self.net, state)

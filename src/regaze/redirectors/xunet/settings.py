@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from regaze.codes import DEFAULT_PARTS, code_dim, code_parts
 from regaze.redirectors.settings import Requirements
-from regaze.training.settings import TrainSettings
+from regaze.training.settings import RedirectorTraining
 
 
 class _Section(BaseModel):
@@ -101,10 +101,18 @@ class PoseSettings(_Section):
 class ObjectiveSettings(_Section):
     """What the network predicts and what is weighted; each ingredient is off in ``reference``."""
 
-    parameterization: Literal["eps", "v", "edm", "residual_x0", "regression"] | None = Field(
+    parameterization: Literal["eps", "v", "edm", "flow", "residual_x0", "regression"] | None = (
+        Field(
+            None,
+            description="eps: the noise (reference); v; edm: preconditioned denoiser; flow: noise "
+            "minus image; residual_x0: clean image as base + scaled residual; regression: the same "
+            "without any noise",
+        )
+    )
+    loss_weight: Literal["uniform", "min_snr", "soft_min_snr"] | None = Field(
         None,
-        description="eps: the noise (reference); v; edm: preconditioned denoiser; residual_x0: "
-        "clean image as base + scaled residual; regression: the same without any noise",
+        description="weight of noise levels: uniform in the output's units, or the squared image "
+        "error times min(SNR, 5), or its smooth form; the last two for eps, v, edm and flow",
     )
     noise: Literal["uniform_t", "lognormal"] | None = Field(
         None, description="training noise levels: uniform time of the cosine schedule, or ln sigma"
@@ -148,7 +156,7 @@ class ModelSettings(_Section):
     pose: PoseSettings = PoseSettings()
     objective: ObjectiveSettings = ObjectiveSettings()
     deca: DecaSettings = DecaSettings()
-    train: TrainSettings = TrainSettings()
+    train: RedirectorTraining = RedirectorTraining()
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
@@ -237,6 +245,11 @@ def _check(config: dict) -> None:
             f"objective.base: {objective['base']!r} does not go with parameterization "
             f"{objective['parameterization']!r}; residual_x0 and regression start from an image"
         )
+    if based and objective["loss_weight"] != "uniform":
+        raise ValueError(
+            f"objective.loss_weight: {objective['loss_weight']!r} is for eps, v, edm and flow; "
+            f"expected uniform with {objective['parameterization']!r}"
+        )
     if network["frames"] == 1 and not network["concat_source"]:
         raise ValueError(
             "network.concat_source: must be true with frames 1, which has no other way to see the "
@@ -266,6 +279,7 @@ _REFERENCE = {
     "pose": {"mode": "gaze_head", "pos_octaves": 15, "dir_octaves": 8},
     "objective": {
         "parameterization": "eps",
+        "loss_weight": "uniform",
         "noise": "uniform_t",
         "lnsigma_mean": -1.2,
         "lnsigma_std": 1.2,
