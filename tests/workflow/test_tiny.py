@@ -22,7 +22,9 @@ def test_everything_is_made(finished):
     # Links may lead out; nothing may be loaded from there.
     assert not re.search(r"""src(set)?=["']?http|url\(["']?http|<link|<script""", page)
     table = pd.read_csv(finished / "results/report/comparison.csv")
-    assert set(table["model"]) == {"copy", "truth", "xunet", "xunet_lite", "regression"}
+    assert set(table["model"]) == {
+        *("copy", "truth", "xunet", "xunet_deca", "xunet_lite", "regression")
+    }
     assert list((finished / "results").rglob(".*.part")) == []
 
 
@@ -53,7 +55,7 @@ def test_sampling_steps_rerun_sampling_and_what_follows(finished):
     jobs = planned(snakemake(finished, "-n", "--config", "sampling={steps: 3}"))
     assert set(jobs) == SAMPLED
     # Pseudo-models are not sampled.
-    assert jobs["sample_model"] == 3
+    assert jobs["sample_model"] == 4
 
 
 def test_one_models_rate_reruns_that_model(finished):
@@ -61,6 +63,16 @@ def test_one_models_rate_reruns_that_model(finished):
     jobs = planned(snakemake(finished, "-n", "--config", change))
     assert set(jobs) == SAMPLED | {"train_model"}
     assert jobs["train_model"] == jobs["sample_model"] == jobs["measure_model"] == 1
+
+
+def test_what_is_told_of_the_target_reruns_that_model_and_its_encoder_stays(finished):
+    change = "models={xunet_deca: {deca: {target_code: target}}}"
+    jobs = planned(snakemake(finished, "-n", "--config", change))
+    assert set(jobs) == SAMPLED | {"train_model"} and jobs["train_model"] == 1
+    change = "encoders={deca: {train: {lr: 0.002}}}"
+    jobs = planned(snakemake(finished, "-n", "--config", change))
+    assert set(jobs) == SAMPLED | {"train_deca", "encode_shard", "train_model"}
+    assert jobs["train_model"] == jobs["sample_model"] == 1
 
 
 def test_number_of_shards_changes_no_pixel_and_no_label(finished, tmp_path):

@@ -29,12 +29,8 @@ SAMPLING = {
     "seed": 0, "batch": 5, "threads": 1,
 }  # fmt: skip
 TRAIN = {
-    "images": 24,
-    "batch": 4,
-    "warmup_images": 4,
-    "ema_halflife_images": 8,
-    "precision": "fp32",
-}
+    "images": 24, "batch": 4, "warmup_images": 4, "ema_halflife_images": 8, "precision": "fp32",
+}  # fmt: skip
 
 
 def codes_of(person):
