@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,27 +22,41 @@ from regaze.angles import angular_error
 from regaze.estimators.base import GazeHeadEstimator
 from regaze.estimators.store import load_estimator
 from regaze.faces import FacesReader
+from regaze.identity.align import why_not_sted_view
 from regaze.images import eye_boxes, reduce_patches
 from regaze.jobs import replacing, write_json
 from regaze.masks.background import WithoutBackground, faces_reader
-from regaze.metrics.bootstrap import bootstrap_mean
+from regaze.metrics import optional
+from regaze.metrics.disentanglement import INDUCED, induced_values, read_perturbed
+from regaze.metrics.entries import by_angle, column_entry, mean_entry, null, sted_protocol
 from regaze.metrics.frechet import Moments, frechet_distance
 from regaze.metrics.redirection import read_pictures, redirection_error
-from regaze.metrics.similarity import eye_psnr, psnr, ssim
+from regaze.metrics.similarity import eye_psnr, l1, psnr, ssim, ssim_grey
 from regaze.pairs import KINDS, read_pairs
 
 log = logging.getLogger("regaze.metrics")
 
 READ = ("gaze_error_deg", "head_error_deg")
 """Metrics that the estimator reads from the redirected picture."""
-COMPARED = ("psnr", "ssim", "eye_psnr")
+READ_BOTH = ("gaze_vs_truth_deg", "head_vs_truth_deg")
+"""Angles between the estimator's readings of the redirected and of the true picture: GazeNeRF's
+errors. On ``gaze_only`` pairs that of the head is what the change of gaze induced, on ``head_only``
+pairs that of the gaze what the turn of the head induced."""
+_SIMILARITY = {"psnr": psnr, "ssim": ssim, "eye_psnr": eye_psnr, "l1": l1, "ssim_grey": ssim_grey}
+COMPARED = tuple(_SIMILARITY)
 """Metrics that compare the redirected picture with the true one."""
-WITHOUT_WEIGHTS = ("lpips", "fid")
-"""Metrics that need a downloaded network; null with a reason until one is configured."""
+PERTURBED = "perturbed"
+"""Where the induced errors of random turns stand beside the kinds of pairs."""
+STED_NAMES = {
+    "gaze_redirection": "gaze_error_deg",
+    "head_redirection": "head_error_deg",
+    "l1": "l1",
+    "lpips": "lpips",
+}
+"""ST-ED's names of metrics that are columns here."""
 
 _CHUNK = 64
-_STED_PER_MM = 500 / (600 * 128)
-"""Widths of the patch per millimetre at the face in the sted normalisation."""
+_NO_TRUTH = "these pairs have no true image"
 _ESTIMATES = ("read_gaze_pitch", "read_gaze_yaw", "read_head_pitch", "read_head_yaw")
 COLUMNS = pa.schema(
     [
@@ -52,7 +66,10 @@ COLUMNS = pa.schema(
         ("source_index", pa.int64()),
         ("target_index", pa.int64()),
         *((name, pa.float32()) for name in ("angle_deg", "head_angle_deg")),
-        *((name, pa.float32()) for name in READ + COMPARED + _ESTIMATES),
+        *(
+            (name, pa.float32())
+            for name in READ + READ_BOTH + COMPARED + optional.COLUMNS + _ESTIMATES
+        ),
     ]
 )
 """Columns of ``per_pair.parquet``. ``angle_deg`` and ``head_angle_deg`` say how far gaze and head
@@ -72,6 +89,9 @@ def measure_samples(
     device: str = "cpu",
     masks: Sequence[str | os.PathLike] | None = None,
     background: Sequence[int] = (0, 0, 0),
+    identity: str | os.PathLike | None = None,
+    assets: Mapping[str, Mapping] | None = None,
+    perturbed: str | os.PathLike | None = None,
 ) -> tuple[dict[str, Any], pd.DataFrame]:
     """Measure the samples of one model.
 
@@ -89,6 +109,9 @@ def measure_samples(
         masks: masks of the faces; given, the true pictures' background is replaced by
             ``background``, as that of the sources was when they were redirected.
         background: R, G, B from 0 to 255.
+        identity: model folder of the recogniser, for ``identity_similarity``.
+        assets: files of LPIPS' and FID's networks, see :func:`regaze.metrics.optional.gather`.
+        perturbed: ``perturbed.parquet`` of the model, for the induced errors of random turns.
 
     Returns:
         The content of ``metrics.json`` and the table of ``per_pair.parquet`` (:data:`COLUMNS`), in
@@ -99,46 +122,54 @@ def measure_samples(
         FileNotFoundError: a file is missing.
         ValueError: an unknown kind or pair, a pair sampled twice, or sizes that do not fit.
     """
-    unknown = sorted(set(kinds) - set(KINDS))
-    if unknown:
-        raise ValueError(f"kinds: expected some of {', '.join(KINDS)}, found {unknown}")
+    strange = sorted(set(kinds) - set(KINDS))
+    if strange:
+        raise ValueError(f"kinds: expected some of {', '.join(KINDS)}, found {strange}")
     pairs = read_pairs(pairs_path).set_index("pair", drop=False)
     network = load_estimator(estimator_folder).to(device)
     reader = faces_reader(list(faces_paths), masks, background)
+    extras = optional.gather(reader, identity, assets, device)
     attributes, numbers, size = _describe(samples_path)
     no_boxes = _why_no_eye_boxes(reader, size)
     _check(samples_path, numbers, pairs, pairs_path)
     wanted = np.sort(numbers[pairs.loc[numbers, "kind"].isin(list(kinds)).to_numpy()])
     log.info("measuring %d of %d samples of %s", len(wanted), len(numbers), samples_path)
 
-    found = {kind: Moments(network.embedding_size) for kind in kinds}
-    true = {kind: Moments(network.embedding_size) for kind in kinds}
-    tables = []
-    for chunk, pixels in _chunks(samples_path, numbers, wanted):
-        tables.append(
-            _measure_chunk(
-                chunk, pixels, pairs, reader, network, size, found, true, boxes=not no_boxes
-            )
-        )
+    sums = {kind: _Sums(network.embedding_size, extras) for kind in kinds}
+    judge = _Judge(network, extras, reader, pairs, size, boxes=not no_boxes)
+    tables = [
+        judge.measure(chunk, pixels, sums)
+        for chunk, pixels in _chunks(samples_path, numbers, wanted)
+    ]
     table = pd.concat(tables, ignore_index=True) if tables else _empty()
 
     options = {"seed": seed, "resamples": resamples, "level": level}
-    metrics: dict[str, Any] = {"kinds": {}}
+    metrics: dict[str, Any] = {"kinds": {}, "by_angle": {}, "sted_protocol": {}}
     for kind in kinds:
         rows = table[table["kind"] == kind]
         entry: dict[str, Any] = {"pairs": len(rows), "persons": int(rows["person"].nunique())}
         for name in READ:
             unknown = f"the {name.split('_')[0]} asked for is not known of these pairs"
-            entry[name] = _mean(rows, name, options, unknown) | _judged(network)
+            entry[name] = column_entry(rows, name, options, unknown) | _judged(network)
+        for name in READ_BOTH:
+            entry[name] = column_entry(rows, name, options, _NO_TRUTH) | _judged(network)
         for name in COMPARED:
-            reason = "these pairs have no true image"
-            if no_boxes and name == "eye_psnr":
-                reason = no_boxes
-            entry[name] = _mean(rows, name, options, reason)
-        entry["frechet_estimator"] = _frechet(found[kind], true[kind]) | _judged(network)
-        for name in WITHOUT_WEIGHTS:
-            entry[name] = _null("no weights configured")
+            reason = no_boxes if no_boxes and name == "eye_psnr" else _NO_TRUTH
+            entry[name] = column_entry(rows, name, options, reason)
+        for name in optional.COLUMNS:
+            if name in extras.reasons:
+                entry[name] = null(extras.reasons[name])
+            else:
+                entry[name] = column_entry(rows, name, options, _NO_TRUTH) | extras.about[name]
+        entry["frechet_estimator"] = sums[kind].frechet() | _judged(network)
+        if reason := extras.reasons.get(optional.FID):
+            entry[optional.FID] = null(reason)
+        else:
+            entry[optional.FID] = sums[kind].fid() | extras.about[optional.FID]
         metrics["kinds"][kind] = entry
+        metrics["by_angle"][kind] = by_angle(rows, options)
+        metrics["sted_protocol"][kind] = sted_protocol(rows, STED_NAMES)
+    metrics["kinds"][PERTURBED] = _induced(perturbed, network, options)
     metrics["samples"] = attributes
     metrics["estimator"] = {
         "name": network.record.get("name"),
@@ -225,99 +256,129 @@ def _chunks(path, numbers: np.ndarray, wanted: np.ndarray) -> Iterator[tuple]:
             yield chunk, pictures
 
 
-def _measure_chunk(
-    chunk: np.ndarray,
-    pixels: np.ndarray,
-    pairs: pd.DataFrame,
-    reader: FacesReader,
-    network: GazeHeadEstimator,
-    size: tuple[int, int],
-    found: dict[str, Moments],
-    true: dict[str, Moments],
-    boxes: bool,
-) -> pd.DataFrame:
-    rows = pairs.loc[chunk]
-    labels = {
-        name: np.stack(rows[name].to_list()).astype(np.float64)
-        for name in ("source_gaze", "target_gaze", "source_head", "target_head")
-    }
-    reading = read_pictures(network, pixels)
-    columns = ["pair", "person", "kind", "source_index", "target_index"]
-    table = rows[columns].reset_index(drop=True)
-    table["angle_deg"] = angular_error(labels["source_gaze"], labels["target_gaze"])
-    table["head_angle_deg"] = angular_error(labels["source_head"], labels["target_head"])
-    errors = redirection_error(reading, labels["target_gaze"], labels["target_head"])
-    for name, values in zip(READ, errors, strict=True):
-        table[name] = values
-    for name in COMPARED:
-        table[name] = np.nan
-    for column, name in enumerate(_ESTIMATES):
-        table[name] = reading.angles[:, column]
+class _Sums:
+    """Running moments of one kind of pairs, ours and true ones."""
 
-    known = np.flatnonzero(table["target_index"] >= 0)
-    if len(known):
-        indices = [
-            reader.global_index(table["person"][row], int(table["target_index"][row]))
-            for row in known
-        ]
-        stored = reader.pixels(indices)
-        ours, wanted = reduce_patches(pixels[known]), reduce_patches(stored, size)
-        for name, measure in zip(COMPARED, (psnr, ssim, eye_psnr), strict=True):
-            if name != "eye_psnr" or boxes:
+    def __init__(self, embedding_size: int, extras: optional.OptionalNetworks):
+        self.found, self.true = Moments(embedding_size), Moments(embedding_size)
+        self.inception = (extras.moments(), extras.moments())
+
+    def frechet(self) -> dict[str, Any]:
+        return _frechet(self.found, self.true)
+
+    def fid(self) -> dict[str, Any]:
+        return _frechet(*self.inception)
+
+
+class _Judge:
+    """Measures chunks of samples; what it needs for that, and no sums."""
+
+    def __init__(self, network, extras, reader, pairs, size, boxes: bool):
+        self.network: GazeHeadEstimator = network
+        self.extras: optional.OptionalNetworks = extras
+        self.reader: FacesReader = reader
+        self.pairs: pd.DataFrame = pairs
+        self.size, self.boxes = size, boxes
+
+    def measure(self, chunk: np.ndarray, pixels: np.ndarray, sums: dict[str, _Sums]):
+        """Return the rows of one chunk, and add its embeddings to the ``sums`` of its kinds."""
+        rows = self.pairs.loc[chunk]
+        labels = {
+            name: np.stack(rows[name].to_list()).astype(np.float64)
+            for name in ("source_gaze", "target_gaze", "source_head", "target_head")
+        }
+        reading = read_pictures(self.network, pixels)
+        columns = ["pair", "person", "kind", "source_index", "target_index"]
+        table = rows[columns].reset_index(drop=True)
+        for name in COLUMNS.names[len(columns) :]:
+            table[name] = np.nan
+        table["angle_deg"] = angular_error(labels["source_gaze"], labels["target_gaze"])
+        table["head_angle_deg"] = angular_error(labels["source_head"], labels["target_head"])
+        errors = redirection_error(reading, labels["target_gaze"], labels["target_head"])
+        for name, values in zip(READ, errors, strict=True):
+            table[name] = values
+        for column, name in enumerate(_ESTIMATES):
+            table[name] = reading.angles[:, column]
+        if self.extras.identity is not None:
+            source = reduce_patches(self._stored(table, "source_index"), self.size)
+            for name, values in self.extras.measure(reduce_patches(pixels), source).items():
+                table[name] = values
+        known = np.flatnonzero(table["target_index"] >= 0)
+        if len(known):
+            self._compare(table, known, pixels[known], reading, sums)
+        return table.astype({name: np.float32 for name in COLUMNS.names[len(columns) :]})
+
+    def _stored(self, table: pd.DataFrame, column: str) -> np.ndarray:
+        places = zip(table["person"], table[column], strict=True)
+        rows = [self.reader.global_index(person, int(index)) for person, index in places]
+        return self.reader.pixels(rows)
+
+    def _compare(self, table, known, pixels, reading, sums) -> None:
+        stored = self._stored(table.iloc[known], "target_index")
+        ours, wanted = reduce_patches(pixels), reduce_patches(stored, self.size)
+        for name, measure in _SIMILARITY.items():
+            if name != "eye_psnr" or self.boxes:
                 table.loc[known, name] = measure(ours, wanted)
-        truth = read_pictures(network, stored)
-        for kind in table["kind"].unique():
-            here = (table["kind"] == kind).to_numpy()[known]
-            found[kind].add(reading.embedding[known[here]])
-            true[kind].add(truth.embedding[here])
-    return table.astype({name: np.float32 for name in COLUMNS.names[5:]})
+        for name, values in self.extras.compare(ours, wanted).items():
+            table.loc[known, name] = values
+        truth = read_pictures(self.network, stored)
+        apart = redirection_error(truth, reading.angles[known, :2], reading.angles[known, 2:])
+        for name, values in zip(READ_BOTH, apart, strict=True):
+            table.loc[known, name] = values
+        kinds = table["kind"].to_numpy()[known]
+        inception = None
+        if self.extras.inception is not None:
+            inception = [self.extras.features(images) for images in (ours, wanted)]
+        for kind in np.unique(kinds):
+            here = kinds == kind
+            sums[kind].found.add(reading.embedding[known[here]])
+            sums[kind].true.add(truth.embedding[here])
+            if inception is not None:
+                for moments, features in zip(sums[kind].inception, inception, strict=True):
+                    moments.add(features[here])
 
 
 def _empty() -> pd.DataFrame:
     return COLUMNS.empty_table().to_pandas()
 
 
-def _null(reason: str) -> dict[str, Any]:
-    return {"mean": None, "standard_error": None, "interval": None, "n": 0, "reason": reason}
-
-
 def _why_no_eye_boxes(reader: FacesReader, size: tuple[int, int]) -> str:
     """Return why the eyes' places in these faces are not known, empty when they are.
 
-    The boxes belong to a virtual camera of the sted field of view; files without attributes are
-    upstream's own, whose square patches are of that camera.
+    The boxes belong to the virtual camera of the sted normalisation.
     """
     if size[0] != size[1]:
         return f"eye boxes are known for square faces only, these have {size[0]}x{size[1]} pixels"
-    told = reader.attributes
-    if not {"focal", "distance", "patch_size"} <= set(told):
-        return ""
-    per_mm = float(told["focal"]) / (float(told["distance"]) * float(told["patch_size"][0]))
-    if abs(per_mm / _STED_PER_MM - 1) > 0.02:
+    if other := why_not_sted_view(reader):
         return (
-            "eye boxes are known for the sted field of view only; these faces "
-            f"({told.get('variant', 'another normalisation')}) have another"
+            f"eye boxes are known for the sted field of view only; these faces ({other}) have "
+            "another"
         )
     return ""
 
 
-def _mean(rows: pd.DataFrame, name: str, options: dict[str, Any], unknown: str) -> dict[str, Any]:
-    """Return the mean with its interval, or null; ``unknown`` says why when all are NaN."""
-    if not len(rows):
-        return _null("no pairs of this kind were sampled")
-    if rows[name].isna().all():
-        return _null(unknown)
-    result = bootstrap_mean(rows[name].to_numpy(), rows["person"].to_numpy(str), **options)
-    entry = {
-        "mean": result.mean,
-        "standard_error": result.standard_error,
-        "interval": None if result.low is None else [result.low, result.high],
-        "n": result.n,
-        "persons": result.persons,
+def _induced(path, network: GazeHeadEstimator, options: dict[str, Any]) -> dict[str, Any]:
+    """Return the section of the induced errors, all null without a file of readings."""
+    if path is None:
+        reason = "no picture was perturbed: a pseudo-model, or evaluation.perturbed is 0"
+        return {"pairs": 0, "persons": 0} | {name: null(reason) for name in INDUCED}
+    table, told = read_perturbed(path)
+    if told["estimator"] != network.fingerprint:
+        raise ValueError(
+            f"{path}: read by estimator {told['estimator']}, expected {network.fingerprint}"
+        )
+    values = induced_values(table)
+    section: dict[str, Any] = {
+        "pairs": int(table["sample"].nunique()),
+        "persons": int(table["person"].nunique()),
     }
-    if result.low is None:
-        entry["interval_reason"] = "all pairs are of one person"
-    return entry
+    for name in INDUCED:
+        if name in values:
+            found = mean_entry(values[name]["value"], values[name]["person"], options)
+        else:
+            found = null("this method does not describe faces by factors that can be turned")
+        section[name] = found | _judged(network) | {"turns_deg": told["limit_deg"]}
+    return section
 
 
 def _judged(network: GazeHeadEstimator) -> dict[str, str]:
@@ -326,7 +387,7 @@ def _judged(network: GazeHeadEstimator) -> dict[str, str]:
 
 def _frechet(found: Moments, true: Moments) -> dict[str, Any]:
     if found.count < 2:
-        return _null("fewer than two pairs with a true image")
+        return null("fewer than two pairs with a true image")
     return {
         "mean": frechet_distance(found, true),
         "standard_error": None,

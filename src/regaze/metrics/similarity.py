@@ -1,4 +1,4 @@
-"""How alike two pictures are: PSNR, SSIM and PSNR of the eye regions, one value per picture.
+"""How alike two pictures are: PSNR, SSIM, L1 and PSNR of the eyes, one value per picture.
 
 All take (N,3,H,W) float images in [-1,1] and answer (N,) float64 arrays, so values do not depend
 on how pictures are batched. Levels are compared on [0,1].
@@ -57,6 +57,49 @@ def eye_psnr(found: Tensor, wanted: Tensor) -> np.ndarray:
         for left, top, right, bottom in eye_boxes(width)
     ]
     return _decibels(torch.cat(parts, 1).mean(1))
+
+
+def l1(found: Tensor, wanted: Tensor) -> np.ndarray:
+    """Return the mean absolute difference (N,) of (N,3,H,W) in [-1,1], as ST-ED's ``l1``.
+
+    Raises ValueError when shapes differ.
+    """
+    found, wanted = _unit(found, wanted)
+    return 2 * (found - wanted).abs().mean(dim=(1, 2, 3)).cpu().numpy()
+
+
+LUMA = (0.299, 0.587, 0.114)
+_GREY_WINDOW = 7
+
+
+def ssim_grey(found: Tensor, wanted: Tensor, weights: tuple[float, ...] = LUMA) -> np.ndarray:
+    """Return the structural similarity (N,) of grey levels with a uniform window of 7 x 7.
+
+    The measure of the earlier NeRF gaze system that GazeNeRF grew from: pictures are rounded to
+    levels, then to grey, and compared with sample variances on 0 to 255 over the positions where
+    the window lies inside, as scikit-image's default. ``weights`` of R, G, B make the grey.
+    Raises ValueError when shapes differ or a side is shorter than the window.
+    """
+    found, wanted = _unit(found, wanted)
+    if min(found.shape[-2:]) < _GREY_WINDOW:
+        raise ValueError(f"pictures: expected sides of at least {_GREY_WINDOW} pixels")
+    mix = found.new_tensor(weights)[None, :, None, None]
+    grey = [
+        ((one * 255).round().clamp(0, 255) * mix).sum(1, keepdim=True).round()
+        for one in (found, wanted)
+    ]
+    count = _GREY_WINDOW**2
+    stack = torch.cat([*grey, grey[0] ** 2, grey[1] ** 2, grey[0] * grey[1]])
+    smooth = torch.nn.functional.avg_pool2d(stack, _GREY_WINDOW, 1)
+    mean_f, mean_w, square_f, square_w, product = smooth.split(len(found))
+    unbiased = count / (count - 1)
+    variance = unbiased * (square_f - mean_f**2 + square_w - mean_w**2)
+    covariance = unbiased * (product - mean_f * mean_w)
+    c1, c2 = (_K1 * 255) ** 2, (_K2 * 255) ** 2
+    index = ((2 * mean_f * mean_w + c1) * (2 * covariance + c2)) / (
+        (mean_f**2 + mean_w**2 + c1) * (variance + c2)
+    )
+    return index.mean(dim=(1, 2, 3)).cpu().numpy()
 
 
 def _smoother(size: int, like: Tensor) -> Tensor:

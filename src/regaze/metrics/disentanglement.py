@@ -1,0 +1,299 @@
+"""What changes that should not: induced errors under random turns of one factor.
+
+Two protocols, both with turns e ~ U(-0.1 pi, 0.1 pi) drawn per picture:
+
+- ``angles``, for every redirector: it is told its source's own angles, then the same with one of
+  gaze and head turned by e; the change of the *other* angle between the two pictures counts.
+- ``factors``, ST-ED's own (zhengyuf/STED-gaze ``models/st_ed.py``), for methods that describe a
+  face by separate factors (:class:`regaze.redirectors.base.Perturbable`): one factor's embedding is
+  turned from its own angles by e and compared with the method's reconstruction, not the source.
+
+Changes are between readings of the evaluation estimator. Turns depend on (seed, data set, picture,
+factor) alone.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+
+from regaze.angles import angular_error
+from regaze.estimators.store import load_estimator
+from regaze.faces import FacesReader
+from regaze.jobs import replacing
+from regaze.masks.background import faces_reader
+from regaze.metrics.redirection import read_images
+from regaze.provenance import fingerprint
+from regaze.redirectors.base import Batch, Perturbable, Redirector
+from regaze.redirectors.face_codes import PairCodes
+from regaze.redirectors.sample import load_redirector, pair_batch
+
+log = logging.getLogger("regaze.metrics")
+
+LIMIT = 0.1 * np.pi
+"""Largest turn, radians."""
+GAZE, HEAD = "gaze", "head"
+SCHEMA = pa.schema(
+    [
+        ("sample", pa.int64()),
+        ("person", pa.string()),
+        ("index", pa.int64()),
+        ("protocol", pa.string()),
+        ("factor", pa.string()),
+        ("gaze_change_deg", pa.float32()),
+        ("head_change_deg", pa.float32()),
+    ]
+)
+"""``perturbed.parquet``: how far the readings of gaze and head moved when ``factor`` was turned."""
+
+_NAMES = {
+    "angles": ("gaze_to_head_deg", "head_to_gaze_deg"),
+    "factors": ("factor_gaze_to_head_deg", "factor_head_to_gaze_deg"),
+}
+OTHERS = ("others_to_gaze_deg", "others_to_head_deg")
+"""ST-ED's ``gaze_disentangle`` (u->g) and ``head_disentangle`` (u->h)."""
+
+
+def turn(seed: int, dataset: str, sample: int, factor: str, count: int) -> np.ndarray:
+    """Return the turns (count,) in radians of one factor of one picture, U(-0.1 pi, 0.1 pi)."""
+    names = [zlib.crc32(name.encode()) for name in (dataset, factor)]
+    generator = np.random.default_rng([seed, *names, sample])
+    return generator.uniform(-LIMIT, LIMIT, count)
+
+
+def changes(reference: np.ndarray, turned: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return how far gaze and head moved, (n,) each in degrees, between readings (n,4) radians."""
+    return (
+        angular_error(reference[:, :2], turned[:, :2]),
+        angular_error(reference[:, 2:], turned[:, 2:]),
+    )
+
+
+def turned_angles(
+    redirector: Redirector,
+    batch: Batch,
+    turns: Mapping[str, Tensor],
+    seed: int,
+    told: Callable[[Batch], Batch] = dict,
+) -> Iterator[tuple[str, Tensor]]:
+    """Yield ``("", pictures)`` for unchanged angles, then for gaze and for head turned alone.
+
+    Args:
+        redirector: any method.
+        batch: with ``source_gaze`` and ``source_head``, which the targets are made from.
+        turns: ``gaze`` and ``head`` (B,2) radians.
+        seed: of the pictures; the noise of all three is the same.
+        told: adds what the method is told of a target besides its angles.
+    """
+    for factor in ("", GAZE, HEAD):
+        target = {f"target_{name}": batch[f"source_{name}"] for name in (GAZE, HEAD)}
+        if factor:
+            target[f"target_{factor}"] = target[f"target_{factor}"] + turns[factor]
+        yield factor, redirector.redirect(told({**batch, **target}), seed=seed)
+
+
+def turned_factors(
+    redirector: Perturbable, batch: Batch, turns: Mapping[str, Tensor], seed: int
+) -> Iterator[tuple[str, Tensor]]:
+    """Yield ``("", pictures)`` for the reconstruction, then for every factor turned alone.
+
+    ``turns`` holds (B,n) radians for every name of ``redirector.factors()``.
+    """
+    yield "", redirector.reconstruct(batch, seed=seed)
+    for factor in redirector.factors():
+        yield factor, redirector.perturb(batch, factor, turns[factor], seed=seed)
+
+
+def perturb_redirector(
+    folder: str | Path,
+    *,
+    faces: Sequence[str],
+    split: str | Path,
+    persons: str,
+    dataset: str,
+    estimator: str | Path,
+    sampling: Mapping,
+    count: int,
+    seed: int,
+    output: str | Path,
+    latents: Sequence[str] = (),
+    masks: Sequence[str] | None = None,
+    background: Sequence[int] = (0, 0, 0),
+) -> None:
+    """Turn factors of evenly spread pictures and write what the estimator reads.
+
+    Args:
+        folder: model folder of a trained redirector.
+        faces, split, persons: shards of the data set, split JSON, and the list of it to draw from.
+        dataset: name of the data set, part of the seed.
+        estimator: model folder of the evaluation estimator.
+        sampling: the ``sampling:`` section.
+        count: number of pictures; all of them when there are fewer.
+        seed: of the turns.
+        output: ``perturbed.parquet`` (:data:`SCHEMA`).
+        latents: 3-D codes of the faces, for models that are told them.
+        masks, background: as in :func:`regaze.redirectors.sample.sample_redirector`.
+
+    Raises:
+        ValueError: the list has no pictures or the data set has no gaze labels.
+    """
+    torch.set_num_threads(sampling["threads"])
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    redirector, record = load_redirector(folder, sampling)
+    redirector.to(device)
+    network = load_estimator(estimator).to(device)
+    reader = faces_reader(faces, masks, background)
+    if not reader.gaze_known:
+        raise ValueError(f"{reader.paths[0]}: data set {dataset!r} has no gaze labels to start at")
+    table = _samples(reader, split, persons, count)
+    codes = PairCodes(redirector, record, latents, reader) if redirector.needs.latents else None
+    parts = []
+    for start in range(0, len(table), sampling["batch"]):
+        rows = table.iloc[start : start + sampling["batch"]]
+        batch = pair_batch(reader, rows, record["config"]["size_px"])
+        batch = {key: value.to(device) for key, value in batch.items()}
+        with torch.no_grad():
+            parts += _read(redirector, network, batch, rows, codes, dataset, seed, sampling["seed"])
+    metadata = {
+        "estimator": network.fingerprint,
+        "preprocess": network.preprocess,
+        "model": fingerprint(Path(folder) / "model.safetensors"),
+        "limit_deg": float(np.rad2deg(LIMIT)),
+        "seed": seed,
+        "dataset": dataset,
+    }
+    _write(output, pd.concat(parts, ignore_index=True), metadata)
+
+
+def _samples(reader: FacesReader, split: str | Path, persons: str, count: int) -> pd.DataFrame:
+    people = json.loads(Path(split).read_text(encoding="utf-8"))
+    if persons not in people:
+        raise ValueError(f"{split}: expected a list {persons!r}, found {', '.join(sorted(people))}")
+    rows = reader.rows(people[persons])
+    if not len(rows):
+        raise ValueError(f"{split}: {persons}: none of {len(people[persons])} persons has pictures")
+    numbers = np.linspace(0, len(rows), min(count, len(rows)), endpoint=False).astype(np.int64)
+    chosen = rows[numbers]
+    labels = reader.labels[chosen]
+    table = pd.DataFrame(
+        {
+            "pair": numbers,
+            "person": [reader.persons[code] for code in reader.person_of[chosen]],
+            "source_index": reader.row_of[chosen],
+            "target_index": -1,
+        }
+    )
+    for side in ("source", "target"):
+        table[f"{side}_gaze"], table[f"{side}_head"] = list(labels[:, :2]), list(labels[:, 2:4])
+    return table
+
+
+def _read(redirector, network, batch, rows, codes, dataset, seed, noise) -> list[pd.DataFrame]:
+    samples = rows["pair"].to_numpy()
+    device = batch["source"].device
+
+    def turns_of(factors: Mapping[str, int]) -> dict[str, Tensor]:
+        return {
+            factor: torch.from_numpy(
+                np.stack([turn(seed, dataset, int(n), factor, count) for n in samples])
+            ).to(device, torch.float32)
+            for factor, count in factors.items()
+        }
+
+    def told(changed: Batch) -> Batch:
+        if codes is None:
+            return changed
+        plain = {key: value.cpu() for key, value in changed.items()}
+        return {**changed, **{k: v.to(device) for k, v in codes.batch(rows, plain).items()}}
+
+    both = {GAZE: 2, HEAD: 2}
+    runs = {"angles": turned_angles(redirector, batch, turns_of(both), noise, told)}
+    if isinstance(redirector, Perturbable):
+        turns = turns_of(redirector.factors())
+        runs["factors"] = turned_factors(redirector, told(batch), turns, noise)
+    found = []
+    for protocol, pictures in runs.items():
+        reference = None
+        for factor, images in pictures:
+            reading = read_images(network, images)
+            if reference is None:
+                reference = reading
+                continue
+            gaze, head = changes(reference, reading)
+            found.append(
+                pd.DataFrame(
+                    {
+                        "sample": samples,
+                        "person": rows["person"].to_numpy(),
+                        "index": rows["source_index"].to_numpy(),
+                        "protocol": protocol,
+                        "factor": factor,
+                        "gaze_change_deg": gaze,
+                        "head_change_deg": head,
+                    }
+                )
+            )
+    return found
+
+
+def _write(path: str | Path, table: pd.DataFrame, metadata: Mapping[str, Any]) -> None:
+    table = table.sort_values(["protocol", "factor", "sample"], kind="stable")
+    table = table.astype({"gaze_change_deg": np.float32, "head_change_deg": np.float32})
+    content = pa.Table.from_pandas(table[SCHEMA.names], schema=SCHEMA, preserve_index=False)
+    told = {"perturbed": json.dumps(dict(metadata), sort_keys=True)}
+    with replacing(path) as part:
+        pq.write_table(content.replace_schema_metadata(told), part, compression="zstd")
+
+
+def read_perturbed(path: str | os.PathLike) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Return the table of a ``perturbed.parquet`` and what was recorded of its making.
+
+    Raises FileNotFoundError, or ValueError for a file with other columns.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: expected readings of turned factors, found no such file")
+    content = pq.read_table(path)
+    told = (content.schema.metadata or {}).get(b"perturbed")
+    if content.schema.names != SCHEMA.names or told is None:
+        raise ValueError(f"{path}: expected columns {SCHEMA.names}, found {content.schema.names}")
+    return content.to_pandas(), json.loads(told)
+
+
+def induced_values(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return per metric a table ``person``, ``value`` (degrees) with a row per picture.
+
+    ``others_to_*`` are means over all factors but gaze and head, as in ST-ED; they are absent where
+    a method has no such factors, and all of ``factors`` where it has none at all.
+    """
+    found = {}
+
+    def take(name: str, rows: pd.DataFrame, column: str) -> None:
+        if len(rows):
+            means = rows.groupby("sample").agg(person=("person", "first"), value=(column, "mean"))
+            found[name] = means.reset_index(drop=True)
+
+    for protocol, (gaze_to_head, head_to_gaze) in _NAMES.items():
+        part = table[table["protocol"] == protocol]
+        take(gaze_to_head, part[part["factor"] == GAZE], "head_change_deg")
+        take(head_to_gaze, part[part["factor"] == HEAD], "gaze_change_deg")
+        if protocol == "factors":
+            others = part[~part["factor"].isin([GAZE, HEAD])]
+            for name, column in zip(OTHERS, ("gaze_change_deg", "head_change_deg"), strict=True):
+                take(name, others, column)
+    return found
+
+
+INDUCED = (*_NAMES["angles"], *_NAMES["factors"], *OTHERS)
+"""All metrics of :func:`induced_values`."""
