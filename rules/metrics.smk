@@ -1,3 +1,12 @@
+from os.path import isfile
+
+# Files of the networks of LPIPS and FID, which are null without them.
+JUDGES = {
+    name: getattr(settings.assets, name).model_dump()
+    for name in ("lpips_alexnet", "lpips_vgg16", "inception")
+}
+
+
 rule metrics:
     input:
         expand(
@@ -23,10 +32,63 @@ rule study:
         ),
 
 
+def measured_with(wildcards):
+    """Networks that a measurement uses besides the estimator, where they are there."""
+    files = measured_files(wildcards)
+    if settings.identity:
+        files["identity"] = "results/models/identity/model.safetensors"
+    if weights := [asset["path"] for asset in JUDGES.values() if isfile(asset["path"])]:
+        files["weights"] = weights
+    return files
+
+
+def perturbed_file(wildcards):
+    """Readings of turned factors; the pseudo-models cannot be told to turn anything."""
+    if wildcards.model in settings.models and settings.evaluation.perturbed:
+        return {"perturbed": "results/evaluation/{model}/{dataset}/perturbed.parquet"}
+    return {}
+
+
+rule perturb_model:
+    """Turn gaze, head and other factors at random, and read what else moves."""
+    input:
+        unpack(sampled_files),
+        faces=face_shards,
+        split="results/{dataset}/split.json",
+        estimator=f"results/models/{settings.evaluation.estimator}/model.safetensors",
+    output:
+        "results/evaluation/{model}/{dataset}/perturbed.parquet",
+    log:
+        "logs/perturb_model/{model}-{dataset}.log",
+    wildcard_constraints:
+        model="|".join(settings.models),
+    conda:
+        "../envs/main.yaml"
+    threads: settings.sampling.threads
+    resources:
+        mem_mb=lambda wildcards, attempt: 3000 * attempt,
+        runtime=120,
+        gpu=settings.sampling.gpus,
+    params:
+        dataset="{dataset}",
+        persons=settings.evaluation.split,
+        pictures=settings.evaluation.perturbed,
+        seed=settings.seed,
+        sampling=PICTURES,
+        background=background_of,
+        code=[
+            SAMPLING_CODE,
+            code_version("metrics/disentanglement.py", "metrics/redirection.py"),
+        ],
+    script:
+        "../workflow_scripts/perturb_model.py"
+
+
 rule measure_model:
     """Measure the samples of one model with the evaluation estimator."""
     input:
-        unpack(measured_files),
+        unpack(measured_with),
+        unpack(perturbed_file),
         samples="results/evaluation/{model}/{dataset}/samples.h5",
         pairs="results/{dataset}/pairs.parquet",
         faces=face_shards,
@@ -46,7 +108,8 @@ rule measure_model:
         seed=settings.seed,
         resamples=settings.evaluation.bootstrap,
         background=background_of,
-        code=code_version("metrics", "estimators", "images.py", "angles.py"),
+        assets=JUDGES,
+        code=code_version("metrics", "identity", "estimators", "images.py", "angles.py"),
     script:
         "../workflow_scripts/measure_model.py"
 
@@ -55,7 +118,7 @@ if WEIGHTS:
 
     use rule measure_model as measure_weights with:
         input:
-            unpack(measured_files),
+            unpack(measured_with),
             samples=rules.sample_weights.output.samples,
             pairs=rules.measure_model.input.pairs,
             faces=face_shards,
@@ -79,7 +142,7 @@ if VARIANTS:
 
     use rule measure_model as measure_study with:
         input:
-            unpack(measured_files),
+            unpack(measured_with),
             samples=rules.sample_study.output.samples,
             pairs=rules.measure_model.input.pairs,
             faces=face_shards,

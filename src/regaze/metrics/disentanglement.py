@@ -125,7 +125,7 @@ def perturb_redirector(
     dataset: str,
     estimator: str | Path,
     sampling: Mapping,
-    count: int,
+    pictures: int,
     seed: int,
     output: str | Path,
     latents: Sequence[str] = (),
@@ -140,7 +140,7 @@ def perturb_redirector(
         dataset: name of the data set, part of the seed.
         estimator: model folder of the evaluation estimator.
         sampling: the ``sampling:`` section.
-        count: number of pictures; all of them when there are fewer.
+        pictures: how many; all of them when there are fewer.
         seed: of the turns.
         output: ``perturbed.parquet`` (:data:`SCHEMA`).
         latents: 3-D codes of the faces, for models that are told them.
@@ -157,7 +157,7 @@ def perturb_redirector(
     reader = faces_reader(faces, masks, background)
     if not reader.gaze_known:
         raise ValueError(f"{reader.paths[0]}: data set {dataset!r} has no gaze labels to start at")
-    table = _samples(reader, split, persons, count)
+    table = _samples(reader, split, persons, pictures)
     codes = PairCodes(redirector, record, latents, reader) if redirector.needs.latents else None
     parts = []
     for start in range(0, len(table), sampling["batch"]):

@@ -24,7 +24,7 @@ from regaze.estimators.store import load_estimator
 from regaze.faces import FacesReader
 from regaze.identity.align import why_not_sted_view
 from regaze.images import eye_boxes, reduce_patches
-from regaze.jobs import replacing, write_json
+from regaze.jobs import replacing, several, write_json
 from regaze.masks.background import WithoutBackground, faces_reader
 from regaze.metrics import optional
 from regaze.metrics.disentanglement import INDUCED, induced_values, read_perturbed
@@ -187,6 +187,25 @@ def measure_samples(
         metrics["background"] = {"colour": list(background), "rows_kept": reader.unmasked}
     metrics["bootstrap"] = {"by": "person", **options}
     return metrics, table
+
+
+def measure_files(
+    samples: str | os.PathLike | Sequence[str | os.PathLike],
+    *data: Any,
+    metrics: str | os.PathLike | Sequence[str | os.PathLike],
+    per_pair: str | os.PathLike | Sequence[str | os.PathLike],
+    **options: Any,
+) -> None:
+    """Measure one samples file, or several, and write a ``metrics`` and ``per_pair`` file for each.
+
+    ``data`` and ``options`` are those of :func:`measure_samples`. Raises ValueError when the lists
+    of files differ in length.
+    """
+    outputs = zip(several(samples), several(metrics), several(per_pair), strict=True)
+    for made, summary, rows in outputs:
+        found, table = measure_samples(made, *data, **options)
+        write_metrics(summary, found)
+        write_per_pair(rows, table)
 
 
 def write_metrics(path: str | os.PathLike, metrics: dict[str, Any]) -> None:

@@ -1,0 +1,35 @@
+if settings.identity:
+
+    rule identity_network:
+        """Train the face recogniser, or take over a published one; verify it on test."""
+        input:
+            # A published one is named by its path; the rule runs again when its file changes.
+            [settings.identity.checkpoint] if settings.identity.checkpoint else [],
+            faces=face_shards,
+            checked=f"results/{TRAINED_ON}/faces/rejected.parquet",
+            split=f"results/{TRAINED_ON}/split.json",
+        output:
+            model="results/models/identity/model.safetensors",
+            record="results/models/identity/model.json",
+            curve="results/models/identity/curve.csv",
+        log:
+            "logs/identity_network.log",
+        benchmark:
+            "benchmarks/rules/identity_network.tsv"
+        conda:
+            "../envs/main.yaml"
+        threads: settings.identity.train.threads
+        resources:
+            mem_mb=lambda wildcards, attempt: 3000 * attempt,
+            runtime=240,
+            gpu=settings.identity.train.gpus,
+        params:
+            state="results/state/identity",
+            config=settings.identity.model_dump(),
+            size_px=settings.estimators[settings.evaluation.estimator].size_px,
+            seed=settings.seed,
+            code=code_version(
+                "identity", "estimators/objective.py", "training", "images.py"
+            ),
+        script:
+            "../workflow_scripts/identity_network.py"

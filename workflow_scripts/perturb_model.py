@@ -1,0 +1,25 @@
+"""Turn gaze, head and other factors of test pictures at random, and read what moves."""
+
+from pathlib import Path
+
+from regaze.jobs import several, start
+from regaze.metrics.disentanglement import perturb_redirector
+
+
+def main(job):
+    start(job)
+    given = {
+        name: job.params[name] for name in ("persons", "dataset", "sampling", "pictures", "seed")
+    }
+    given |= {"faces": job.input.faces, "split": job.input.split}
+    given |= {"latents": several(job.input.get("latents", []))}
+    if job.input.get("masks"):
+        given |= {"masks": several(job.input.masks), "background": job.params.background}
+    estimator = Path(job.input.estimator).parent
+    perturb_redirector(
+        Path(job.input.model).parent, estimator=estimator, output=job.output[0], **given
+    )
+
+
+if "snakemake" in globals():
+    main(snakemake)  # noqa: F821
