@@ -17,6 +17,7 @@ from regaze.face3d.parsing import CLASSES, BiSeNet, load_parser, parse_faces
 from regaze.faces import FacesAttributes, FacesReader, FacesWriter
 from regaze.latents import CODES, LatentsError, LatentsWriter
 from regaze.masks import NAMES, NUMBER, MasksError, MasksReader, MasksWriter, derive
+from regaze.masks.background import WithoutBackground, faces_reader
 from regaze.masks.mesh import MeshMasks, crop_size_of, vertex_parts
 from regaze.masks.parsed import assign_eyes, part_numbers
 from regaze.masks.settings import MaskSettings
@@ -92,6 +93,29 @@ def test_exact_masks_lie_where_the_patch_was_taken_from(rendered):
     np.testing.assert_array_equal(found["head"], head)
     np.testing.assert_array_equal(found["eyes"], eye)
     assert head[eye].all() and not head[found["segmentation"] == NUMBER["clothes"]].any()
+
+
+def test_background_is_replaced_and_the_head_untouched(rendered, tmp_path):
+    root, _, faces = rendered
+    stored = faces.pixels(np.arange(4))
+    masks = tmp_path / "masks.h5"
+    masks.write_bytes((root / "masks.h5").read_bytes())
+    last = int(faces.row_of[3])
+    with h5py.File(masks, "r+") as file:
+        file[faces.persons[faces.person_of[3]]]["valid"][last] = False
+    without = WithoutBackground(faces.paths, [masks], (10, 200, 30))
+    made = pickle.loads(pickle.dumps(without)).pixels([2, 3, 0])
+    head = MasksReader(masks, faces).read([2, 3, 0], ["head"])["head"]
+    for place, row in ((0, 2), (2, 0)):
+        assert 0.1 < head[place].mean() < 0.9
+        np.testing.assert_array_equal(made[place][head[place]], stored[row][head[place]])
+        assert (made[place][~head[place]] == (10, 200, 30)).all()
+    # Without a mask there is no telling the head from the background.
+    np.testing.assert_array_equal(made[1], stored[3])
+    assert without.unmasked == 1
+    np.testing.assert_array_equal(faces_reader(faces.paths).pixels([1])[0], stored[1])
+    with pytest.raises(ValueError, match="colour: expected R, G, B from 0 to 255"):
+        WithoutBackground(faces.paths, [masks], (0, 0, 256))
 
 
 def test_masks_repeat_to_the_byte_and_can_be_seen(rendered, tmp_path):

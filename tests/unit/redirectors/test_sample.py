@@ -10,9 +10,15 @@ from safetensors.torch import save_file
 
 from regaze.faces import FacesReader
 from regaze.images import reduce_patches, to_uint8
+from regaze.masks import MasksWriter
 from regaze.pairs import draw_pairs, write_pairs
 from regaze.redirectors.base import build_redirector
-from regaze.redirectors.sample import load_redirector, sample_pseudo_model, sample_redirector
+from regaze.redirectors.sample import (
+    load_redirector,
+    sample_pseudo_model,
+    sample_redirector,
+    sample_variants,
+)
 from regaze.redirectors.xunet.settings import ModelSettings
 
 SAMPLING = {
@@ -90,6 +96,70 @@ def test_samples_are_reproducible_and_independent_of_the_chunk(data, tmp_path):
     assert attributes["evaluations_per_image"] == 2 and attributes["sampler"] == "dpmpp_2m"
     assert len(first) == len(pairs)
     assert json.loads((tmp_path / "speed.json").read_text())["seconds_per_image"] > 0
+
+
+def test_variants_are_what_single_runs_would_be(data, tmp_path):
+    files, _, pairs = data
+    folder = trained(tmp_path / "model")
+    variants = {
+        "steps1": {"steps": 1},
+        "w0.0": {"guidance": 0.0},
+        "w2.0": {"guidance": 2.0},
+        "reference": {"sampler": "heun", "steps": 3, "pairs": 2},
+    }
+    outputs = {
+        key: [tmp_path / name / file for name in variants]
+        for key, file in (("samples", "samples.h5"), ("speed", "speed.json"))
+    }
+    which = {"kind": "free", "first": 3}
+    sample_variants(folder, variants, sampling=SAMPLING, **outputs, **which, **files)
+    free = pairs.loc[pairs["kind"] == "free", "pair"].to_numpy()
+    runs = {"steps1": 1, "w0.0": 2, "w2.0": 4, "reference": 5}
+    for name, changes in variants.items():
+        made, attributes, numbers = pixels(tmp_path / name / "samples.h5")
+        changed = {key: value for key, value in changes.items() if key != "pairs"}
+        np.testing.assert_array_equal(numbers, free[: changes.get("pairs", 3)])
+        assert attributes["evaluations_per_image"] == runs[name]
+        assert attributes["guidance"] == changes.get("guidance", 0.0)
+        alone = tmp_path / "alone.h5"
+        sample_redirector(
+            folder, sampling=SAMPLING | changed, samples=alone, speed=tmp_path / "s.json", **files
+        )
+        whole, _, all_numbers = pixels(alone)
+        same = whole[np.searchsorted(all_numbers, numbers)]
+        assert np.abs(made.astype(int) - same).max() <= 1
+        assert json.loads((tmp_path / name / "speed.json").read_text())["images"] == len(numbers)
+
+
+def test_sources_and_targets_lose_their_background(data, tmp_path):
+    files, reader, pairs = data
+    parts = np.zeros((6, 64, 64), np.uint8)
+    parts[:, 16:48, 16:48] = 1  # skin
+    masks = tmp_path / "masks.h5"
+    with MasksWriter(
+        masks, method="exact", version="test", told_apart=["skin"], patch_size=(64, 64)
+    ) as writer:
+        for person in reader.persons:
+            writer.start_person(person, 6)
+            writer.add(parts)
+    plain = {"masks": [masks], "background": (0, 255, 0)}
+    speed = tmp_path / "speed.json"
+    for name, column in (("copy", "source_index"), ("truth", "target_index")):
+        out = tmp_path / f"{name}.h5"
+        sample_pseudo_model(name, size_px=32, samples=out, speed=speed, **plain, **files)
+        made, _, _ = pixels(out)
+        pair = pairs.iloc[0]
+        stored = reader.pixels([reader.global_index(pair["person"], pair[column])])
+        wanted = to_uint8(reduce_patches(stored, 32))[0]
+        np.testing.assert_array_equal(made[0][8:24, 8:24], wanted[8:24, 8:24])
+        outside = np.ones((32, 32), bool)
+        outside[8:24, 8:24] = False
+        assert (made[:, outside] == (0, 255, 0)).all()
+    folder = trained(tmp_path / "model")
+    common = {"sampling": SAMPLING, "speed": speed, "first": 3, **files}
+    sample_redirector(folder, samples=tmp_path / "with.h5", **common)
+    sample_redirector(folder, samples=tmp_path / "without.h5", **plain, **common)
+    assert (pixels(tmp_path / "with.h5")[0] != pixels(tmp_path / "without.h5")[0]).any()
 
 
 def test_folders_that_are_no_trained_redirector_are_refused(tmp_path):
