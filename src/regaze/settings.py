@@ -297,10 +297,10 @@ class Settings(Section):
                 raise ValueError(f"{path}: {size} does not divide the patch width {width}")
         measured = self.estimators[self.evaluation.estimator].size_px
         for name, model in self.models.items():
-            if model.size_px != measured:
+            if model.size_px % measured:
                 raise ValueError(
                     f"models.{name}.size_px: {model.size_px}, but the evaluation estimator "
-                    f"{self.evaluation.estimator!r} works on {measured} px"
+                    f"{self.evaluation.estimator!r} works on {measured} px; expected a multiple"
                 )
         return self
 
