@@ -1,11 +1,14 @@
 """Marks, ties, aliases and formats of the comparison table."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from regaze.report import tables
 from regaze.report.inputs import ModelEntry, Results
+from regaze.report.sections import shown_title
 from regaze.report.statistics import paired_difference, person_interval
 from regaze.report.verdict import removed, verdict
 
@@ -39,6 +42,18 @@ def test_best_is_marked_and_ties_are_found():
     ]
     best, tied = tables.best_methods(found, "gaze_only", GAZE)
     assert (best, tied) == ({"a"}, {"b"})
+
+
+def test_a_method_told_the_target_photos_code_is_called_an_upper_bound_and_never_best():
+    told = {"target_code": "target", "told": "angles; the target photo's own 3-D code"}
+    bound = replace(results("oracle", 1.0), model=told)
+    own = replace(results("own", 2.0), model={"target_code": "source", "told": "angles"})
+    found = [bound, own, results("plain", 3.0), results("truth", 0.5)]
+    assert tables.best_methods(found, "gaze_only", GAZE)[0] == {"own"}
+    table = tables.comparison(found, "d").set_index("model")
+    assert table.loc["oracle", "title"] == shown_title(bound) == "oracle (upper bound)"
+    assert table.loc["own", "title"] == "own" and table.loc["own", "told"] == "angles"
+    assert "own misses" in verdict(found).headline
 
 
 def test_equal_print_is_equally_best():
