@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from regaze.estimators.build import build_estimator
 from regaze.faces import FacesAttributes, FacesWriter
 from regaze.images import reduce_patches, to_uint8
+from regaze.masks import MasksWriter
 from regaze.metrics.measure import measure_samples, write_metrics, write_per_pair
 from regaze.metrics.similarity import PSNR_LIMIT_DB
 from regaze.pairs import write_pairs
@@ -175,3 +176,27 @@ def test_released_faces_need_no_landmarks_and_get_no_eye_boxes(world, tmp_path):
     assert table["eye_psnr"].isna().all() and table["psnr"].notna().any()
     assert metrics["pixels"]["eye_boxes"] is None
     assert "no true image" in metrics["kinds"]["sweep"]["psnr"]["reason"]
+
+
+def test_targets_lose_their_background_where_masks_are_given(world, tmp_path):
+    root, truth = world
+    parts = np.zeros((ROWS, 64, 64), np.uint8)
+    parts[:, 16:48, 16:48] = 1  # skin
+    masks = tmp_path / "masks.h5"
+    with MasksWriter(
+        masks, method="exact", version="test", told_apart=["skin"], patch_size=(64, 64)
+    ) as writer:
+        for person in ("a", "b"):
+            writer.start_person(person, ROWS)
+            writer.add(parts)
+    plain = truth.copy()
+    outside = np.ones((32, 32), bool)
+    outside[8:24, 8:24] = False
+    plain[:, outside] = (0, 0, 0)
+    write_samples(root / "plain.h5", plain, range(len(plain)))
+    metrics, table = measured(root, "plain.h5", masks=[masks])
+    assert metrics["background"] == {"colour": [0, 0, 0], "rows_kept": 0}
+    # Only the rounding of the samples is left; with the background it would be a few dB.
+    assert table["psnr"].min() > 50
+    _, table = measured(root, "plain.h5")
+    assert table["psnr"].max() < 20
