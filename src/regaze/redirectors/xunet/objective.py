@@ -92,10 +92,15 @@ class Objective:
             output = network(scaled, precondition.logsnr(sigma))
         return precondition.denoised(output.float(), noisy, sigma, base)
 
-    def loss(self, estimate, target, sigma) -> torch.Tensor:
-        """The mean squared error in units of the network's output, heavier in the eye boxes."""
+    def loss(self, estimate, target, sigma, weight=None) -> torch.Tensor:
+        """The mean squared error in units of the network's output, heavier in the eye boxes.
+
+        ``weight`` (B,) of squared image errors takes the place of those units.
+        """
+        if weight is None:
+            weight = self.image_weight(sigma)
         error = (estimate - target) ** 2
-        error = error * per_image(self.image_weight(sigma), error)
+        error = error * per_image(weight, error)
         if self.eye_weight:
             weight = torch.ones_like(error[:1, :1])
             for left, top, right, bottom in eye_boxes(error.shape[-1]):

@@ -154,5 +154,9 @@ class XUNetRedirector(Redirector):
 
 
 def build(config: dict, sampling: dict) -> XUNetRedirector:
-    """Build the redirector of a resolved configuration."""
+    """Build the redirector of a resolved configuration, a student where it has ``distil``."""
+    if "distil" in config:
+        from regaze.redirectors.xunet.distil import XUNetStudent
+
+        return XUNetStudent(config, sampling)
     return XUNetRedirector(config, sampling)

@@ -8,6 +8,7 @@ The presets are those of the project's conventions: ``reference`` is the publish
 
 from __future__ import annotations
 
+import json
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -144,6 +145,41 @@ class ObjectiveSettings(_Section):
     )
 
 
+class DistilSettings(_Section):
+    """Learn the sampler of a trained model in few steps; see docs/methods.md."""
+
+    teacher: str = Field(description="entry of models that is learnt from, of class xunet")
+    steps: int = Field(1, ge=1, le=8, description="steps of the student, its evaluations")
+    teacher_steps: int = Field(
+        20, ge=1, le=1000, description="steps of the teacher, a multiple of the student's"
+    )
+    sampler: Literal["dpmpp_2m", "heun", "euler"] = Field(
+        "dpmpp_2m", description="solver of the teacher; it starts anew for each of the steps"
+    )
+    sigma_max: float = Field(20.0, gt=0, description="first noise level of both")
+    sigma_min: float = Field(0.05, gt=0, description="last noise level of the teacher")
+    guidance: float = Field(
+        0.0, ge=0, le=20, description="guidance weight of the teacher; the student needs none"
+    )
+    start: Literal["teacher", "random"] = Field(
+        "teacher",
+        description="first weights: the teacher's, which needs its network; or random, for which "
+        "the network may be another",
+    )
+
+    @model_validator(mode="after")
+    def _steps_fit(self):
+        if self.teacher_steps % self.steps:
+            raise ValueError(
+                f"teacher_steps: {self.teacher_steps} is not a multiple of steps {self.steps}"
+            )
+        if self.sigma_min >= self.sigma_max:
+            raise ValueError(
+                f"sigma_min: {self.sigma_min} must be below sigma_max {self.sigma_max}"
+            )
+        return self
+
+
 class ModelSettings(_Section):
     """One entry of ``models:`` whose class is ``xunet``."""
 
@@ -156,6 +192,9 @@ class ModelSettings(_Section):
     pose: PoseSettings = PoseSettings()
     objective: ObjectiveSettings = ObjectiveSettings()
     deca: DecaSettings = DecaSettings()
+    distil: DistilSettings | None = Field(
+        None, description="learn the sampler of another model in few steps"
+    )
     train: RedirectorTraining = RedirectorTraining()
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
@@ -174,24 +213,36 @@ class ModelSettings(_Section):
         done["network"]["code_dim"] = 0
         if done["network"]["code"] != "none":
             done |= self._told(done)
-        elif "deca" in self.model_fields_set:
-            raise ValueError(
-                "deca: nobody is told 3-D codes with network.code 'none'; expected film, "
-                "concatenate or stack"
-            )
+        if self.distil is not None:
+            done |= self._distilled(done)
         done["train"] = self.train.model_dump()
         _check(done)
         return done
 
     def requires(self) -> Requirements:
-        """The latents of the encoder whose codes are told, if any are."""
+        """The latents of the encoder whose codes are told, if any are, and the teacher if any."""
         told = self.network.code or PRESETS[self.preset]["network"]["code"]
-        return Requirements(encoder=self.deca.encoder if told != "none" else None)
+        return Requirements(
+            encoder=self.deca.encoder if told != "none" else None,
+            teacher=None if self.distil is None else self.distil.teacher,
+        )
+
+    def check_teacher(self, teacher) -> None:
+        """Refuse a teacher, another entry of ``models:``, that this entry cannot learn from.
+
+        Raises:
+            ValueError: all reasons, with the options that differ.
+        """
+        if faults := teacher_faults(self.resolve(), teacher.resolve()):
+            raise ValueError("; ".join(faults))
 
     @property
     def samples_with_noise(self) -> bool:
-        """Whether pictures are made from noise in steps: all but the regression are."""
-        return self._objective("parameterization") != "regression"
+        """Whether pictures are made in the steps of ``sampling:``.
+
+        A regression has none, and a student's are its own.
+        """
+        return self.distil is None and self._objective("parameterization") != "regression"
 
     @property
     def guidable(self) -> bool:
@@ -201,6 +252,21 @@ class ModelSettings(_Section):
     def _objective(self, name: str):
         chosen = getattr(self.objective, name)
         return PRESETS[self.preset]["objective"][name] if chosen is None else chosen
+
+    def _distilled(self, done: dict) -> dict:
+        """Sections of a student."""
+        if done["objective"]["parameterization"] == "regression":
+            raise ValueError(
+                "objective.parameterization: 'regression' takes one step already; expected eps, "
+                "v, edm or residual_x0 with distil"
+            )
+        if self.objective.drop_prob:
+            raise ValueError(
+                "objective.drop_prob: expected 0 with distil, found "
+                f"{self.objective.drop_prob}; a student learns the teacher's guidance"
+            )
+        objective = {**done["objective"], "drop_prob": 0.0}
+        return {"objective": objective, "distil": self.distil.model_dump()}
 
     def _told(self, done: dict) -> dict:
         """Sections of a model that is told codes."""
@@ -215,6 +281,52 @@ class ModelSettings(_Section):
             "objective": {**done["objective"], "flip": False},
             "deca": {**self.deca.model_dump(), "parts": list(parts)},
         }
+
+
+def teacher_faults(config: dict, teacher: dict) -> list[str]:
+    """Why a student cannot learn from a teacher, a line for each reason.
+
+    Args:
+        config, teacher: resolved configurations of both.
+    """
+    name = config["distil"]["teacher"]
+    if teacher.get("class") != "xunet":
+        return [f"distil.teacher: {name!r} is of class {teacher.get('class')!r}, expected xunet"]
+    if "distil" in teacher:
+        return [
+            f"distil.teacher: {name!r} is a student itself; expected its teacher, "
+            f"{teacher['distil']['teacher']!r}"
+        ]
+    if teacher["objective"]["parameterization"] == "regression":
+        return [
+            f"distil.teacher: {name!r} is a regression, which takes one step already; expected "
+            "parameterization eps, v, edm or residual_x0"
+        ]
+    same = ["size_px", "pose.mode", "objective.base", "network.code", "deca"]
+    if config["distil"]["start"] == "teacher":
+        same += [f"network.{key}" for key in config["network"] if key not in ("code", "dropout")]
+        same += ["pose.pos_octaves", "pose.dir_octaves"]
+        same += [f"objective.{key}" for key in ("parameterization", "sigma_data", "sigma_residual")]
+    faults = []
+    for path in same:
+        mine, theirs = (_at(side, path) for side in (config, teacher))
+        if mine != theirs:
+            faults.append(f"{path}: {mine!r}, but the teacher {name!r} has {theirs!r}")
+    guidance = config["distil"]["guidance"]
+    if guidance > 0 and not teacher["objective"]["drop_prob"]:
+        faults.append(
+            f"distil.guidance: {guidance} needs a teacher trained with objective.drop_prob above "
+            f"0, {name!r} has 0"
+        )
+    return faults
+
+
+def _at(config: dict, path: str):
+    """The value at a dotted path, with lists for tuples as JSON has them; None without one."""
+    value = config
+    for key in path.split("."):
+        value = value.get(key) if isinstance(value, dict) else None
+    return json.loads(json.dumps(value))
 
 
 def _check(config: dict) -> None:
