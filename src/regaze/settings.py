@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from regaze.assets import AssetSettings
 from regaze.augmentation.settings import AugmentationSettings
+from regaze.diffusion.settings import Sampling
 from regaze.estimators.settings import EstimatorSettings
 from regaze.face3d.acquire_settings import AcquireSettings
 from regaze.face3d.settings import EncoderSettings
@@ -122,40 +123,6 @@ class Faces(Section):
                 "without it use frame_check: ellipsoid"
             )
         return self
-
-
-class Sampling(Section):
-    """How redirectors that sample do it."""
-
-    sampler: Literal["dpmpp_2m", "heun", "euler", "ancestral"] = Field(
-        "dpmpp_2m", description="solver; ancestral is the reference"
-    )
-    steps: int = Field(4, ge=1, le=1000, description="solver steps")
-    sigma_max: float = Field(20.0, gt=0, description="first noise level")
-    sigma_min: float = Field(0.05, gt=0, description="last noise level")
-    guidance: float = Field(0.0, ge=0, le=20, description="w of (1+w) conditioned - w not")
-    max_w: float = Field(
-        0.0, ge=0, le=20, description="also sample guidance weights 0, 1, ... up to this; 0: none"
-    )
-    sample_only: bool = Field(False, description="stop the default target after the samples")
-    save_gif: bool = Field(False, description="also animate how a few samples lose their noise")
-    seed: int = Field(0, ge=0, description="seed of the noise, with the pair's number")
-    batch: int = Field(50, ge=1, description="images per chunk; no influence on the result")
-    threads: int = Field(1, ge=1, description="CPU threads of the job")
-    gpus: int = Field(0, ge=0, description="GPUs of the job")
-
-    @model_validator(mode="after")
-    def _levels(self):
-        if self.sigma_min >= self.sigma_max:
-            raise ValueError(
-                f"sigma_min: {self.sigma_min} must be below sigma_max {self.sigma_max}"
-            )
-        return self
-
-    @property
-    def weights(self) -> list[float]:
-        """Guidance weights that are sampled besides ``guidance``: 0, 1, ... up to ``max_w``."""
-        return [float(w) for w in range(int(self.max_w) + 1)] if self.max_w >= 1 else []
 
 
 class PairCounts(Section):
@@ -360,6 +327,13 @@ class Settings(Section):
         if not self.sampling.weights:
             return []
         return [name for name in self.rows if guidable(self.models.get(name))]
+
+    @property
+    def animated(self) -> list[str]:
+        """Models whose way from noise to picture is animated, if it is at all."""
+        if not self.sampling.save_gif:
+            return []
+        return [name for name in self.rows if samples_with_noise(self.models.get(name))]
 
     def without_background(self, dataset: str) -> bool:
         """Whether sources and targets of a data set lose their background."""
