@@ -19,6 +19,11 @@ STUDY_ENTRIES = [
 rule report:
     input:
         "results/report/index.html",
+        expand(
+            "results/evaluation/{model}/{dataset}/samples.gif",
+            model=settings.animated,
+            dataset=settings.evaluated,
+        ),
 
 
 rule write_report:

@@ -53,6 +53,11 @@ rule samples:
             dataset=settings.evaluated,
             variant=WEIGHTS,
         ),
+        expand(
+            "results/evaluation/{model}/{dataset}/samples.gif",
+            model=settings.animated,
+            dataset=settings.evaluated,
+        ),
 
 
 rule fix_pairs:
@@ -110,6 +115,33 @@ rule sample_model:
         code=SAMPLING_CODE,
     script:
         "../workflow_scripts/sample_model.py"
+
+
+rule draw_path:
+    """Animate how a few pictures come out of the noise."""
+    input:
+        unpack(sampled_files),
+        faces=face_shards,
+        pairs="results/{dataset}/pairs.parquet",
+    output:
+        path="results/evaluation/{model}/{dataset}/samples.gif",
+    log:
+        "logs/draw_path/{model}-{dataset}.log",
+    wildcard_constraints:
+        model="|".join(settings.models),
+    conda:
+        "../envs/main.yaml"
+    threads: settings.sampling.threads
+    resources:
+        mem_mb=lambda wildcards, attempt: 3000 * attempt,
+        runtime=60,
+        gpu=settings.sampling.gpus,
+    params:
+        sampling=PICTURES,
+        background=background_of,
+        code=[SAMPLING_CODE, code_version("report/paths.py", "animation.py")],
+    script:
+        "../workflow_scripts/draw_path.py"
 
 
 if WEIGHTS:
