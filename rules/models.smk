@@ -1,5 +1,8 @@
+from regaze.training.settings import transfer_file
+
+
 def required_files(wildcards):
-    """What a method's training takes beyond faces: codes, masks, trained networks."""
+    """What a training takes beyond faces: codes, masks, trained networks, first weights."""
     needs = requirements(settings.models[wildcards.model])
     files = told_codes(wildcards)
     if needs.masks:
@@ -9,6 +12,9 @@ def required_files(wildcards):
     for role in ("estimator", "teacher"):
         if (name := getattr(needs, role)) is not None:
             files[role] = f"results/models/{name}/model.safetensors"
+    start = getattr(settings.models[wildcards.model].train, "transfer", None)
+    if start is not None:
+        files["transfer"] = transfer_file(start)
     labels = settings.models[wildcards.model].labels
     if labels is not None and labels.estimator is not None:
         files["labeller"] = f"results/models/{labels.estimator}/model.safetensors"

@@ -68,6 +68,32 @@ def inspect(
         raise SystemExit(str(error)) from None
 
 
+@app.command("posthoc-ema")
+def posthoc_ema(
+    model: Annotated[Path, typer.Argument(help="Model folder trained with train.ema_std.")],
+    std: Annotated[float, typer.Option(help="Relative width of the average, as 0.08.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to write; default the model's, with -std<width>.")
+    ] = None,
+    images: Annotated[
+        int | None, typer.Option(help="Average as of so many training images; default the end.")
+    ] = None,
+    state: Annotated[
+        Path | None, typer.Option(help="State folder with ema/; default results/state/<model>.")
+    ] = None,
+) -> None:
+    """Write a model whose weights are averaged with another width, from stored snapshots."""
+    from regaze.training.posthoc import write_posthoc
+
+    chosen = out or model.with_name(f"{model.resolve().name}-std{std:g}")
+    try:
+        made = write_posthoc(model, chosen, std, images=images, state=state)
+    except (OSError, ValueError) as error:
+        raise SystemExit(str(error)) from None
+    used, seen = (made["average"][key] for key in ("snapshots_used", "images"))
+    typer.echo(f"{chosen}: std {std:g} at {seen} images, mixed from {used} snapshots")
+
+
 @app.command()
 def assets(
     files: Annotated[

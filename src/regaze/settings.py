@@ -34,6 +34,7 @@ from regaze.redirectors.settings import (
 from regaze.report.settings import StudySettings
 from regaze.sources import KINDS, SourceError, SourceOptions, options_class
 from regaze.sources.splits import SplitError, read_split
+from regaze.training.settings import transfer_file
 
 PSEUDO_MODELS = ("copy", "truth")
 """Evaluated like models: the source itself, and the true target; ceiling and floor of errors."""
@@ -445,6 +446,12 @@ def missing_files(settings: Settings, results: str | Path = "results") -> list[s
         named[f"encoders.{name}"] = entry.published
     if settings.identity:
         named["identity.checkpoint"] = settings.identity.checkpoint
+    for name, model in settings.models.items():
+        start = getattr(model.train, "transfer", None)
+        # Models of this configuration are trained first.
+        own = [Path(results, "models", other) for other in settings.models]
+        if start is not None and not any(Path(start).is_relative_to(folder) for folder in own):
+            named[f"models.{name}.train.transfer"] = transfer_file(start)
     for name in settings.evaluated:
         options = settings.datasets[name]
         if isinstance(options.split, str):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -34,9 +34,22 @@ class Requirements:
 
 
 def requirements(entry: Any) -> Requirements:
-    """What an entry requires: its ``requires()``, or nothing where its method defines none."""
+    """What an entry requires: its ``requires()``, and the estimator that validates it.
+
+    Raises:
+        ValueError: its losses and its validation name different estimators.
+    """
     asked = getattr(entry, "requires", None)
-    return Requirements() if asked is None else asked()
+    needs = Requirements() if asked is None else asked()
+    validating = getattr(getattr(entry, "train", None), "validate_estimator", None)
+    if validating is None or validating == needs.estimator:
+        return needs
+    if needs.estimator is not None:
+        raise ValueError(
+            f"train.validate_estimator: {validating!r}, but the method learns from "
+            f"{needs.estimator!r}; expected the same one"
+        )
+    return replace(needs, estimator=validating)
 
 
 def samples_with_noise(entry: Any) -> bool:

@@ -12,11 +12,12 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
@@ -26,6 +27,8 @@ from torch.utils.data import DataLoader, Dataset
 from regaze.diffusion.averages import half_life_decay
 from regaze.jobs import replacing
 from regaze.provenance import content_hash
+from regaze.training.averages import PowerAverages, smooth_into
+from regaze.training.compiling import compile_network, told, uncompiled
 from regaze.training.draws import WholeBatch
 from regaze.training.settings import TrainSettings
 
@@ -102,6 +105,13 @@ def resolve_precision(precision: str) -> str:
     return "bf16" if torch.cpu._is_avx512_bf16_supported() else "fp32"
 
 
+def _use_tensor_cores() -> None:
+    """Let single precision run as TF32 on GPUs, and cuDNN choose by trying."""
+    torch.set_float32_matmul_precision("high")
+    torch.backends.cudnn.allow_tf32 = True
+    torch.backends.cudnn.benchmark = True
+
+
 def lr_factor(images: int, settings: TrainSettings) -> float:
     """Share of the peak learning rate after ``images`` of ``settings.images`` images."""
     if images < settings.warmup_images:
@@ -123,6 +133,9 @@ def train(
     state: str | Path,
     config: dict,
     validate: Callable[[], dict[str, float]] | None = None,
+    show: Callable[[], np.ndarray] | None = None,
+    show_every: int = 0,
+    begin: Callable[[Mapping[str, torch.optim.Optimizer]], None] | None = None,
 ) -> tuple[dict[str, torch.Tensor], list[dict]]:
     """Train ``task.network``.
 
@@ -138,17 +151,23 @@ def train(
         config: everything that decides the result; a state made with another one is ignored.
         validate: called with the averaged weights in the network; ``score`` is minimised by
             ``select: best``, all values go into the curve.
+        show: called as ``validate`` is, in the first process, every ``show_every`` images (0:
+            never) and at the end: a picture (H,W,3) uint8 for TensorBoard.
+        begin: called with the fresh optimisers by phase, before a saved state is looked for.
 
     Returns:
-        ``(weights, curve)``: the state dict to save (averaged weights if there is an average) and
-        one dictionary per logged point.
+        ``(weights, curve)``: the state dict to save and one dictionary per logged point. The
+        weights are the average of ``ema_halflife_images``, without it the first of ``ema_std``,
+        without both the last ones.
 
     Raises:
         Interrupted: SIGTERM arrived; the state was saved first.
         FloatingPointError: the loss is not finite.
+        RuntimeError: ``compile`` was asked for and is not possible here.
         SystemExit: with status 0, in every process but the first.
     """
-    run = _Run(task, batches, settings, seed, Path(state), content_hash(config), validate)
+    run = _Run(task, batches, settings, seed, Path(state), content_hash(config), validate, begin)
+    run.show, run.show_every = show, show_every
     result = run.go()
     run.accelerator.wait_for_everyone()
     if not run.accelerator.is_main_process:
@@ -157,7 +176,10 @@ def train(
 
 
 class _Run:
-    def __init__(self, task, batches, settings, seed, state, config_hash, validate):
+    show: Callable[[], np.ndarray] | None = None
+    show_every = 0
+
+    def __init__(self, task, batches, settings, seed, state, config_hash, validate, begin):
         self.settings, self.seed, self.validate = settings, seed, validate
         self.state_file, self.config_hash = state / "state.pt", config_hash
         precision = resolve_precision(settings.precision)
@@ -171,12 +193,19 @@ class _Run:
         self.task, self.network = task, task.network
         self.device, self.world = self.accelerator.device, self.accelerator.num_processes
         self.network.to(self.device)
+        if self.device.type == "cuda":
+            _use_tensor_cores()
+            self.network.to(memory_format=torch.channels_last)
+        if settings.compile:
+            compile_network(self.network, state / "inductor")
         rank = self.accelerator.process_index
         self.losses = self.accelerator.prepare_model(_Losses(task, rank, self.world))
         self.batches = batches(rank, self.world)
         if settings.cache == "mmap":
             with self.accelerator.main_process_first():
                 self.batches.keep_in(state)
+        # Their profiles do not depend on the number of processes, so neither does their folder.
+        self.powers = PowerAverages(self.network, settings.ema_std, state / "ema" / config_hash)
         self.signals = None
         if self.world > 1:
             # On the CPU, so that asking does not wait for the GPU's queue.
@@ -201,6 +230,11 @@ class _Run:
         per_step = settings.batch * settings.accumulate
         self.per_step = per_step
         self.steps = -(-settings.images // per_step)
+        self.snapshot_every = settings.ema_snapshot_images or -(-settings.images // 32)
+        self.grad_norm: torch.Tensor | None = None
+        self.logged = (0, 0.0)
+        if begin is not None:
+            begin(self.optimisers)
         self._resume()
 
     def _copy(self) -> dict[str, torch.Tensor]:
@@ -216,10 +250,14 @@ class _Run:
         finally:
             if previous is not None:
                 signal.signal(signal.SIGTERM, previous)
-        weights = self.average or self._copy()
+        weights = self._averages() or self._copy()
         if self.settings.select == "best" and self.best is not None:
             weights = self.best[1]
         return {key: value.cpu() for key, value in weights.items()}, self.curve
+
+    def _averages(self) -> dict[str, torch.Tensor] | None:
+        """The averaged weights that are validated and saved."""
+        return self.average or next(iter(self.powers.values.values()), None)
 
     def _loop(self):
         started = time.monotonic() - self.seconds
@@ -240,17 +278,20 @@ class _Run:
         )
         stream = iter(loader)
         self.losses.train()
+        first = self.step
+        self.logged = (first * self.per_step, self.seconds)
         while self.step < self.steps:
-            for name, value in self._step(stream).items():
+            compiling = self.settings.compile and self.step == first
+            with told() if compiling else nullcontext():
+                values = self._step(stream)
+            for name, value in values.items():
                 sums[name] = sums.get(name, 0) + value
             counted += 1
             self.step += 1
             self.seconds = time.monotonic() - started
             stop = self._asked_to_stop()
             last = self.step == self.steps
-            scores = {}
-            if self.validate and (last or self._due(self.settings.validate_every_images)):
-                scores = self._validate()
+            scores = self._look(last, writer)
             if last or scores or self._due(self.settings.log_every_images):
                 self._log(sums, counted, scores, writer)
                 sums, counted = {}, 0
@@ -265,6 +306,19 @@ class _Run:
                 raise Interrupted(f"stopped at step {self.step} of {self.steps}; state saved")
         if writer:
             writer.close()
+
+    def _look(self, last: bool, writer) -> dict[str, float]:
+        """Validate, draw and store averages where it is time to."""
+        scores = {}
+        if self.validate and (last or self._due(self.settings.validate_every_images)):
+            scores = self._validate()
+        if writer and self.show and (self._due(self.show_every) or last and self.show_every):
+            self._picture(writer)
+        # Before the state: a resumed run then has all snapshots of the unbroken one.
+        due = self.powers.values and (last or self._due(self.snapshot_every))
+        if due and self.accelerator.is_main_process:
+            self.powers.snapshot(self.step * self.per_step)
+        return scores
 
     def _asked_to_stop(self) -> bool:
         """Whether any process was: all of them have to end at the same step."""
@@ -287,7 +341,7 @@ class _Run:
         for _ in range(self.settings.accumulate):
             loaded = next(stream)
             moved = {k: v.to(self.device, non_blocking=True) for k, v in loaded.items()}
-            parts.append(self.batches.finish(moved))
+            parts.append(self._laid_out(self.batches.finish(moved)))
         logged: dict[str, torch.Tensor] = {}
         for number, (phase, optimiser) in enumerate(self.optimisers.items()):
             # The 0 was the process once; all of them draw alike now.
@@ -308,39 +362,66 @@ class _Run:
                 for name, value in losses.items():
                     share = value.detach().float() / len(parts)
                     logged[prefix + name] = logged.get(prefix + name, 0) + share
+            parameters = [p for group in optimiser.param_groups for p in group["params"]]
             if self.settings.clip_norm > 0:
-                parameters = [p for group in optimiser.param_groups for p in group["params"]]
-                nn.utils.clip_grad_norm_(parameters, self.settings.clip_norm)
+                norm = nn.utils.clip_grad_norm_(parameters, self.settings.clip_norm)
+                self.grad_norm = norm
+            elif self.settings.tensorboard and number == 0:
+                self.grad_norm = self._norm_to_log(parameters)
             optimiser.step()
-        if self.average is not None:
-            self._average_step()
+        self._average_step()
         return logged
 
-    @torch.no_grad()
+    def _laid_out(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Pictures with their channels last in memory where the network's weights are so."""
+        if self.device.type != "cuda":
+            return batch
+        return {
+            key: value.contiguous(memory_format=torch.channels_last) if value.ndim == 4 else value
+            for key, value in batch.items()
+        }
+
+    def _norm_to_log(self, parameters: list[nn.Parameter]) -> torch.Tensor | None:
+        """The gradients' norm if this step is the last before a row of the curve."""
+        every, seen = self.settings.log_every_images, self.step * self.per_step
+        if (seen + self.per_step) // every == seen // every:
+            return None
+        return nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+
     def _average_step(self):
         seen = (self.step + 1) * self.per_step
-        keep = half_life_decay(seen, self.per_step, self.settings.ema_halflife_images)
-        ours, theirs = [], []
-        for key, value in self.network.state_dict().items():
-            if value.is_floating_point():
-                ours.append(self.average[key])
-                theirs.append(value)
-            else:
-                self.average[key].copy_(value)
-        torch._foreach_lerp_(ours, theirs, 1 - keep)
-
-    def _validate(self) -> dict[str, float]:
-        live = self._copy()
         if self.average is not None:
-            self.network.load_state_dict(self.average)
+            keep = half_life_decay(seen, self.per_step, self.settings.ema_halflife_images)
+            smooth_into(self.average, self.network.state_dict(), keep)
+        self.powers.update(self.network, seen, self.per_step)
+
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """The network with its averaged weights, not learning and not compiled."""
+        live = self._copy()
+        average = self._averages()
+        if average is not None:
+            self.network.load_state_dict(average)
         self.network.eval()
-        with torch.no_grad():
-            scores = self.validate()
-        if self.best is None or scores["score"] < self.best[0]:
-            self.best = (scores["score"], self._copy())
+        with torch.no_grad(), uncompiled(self.network):
+            yield
         self.network.load_state_dict(live)
         self.losses.train()
+
+    def _validate(self) -> dict[str, float]:
+        assert self.validate is not None
+        with self._averaged():
+            scores = self.validate()
+            if self.best is None or scores["score"] < self.best[0]:
+                self.best = (scores["score"], self._copy())
         return {f"val_{name}": value for name, value in scores.items()}
+
+    def _picture(self, writer):
+        assert self.show is not None
+        with self._averaged():
+            picture = self.show()
+        images = self.step * self.per_step
+        writer.add_image("validation", picture, images, dataformats="HWC")
 
     def _log(self, sums, counted, scores, writer):
         if self.world > 1:
@@ -365,8 +446,15 @@ class _Run:
             *(self.step, self.steps, shown, rate, speed, left),
         )
         if writer:
-            for name, value in (means | scores | {"lr": rate}).items():
+            before, since = self.logged
+            rest = {"lr": rate}
+            if self.seconds > since:
+                rest["images_per_second"] = (images - before) / (self.seconds - since)
+            if self.grad_norm is not None:
+                rest["grad_norm"] = float(self.grad_norm)
+            for name, value in (means | scores | rest).items():
                 writer.add_scalar(name, value, images)
+        self.logged, self.grad_norm = (images, self.seconds), None
 
     def _tensorboard(self):
         if not (self.settings.tensorboard and self.accelerator.is_main_process):
@@ -388,6 +476,7 @@ class _Run:
             "seconds": self.seconds,
             "network": self.network.state_dict(),
             "average": self.average,
+            "powers": self.powers.state_dict(),
             "best": self.best,
             "optimisers": {name: o.state_dict() for name, o in self.optimisers.items()},
             "curve": self.curve,
@@ -414,6 +503,7 @@ class _Run:
             return
         self.network.load_state_dict(content["network"])
         self.average, self.best = content["average"], content["best"]
+        self.powers.load_state_dict(content["powers"])
         for name, optimiser in self.optimisers.items():
             optimiser.load_state_dict(content["optimisers"][name])
         self.curve, self.step = content["curve"], content["step"]

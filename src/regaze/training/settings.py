@@ -128,10 +128,11 @@ class RedirectorTraining(TrainSettings):
 def transfer_file(path: str) -> str:
     """The file that ``train.transfer`` means: of a folder the first of :data:`WEIGHT_FILES`.
 
-    A path that is no folder is returned as it is, whether it exists or not, and a folder without
-    such a file gives the model file that it should hold.
+    A folder without any of them, or one that a training has yet to make, gives the model file that
+    it should hold. Any other path is returned as it is, whether it exists or not.
     """
-    if not Path(path).is_dir():
+    place = Path(path)
+    if not place.is_dir() and (place.exists() or place.suffix):
         return path
-    found = [name for name in WEIGHT_FILES if Path(path, name).is_file()]
-    return str(Path(path, found[0] if found else WEIGHT_FILES[0]))
+    found = [name for name in WEIGHT_FILES if (place / name).is_file()]
+    return str(place / (found[0] if found else WEIGHT_FILES[0]))

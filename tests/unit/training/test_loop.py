@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from regaze.diffusion.averages import half_life_decay
+from regaze.diffusion.averages import half_life_decay, power_decay
 from regaze.provenance import content_hash
 from regaze.training.loop import Interrupted, lr_factor, train
 from regaze.training.settings import TrainSettings
@@ -193,3 +193,103 @@ def test_schedules():
     assert [lr_factor(i, linear) for i in (0, 5, 10, 50, 75, 100)] == [0, 0.5, 1, 1, 0.5, 0]
     cosine = linear.model_copy(update={"schedule": "cosine", "warmup_images": 0})
     assert [round(lr_factor(i, cosine), 6) for i in (0, 50, 100)] == [1, 0.5, 0]
+
+
+WIDTHS = {"ema_std": (0.05, 0.1), "ema_snapshot_images": 40}
+
+
+def test_power_averages_are_followed_stored_and_resumed(tmp_path):
+    settings = SETTINGS.model_copy(update=WIDTHS)
+    whole, _ = run(tmp_path / "whole", settings=settings)
+    with pytest.raises(Interrupted):
+        run(tmp_path / "cut", Toy(9), settings)
+    assert same(whole, run(tmp_path / "cut", settings=settings)[0])
+    folder = next((tmp_path / "whole/ema").iterdir())
+    names = sorted(path.name for path in folder.iterdir())
+    numbers = [f"{images:012d}" for images in (40, 80, 120, 160)]
+    assert names == [f"std{w}-images{n}.safetensors" for w in ("0.0500", "0.1000") for n in numbers]
+    for name in names:
+        assert (folder / name).read_bytes() == (
+            tmp_path / "cut/ema" / folder.name / name
+        ).read_bytes()
+    assert same(whole, run(tmp_path / "without")[0])
+
+
+def test_a_power_average_is_its_formula_and_is_saved_without_a_half_life(tmp_path):
+    settings = SETTINGS.model_copy(update={"ema_std": (0.1,), "ema_halflife_images": 0})
+    weights, _ = run(tmp_path, settings=settings)
+    path = []
+
+    class Watched(Toy):
+        def losses(self, *args):
+            path.append({k: v.clone() for k, v in self.network.state_dict().items()})
+            return super().losses(*args)
+
+    task = Watched()
+    live, _ = run(tmp_path / "live", task, SETTINGS.model_copy(update={"ema_halflife_images": 0}))
+    average = {}
+    for number, state in enumerate([*path[1:], live], 1):
+        keep = float(power_decay(number * 8, 8, 0.1))
+        for key, value in state.items():
+            held = average.get(key, torch.zeros_like(value))
+            average[key] = keep * held + (1 - keep) * value if value.is_floating_point() else value
+    for key, value in average.items():
+        assert torch.allclose(weights[key], value, atol=1e-6), key
+
+
+def test_compiled_training_computes_the_same_and_keeps_names(tmp_path, monkeypatch):
+    monkeypatch.setenv("REGAZE_COMPILE_BACKEND", "aot_eager")
+    torch._dynamo.reset()
+    settings = SETTINGS.model_copy(update={"compile": True})
+    plain, _ = run(tmp_path / "plain")
+    compiled, _ = run(tmp_path / "compiled", settings=settings, validate=lambda: {"score": 1.0})
+    assert plain.keys() == compiled.keys()
+    for key, value in plain.items():
+        assert torch.allclose(compiled[key], value, rtol=1e-4, atol=1e-6), key
+
+
+def test_a_compiler_that_fails_is_told_with_the_way_out(tmp_path, monkeypatch):
+    def broken(graph, inputs):
+        raise OSError("no compiler here")
+
+    torch._dynamo.reset()
+    torch._dynamo.register_backend(broken, "broken")
+    monkeypatch.setenv("REGAZE_COMPILE_BACKEND", "broken")
+    settings = SETTINGS.model_copy(update={"compile": True})
+    with pytest.raises(RuntimeError, match="no compiler here.*set train.compile: false"):
+        run(tmp_path, settings=settings)
+
+
+def test_optimisers_may_be_prepared_and_a_saved_state_wins(tmp_path):
+    seen = []
+
+    def begin(optimisers):
+        seen.append(sorted(optimisers))
+        for group in optimisers["main"].param_groups:
+            for parameter in group["params"]:
+                optimisers["main"].state[parameter] = {
+                    "step": torch.tensor(10.0),
+                    "exp_avg": torch.zeros_like(parameter),
+                    "exp_avg_sq": torch.ones_like(parameter),
+                }
+
+    warm, _ = run(tmp_path / "warm", begin=begin)
+    assert seen == [["main"]] and not same(warm, run(tmp_path / "cold")[0])
+    with pytest.raises(Interrupted):
+        run(tmp_path / "cut", Toy(7), begin=begin)
+    assert same(warm, run(tmp_path / "cut", begin=begin)[0])
+
+
+def test_tensorboard_has_pictures_speed_and_gradients(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    settings = SETTINGS.model_copy(update={"tensorboard": True})
+    picture = torch.zeros(4, 6, 3, dtype=torch.uint8).numpy()
+    plain, _ = run(tmp_path, settings=settings, show=lambda: picture, show_every=80)
+    assert same(plain, run(tmp_path / "b")[0])
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert {"loss", "lr", "grad_norm", "images_per_second"} <= set(events.Tags()["scalars"])
+    assert [event.step for event in events.Images("validation")] == [80, 160]
+    assert [event.step for event in events.Scalars("grad_norm")] == list(range(16, 161, 16))
+    assert all(event.value > 0 for event in events.Scalars("grad_norm"))
