@@ -1,0 +1,79 @@
+"""Published checkpoints of ST-ED: a torch file with the states of its three networks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from regaze.redirectors.sted.network import StedNetwork
+from regaze.weights import load_strictly
+
+PARTS = ("encoder", "decoder", "discriminator")
+_STEP = re.compile(r"^(\d+)\.pt$")
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Mapping[str, Tensor]]:
+    """Read ``<step>.pt``: the state dicts of encoder, decoder and discriminator by name.
+
+    ``path`` may also be a folder of such files, or one with ``checkpoints/``; the highest step is
+    taken. Only plain tensors are unpickled.
+
+    Raises:
+        FileNotFoundError: no such file, or no ``<step>.pt`` in the folder.
+        ValueError: the file is no such checkpoint.
+    """
+    path = Path(path)
+    if path.is_dir():
+        home = path / "checkpoints" if (path / "checkpoints").is_dir() else path
+        steps = {int(m[1]): file for file in home.iterdir() if (m := _STEP.match(file.name))}
+        if not steps:
+            raise FileNotFoundError(f"{home}: expected a checkpoint <step>.pt, found none")
+        path = steps[max(steps)]
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: expected a checkpoint of ST-ED, found none")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ValueError(f"{path}: not a torch file of plain weights ({error})") from error
+    found = sorted(content) if isinstance(content, Mapping) else type(content).__name__
+    if not isinstance(content, Mapping) or not {"encoder", "decoder"} <= set(content):
+        raise ValueError(f"{path}: expected the parts {', '.join(PARTS)}, found {found}")
+    return {name: content[name] for name in PARTS if name in content}
+
+
+def load_networks(network: StedNetwork, state: Mapping[str, Mapping[str, Tensor]]) -> None:
+    """Load the parts of a checkpoint; a leading ``module.`` of keys is removed.
+
+    The discriminator's state is needed where the network has one and left aside where not.
+
+    Raises:
+        ValueError: a part is missing or does not fit; the message names it and lists the keys.
+    """
+    for name in PARTS:
+        part = getattr(network, name)
+        if part is None:
+            continue
+        if name not in state:
+            raise ValueError(f"checkpoint: expected the part {name!r}, found {sorted(state)}")
+        try:
+            load_strictly(part, state[name])
+        except ValueError as error:
+            raise ValueError(f"checkpoint: {name}: {error}") from None
+
+
+def write_checkpoint(network: StedNetwork, path: str | Path) -> None:
+    """Write the networks in the published layout.
+
+    Raises:
+        ValueError: there is no discriminator, so upstream could not load the file.
+    """
+    if network.discriminator is None:
+        raise ValueError("checkpoint: expected a discriminator, which the layout holds, found none")
+    from regaze.jobs import replacing
+
+    with replacing(path) as part:
+        torch.save({name: getattr(network, name).state_dict() for name in PARTS}, part)

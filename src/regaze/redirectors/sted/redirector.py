@@ -1,0 +1,169 @@
+"""ST-ED as a redirector: two-phase training, redirection by angles, and what only it can do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from regaze.estimators.base import GazeHeadEstimator
+from regaze.images import equalise, reduce_patches, to_uint8
+from regaze.redirectors.base import Batch, Needs, Redirector
+from regaze.redirectors.sted.checkpoints import load_networks
+from regaze.redirectors.sted.network import build_network
+from regaze.redirectors.sted.objective import Objective, Weights
+
+
+class StedRedirector(Redirector):
+    """Self-transforming encoder-decoder; see :mod:`regaze.redirectors.sted`."""
+
+    def __init__(self, config: dict):
+        super().__init__()
+        self.config = config
+        options = config["objective"]
+        seen = options["redirection_feature"] or options["redirection_gaze"]
+        self.needs = Needs(target="gaze and head angles", estimator=bool(seen))
+        few = config.get("labels", {}).get("targets") == "any"
+        self.objective = Objective(
+            weights=Weights(**{name: options[name] for name in Weights.__dataclass_fields__}),
+            label_target=not few,
+            **{
+                name: options[name]
+                for name in Objective.__dataclass_fields__
+                if name not in ("weights", "label_target")
+            },
+        )
+        adversarial = options["discriminator"] > 0
+        self.net = build_network(config["network"], config["size_px"], adversarial=adversarial)
+        if adversarial:
+            # Counted in the state, so that a resumed training goes on with the same weights.
+            self.net.register_buffer("calls", torch.zeros((), dtype=torch.int64))
+        self._estimator: list[GazeHeadEstimator] = []
+
+    @property
+    def network(self) -> nn.Module:
+        """Encoder, decoder and discriminator."""
+        return self.net
+
+    def attach(
+        self, *, estimator: nn.Module | None = None, teacher: Redirector | None = None
+    ) -> None:
+        """Take the frozen estimator of the redirection terms.
+
+        Raises:
+            ValueError: it reads pictures of another size or pre-processing, or has no features.
+        """
+        if estimator is None:
+            return
+        for name in ("size_px", "preprocess"):
+            wanted, found = self.config[name], getattr(estimator, name)
+            if wanted != found:
+                raise ValueError(
+                    f"training estimator: {name}: expected {wanted!r} as this model has, found "
+                    f"{found!r}"
+                )
+        if not hasattr(estimator, "forward_with_features"):
+            raise ValueError(f"training estimator: expected arch 'vgg', found {estimator.arch!r}")
+        # A list keeps it out of this module's own parameters.
+        self._estimator = [estimator]
+
+    def phases(self) -> dict[str, list[nn.Parameter]]:
+        """The discriminator steps first, encoder and decoder learn from the result."""
+        made = [*self.net.encoder.parameters(), *self.net.decoder.parameters()]
+        if self.net.discriminator is None:
+            return {"main": made}
+        return {"discriminator": list(self.net.discriminator.parameters()), "generator": made}
+
+    def losses(
+        self, batch: Batch, phase: str, generator: torch.Generator
+    ) -> dict[str, torch.Tensor]:
+        """Terms of a phase by their published names; ``loss`` is minimised.
+
+        Both phases encode the batch: the discriminator's step changes nothing that they see.
+
+        Raises:
+            ValueError: the redirection terms are on and no estimator was attached.
+        """
+        batch = {
+            name: self._prepared(value) if name in ("source", "target") else value
+            for name, value in batch.items()
+        }
+        if phase == "discriminator":
+            return self.objective.discriminator_losses(self.net, batch)
+        if self.needs.estimator and not self._estimator:
+            raise ValueError(
+                "objective.redirection_feature, objective.redirection_gaze: expected a trained "
+                "estimator, found none attached"
+            )
+        mask = None
+        if self.objective.mixing:
+            count, device = len(batch["source"]), batch["source"].device
+            shape = (count, len(self.net.factors))
+            mask = (torch.rand(shape, generator=generator, device=device) < 0.5).float()
+        estimator = self._estimator[0] if self._estimator else None
+        return self.objective.generator_losses(self.net, batch, mask, self._step(), estimator)
+
+    def _step(self) -> int:
+        """Steps that were made before this one, and count it while training."""
+        if self.net.discriminator is None:
+            return 0
+        step = int(self.net.calls) // self.config["train"]["accumulate"]
+        if self.net.training:
+            self.net.calls += 1
+        return step
+
+    def _prepared(self, images: Tensor) -> Tensor:
+        if self.config["preprocess"] == "none":
+            return images
+        return reduce_patches(equalise(to_uint8(images))).to(images.device)
+
+    def redirect(self, batch: Batch, *, seed: int) -> torch.Tensor:
+        """Redirected pictures; without noise, so ``seed`` changes nothing.
+
+        Those of a model of pre-processed pictures are pre-processed pictures.
+        """
+        made = self.net.redirect(
+            self._prepared(batch["source"]), batch.get("target_gaze"), batch.get("target_head")
+        )
+        return made.clamp(-1, 1)
+
+    def transfer(self, images_a: Tensor, images_b: Tensor) -> Tensor:
+        """Pictures (B,3,S,S) of ``images_a`` with every factor turned as in ``images_b``."""
+        made = self.net.transfer(self._prepared(images_a), self._prepared(images_b))
+        return made.clamp(-1, 1)
+
+    def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Predicted angles (B, angles) in radians and embeddings (B, size), in factor order."""
+        return self.net.encode(self._prepared(images))
+
+    def decode(self, embeddings: Tensor) -> Tensor:
+        """Pictures (B,3,S,S) of embeddings (B, size), not limited to [-1,1]."""
+        return self.net.decode(embeddings)
+
+    def factors(self) -> Mapping[str, int]:
+        """Factors that can be turned and their numbers of angles."""
+        factors = self.net.factors
+        named = zip(factors.names, factors.shapes, strict=True)
+        return {name: dof for name, (dof, _) in named if dof > 0}
+
+    def reconstruct(self, batch: Batch, *, seed: int) -> Tensor:
+        """The source (B,3,S,S) as it is decoded from its own embeddings, not clipped."""
+        return self.net.reconstruct(self._prepared(batch["source"]))
+
+    def perturb(self, batch: Batch, factor: str, change: Tensor, *, seed: int) -> Tensor:
+        """The source (B,3,S,S) with a factor turned by ``change`` (B,dof) radians, not clipped."""
+        return self.net.perturb(self._prepared(batch["source"]), factor, change)
+
+    def load_reference(self, state: Mapping, config: Mapping) -> None:
+        """Load ``{encoder, decoder, discriminator}`` of a published checkpoint.
+
+        Raises:
+            ValueError: keys are missing or unexpected; the message lists them.
+        """
+        load_networks(self.net, state)
+
+
+def build(config: dict, sampling: dict) -> StedRedirector:
+    """Build the redirector of a resolved configuration; it does not sample."""
+    return StedRedirector(config)
