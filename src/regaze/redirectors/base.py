@@ -22,7 +22,9 @@ Batch = Mapping[str, torch.Tensor]
 """What redirectors take: ``source`` (B,3,H,W) in [-1,1]; ``source_gaze``, ``target_gaze``,
 ``source_head``, ``target_head`` (B,2) radians; for methods that need latents ``source_code`` and
 ``target_code`` (B,Dc), raw; while training also ``target`` (B,3,H,W); while redirecting ``pair``
-(B,) int64, the identity that an image's noise is seeded by."""
+(B,) int64, the identity that an image's noise is seeded by, and for methods that take several
+pictures of the source ``sources`` (B,K,3,H,W), ``sources_gaze``, ``sources_head`` (B,K,2) and with
+latents ``sources_code`` (B,K,Dc), of which number 0 is the source itself."""
 
 
 @dataclass(frozen=True)
@@ -99,9 +101,24 @@ class Redirector(nn.Module):
         """Redirected pictures (B,3,H,W) in [-1,1].
 
         Each picture depends on its own row of the batch, on its ``pair`` number and on ``seed``,
-        never on the size or order of the batch.
+        never on the size or order of the batch. Methods with guidance also take ``weights``, a
+        sequence of W guidance weights in place of the configured one, and return (W,B,3,H,W).
         """
         raise TypeError(f"{type(self).__name__} defines no redirect")
+
+    def record_path(self, batch: Batch, *, seed: int) -> torch.Tensor:
+        """The way to the pictures of :meth:`redirect`, (T,B,3,H,W), the pictures last.
+
+        Methods that denoise have their estimates on the way, at most 40 frames; others nothing.
+        """
+        return self.redirect(batch, seed=seed)[None]
+
+    def bytes_per_image(self, weights: int = 1) -> int | None:
+        """About how much memory a picture takes while it is made with so many guidance weights.
+
+        None: so little that nobody needs to ask.
+        """
+        return None
 
     def load_reference(self, state: Mapping[str, torch.Tensor], config: Mapping) -> None:
         """Load the method's published checkpoint layout.

@@ -454,6 +454,11 @@ class XUNet(nn.Module):
         h = self._run(h, skips, prepared.films, 0, self._join)
         return replace(prepared, h=h, skips=skips)
 
+    def settle(self, prepared: Prepared) -> Prepared:
+        """Return ``prepared`` without what only :meth:`look` needs, a large part of its memory."""
+        films = {step: film for step, film in prepared.films.items() if step >= self._join}
+        return replace(prepared, films=films, source_told=None)
+
     def forward(self, batch: dict, cond_mask=None, prepared: Prepared | None = None):
         """Return the output for frame 1, (B, out_channels, H, W).
 

@@ -141,8 +141,27 @@ class XUNetRedirector(Redirector):
     def redirect(
         self, batch: Batch, *, seed: int, weights: Sequence[float] | None = None
     ) -> torch.Tensor:
-        """Sample redirected pictures; see :class:`~regaze.redirectors.base.Redirector`."""
+        """Sample redirected pictures; see :class:`~regaze.redirectors.base.Redirector`.
+
+        Raises:
+            ValueError: guidance weights, for a model that was not trained unconditioned too.
+        """
+        if weights is not None and any(weights) and self.drop_prob == 0:
+            raise ValueError(
+                f"weights: guidance {list(weights)} needs a model trained with "
+                "objective.drop_prob above 0"
+            )
         return self.sampler.redirect(batch, seed=seed, weights=weights)
+
+    def record_path(self, batch: Batch, *, seed: int) -> torch.Tensor:
+        """Estimates of the picture on the way; a student's few steps are not recorded."""
+        if "distil" in self.config:
+            return super().record_path(batch, seed=seed)
+        return self.sampler.record_path(batch, seed=seed)
+
+    def bytes_per_image(self, weights: int = 1) -> int:
+        """About how much memory a picture takes while it is sampled."""
+        return self.sampler.bytes_per_image(weights)
 
     def evaluations_per_image(self) -> int:
         """Network evaluations of one picture."""

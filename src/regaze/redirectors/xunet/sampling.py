@@ -23,6 +23,7 @@ from regaze.diffusion.preconditioning import per_image
 from regaze.diffusion.samplers import ancestral, asked_levels, sample
 from regaze.diffusion.schedules import alpha_sigma, cosine_grid, karras_sigmas, sigma_from_logsnr
 from regaze.redirectors.base import Batch
+from regaze.redirectors.xunet.memory import bytes_per_image
 from regaze.redirectors.xunet.network import Prepared, XUNet
 from regaze.redirectors.xunet.objective import Objective
 
@@ -141,12 +142,24 @@ class PictureSampler:
         residual = self.objective.parameterization == "residual_x0"
         return not self.objective.regression and (self.net.config.frames == 2 or not residual)
 
-    def autocast(self):
-        """The precision that the network is evaluated in; ``auto`` is bfloat16 on GPUs alone."""
-        device = next(self.net.parameters()).device.type
+    @property
+    def low_precision(self) -> bool:
+        """Whether the network is evaluated in bfloat16; ``auto`` does so on GPUs alone."""
         chosen = self.options["precision"]
-        low = device == "cuda" if chosen == "auto" else chosen == "bf16"
-        return torch.autocast(device, torch.bfloat16, enabled=low)
+        if chosen == "auto":
+            return next(self.net.parameters()).device.type == "cuda"
+        return chosen == "bf16"
+
+    def autocast(self):
+        """The context that the network is evaluated in."""
+        device = next(self.net.parameters()).device.type
+        return torch.autocast(device, torch.bfloat16, enabled=self.low_precision)
+
+    def bytes_per_image(self, weights: int = 1) -> int:
+        """About how much memory a picture takes, all its guidance weights together."""
+        sources = self.options.get("sources", 1) if self.sees_sources else 1
+        width = 2 if self.low_precision else 4
+        return bytes_per_image(self.net.config, weights=weights, sources=sources, width=width)
 
     def _regress(self, batch: Batch) -> torch.Tensor:
         source = batch["source"]
@@ -235,7 +248,7 @@ class _Run:
         is the origin of the noisy picture, which may not jump. All else that is told of a source,
         its picture, angles and code, is that of the source that was drawn.
         """
-        first = _Branch(self._prepare(self.inputs, True), self.inputs["x"])
+        first = _Branch(self.net.settle(self._prepare(self.inputs, True)), self.inputs["x"])
         count = batch["sources"].shape[1] if "sources" in batch else 1
         if count == 1 or not self.sampler.sees_sources:
             return [first], None
@@ -249,7 +262,7 @@ class _Run:
             inputs = self.sampler.inputs({**batch, **other}, other["source"])
             if "base" in inputs:
                 inputs["base"] = self.inputs["base"]
-            prepared = self._prepare(inputs, True)
+            prepared = self.net.settle(self._prepare(inputs, True))
             if self._same_target(inputs):
                 prepared = replace(prepared, maps=first.prepared.maps)
             branches.append(_Branch(prepared, inputs["x"]))
@@ -276,7 +289,8 @@ class _Run:
         prepared = self._prepare(one, False)
         if self.options["uncond_source"] == "fresh":
             return _Branch(prepared, None)
-        return self._looking(prepared, self._noise(_BLANK))
+        branch = self._looking(prepared, self._noise(_BLANK))
+        return _Branch(self.net.settle(branch.prepared), branch.x)
 
     def _looking(self, prepared: Prepared, x: torch.Tensor) -> _Branch:
         with self.sampler.autocast():
