@@ -70,6 +70,47 @@ def test_fault_is_named_with_its_path(path, value, message):
         load_settings(changed(path, value))
 
 
+@pytest.mark.parametrize(
+    ("study", "message"),
+    [
+        ({"models": ["mine"]}, "evaluation.study.models: 'mine' is not defined"),
+        ({"models": ["regression"]}, "evaluation.study.models: 'regression' samples without noise"),
+        ({"models": ["xunet"], "steps": [2, 0]}, "evaluation.study.steps: expected different"),
+        ({"models": ["xunet"], "reference": {"sampler": "ddpm"}}, "study.reference.sampler: "),
+        ({"models": ["told"]}, "evaluation.study.weights: 'told' cannot be guided"),
+    ],
+)
+def test_studies_of_what_cannot_be_sampled_so_are_refused(study, message):
+    config = changed("evaluation.study", study)
+    config["models"]["told"] = {"class": "xunet", "objective": {"drop_prob": 0.0}}
+    with pytest.raises(ConfigurationError, match=message):
+        load_settings(config)
+
+
+def test_variants_are_of_models_that_sample_with_noise():
+    config = changed("sampling.max_w", 2.5)
+    config["models"]["told"] = {"class": "xunet", "objective": {"drop_prob": 0.0}}
+    config["sampling"]["save_gif"] = True
+    settings = load_settings(config)
+    assert settings.sampling.weights == [0.0, 1.0, 2.0]
+    assert {"xunet", "xunet_deca"} <= set(settings.weighted)
+    assert not {"told", "regression", "copy", "truth"} & set(settings.weighted)
+    assert "told" in settings.animated and "regression" not in settings.animated
+    default = load_settings(DEFAULT)
+    assert default.sampling.weights == default.weighted == default.animated == []
+
+
+def test_background_is_removed_where_it_is_asked_for():
+    assert not load_settings(DEFAULT).without_background("synthetic")
+    assert load_settings(changed("evaluation.remove_background", True)).without_background("any")
+    chosen = load_settings(changed("evaluation.remove_background", ["synthetic"]))
+    assert chosen.without_background("synthetic") and not chosen.without_background("other")
+    with pytest.raises(ConfigurationError, match="remove_background: 'mine' is not defined"):
+        load_settings(changed("evaluation.remove_background", ["mine"]))
+    with pytest.raises(ConfigurationError, match="background: expected R, G, B from 0 to 255"):
+        load_settings(changed("evaluation.background", [0, 0, 300]))
+
+
 def test_eye_strips_can_be_made_with_the_default_models_configured():
     assert load_settings(changed("faces.variant", "faze")).patch_size == (256, 64)
 
