@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -12,6 +13,8 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
+from regaze.animation import gif as animate
+from regaze.animation import tiled
 from regaze.faces import COMPRESSION, FacesReader
 from regaze.images import reduce_patches, to_uint8
 from regaze.jobs import replacing, several, write_json
@@ -21,6 +24,11 @@ from regaze.provenance import fingerprint
 from regaze.redirectors.base import Redirector, build_redirector
 from regaze.redirectors.face_codes import PairCodes
 from regaze.weights import load_strictly
+
+GIF_PAIRS = 8
+"""Pairs whose pictures are animated."""
+_FRAME_MS, _HOLD_MS = 120, 1500
+_CHUNK, _LARGEST_ON_CPU, _LARGEST = 50, 32, 1024
 
 
 def load_redirector(folder: str | Path, sampling: Mapping | None = None) -> tuple[Redirector, dict]:
@@ -66,6 +74,7 @@ def sample_redirector(
     kind: str | None = None,
     first: int | None = None,
     weights: Sequence[float] | None = None,
+    gif: str | Path | None = None,
 ) -> None:
     """Redirect the evaluation pairs with a trained model.
 
@@ -73,8 +82,8 @@ def sample_redirector(
         folder: model folder.
         faces: shards of the data set.
         pairs: pairs parquet.
-        sampling: the ``sampling:`` section; ``seed`` and ``batch`` are used here, the rest by the
-            method.
+        sampling: the ``sampling:`` section; ``seed``, ``batch``, ``memory_mb``, ``sources`` and
+            ``threads`` are used here, the rest by the method.
         samples: samples HDF5 to write, one per weight.
         speed: JSON to write: seconds per image and the threads it took, one per weight. It is a
             file of its own because everything else is byte-identical between runs.
@@ -84,23 +93,37 @@ def sample_redirector(
         kind: pairs of this kind only.
         first: the first so many pairs (of that kind) only.
         weights: guidance weights, all sampled in one pass, in place of that of ``sampling``.
+        gif: animation to write of how the pictures of the first pairs lose their noise, below
+            their sources.
     """
     torch.set_num_threads(sampling["threads"])
     device = "cuda" if torch.cuda.is_available() else "cpu"
     redirector, record = load_redirector(folder, sampling)
     redirector.to(device)
+    for module in redirector.network.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            module.to(memory_format=torch.channels_last)
     reader, table = faces_reader(faces, masks, background), read_pairs(pairs)
     table = table[table["kind"] == kind] if kind else table
     table = table.iloc[:first]
     size = record["config"]["size_px"]
     codes = PairCodes(redirector, record, latents, reader) if redirector.needs.latents else None
+    count = sampling.get("sources", 1)
+
+    def batch_of(chunk) -> dict[str, torch.Tensor]:
+        rows = source_rows(reader, chunk, count, sampling["seed"])
+        batch = pair_batch(reader, chunk, size, rows)
+        if codes:
+            batch |= codes.batch(chunk, batch)
+            batch |= {"sources_code": codes.of_sources(rows)} if count > 1 else {}
+        return {key: value.to(device) for key, value in batch.items()}
+
     images: list[list[np.ndarray]] = [[] for _ in weights or [None]]
     seconds = []
-    for start in range(0, len(table), sampling["batch"]):
-        chunk = table.iloc[start : start + sampling["batch"]]
-        batch = pair_batch(reader, chunk, size)
-        batch |= codes.batch(chunk, batch) if codes else {}
-        batch = {key: value.to(device) for key, value in batch.items()}
+    step = chunk_size(redirector, sampling, len(images))
+    for start in range(0, len(table), step):
+        chunk = table.iloc[start : start + step]
+        batch = batch_of(chunk)
         began = time.perf_counter()
         with torch.no_grad():
             if weights is None:
@@ -134,6 +157,41 @@ def sample_redirector(
         }
         write_samples(pictures, np.concatenate(found), table["pair"].to_numpy(), described)
         write_json(times, content)
+    if gif is not None:
+        with torch.no_grad():
+            batch = batch_of(table.iloc[:GIF_PAIRS])
+            path = redirector.record_path(batch, seed=sampling["seed"])
+        write_path(gif, batch["source"], path)
+
+
+def chunk_size(redirector: Redirector, sampling: Mapping, weights: int = 1) -> int:
+    """Return how many pictures are made at a time; no picture depends on it.
+
+    Args:
+        redirector: on the device where it will run.
+        sampling: ``batch``, a number or ``auto``: as many as ``memory_mb`` holds, on a CPU not
+            more than its caches profit from.
+        weights: guidance weights that are sampled side by side.
+    """
+    if sampling["batch"] != "auto":
+        return sampling["batch"]
+    each = redirector.bytes_per_image(weights)
+    if each is None:
+        return _CHUNK
+    on_cpu = next(redirector.network.parameters()).device.type == "cpu"
+    most = _LARGEST_ON_CPU if on_cpu else _LARGEST
+    return int(np.clip(sampling.get("memory_mb", 1000) * 2**20 // each, 1, most))
+
+
+def write_path(path: str | Path, source: torch.Tensor, way: torch.Tensor) -> None:
+    """Write a GIF of pictures on their way, (T, B, 3, H, W) in [-1, 1], below their sources."""
+    above = to_uint8(source)
+    scale = max(1, 128 // above.shape[1])
+    frames = [
+        tiled(np.concatenate([above, to_uint8(one)]), len(above), scale) for one in way.clamp(-1, 1)
+    ]
+    with replacing(path) as part:
+        part.write_bytes(animate(frames, _FRAME_MS, _HOLD_MS))
 
 
 def sample_variants(
@@ -214,17 +272,45 @@ def sample_pseudo_model(
     write_json(speed, {"seconds_per_image": 0.0, "images": len(rows), "threads": 1})
 
 
-def pair_batch(reader: FacesReader, table, size_px: int) -> dict[str, torch.Tensor]:
-    """Turn rows of a pairs table into a batch for :meth:`Redirector.redirect`."""
-    rows = [
-        reader.global_index(person, index)
-        for person, index in zip(table["person"], table["source_index"], strict=True)
-    ]
+def source_rows(reader: FacesReader, table, count: int, seed: int) -> np.ndarray:
+    """Rows (P, count) of the data set that show the person of each pair, its source first.
+
+    The others are drawn for (seed, pair): never the pair's target, and none twice unless the
+    person has too few pictures, which are then repeated. A larger ``count`` only adds to them.
+    """
+    rows = np.empty((len(table), count), np.int64)
+    columns = ("pair", "person", "source_index", "target_index")
+    values = zip(*(table[column] for column in columns), strict=True)
+    for row, (pair, person, source, target) in zip(rows, values, strict=True):
+        chosen = np.array([source])
+        if count > 1:
+            others = np.setdiff1d(np.arange(reader.count(person)), [source, target])
+            rng = np.random.default_rng([seed, int(pair), zlib.crc32(b"sources")])
+            chosen = np.append(chosen, rng.permutation(others))
+        row[:] = [reader.global_index(person, int(index)) for index in np.resize(chosen, count)]
+    return rows
+
+
+def pair_batch(
+    reader: FacesReader, table, size_px: int, rows: np.ndarray | None = None
+) -> dict[str, torch.Tensor]:
+    """Turn rows of a pairs table into a batch for :meth:`Redirector.redirect`.
+
+    ``rows``: pictures of the source, of :func:`source_rows`; None takes the source alone.
+    """
+    rows = source_rows(reader, table, 1, 0) if rows is None else rows
     batch = {
         key: torch.from_numpy(np.stack(table[key].to_list()))
         for key in ("source_gaze", "target_gaze", "source_head", "target_head")
     }
-    batch["source"] = reduce_patches(reader.pixels(rows), size_px)
+    # Files are read in their own order, every picture once.
+    known, places = np.unique(rows, return_inverse=True)
+    pictures = reduce_patches(reader.pixels(known), size_px)[places.reshape(rows.shape)]
+    batch["source"] = pictures[:, 0].contiguous()
+    if rows.shape[1] > 1:
+        labels = torch.from_numpy(reader.labels[rows])
+        batch["sources"] = pictures
+        batch["sources_gaze"], batch["sources_head"] = labels[..., :2], labels[..., 2:4]
     batch["pair"] = torch.from_numpy(table["pair"].to_numpy().copy())
     return batch
 
