@@ -1,0 +1,94 @@
+"""Recognisers: shapes, strict loading, placing of patches."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from regaze.identity import NETWORKS
+from regaze.identity.align import TEMPLATE_EYES_112, align, describe, embed_patches
+from regaze.identity.mobilefacenet import MobileFaceNet
+from regaze.identity.settings import IdentitySettings
+from regaze.identity.store import build_recogniser, load_published, load_recogniser
+from regaze.images import EYE_BOXES_64
+from regaze.provenance import file_sha256
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    path = tmp_path_factory.mktemp("published") / "mobilefacenet.pt"
+    torch.manual_seed(0)
+    network = MobileFaceNet().eval()
+    state = {f"backbone.{key}": value for key, value in network.state_dict().items()}
+    torch.save({"state_dict": {**state, "head.weight": torch.zeros(3)}}, path)
+    return path, network
+
+
+def test_every_name_is_built_and_gives_unit_vectors():
+    for name in NETWORKS:
+        if name in ("irse50", "iresnet50"):
+            continue  # large; the conformance cases run them
+        network = build_recogniser(name)
+        patches = torch.rand(3, 3, 64, 64) * 2 - 1
+        found = embed_patches(network, patches)
+        assert found.shape == (3, network.embedding_size)
+        assert torch.allclose(found.norm(dim=1), torch.ones(3), atol=1e-5)
+        assert torch.allclose(embed_patches(network, patches[1:2])[0], found[1], atol=1e-5)
+    with pytest.raises(ValueError, match="expected one of"):
+        build_recogniser("facenet")
+
+
+def test_eyes_land_on_the_template():
+    network = MobileFaceNet()
+    size = 64
+    for (left, top, right, bottom), (x, y) in zip(EYE_BOXES_64, TEMPLATE_EYES_112, strict=True):
+        image = torch.full((1, 3, size, size), -1.0)
+        column, row = (left + right) / 2, (top + bottom) / 2
+        image[..., int(row), int(column) - 1 : int(column) + 1] = 1.0
+        placed = (align(image, network)[0, 0] + 1).double()
+        places = torch.arange(112).double()
+        found = [(placed.sum(axis) * places).sum() / placed.sum() for axis in (0, 1)]
+        assert abs(found[0] - x) < 0.2 and abs(found[1] - y) < 0.2
+    assert "template" in describe(network, True) and "112" in describe(network, False)
+    with pytest.raises(ValueError, match="expected"):
+        align(torch.zeros(1, 3, 32, 64), network)
+
+
+def test_a_published_checkpoint_is_loaded_strictly(published, tmp_path):
+    path, network = published
+    found = load_published(path, "mobilefacenet", file_sha256(path))
+    image = torch.rand(1, 3, 112, 112)
+    assert torch.equal(found.embed(image), network.embed(image))
+    with pytest.raises(FileNotFoundError, match="no such file"):
+        load_published(tmp_path / "none.pt", "mobilefacenet")
+    with pytest.raises(ValueError, match="sha256"):
+        load_published(path, "mobilefacenet", "0" * 64)
+    with pytest.raises(ValueError, match="not the weights of irse50"):
+        load_published(path, "irse50")
+    (tmp_path / "text.pt").write_text("no weights")
+    with pytest.raises(ValueError, match="not a torch file"):
+        load_published(tmp_path / "text.pt", "mobilefacenet")
+
+
+def test_a_model_folder_is_loaded(tmp_path):
+    network = build_recogniser("tiny", 32)
+    save_file(network.state_dict(), tmp_path / "model.safetensors")
+    record = {"kind": "identity", "config": {"network": "tiny", "size_px": 32}}
+    (tmp_path / "model.json").write_text(json.dumps(record))
+    found = load_recogniser(tmp_path)
+    image = torch.rand(2, 3, 32, 32)
+    assert torch.equal(found.embed(image), network.embed(image)) and len(found.fingerprint) == 16
+    (tmp_path / "model.json").write_text(json.dumps({**record, "kind": "estimator"}))
+    with pytest.raises(ValueError, match="expected 'identity'"):
+        load_recogniser(tmp_path)
+
+
+def test_settings_ask_for_weights_where_they_are_needed():
+    assert IdentitySettings().network == "small"
+    with pytest.raises(ValueError, match="needs its published weights"):
+        IdentitySettings(network="irse50")
+    with pytest.raises(ValueError, match="trained by the workflow"):
+        IdentitySettings(network="small", checkpoint="x.pt")
+    assert np.isclose(IdentitySettings().margin, 0.3)
