@@ -105,6 +105,9 @@ def resolve_precision(precision: str) -> str:
     return "bf16" if torch.cpu._is_avx512_bf16_supported() else "fp32"
 
 
+_OPTIMIZERS = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
+
+
 def _use_tensor_cores() -> None:
     """Let single precision run as TF32 on GPUs, and cuDNN choose by trying."""
     torch.set_float32_matmul_precision("high")
@@ -118,6 +121,9 @@ def lr_factor(images: int, settings: TrainSettings) -> float:
         return images / settings.warmup_images
     if settings.schedule == "constant":
         return 1.0
+    if settings.schedule == "stepped":
+        before = images - settings.batch * settings.accumulate
+        return settings.decay ** (before // settings.decay_images)
     done = min(1.0, images / settings.images)
     if settings.schedule == "linear":
         return min(1.0, 2 * (1 - done))
@@ -213,7 +219,7 @@ class _Run:
             # Sums of another number of parts are other bytes.
             self.config_hash = content_hash([config_hash, self.world])
         self.optimisers = {
-            phase: torch.optim.AdamW(
+            phase: _OPTIMIZERS[settings.optimizer](
                 parameters,
                 lr=settings.lr,
                 betas=settings.betas,

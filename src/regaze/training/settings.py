@@ -21,14 +21,20 @@ class TrainSettings(BaseModel):
 
     images: int = Field(20_000, ge=1, description="training images seen before training ends")
     batch: int = Field(8, ge=1, description="images per optimiser step, over all processes")
-    lr: float = Field(1e-3, gt=0, description="peak learning rate of AdamW")
-    betas: tuple[float, float] = Field((0.9, 0.99), description="AdamW's moment decays")
-    weight_decay: float = Field(0.0, ge=0, description="AdamW's decoupled weight decay")
-    warmup_images: int = Field(800, ge=0, description="linear warm-up of the learning rate")
-    schedule: Literal["constant", "linear", "cosine"] = Field(
-        "linear",
-        description="after warm-up: constant; constant for half, then linear to 0; cosine to 0",
+    lr: float = Field(1e-3, gt=0, description="peak learning rate")
+    optimizer: Literal["adamw", "adam"] = Field(
+        "adamw", description="adam: weight decay is coupled, a part of the gradient"
     )
+    betas: tuple[float, float] = Field((0.9, 0.99), description="moment decays")
+    weight_decay: float = Field(0.0, ge=0, description="decoupled weight decay of AdamW, coupled of Adam")
+    warmup_images: int = Field(800, ge=0, description="linear warm-up of the learning rate")
+    schedule: Literal["constant", "linear", "cosine", "stepped"] = Field(
+        "linear",
+        description="after warm-up: constant; constant for half, then linear to 0; cosine to 0; "
+        "times decay every decay_images",
+    )
+    decay: float = Field(0.8, gt=0, le=1, description="factor of the stepped schedule")
+    decay_images: int = Field(689_600, ge=1, description="images between its factors")
     clip_norm: float = Field(0.0, ge=0, description="gradient norm limit, 0 = none")
     accumulate: int = Field(1, ge=1, description="backward passes per optimiser step")
     ema_halflife_images: int = Field(

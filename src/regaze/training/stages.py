@@ -33,7 +33,9 @@ from regaze.training.crops import CropBatches
 from regaze.training.data import ImageBatches, PairBatches
 from regaze.training.labels import labelled_numbers, pair_options
 from regaze.training.loop import resolve_precision, train
-from regaze.training.settings import TrainSettings
+from regaze.training.settings import RedirectorTraining, TrainSettings, transfer_file
+from regaze.training.transfer import begin_from
+from regaze.training.validation import Redirections, few_steps
 
 log = logging.getLogger("regaze.training")
 
@@ -180,7 +182,8 @@ def train_redirector(
     """
     faces, split = data.faces, data.split
     settings, reader, people = _begin(config, faces, split, seed)
-    redirector = build_redirector(config)
+    options = RedirectorTraining(**config["train"])
+    redirector = build_redirector(config, few_steps(options.validate_steps))
     given = _networks(data)
     redirector.attach(**given)
     objective = config.get("objective", {})
@@ -188,6 +191,9 @@ def train_redirector(
     labeller = None if data.labeller is None else load_estimator(data.labeller).to(_here())
     labels = pair_options(reader, persons, config.get("labels"), labeller)
     codes = training_codes(redirector, data.latents, reader, persons)
+    begin = None
+    if options.transfer is not None:
+        begin = begin_from(redirector, transfer_file(options.transfer), options.transfer_optimizer)
 
     def batches(rank, world):
         return PairBatches(
@@ -201,25 +207,30 @@ def train_redirector(
             flip=objective.get("flip", False),
         )
 
-    held = PairBatches(
-        reader,
-        people["val"],
-        size=config["size_px"],
-        batch=16,
-        seed=seed,
-        cache="none",
-        codes=codes,
+    def held(count):
+        options = {"size": config["size_px"], "seed": seed, "cache": "none", "codes": codes}
+        return PairBatches(reader, people["val"], batch=count, **options)
+
+    losses = held(16)
+    shown = Redirections(
+        redirector, held(options.validate_pairs), seed=seed, estimator=given.get("estimator")
     )
 
     def validate():
+        if options.validate_estimator is not None:
+            return {**shown.errors(), "loss": validation_loss()}
+        return {"score": validation_loss()}
+
+    def validation_loss():
         device = _device(redirector.network)
         values = []
         for step in range(8):
-            batch = {key: value.to(device) for key, value in held.load(step).items()}
+            batch = {key: value.to(device) for key, value in losses.load(step).items()}
             generator = torch.Generator(device).manual_seed(step)
-            phase = next(iter(redirector.phases()))
-            values.append(redirector.losses(held.finish(batch), phase, generator)["loss"])
-        return {"score": float(torch.stack(values).mean())}
+            # The last phase trains what makes pictures; a discriminator has its own before it.
+            phase = list(redirector.phases())[-1]
+            values.append(redirector.losses(losses.finish(batch), phase, generator)["loss"])
+        return float(torch.stack(values).mean())
 
     about_data = _data("train-redirector", faces, split)
     about_data |= {
@@ -229,15 +240,28 @@ def train_redirector(
     }
     if codes is not None:
         about_data["codes"] = codes.identity
+    if begin is not None:
+        about_data["transfer"] = fingerprint(begin.path)
     whole = _identity(config, seed, about_data, settings)
     weights, points = train(
-        redirector, batches, settings, seed=seed, state=files.state, config=whole, validate=validate
+        redirector,
+        batches,
+        settings,
+        seed=seed,
+        state=files.state,
+        config=whole,
+        validate=validate,
+        show=shown.picture,
+        show_every=options.image_every_images,
+        begin=None if begin is None else begin.restore,
     )
     about = {
         "kind": "redirector",
         "class": config["class"],
         "told": redirector.needs.target,
     }
+    if settings.ema_std:
+        about["snapshots"] = content_hash(whole)
     if codes is not None:
         about |= {"target_code": config["deca"]["target_code"], "encoder": codes.identity}
     _write(name, Trained(weights, points), config, about_data, about, files, seed)
@@ -349,7 +373,8 @@ class Trained(NamedTuple):
 
 def _begin(config: Mapping, faces: Sequence[str], split: str, seed: int):
     """What every training starts with: its settings, the faces, and the lists of persons."""
-    settings = TrainSettings(**config["train"])
+    shared = TrainSettings.model_fields
+    settings = TrainSettings(**{key: v for key, v in config["train"].items() if key in shared})
     torch.set_num_threads(settings.threads)
     torch.manual_seed(seed)
     return settings, _labelled(faces), _people(split)
@@ -405,6 +430,8 @@ def _data(persons: str, faces: Sequence[str], split: str) -> dict:
 def _identity(config: Mapping, seed: int, data: dict, settings: TrainSettings) -> dict:
     """What a saved state must agree with; how often it is written does not matter."""
     quiet = {"state_every_images", "log_every_images", "tensorboard", "workers", "cache"}
+    # Of the file that training starts from the content counts, which is part of the data.
+    quiet |= {"ema_snapshot_images", "image_every_images", "transfer"}
     training = {key: value for key, value in config["train"].items() if key not in quiet}
     precision = resolve_precision(settings.precision)
     return {**config, "train": training, "seed": seed, "data": data, "computed_in": precision}

@@ -293,3 +293,12 @@ def test_tensorboard_has_pictures_speed_and_gradients(tmp_path):
     assert [event.step for event in events.Images("validation")] == [80, 160]
     assert [event.step for event in events.Scalars("grad_norm")] == list(range(16, 161, 16))
     assert all(event.value > 0 for event in events.Scalars("grad_norm"))
+
+
+def test_stepped_rate_falls_at_multiples_of_its_images():
+    stepped = TrainSettings(
+        images=100, batch=2, warmup_images=0, schedule="stepped", decay=0.5, decay_images=4
+    )
+    # The first of a step's images decides: steps 0 and 1 have seen 0 and 2 images.
+    found = [lr_factor(2 * (step + 1), stepped) for step in range(6)]
+    assert found == [1, 1, 0.5, 0.5, 0.25, 0.25]

@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from regaze.redirectors.settings import Requirements
-from regaze.training.settings import TrainSettings
+from regaze.training.settings import RedirectorTraining
 
 
 class _Section(BaseModel):
@@ -99,7 +99,7 @@ class ModelSettings(_Section):
     )
     network: NetworkSettings = NetworkSettings()
     objective: ObjectiveSettings = ObjectiveSettings()
-    train: TrainSettings = TrainSettings()
+    train: RedirectorTraining = RedirectorTraining()
 
     def resolve(self) -> dict:
         """Return the complete configuration, preset filled in, as plain values.
