@@ -39,6 +39,11 @@ class Start:
     weights: Mapping[str, Tensor]
     optimisers: Mapping[str, Any] = field(default_factory=dict)
 
+    def restore(self, optimisers: Mapping[str, torch.optim.Optimizer]) -> None:
+        """Give fresh optimisers these moments, if there are any; see :func:`restore_moments`."""
+        if self.optimisers:
+            restore_moments(optimisers, self.optimisers, self.path)
+
 
 def read_start(path: str | Path, optimiser: bool = False) -> Start:
     """Read weights, and the optimiser's moments if asked for.
@@ -152,5 +157,8 @@ def _moments(saved: Any, parameters: list[nn.Parameter], path: str) -> dict[int,
                     "same network"
                 )
         step = torch.as_tensor(one["step"], dtype=torch.float32).reshape(())
-        done[place] = {"step": step, "exp_avg": one["exp_avg"], "exp_avg_sq": one["exp_avg_sq"]}
+        # Fused steps need moments that lie in memory as their parameter does.
+        done[place] = {"step": step} | {
+            name: torch.empty_like(parameter).copy_(one[name]) for name in ("exp_avg", "exp_avg_sq")
+        }
     return done
