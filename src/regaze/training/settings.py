@@ -26,7 +26,7 @@ class TrainSettings(BaseModel):
         "adamw", description="adam: weight decay is coupled, a part of the gradient"
     )
     betas: tuple[float, float] = Field((0.9, 0.99), description="moment decays")
-    weight_decay: float = Field(0.0, ge=0, description="decoupled weight decay of AdamW, coupled of Adam")
+    weight_decay: float = Field(0.0, ge=0, description="decoupled in AdamW, coupled in Adam")
     warmup_images: int = Field(800, ge=0, description="linear warm-up of the learning rate")
     schedule: Literal["constant", "linear", "cosine", "stepped"] = Field(
         "linear",
