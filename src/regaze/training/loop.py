@@ -201,7 +201,6 @@ class _Run:
         self.network.to(self.device)
         if self.device.type == "cuda":
             _use_tensor_cores()
-            self.network.to(memory_format=torch.channels_last)
         if settings.compile:
             compile_network(self.network, state / "inductor")
         rank = self.accelerator.process_index
