@@ -180,7 +180,7 @@ rule export_augmented:
         mem_mb=2000,
         runtime=120,
     params:
-        code=code_version("augmentation/files.py"),
+        code=code_version("augmentation/files.py", "images.py"),
     script:
         "../workflow_scripts/export_augmented.py"
 

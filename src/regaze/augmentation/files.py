@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 
 from regaze.faces import COMPRESSION, FacesReader
+from regaze.images import equalise
 from regaze.jobs import replacing
 
 
@@ -17,8 +18,10 @@ def export_upstream(faces: str | PathLike, output: str | PathLike) -> None:
 
     A group per person with ``real`` (M,) 0/1, ``gaze`` (M,2), ``head`` (M,2) radians and ``image``
     (M,3,H,W) R,G,B in [-1,1], all float32, a chunk per row, each real sample before its redirected
-    ones (``zhengyuf/STED-gaze``, ``train_st_ed.py``). Pictures are rounded to 8 bits and compressed
-    by gzip, not lzf, for the reason given in :mod:`regaze.faces`; readers see no difference.
+    ones (``zhengyuf/STED-gaze``, ``train_st_ed.py``). Its reader takes pictures as they are, so
+    their luminance is equalised as ST-ED does on reading all others. Pictures are rounded to 8 bits
+    and compressed by gzip, not lzf, for the reason given in :mod:`regaze.faces`; readers see no
+    difference.
 
     Raises:
         ValueError: the file has no dataset ``real``, so it is no augmented one.
@@ -30,7 +33,7 @@ def export_upstream(faces: str | PathLike, output: str | PathLike) -> None:
         for person in reader.persons:
             rows = reader.rows([person])
             labels = reader.labels[rows]
-            pictures = reader.pixels(rows).transpose(0, 3, 1, 2).astype(np.float32)
+            pictures = equalise(reader.pixels(rows)).transpose(0, 3, 1, 2).astype(np.float32)
             columns = {
                 "real": reader.dataset("real", rows).astype(np.float32),
                 "gaze": labels[:, :2],

@@ -98,6 +98,13 @@ class AugmentationSettings(BaseModel):
                     f"augmentation.redirectors: {name!r} is not defined; expected some of {known}"
                 )
             teacher = requirements(models[name]).teacher
+            start = getattr(models[name].train, "transfer", None)
+            if self.redirector_labels == "subset" and start is not None:
+                raise ValueError(
+                    f"augmentation.redirectors: {name!r} starts from the weights {start!r}, which "
+                    "may know labels outside the subset; set redirector_labels: all, or leave its "
+                    "train.transfer out"
+                )
             if self.redirector_labels == "subset" and teacher is not None:
                 raise ValueError(
                     f"augmentation.redirectors: {name!r} learns from its teacher {teacher!r}, "
@@ -113,6 +120,14 @@ class AugmentationSettings(BaseModel):
                 f"augmentation.estimator: {self.estimator!r} is not defined; expected one of "
                 f"{known}"
             )
+        for name in self.redirectors:
+            made = models[name].resolve().get("preprocess", "none")
+            read = estimators[self.estimator].preprocess
+            if made != "none" and made != read:
+                raise ValueError(
+                    f"augmentation.estimator: {self.estimator!r} has preprocess {read!r}, but the "
+                    f"pictures of {name!r} come out with {made!r}: expected {made!r}"
+                )
 
 
 class Draw(NamedTuple):

@@ -1,0 +1,230 @@
+"""ST-ED's configuration as an overlay of ``config.yaml``, and what has no place in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath
+from typing import Any
+
+from regaze.conversion.overlay import put
+from regaze.conversion.sted_json import StedJsonError
+
+NONE = "."
+"""ST-ED's path of a file that there is none of."""
+
+_NETWORK = (
+    *("growth_rate", "densenet_blocks", "size_0d_unit"),
+    *("num_1d_units", "size_1d_unit", "num_2d_units", "size_2d_unit"),
+)
+_TERMS = (
+    *("l1", "gaze", "embedding_consistency", "disentangle_embedding"),
+    *("disentangle_pseudo_label", "discriminator", "redirection_feature", "redirection_gaze"),
+)
+_SETS = {
+    # Key of the file: name of the data set, order of its channels.
+    "gazecapture_file": ("gazecapture", "rgb"),
+    "mpiigaze_file": ("mpiigaze", "rgb"),
+    "columbia_file": ("columbia", "bgr"),
+    "eyediap_file": ("eyediap", "bgr"),
+}
+_ESTIMATOR_TRAINING = {
+    "images": 8_960_000,
+    "batch": 64,
+    "lr": 1e-4,
+    "betas": [0.9, 0.95],
+    "weight_decay": 0.0,
+    "warmup_images": 0,
+    "schedule": "constant",
+    "ema_halflife_images": 0,
+    "cache": "none",
+}
+
+
+def convert(
+    values: Mapping[str, Any], given: Mapping[str, str], *, others: Sequence[str] = ()
+) -> tuple[dict, dict[str, str]]:
+    """Map a configuration of ST-ED onto this project's.
+
+    Args:
+        values: every key with its value, see :func:`regaze.conversion.sted_json.read_sted_json`.
+        given: the keys that files set; what has no place is told of these, and of those that
+            change the training.
+        others: entries of ``models`` in the configuration below, which work on other pictures
+            than ST-ED and are left out.
+
+    Returns:
+        The overlay (values may be :class:`regaze.conversion.overlay.Noted`), and for each key
+        without a place the reason.
+
+    Raises:
+        StedJsonError: the values contradict each other.
+    """
+    overlay: dict = {}
+    lost: dict[str, str] = {}
+    _data(overlay, values)
+    _estimators(overlay, values, lost)
+    for name in others:
+        if name != "sted":
+            comment = "Works on smaller pictures than ST-ED." if name == others[0] else None
+            put(overlay, f"models.{name}", None, comment)
+    if others:
+        put(overlay, "evaluation.study.models", None, "ST-ED does not sample with noise.")
+    put(overlay, "models.sted.class", "sted")
+    put(overlay, "models.sted.preset", "reference", "What is left out is the paper's setting.")
+    put(overlay, "models.sted.size_px", 128)
+    for key in _NETWORK:
+        put(overlay, f"models.sted.network.{key}", values[key])
+    if values["num_2d_units"] < 2:
+        del overlay["models"]["sted"]["network"]["num_2d_units"]
+        lost["num_2d_units"] = (
+            f"{values['num_2d_units']}: gaze and head need two factors of two angles, and training "
+            "fails upstream as well; the paper's 4 are used"
+        )
+    for term in _TERMS:
+        put(overlay, f"models.sted.objective.{term}", values[f"coeff_{term}_loss"])
+    put(overlay, "models.sted.objective.mixing", values["use_mixing"])
+    _training(overlay, values, lost)
+    _few_labels(overlay, values, lost)
+    put(overlay, "sampling.batch", values["eval_batch_size"], "No influence on the result.")
+    _rest(values, lost)
+    always = {"l2_reg", "decay_steps", "decay", "num_2d_units"}
+    return overlay, {key: why for key, why in lost.items() if key in given or key in always}
+
+
+def _data(overlay: dict, values: Mapping[str, Any]) -> None:
+    present = [key for key in _SETS if values[key] != NONE]
+    if "gazecapture_file" in present:
+        put(overlay, "dataset", "gazecapture")
+    for key in present:
+        name, order = _SETS[key]
+        put(overlay, f"datasets.{name}.source", "faces_hdf5")
+        put(overlay, f"datasets.{name}.root", values[key])
+        put(overlay, f"datasets.{name}.channel_order", order)
+        if name == "gazecapture":
+            comment = "ST-ED reads this file from its own folder: say where it is."
+            put(overlay, f"datasets.{name}.split", "gazecapture_split.json", comment)
+        else:
+            comment = "Nobody of this set is trained on."
+            put(overlay, f"datasets.{name}.split", {"val": 0.0, "test": 1.0}, comment)
+    if present:
+        names = [_SETS[key][0] for key in present if key != "gazecapture_file"]
+        put(overlay, "evaluation.datasets", names)
+        comment = "Heads of real people are never twice in the same pose."
+        put(overlay, "evaluation.same_deg", 2.0, comment)
+
+
+def _estimators(overlay: dict, values: Mapping[str, Any], lost: dict[str, str]) -> None:
+    for name, persons in (("vgg", "train-redirector"), ("resnet", "train-evaluator")):
+        comment = None
+        if name == "vgg":
+            comment = "Not in ST-ED's JSON: the published networks, and the rates of train_facenet."
+        put(overlay, f"estimators.{name}.arch", name, comment)
+        put(overlay, f"estimators.{name}.preset", "reference")
+        put(overlay, f"estimators.{name}.persons", persons)
+        put(overlay, f"estimators.{name}.size_px", 128)
+        put(overlay, f"estimators.{name}.preprocess", "equalise")
+        put(overlay, f"estimators.{name}.loss", "angular")
+        put(overlay, f"estimators.{name}.augment", False)
+        put(overlay, f"estimators.{name}.train", dict(_ESTIMATOR_TRAINING))
+    put(overlay, "evaluation.estimator", "resnet")
+    for key, name in (("gazenet_savepath", "vgg"), ("eval_gazenet_savepath", "resnet")):
+        if values[key] != NONE:
+            lost[key] = (
+                f"the workflow trains estimators.{name} itself; no option takes a published file"
+            )
+
+
+def _training(overlay: dict, values: Mapping[str, Any], lost: dict[str, str]) -> None:
+    batch = values["batch_size"]
+    if batch < 1 or values["num_training_steps"] < 1:
+        raise StedJsonError("batch_size, num_training_steps: expected at least 1")
+    train = {
+        "batch": batch,
+        # Derived upstream too, by the same product.
+        "lr": float(f"{batch * values['base_learning_rate']:.12g}"),
+        "images": values["num_training_steps"] * batch,
+        "betas": [0.9, 0.999],
+        "weight_decay": 0.0,
+        "warmup_images": 0,
+        "schedule": "constant",
+        "ema_halflife_images": 0,
+        "precision": "bf16" if values["use_apex"] else "fp32",
+        "cache": "none",
+        "workers": values["num_data_loaders"],
+        "log_every_images": values["print_freq_train"] * batch,
+        "validate_every_images": values["print_freq_test"] * batch,
+        "state_every_images": values["save_interval"] * batch,
+        "tensorboard": values["use_tensorboard"],
+    }
+    comments = {
+        "lr": "batch_size times base_learning_rate",
+        "images": f"{values['num_training_steps']} steps",
+    }
+    for key, value in train.items():
+        put(overlay, f"models.sted.train.{key}", value, comments.get(key))
+    if values["l2_reg"]:
+        lost["l2_reg"] = (
+            f"{values['l2_reg']:g} is added to Adam's gradients; the optimiser here is AdamW, "
+            "whose decay is another thing, so weight_decay is 0"
+        )
+    if values["decay"] != 1:
+        lost["decay_steps"] = lost["decay"] = (
+            f"steps of the rate (times {values['decay']:g} every {values['decay_steps']} steps) "
+            "are no schedule here; it is constant"
+        )
+
+
+def _few_labels(overlay: dict, values: Mapping[str, Any], lost: dict[str, str]) -> None:
+    count = values["num_labeled_samples"]
+    put(overlay, "augmentation.redirectors", ["sted"])
+    put(overlay, "augmentation.estimator", "vgg")
+    put(overlay, "augmentation.images", None)
+    if values["semi_supervised"]:
+        if count < 1:
+            raise StedJsonError(
+                f"num_labeled_samples: expected at least 1 with semi_supervised, found {count}"
+            )
+        labels = {"count": count, "seed": 0}
+        put(overlay, "models.sted.labels", labels)
+        comment = "Upstream expects this and does not check it: otherwise labels leak."
+        put(overlay, "estimators.vgg.labels", dict(labels), comment)
+        put(overlay, "augmentation.counts", [count])
+        put(overlay, "augmentation.seeds", [0])
+    elif count:
+        lost["num_labeled_samples"] = "without semi_supervised it has no effect"
+    if values["store_redirect_dataset"]:
+        comment = "`snakemake augmentation` writes Redirected_samples.h5 and learns from it."
+        put(overlay, "augmentation.export", True, comment)
+        if not values["semi_supervised"]:
+            put(overlay, "augmentation.counts", ["all"])
+            put(overlay, "augmentation.seeds", [0])
+
+
+def _rest(values: Mapping[str, Any], lost: dict[str, str]) -> None:
+    if values["save_path"] != NONE:
+        lost["save_path"] = (
+            "results go below `results/` of the working directory: snakemake --directory "
+            f"{values['save_path']}"
+        )
+    lost["save_freq_images"] = "pictures are made once, after training, by the stage `samples`"
+    lost["test_subsample"] = "tests while training are on `val`; evaluation is of evaluation.pairs"
+    lost["compute_full_result"] = "evaluation always follows training, of evaluation.pairs"
+    if values["pick_at_least_per_person"] is not None:
+        lost["pick_at_least_per_person"] = "everybody with a sample is trained on"
+    if values["load_step"]:
+        file = PurePath(values["save_path"], "checkpoints", f"{values['load_step']}.pt")
+        lost["load_step"] = f"trainings resume by themselves; {file} is no state of this project"
+    if values["skip_training"]:
+        lost["skip_training"] = "what is trained is not trained again; there is nothing to skip"
+
+
+def head(files: Sequence[str], lost: Mapping[str, str]) -> str:
+    """The comment above the overlay: where it is from, how it is used, what has no place."""
+    lines = [
+        f"Converted by `regaze convert-config` from {', '.join(files)} (ST-ED).",
+        "snakemake --cores all --configfile THIS_FILE",
+    ]
+    if lost:
+        lines += ["", "Without a place here:"]
+        lines += [f"- {key}: {why}" for key, why in lost.items()]
+    return "\n".join(lines)
