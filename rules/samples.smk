@@ -139,7 +139,7 @@ rule draw_path:
     params:
         sampling=PICTURES,
         background=background_of,
-        code=[SAMPLING_CODE, code_version("report/paths.py", "animation.py")],
+        code=[SAMPLING_CODE, code_version("animation.py")],
     script:
         "../workflow_scripts/draw_path.py"
 

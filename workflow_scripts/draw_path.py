@@ -1,18 +1,19 @@
-"""Animate how the pictures of one model come out of the noise."""
+"""Animate how the first pictures of one model come out of the noise."""
 
 from pathlib import Path
 
 from regaze.jobs import several, start
-from regaze.report.paths import path_animation
+from regaze.redirectors.sample import sample_redirector
 
 
 def main(job):
     start(job)
     files = {"faces": job.input.faces, "pairs": job.input.pairs, "sampling": job.params.sampling}
-    files["latents"] = several(job.input.get("latents", []))
+    files |= {"latents": several(job.input.get("latents", [])), "kind": "free"}
     if job.input.get("masks"):
         files |= {"masks": several(job.input.masks), "background": job.params.background}
-    path_animation(Path(job.input.model).parent, job.output.path, **files)
+    folder = Path(job.input.model).parent
+    sample_redirector(folder, samples=None, speed=None, gif=job.output.path, **files)
 
 
 if "snakemake" in globals():

@@ -13,7 +13,8 @@ import psutil
 import pytest
 from running import ROOT, command, planned, snakemake
 
-SAMPLED = {"sample_model", "measure_model", "write_report", "all"}
+SAMPLED = {"sample_model", "perturb_model", "measure_model", "write_report", "all"}
+STUDIED = {"sample_study", "measure_study"}
 
 
 def test_everything_is_made(finished):
@@ -26,6 +27,11 @@ def test_everything_is_made(finished):
         *("copy", "truth", "xunet", "xunet_deca", "xunet_lite", "regression")
     }
     assert list((finished / "results").rglob(".*.part")) == []
+    assert 'id="sampling"' in page
+    study = pd.read_csv(finished / "results/report/study.csv")
+    assert list(study["variant"].dropna()) == ["steps1", "steps2", "w0.0", "w1.0"]
+    assert set(study["pairs"]) == {4} and set(study["evaluations_per_image"].dropna()) == {1, 2, 4}
+    assert study["gaze_error_deg"].notna().all()
 
 
 def test_truth_is_the_truth_and_copy_the_source(finished):
@@ -53,9 +59,42 @@ def test_files_that_are_not_there_are_named_although_older_results_exist(finishe
 
 def test_sampling_steps_rerun_sampling_and_what_follows(finished):
     jobs = planned(snakemake(finished, "-n", "--config", "sampling={steps: 3}"))
-    assert set(jobs) == SAMPLED
+    assert set(jobs) == SAMPLED | STUDIED
     # Pseudo-models are not sampled.
     assert jobs["sample_model"] == 4
+
+
+def test_variants_rerun_neither_training_nor_the_main_samples(finished):
+    change = "evaluation={study: {steps: [1, 3], pairs: 3}}"
+    jobs = planned(snakemake(finished, "-n", "--config", change))
+    assert jobs == {"sample_study": 1, "measure_study": 1, "write_report": 1, "all": 1}
+    # All weights of a model are one job; the regression has none.
+    jobs = planned(snakemake(finished, "-n", "--config", "sampling={max_w: 2, save_gif: true}"))
+    sampled = {"sample_weights": 3, "measure_weights": 3, "draw_path": 3}
+    assert jobs == sampled | {"write_report": 1, "all": 1}
+    only = "sampling={max_w: 2, sample_only: true}"
+    assert planned(snakemake(finished, "-n", "--config", only)) == {"sample_weights": 3, "all": 1}
+
+
+def test_background_is_removed_from_sources_and_targets(finished, tmp_path):
+    again = tmp_path / "again"
+    shutil.copytree(finished, again)
+    change = "evaluation={remove_background: [synthetic]}"
+    jobs = planned(snakemake(again, "-n", "--config", change))
+    assert jobs["mask_shard"] == 2 and jobs["sample_model"] == jobs["measure_model"] == 6
+    assert "train_model" not in jobs
+    evaluation = "results/evaluation/truth/synthetic"
+    done = snakemake(again, "--config", change, "--", f"{evaluation}/metrics.json")
+    assert done.returncode == 0, done.output[-3000:]
+    per_pair = pd.read_parquet(again / evaluation / "per_pair.parquet")
+    assert per_pair["psnr"].min() > 50
+    with (
+        h5py.File(finished / evaluation / "samples.h5") as before,
+        h5py.File(again / evaluation / "samples.h5") as after,
+    ):
+        black = (after["pixels"][:] == 0).all(-1)
+        assert 0.1 < black.mean() < 0.8
+        assert (black & (before["pixels"][:] > 0).any(-1)).mean() > 0.1
 
 
 def test_one_models_rate_reruns_that_model(finished):
@@ -68,10 +107,10 @@ def test_one_models_rate_reruns_that_model(finished):
 def test_what_is_told_of_the_target_reruns_that_model_and_its_encoder_stays(finished):
     change = "models={xunet_deca: {deca: {target_code: target}}}"
     jobs = planned(snakemake(finished, "-n", "--config", change))
-    assert set(jobs) == SAMPLED | {"train_model"} and jobs["train_model"] == 1
+    assert set(jobs) == SAMPLED | STUDIED | {"train_model"} and jobs["train_model"] == 1
     change = "encoders={deca: {train: {lr: 0.002}}}"
     jobs = planned(snakemake(finished, "-n", "--config", change))
-    assert set(jobs) == SAMPLED | {"train_deca", "encode_shard", "train_model"}
+    assert set(jobs) == SAMPLED | STUDIED | {"train_deca", "encode_shard", "train_model"}
     assert jobs["train_model"] == jobs["sample_model"] == 1
 
 

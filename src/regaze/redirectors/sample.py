@@ -66,8 +66,8 @@ def sample_redirector(
     faces: Sequence[str],
     pairs: str | Path,
     sampling: Mapping,
-    samples: str | Path | Sequence[str | Path],
-    speed: str | Path | Sequence[str | Path],
+    samples: str | Path | Sequence[str | Path] | None,
+    speed: str | Path | Sequence[str | Path] | None,
     latents: Sequence[str] = (),
     masks: Sequence[str] | None = None,
     background: Sequence[int] = (0, 0, 0),
@@ -84,7 +84,7 @@ def sample_redirector(
         pairs: pairs parquet.
         sampling: the ``sampling:`` section; ``seed``, ``batch``, ``memory_mb``, ``sources`` and
             ``threads`` are used here, the rest by the method.
-        samples: samples HDF5 to write, one per weight.
+        samples: samples HDF5 to write, one per weight; None writes ``gif`` alone.
         speed: JSON to write: seconds per image and the threads it took, one per weight. It is a
             file of its own because everything else is byte-identical between runs.
         latents: shards of the faces' 3-D codes, for models that are told them.
@@ -118,6 +118,13 @@ def sample_redirector(
             batch |= {"sources_code": codes.of_sources(rows)} if count > 1 else {}
         return {key: value.to(device) for key, value in batch.items()}
 
+    if gif is not None:
+        with torch.no_grad():
+            batch = batch_of(table.iloc[:GIF_PAIRS])
+            path = redirector.record_path(batch, seed=sampling["seed"])
+        write_path(gif, batch["source"], path)
+    if samples is None:
+        return
     images: list[list[np.ndarray]] = [[] for _ in weights or [None]]
     seconds = []
     step = chunk_size(redirector, sampling, len(images))
@@ -157,11 +164,6 @@ def sample_redirector(
         }
         write_samples(pictures, np.concatenate(found), table["pair"].to_numpy(), described)
         write_json(times, content)
-    if gif is not None:
-        with torch.no_grad():
-            batch = batch_of(table.iloc[:GIF_PAIRS])
-            path = redirector.record_path(batch, seed=sampling["seed"])
-        write_path(gif, batch["source"], path)
 
 
 def chunk_size(redirector: Redirector, sampling: Mapping, weights: int = 1) -> int:

@@ -6,6 +6,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
 from regaze.faces import FacesReader
@@ -129,6 +130,21 @@ def test_variants_are_what_single_runs_would_be(data, tmp_path):
         same = whole[np.searchsorted(all_numbers, numbers)]
         assert np.abs(made.astype(int) - same).max() <= 1
         assert json.loads((tmp_path / name / "speed.json").read_text())["images"] == len(numbers)
+
+
+def test_the_animation_can_be_made_alone(data, tmp_path):
+    files, _, _ = data
+    folder = trained(tmp_path / "model")
+    common = {"sampling": SAMPLING | {"steps": 3}, "kind": "free", **files}
+    for name in ("a.gif", "b.gif"):
+        sample_redirector(folder, samples=None, speed=None, gif=tmp_path / name, **common)
+    assert (tmp_path / "a.gif").read_bytes() == (tmp_path / "b.gif").read_bytes()
+    with Image.open(tmp_path / "a.gif") as found:
+        # Sources of the four free pairs above what is made of them; the last frame is held.
+        assert found.n_frames == 3 and found.size == (4 * 130 - 2, 2 * 130 - 2)
+        found.seek(2)
+        assert found.info["duration"] > 1000
+    assert sorted(path.name for path in tmp_path.glob("*.json")) == []
 
 
 def test_sources_and_targets_lose_their_background(data, tmp_path):
