@@ -5,17 +5,24 @@ import json
 import h5py
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
+import torchvision
 from safetensors.torch import save_file
 
 from regaze.estimators.build import build_estimator
 from regaze.faces import FacesAttributes, FacesWriter
+from regaze.identity.store import build_recogniser
 from regaze.images import reduce_patches, to_uint8
 from regaze.masks import MasksWriter
+from regaze.metrics import measure
+from regaze.metrics.disentanglement import SCHEMA
 from regaze.metrics.measure import measure_samples, write_metrics, write_per_pair
 from regaze.metrics.similarity import PSNR_LIMIT_DB
 from regaze.pairs import write_pairs
+from regaze.provenance import file_sha256
 
 ROWS = 3
 
@@ -200,3 +207,120 @@ def test_targets_lose_their_background_where_masks_are_given(world, tmp_path):
     assert table["psnr"].min() > 50
     _, table = measured(root, "plain.h5")
     assert table["psnr"].max() < 20
+
+
+def test_truth_has_the_estimators_error_and_copy_the_mean_angle(world):
+    """Floors and ceilings, computed here from labels and estimator alone."""
+    from regaze.angles import angular_error
+    from regaze.estimators.base import estimate
+    from regaze.estimators.store import load_estimator
+    from regaze.pairs import read_pairs
+
+    root, truth = world
+    network = load_estimator(root / "judge")
+    pairs = read_pairs(root / "pairs.parquet").iloc[:4]
+    with h5py.File(root / "faces.h5") as file:
+        rows = zip(pairs["person"], pairs["source_index"], strict=True)
+        source = np.stack([file[f"{person}/pixels"][row] for person, row in rows])
+    copied = to_uint8(reduce_patches(source, 32))
+    write_samples(root / "copy.h5", copied, range(4))
+    for name, pictures in (("truth", truth[:4]), ("copy", copied)):
+        metrics, table = measured(root, f"{name}.h5")
+        read = estimate(network, reduce_patches(np.stack(pictures))).double().numpy()
+        for part, columns in (("gaze", slice(0, 2)), ("head", slice(2, 4))):
+            wanted = angular_error(read[:, columns], np.stack(pairs[f"target_{part}"]))
+            assert np.allclose(table[f"{part}_error_deg"][:4], wanted, atol=1e-3)
+            mean = metrics["kinds"]["free"][f"{part}_error_deg"]["mean"]
+            assert np.isclose(mean, wanted[:3].mean(), atol=1e-3)
+    # With a perfect reading, copy's error is the angle that was asked for.
+    _, table = measured(root, "copy.h5")
+    asked = angular_error(np.stack(pairs["source_gaze"]), np.stack(pairs["target_gaze"]))
+    assert np.allclose(table["angle_deg"], asked, atol=1e-3)
+    _, table = measured(root)
+    assert table["gaze_vs_truth_deg"][:4].max() < 0.5 and np.isnan(table["gaze_vs_truth_deg"][4])
+
+
+def test_chunks_change_no_metric(world, tmp_path, monkeypatch):
+    recogniser(tmp_path)
+    whole, table = measured(world[0], identity=tmp_path)
+    monkeypatch.setattr(measure, "_CHUNK", 2)
+    parts, other = measured(world[0], identity=tmp_path)
+    pd.testing.assert_frame_equal(table, other, rtol=1e-5, atol=1e-4)
+    for kind, section in whole["kinds"].items():
+        for name, value in section.items():
+            if isinstance(value, dict) and value["mean"] is not None:
+                found = parts["kinds"][kind][name]["mean"]
+                assert np.isclose(found, value["mean"], rtol=1e-4, atol=1e-5), (kind, name)
+
+
+def recogniser(folder):
+    torch.manual_seed(1)
+    network = build_recogniser("tiny", 32)
+    save_file(network.state_dict(), folder / "model.safetensors")
+    quality = {"auc": 0.9, "eer": 0.1}
+    record = {"kind": "identity", "config": {"network": "tiny", "size_px": 32}}
+    (folder / "model.json").write_text(json.dumps({**record, "verification": quality}))
+
+
+def test_identity_is_one_for_the_truth_and_tells_its_network(world, tmp_path):
+    recogniser(tmp_path)
+    metrics, table = measured(world[0], identity=tmp_path)
+    entry = metrics["kinds"]["free"]["identity_similarity"]
+    assert entry["mean"] > 0.999 and entry["network"] == "tiny" and entry["eer"] == 0.1
+    assert "32 px" in entry["preprocess"]
+    assert table["identity_similarity_source"].notna().all()
+    assert table["identity_similarity"].isna().tolist() == [False] * 4 + [True]
+    none = measured(world[0])[0]["kinds"]["free"]["identity_similarity"]
+    assert none["mean"] is None and none["reason"] == "no identity network configured"
+
+
+def test_lpips_and_fid_are_null_by_name_until_their_files_are_there(world, tmp_path):
+    absent = {
+        name: {"path": f"assets/{name}.pth", "sha256": None}
+        for name in ("lpips_alexnet", "lpips_vgg16", "inception")
+    }
+    free = measured(world[0], assets=absent)[0]["kinds"]["free"]
+    for metric, asset in (("lpips", "lpips_alexnet"), ("fid", "inception")):
+        assert free[metric]["mean"] is None and f"assets.{asset}" in free[metric]["reason"]
+    torch.manual_seed(0)
+    path = tmp_path / "own.pth"
+    torch.save(torchvision.models.alexnet(num_classes=1).state_dict(), path)
+    own = {**absent, "lpips_alexnet": {"path": str(path), "sha256": file_sha256(path)}}
+    # Three poolings of AlexNet leave nothing of 32 px, so larger samples stand in.
+    root = world[0]
+    with h5py.File(root / "faces.h5") as file:
+        plan = [("a", 1), ("a", 2), ("b", 2)]
+        large = [file[f"{person}/pixels"][row] for person, row in plan]
+    write_samples(root / "large.h5", large, range(3))
+    metrics, table = measured(root, "large.h5", assets=own)
+    entry = metrics["kinds"]["free"]["lpips"]
+    assert entry["mean"] == 0 and entry["asset"] == "lpips_alexnet" and entry["n"] == 3
+    assert metrics["sted_protocol"]["free"]["lpips"]["mean_of_samples"] == 0
+    write_samples(root / "large-copy.h5", np.stack(large)[::-1], range(3))
+    assert measured(root, "large-copy.h5", assets=own)[1]["lpips"].iloc[0] > 0
+    with pytest.raises(ValueError, match="lpips_alexnet"):
+        measured(
+            root, "large.h5", assets={"lpips_alexnet": {"path": str(path), "sha256": "0" * 64}}
+        )
+
+
+def test_induced_errors_come_from_the_readings(world, tmp_path):
+    rows = [
+        (sample, person, 0, "angles", factor, gaze, head)
+        for sample, person in ((0, "a"), (1, "b"))
+        for factor, gaze, head in (("gaze", 9.0, 1.0 + sample), ("head", 0.5, 8.0))
+    ]
+    columns = [list(column) for column in zip(*rows, strict=True)]
+    table = pa.table(columns, schema=SCHEMA)
+    fingerprint = measured(world[0])[0]["estimator"]["fingerprint"]
+    for name, judge in (("right", fingerprint), ("other", "0123456789abcdef")):
+        told = json.dumps({"estimator": judge, "limit_deg": 18.0})
+        pq.write_table(table.replace_schema_metadata({"perturbed": told}), tmp_path / name)
+    section = measured(world[0], perturbed=tmp_path / "right")[0]["kinds"]["perturbed"]
+    assert section["gaze_to_head_deg"]["mean"] == 1.5 and section["pairs"] == 2
+    assert section["head_to_gaze_deg"]["mean"] == 0.5 and section["persons"] == 2
+    assert section["others_to_gaze_deg"]["mean"] is None
+    with pytest.raises(ValueError, match="read by estimator 0123456789abcdef"):
+        measured(world[0], perturbed=tmp_path / "other")
+    nothing = measured(world[0])[0]["kinds"]["perturbed"]["gaze_to_head_deg"]
+    assert nothing["mean"] is None and "pseudo-model" in nothing["reason"]

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from skimage.metrics import structural_similarity
 
-from regaze.metrics.similarity import PSNR_LIMIT_DB, eye_psnr, psnr, ssim
+from regaze.metrics.similarity import LUMA, PSNR_LIMIT_DB, eye_psnr, l1, psnr, ssim, ssim_grey
 
 
 def pictures(seed, count=3, size=64):
@@ -74,3 +75,15 @@ def test_batch_independent_and_shapes_checked(measure):
     assert np.allclose(whole[1:2], measure(first[1:2], second[1:2]), atol=1e-12)
     with pytest.raises(ValueError, match="equal shapes"):
         measure(first, second[:, :, :32])
+
+
+def test_grey_ssim_is_scikit_images_default_and_l1_its_mean():
+    rng = np.random.default_rng(0)
+    levels = rng.integers(0, 256, (2, 2, 24, 24, 3)).astype(np.uint8)
+    first, second = (torch.from_numpy(one).permute(0, 3, 1, 2) / 127.5 - 1 for one in levels)
+    grey = np.rint(levels.astype(float) @ np.array(LUMA))
+    wanted = [structural_similarity(a, b, data_range=255) for a, b in zip(*grey, strict=True)]
+    assert np.allclose(ssim_grey(first, second), wanted, atol=1e-6)
+    assert np.allclose(l1(first, second), (first - second).abs().mean((1, 2, 3)), atol=1e-6)
+    with pytest.raises(ValueError, match="at least 7"):
+        ssim_grey(first[..., :6, :6], second[..., :6, :6])

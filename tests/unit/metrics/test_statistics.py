@@ -1,10 +1,12 @@
 """Fréchet distance and bootstrap against closed forms."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.linalg import sqrtm
 
 from regaze.metrics.bootstrap import bootstrap_mean
+from regaze.metrics.entries import by_angle, sted_protocol
 from regaze.metrics.frechet import Moments, frechet_distance
 
 
@@ -86,3 +88,32 @@ def test_bootstrap_of_one_person_has_no_interval():
     assert (found.mean, found.low, found.standard_error) == (2.0, None, None)
     with pytest.raises(ValueError, match="at least one"):
         bootstrap_mean(np.array([np.nan]), np.array(["a"]))
+
+
+def test_errors_are_binned_by_angle_and_averaged_in_st_eds_way():
+    rows = pd.DataFrame(
+        {
+            "person": ["a", "b"] * 20,
+            "angle_deg": np.arange(40.0),
+            "head_angle_deg": np.full(40, np.nan),
+            "gaze_error_deg": np.arange(40.0) / 10,
+            "head_error_deg": np.ones(40),
+        }
+    )
+    found = by_angle(rows, {"seed": 0, "resamples": 100})
+    assert found["head"] == []
+    assert [(b["low"], b["high"], b["n"]) for b in found["gaze"]] == [
+        (0, 5, 5),
+        (5, 10, 5),
+        (10, 15, 5),
+        (15, 20, 5),
+        (20, 30, 10),
+        (30, 40, 10),
+    ]
+    assert np.isclose(found["gaze"][1]["mean"], 0.7)
+    means = sted_protocol(rows, {"gaze_redirection": "gaze_error_deg"})["gaze_redirection"]
+    assert np.isclose(means["mean_of_samples"], 1.95)
+    # The last eight pictures count as much as the first 32.
+    assert np.isclose(means["mean_of_batch_means"], (1.55 + 3.55) / 2)
+    empty = rows.assign(gaze_error_deg=np.nan)
+    assert sted_protocol(empty, {"gaze_redirection": "gaze_error_deg"}) == {}

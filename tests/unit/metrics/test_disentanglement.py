@@ -1,0 +1,180 @@
+"""Induced errors on a redirector that leaks by a known amount."""
+
+import json
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from regaze.estimators.base import GazeHeadEstimator
+from regaze.faces import FacesAttributes, FacesWriter
+from regaze.metrics import disentanglement
+from regaze.metrics.disentanglement import (
+    LIMIT,
+    changes,
+    induced_values,
+    perturb_redirector,
+    read_perturbed,
+    turn,
+)
+from regaze.metrics.targets import kde_targets
+from regaze.redirectors.base import Needs, Perturbable, Redirector
+
+LEAK = 0.25
+
+
+class Corner(GazeHeadEstimator):
+    """Reads four angles out of four pixels."""
+
+    arch, preset, size_px, preprocess, fingerprint = "corner", "tiny", 32, "none", "corner"
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(1))
+
+    def embed(self, images):
+        return images[:, 0, 0, :4]
+
+    def head(self, embedding):
+        return embedding
+
+
+class Leaky(Redirector):
+    """Draws its target angles; a change of gaze moves the head's pitch by a quarter of it."""
+
+    needs = Needs("gaze and head angles")
+
+    def redirect(self, batch, *, seed):
+        return self._draw(
+            batch["source"],
+            batch["target_gaze"],
+            batch["target_head"] + LEAK * (batch["target_gaze"] - batch["source_gaze"]),
+        )
+
+    def _draw(self, source, gaze, head):
+        made = source.clone()
+        made[:, 0, 0, :4] = torch.cat([gaze, head], 1)
+        return made
+
+
+class LeakyFactors(Leaky):
+    """The same with factors, one of which turns both."""
+
+    def factors(self):
+        return {"hue": 1, "gaze": 2, "head": 2}
+
+    def reconstruct(self, batch, *, seed):
+        return self._draw(batch["source"], batch["source_gaze"], batch["source_head"])
+
+    def perturb(self, batch, factor, change, *, seed):
+        gaze, head = batch["source_gaze"], batch["source_head"]
+        if factor == "hue":
+            return self._draw(batch["source"], gaze + change, head)
+        if factor == "gaze":
+            return self._draw(batch["source"], gaze + change, head)
+        return self._draw(batch["source"], gaze, head + change)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    root = tmp_path_factory.mktemp("turned")
+    rng = np.random.default_rng(0)
+    attributes = FacesAttributes("sted", (32, 32), 125.0, 600.0, "none", "test")
+    with FacesWriter(root / "faces.h5", attributes) as writer:
+        for person in ("a", "b", "c"):
+            labels = np.zeros((4, 8), np.float32)
+            labels[:, 1] = rng.uniform(-0.2, 0.2, 4)
+            writer.add_person(person, rng.integers(0, 256, (4, 32, 32, 3), np.uint8), labels)
+    (root / "split.json").write_text(json.dumps({"test": ["b", "a"], "val": ["c"]}))
+    (root / "model.safetensors").write_bytes(b"weights")
+    return root
+
+
+def run(world, monkeypatch, redirector, **changed):
+    record = {"name": "leaky", "config": {"size_px": 32}}
+    monkeypatch.setattr(disentanglement, "load_redirector", lambda *a: (redirector, record))
+    monkeypatch.setattr(disentanglement, "load_estimator", lambda *a: Corner())
+    options = {"pictures": 100, "seed": 1, "batch": 3, "dataset": "drawn", "persons": "test"}
+    options |= changed
+    perturb_redirector(
+        world,
+        faces=[str(world / "faces.h5")],
+        split=world / "split.json",
+        estimator=world,
+        sampling={"threads": 1, "batch": options.pop("batch"), "seed": 0},
+        output=world / "perturbed.parquet",
+        **options,
+    )
+    return read_perturbed(world / "perturbed.parquet")
+
+
+def test_the_leak_is_found(world, monkeypatch):
+    table, told = run(world, monkeypatch, Leaky())
+    assert told["limit_deg"] == pytest.approx(18) and told["estimator"] == "corner"
+    assert len(table) == 2 * 8 and set(table["person"]) == {"a", "b"}
+    values = induced_values(table)
+    assert set(values) == {"gaze_to_head_deg", "head_to_gaze_deg"}
+    assert values["head_to_gaze_deg"]["value"].max() < 1e-4
+    turns = [turn(1, "drawn", sample, "gaze", 2) for sample in range(8)]
+    # From a head at (0, 0), by a quarter of each turn.
+    wanted = changes(
+        np.zeros((8, 4)), np.concatenate([np.zeros((8, 2)), LEAK * np.stack(turns)], 1)
+    )
+    found = table[table["factor"] == "gaze"].sort_values("sample")["head_change_deg"]
+    assert np.allclose(found, wanted[1], atol=1e-3)
+
+
+def test_factors_are_turned_as_st_ed_does(world, monkeypatch):
+    assert isinstance(LeakyFactors(), Perturbable) and not isinstance(Leaky(), Perturbable)
+    table, _ = run(world, monkeypatch, LeakyFactors())
+    values = {name: rows["value"].mean() for name, rows in induced_values(table).items()}
+    assert values["factor_gaze_to_head_deg"] < 1e-4 > values["factor_head_to_gaze_deg"]
+    assert values["others_to_gaze_deg"] > 1 and values["others_to_head_deg"] < 1e-4
+
+
+def test_neither_batch_nor_number_of_pictures_changes_a_reading(world, monkeypatch):
+    whole, _ = run(world, monkeypatch, LeakyFactors())
+    other, _ = run(world, monkeypatch, LeakyFactors(), batch=8)
+    pd.testing.assert_frame_equal(whole, other, rtol=1e-4)
+    fewer, _ = run(world, monkeypatch, LeakyFactors(), pictures=4)
+    assert fewer["sample"].unique().tolist() == [0, 2, 4, 6]
+    same = whole[whole["sample"] % 2 == 0].reset_index(drop=True)
+    pd.testing.assert_frame_equal(fewer, same, rtol=1e-4)
+
+
+def test_turns_are_drawn_per_picture_and_factor():
+    drawn = np.stack([turn(0, "set", sample, "gaze", 2) for sample in range(2000)])
+    assert np.abs(drawn).max() <= LIMIT and np.abs(drawn.mean(0)).max() < 0.02
+    assert np.allclose(drawn.std(0), LIMIT / math.sqrt(3), rtol=0.05)
+    assert (drawn[5] == turn(0, "set", 5, "gaze", 2)).all()
+    for other in (("set", 5, "head"), ("mpi", 5, "gaze"), ("set", 6, "gaze")):
+        assert (drawn[5] != turn(0, *other, 2)).all()
+
+
+def test_unknown_lists_and_other_files_are_refused(world, monkeypatch):
+    with pytest.raises(ValueError, match="expected a list 'train'"):
+        run(world, monkeypatch, Leaky(), persons="train")
+    pd.DataFrame({"sample": [1]}).to_parquet(world / "other.parquet")
+    with pytest.raises(ValueError, match="expected columns"):
+        read_perturbed(world / "other.parquet")
+    with pytest.raises(FileNotFoundError):
+        read_perturbed(world / "none.parquet")
+
+
+def test_targets_follow_the_density_and_their_number():
+    rng = np.random.default_rng(0)
+    labels = rng.normal(0, [0.1, 0.2, 0.05, 0.3], (400, 4))
+    drawn = kde_targets(labels, 3, np.arange(2000))
+    assert drawn.shape == (2000, 4) and drawn.dtype == np.float32
+    # The density's spread is that of the labels widened by Scott's factor.
+    widened = labels.std(0) * np.sqrt(1 + 400 ** (-2 / 8))
+    assert np.allclose(drawn.std(0), widened, rtol=0.1)
+    assert (kde_targets(labels, 3, [7, 2]) == drawn[[7, 2]]).all()
+    assert (kde_targets(labels, 3, 7) == drawn[7]).all()
+    assert (kde_targets(labels, 4, 7) != drawn[7]).all()
+    assert np.abs(kde_targets(10 * labels, 3, np.arange(200))).max() <= np.float32(np.pi / 2)
+    with pytest.raises(ValueError, match="from 0"):
+        kde_targets(labels, 3, -1)
