@@ -169,3 +169,18 @@ def test_the_mean_code_tells_nothing():
     mean = redirector.mean_code().expand(4, -1)
     pictures(redirector, data | {"source_code": mean})
     assert not seen[0][:, 0].any()
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_training_reaches_the_weights_that_read_codes(code):
+    redirector, data = built(code, objective={"drop_prob": 0.0}), batch()
+    redirector.load_start(built("none").network.state_dict())
+    loss(redirector.train(), data).backward()
+    found = dict(redirector.network.named_parameters())
+    assert all(parameter.grad is not None for parameter in found.values())
+    if code == "film":
+        assert found["codeprocessor.mlp.2.weight"].grad.any()
+    for name, extra, groups in redirector.network.code_inputs():
+        columns = found[name].grad.unflatten(1, (groups, -1))[:, :, -extra:]
+        assert not found[name].unflatten(1, (groups, -1))[:, :, -extra:].any()
+        assert columns.any(), name
