@@ -1,0 +1,296 @@
+"""Sampling of the X-UNet: savings equal the plain way, weights, sources, intervals, paths."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from regaze.diffusion.guidance import guided
+from regaze.diffusion.noise import image_noise
+from regaze.diffusion.preconditioning import per_image
+from regaze.diffusion.samplers import ancestral, evaluations, sample
+from regaze.diffusion.schedules import (
+    alpha_sigma,
+    cosine_grid,
+    karras_sigmas,
+    sigma_from_logsnr,
+)
+from regaze.images import to_uint8
+from regaze.redirectors.base import build_redirector
+from regaze.redirectors.xunet.memory import bytes_per_image
+from regaze.redirectors.xunet.network import XUNetConfig
+from regaze.redirectors.xunet.settings import ModelSettings
+
+SAMPLING = {
+    "sampler": "dpmpp_2m", "steps": 3, "sigma_min": 0.05, "sigma_max": 20.0, "guidance": 0.0,
+    "precision": "fp32",
+}  # fmt: skip
+CODES = ("none", "film", "concatenate", "stack")
+EDM = {"parameterization": "edm", "base": "none"}
+PARTS = ("pose", "camera")
+SIZE = 16
+
+
+def redirector(sampling=None, seed=1, **changes):
+    """A model whose every weight counts."""
+    network = {"ch": 8, "norm_groups": 4, "emb_ch": 8} | changes.pop("network", {})
+    if network.get("code", "none") != "none":
+        changes["deca"] = {"parts": PARTS}
+    options = {"class": "xunet", "preset": "tiny", "size_px": SIZE, "network": network} | changes
+    torch.manual_seed(seed)
+    made = build_redirector(ModelSettings(**options).resolve(), SAMPLING | (sampling or {}))
+    with torch.no_grad():
+        for parameter in made.parameters():
+            noise = 0.05 * torch.randn(parameter.shape)
+            parameter.copy_(torch.where(parameter == 0, noise, parameter))
+    return made.eval()
+
+
+def batch(count=3, sources=1):
+    rng = torch.Generator().manual_seed(0)
+    images = torch.rand((sources, count, 3, SIZE, SIZE), generator=rng) * 2 - 1
+    angles = torch.rand((2, count, 2), generator=rng) * 0.6 - 0.3
+    seen = torch.rand((2, sources, count, 2), generator=rng) * 0.6 - 0.3
+    codes = 0.5 * torch.randn((sources, count, 9), generator=rng)
+    made = {"pair": torch.arange(count) + 10}
+    made |= {"target_gaze": angles[0], "target_head": angles[1], "target_code": codes[0]}
+    several = {"": images, "_gaze": seen[0], "_head": seen[1], "_code": codes}
+    for name, values in several.items():
+        made["source" + name] = values[0]
+        if sources > 1:
+            made["sources" + name] = values.transpose(0, 1).contiguous()
+    return made
+
+
+def rows(data, index):
+    return {name: value[index] for name, value in data.items()}
+
+
+def plainly(model, data, seed, weight, interval=(-1.0, 1e9)):
+    """What spec and papers say, one image and one evaluation at a time, nothing kept or pruned.
+
+    The network is built anew without pruning; every evaluation computes everything.
+    """
+    options, config = model.sampling, model.config
+    whole = {**config, "network": {**config["network"], "prune": False}}
+    plain = build_redirector(whole, options).eval()
+    plain.network.load_state_dict(model.network.state_dict())
+    pictures = []
+    for row in range(len(data["pair"])):
+        one = rows(data, slice(row, row + 1))
+        pair, shape = one["pair"].tolist(), one["source"].shape[1:]
+        count = one["sources"].shape[1] if "sources" in one else 1
+        drawn = np.random.default_rng([seed, *pair, 1 << 21]).integers(count, size=1000)
+        base = plain._inputs(one, one["source"]).get("base")
+        calls = itertools.count()
+
+        def denoise(z, sigma, one=one, pair=pair, shape=shape, base=base, drawn=drawn,
+                    count=count, calls=calls):  # fmt: skip
+            number = next(calls)
+            step = number // 2 if options["sampler"] == "heun" else number
+            told = dict(one)
+            if count > 1:
+                for name in ("", "_gaze", "_head", "_code"):
+                    told["source" + name] = one["sources" + name][:, drawn[step]]
+            inputs = plain._inputs(told, told["source"])
+            if base is not None:
+                inputs["base"] = base
+            estimate = plain.objective.denoise
+            made = estimate(plain._network(inputs, torch.tensor([True])), z, sigma, base)
+            if weight and interval[0] < float(sigma) < interval[1]:
+                fresh = options.get("uncond_source") == "fresh"
+                blank = image_noise(seed, pair, shape, (1 << 20) + number if fresh else 1)
+                network = plain._network({**inputs, "x": blank}, torch.tensor([False]))
+                made = guided(made, estimate(network, z, sigma, base), weight)
+            return made.clamp(-1, 1)
+
+        start = image_noise(seed, pair, shape)
+        if options["sampler"] == "ancestral":
+
+            def predict(z, logsnr, denoise=denoise):
+                alpha, sigma = (per_image(value, z) for value in alpha_sigma(logsnr))
+                return (z - alpha * denoise(z / alpha, sigma_from_logsnr(logsnr))) / sigma
+
+            end = options.get("final_step", "mean")
+            draw = lambda step: image_noise(seed, pair, shape, 2 + step)  # noqa: B023, E731
+            made = ancestral(predict, start, cosine_grid(options["steps"]), draw, end)
+        else:
+            sigmas = karras_sigmas(options["steps"], options["sigma_min"], options["sigma_max"])
+            start = float(sigmas[0]) * start + (0 if base is None else base)
+            made = sample(options["sampler"], denoise, start, sigmas)
+        pictures.append(made.clamp(-1, 1))
+    return torch.cat(pictures)
+
+
+SETUPS = [
+    {},
+    {"network": {"frames": 1}},
+    {"objective": EDM},
+    {"objective": EDM, "network": {"concat_source": False, "attn_levels": (0, 2)}},
+    {"objective": EDM, "network": {"attn_levels": ()}},
+    {"objective": EDM, "network": {"frames": 1}},
+    {"objective": EDM, "pose": {"mode": "relative"}},
+]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("code", CODES)
+@pytest.mark.parametrize("setup", SETUPS, ids=lambda s: str(s)[1:-1].replace("'", "") or "small")
+def test_savings_change_nothing(setup, code):
+    setup = {**setup, "network": {**setup.get("network", {}), "code": code}}
+    for blank, sources in (("fixed", 1), ("fresh", 3)):
+        model = redirector({"uncond_source": blank, "guidance": 0.7}, **setup)
+        data = batch(2, sources)
+        single = not model.sampler.sees_sources
+        told = {k: v for k, v in data.items() if not (single and k.startswith("sources"))}
+        expected = plainly(model, told, 5, 0.7)
+        torch.testing.assert_close(model.redirect(data, seed=5), expected, atol=2e-5, rtol=0)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("sampler", ["ancestral", "euler", "heun", "dpmpp_2m"])
+def test_every_sampler_equals_the_plain_way(sampler):
+    for interval, end in ((None, "mean"), ((0.3, 10.0), "compat")):
+        options = {"sampler": sampler, "guidance": 1.2, "guidance_interval": interval, "steps": 4}
+        model = redirector(options | {"final_step": end}, objective=EDM)
+        data = batch(2, 2)
+        expected = plainly(model, data, 3, 1.2, interval or (-1.0, 1e9))
+        torch.testing.assert_close(model.redirect(data, seed=3), expected, atol=1e-4, rtol=0)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("blank", ["fixed", "fresh"])
+@pytest.mark.parametrize("frames", [1, 2])
+def test_weights_side_by_side_equal_single_ones(frames, blank):
+    data, weights = batch(3, 2), (0.0, 1.0, 2.5)
+    for objective in ({}, EDM):
+        options = {"uncond_source": blank, "guidance_interval": (0.1, 15.0)}
+        setup = {"network": {"frames": frames}, "objective": objective}
+        model = redirector(options, **setup)
+        together = model.redirect(data, seed=2, weights=weights)
+        assert together.shape == (3, *data["source"].shape)
+        for weight, found in zip(weights, together, strict=True):
+            alone = redirector(options | {"guidance": weight}, **setup).redirect(data, seed=2)
+            torch.testing.assert_close(found, alone, atol=1e-5, rtol=0)
+        assert (together[0] - together[2]).abs().max() > 1e-3
+
+
+@torch.no_grad()
+def test_work_is_left_out_where_it_has_no_effect(monkeypatch):
+    calls = []
+    model = redirector({"steps": 4, "guidance_interval": (0.5, 15.0)})
+    forward = model.network.forward
+
+    def counted(given, *rest):
+        calls.append(len(given["z"]))
+        return forward(given, *rest)
+
+    monkeypatch.setattr(model.network, "forward", counted)
+    monkeypatch.setattr(type(model.network), "__call__", lambda self, *a: counted(*a))
+    model.redirect(batch(), seed=0)
+    assert calls == [3] * 4  # nothing unconditioned
+    calls.clear()
+    model.redirect(batch(), seed=0, weights=(0.0, 1.0))
+    sigmas = karras_sigmas(4, 0.05, 20.0)[:-1]
+    acting = [0.5 < float(sigma) < 15.0 for sigma in sigmas]
+    assert 0 < sum(acting) < 4
+    assert calls == [n for act in acting for n in ([6, 3] if act else [6])]
+    guidance = redirector({"steps": 4, "guidance_interval": (0.5, 15.0), "guidance": 1.0})
+    assert guidance.evaluations_per_image() == 4 + sum(acting)
+    assert guidance.describe_sampling()["guidance_interval"] == "0.5 to 15"
+    assert model.evaluations_per_image() == evaluations("dpmpp_2m", 4)
+
+
+@torch.no_grad()
+def test_one_source_among_several_is_the_usual_picture_bit_for_bit():
+    model, data = redirector(), batch(3, 4)
+    alone = {k: v for k, v in data.items() if not k.startswith("sources")}
+    one = {k: v[:, :1] if k.startswith("sources") else v for k, v in data.items()}
+    same = {k: v[:, :1].expand_as(v) if k.startswith("sources") else v for k, v in data.items()}
+    usual = model.redirect(alone, seed=0)
+    assert torch.equal(model.redirect(one, seed=0), usual)
+    torch.testing.assert_close(model.redirect(same, seed=0), usual, atol=1e-6, rtol=0)
+    assert (model.redirect(data, seed=0) - usual).abs().max() > 1e-4
+    lite = redirector(network={"frames": 1})
+    assert torch.equal(lite.redirect(data, seed=0), lite.redirect(alone, seed=0))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("frames", [1, 2])
+@pytest.mark.parametrize(
+    "options", [{}, {"guidance": 1.5}, {"guidance": 1.5, "sampler": "ancestral"}], ids=str
+)
+def test_pictures_do_not_depend_on_chunks_order_or_threads(options, frames):
+    options = {"uncond_source": "fresh", "steps": 2} | options
+    model = redirector(options, network={"frames": frames})
+    data = batch(50, 2)
+    expected = to_uint8(model.redirect(data, seed=9)).astype(int)
+
+    def close(chosen):
+        off = np.abs(to_uint8(model.redirect(rows(data, chosen), seed=9)) - expected[chosen])
+        assert off.max() <= 1 and (off > 0).mean() <= 1e-3
+
+    for picture in range(5):
+        close(torch.tensor([picture]))
+    close(torch.arange(7, 14))
+    close(torch.randperm(50, generator=torch.Generator().manual_seed(0))[:20])
+
+
+@torch.no_grad()
+def test_pictures_do_not_depend_on_threads():
+    model, data = redirector({"guidance": 1.5, "steps": 2}), batch(3, 2)
+    threads = torch.get_num_threads()
+    found = []
+    try:
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            found.append(to_uint8(model.redirect(data, seed=9)).astype(int))
+    finally:
+        torch.set_num_threads(threads)
+    off = np.abs(found[0] - found[1])
+    assert off.max() <= 1 and (off > 0).mean() <= 1e-3
+
+
+@torch.no_grad()
+def test_paths_end_in_the_picture_and_have_few_frames():
+    for options in ({}, {"sampler": "heun"}, {"sampler": "ancestral", "steps": 60}):
+        model, data = redirector(options), batch(2)
+        path = model.record_path(data, seed=1)
+        frames = min(40, options.get("steps", 3))
+        assert path.shape == (frames, *data["source"].shape) and path.abs().max() <= 1
+        torch.testing.assert_close(path[-1], model.redirect(data, seed=1))
+        assert (path[0] - path[-1]).abs().max() > 1e-3
+    plain = redirector(objective={"parameterization": "regression"}, network={"frames": 1})
+    assert torch.equal(plain.record_path(data, seed=1)[0], plain.redirect(data, seed=1))
+
+
+@torch.no_grad()
+def test_low_precision_is_asked_for_and_close():
+    data = batch(2)
+    exact = redirector().redirect(data, seed=0)
+    rough = redirector({"precision": "bf16"})
+    found = rough.redirect(data, seed=0)
+    assert found.dtype == torch.float32 and not torch.equal(found, exact)
+    assert (found - exact).abs().mean() < 0.02
+    assert not redirector({"precision": "auto"}).sampler.low_precision  # on a CPU
+    assert 2 * rough.bytes_per_image() == redirector().bytes_per_image()
+
+
+def test_guidance_weights_need_a_model_trained_for_them():
+    model = redirector(objective={"drop_prob": 0.0})
+    with pytest.raises(ValueError, match="objective.drop_prob above 0"):
+        model.redirect(batch(), seed=0, weights=(0.0, 1.0))
+    with pytest.raises(ValueError, match="at least one guidance weight"):
+        redirector().redirect(batch(), seed=0, weights=())
+
+
+def test_memory_per_picture_grows_with_what_is_kept():
+    published = XUNetConfig(height=64, width=64, ch=128)
+    big = XUNetConfig(height=128, width=128, ch=128)
+    least = 28e6  # the caches alone: maps 22 MB and modulations 6 MB
+    assert least < bytes_per_image(published) < 10 * least
+    assert bytes_per_image(big) == pytest.approx(4 * bytes_per_image(published), rel=0.01)
+    assert bytes_per_image(published, weights=4) > 2 * bytes_per_image(published)
+    more = bytes_per_image(published, sources=3) - bytes_per_image(published)
+    assert more >= 2 * least
