@@ -17,7 +17,7 @@ from regaze.faces import FacesAttributes, FacesReader, FacesWriter
 from regaze.images import to_uint8
 from regaze.metrics.targets import kde_targets
 from regaze.redirectors.face_codes import PairCodes
-from regaze.redirectors.sample import load_redirector, pair_batch
+from regaze.redirectors.sample import chunk_size, load_redirector, pair_batch
 from regaze.training.labels import SHARED, labelled_numbers
 
 log = logging.getLogger("regaze.augmentation")
@@ -79,10 +79,12 @@ def augment_faces(
         raise ValueError(f"{folder}: its {size} px do not divide the patch width {width}")
     codes = PairCodes(redirector, record, latents, reader) if redirector.needs.latents else None
 
+    step = chunk_size(redirector, sampling)
+
     def redirected(table) -> np.ndarray:
         made = []
-        for start in range(0, len(table), sampling["batch"]):
-            chunk = table.iloc[start : start + sampling["batch"]]
+        for start in range(0, len(table), step):
+            chunk = table.iloc[start : start + step]
             batch = pair_batch(reader, chunk, size)
             batch |= codes.batch(chunk, batch) if codes else {}
             batch = {key: value.to(device) for key, value in batch.items()}
@@ -92,7 +94,7 @@ def augment_faces(
 
     table = _pairs(reader, chosen, numbers, targets)
     with FacesWriter(output, _attributes(reader)) as writer:
-        for places in _blocks(reader.person_of[chosen], max(sampling["batch"], 256)):
+        for places in _blocks(reader.person_of[chosen], max(step, 256)):
             pictures = redirected(table.iloc[places.start * per_sample : places.stop * per_sample])
             pictures = pictures.reshape(-1, per_sample, *pictures.shape[1:])
             given = reader.pixels(chosen[places])

@@ -38,7 +38,7 @@ from regaze.metrics.redirection import read_images
 from regaze.provenance import fingerprint
 from regaze.redirectors.base import Batch, Perturbable, Redirector
 from regaze.redirectors.face_codes import PairCodes
-from regaze.redirectors.sample import load_redirector, pair_batch
+from regaze.redirectors.sample import chunk_size, load_redirector, pair_batch
 
 log = logging.getLogger("regaze.metrics")
 
@@ -160,8 +160,9 @@ def perturb_redirector(
     table = _samples(reader, split, persons, pictures)
     codes = PairCodes(redirector, record, latents, reader) if redirector.needs.latents else None
     parts = []
-    for start in range(0, len(table), sampling["batch"]):
-        rows = table.iloc[start : start + sampling["batch"]]
+    step = chunk_size(redirector, sampling)
+    for start in range(0, len(table), step):
+        rows = table.iloc[start : start + step]
         batch = pair_batch(reader, rows, record["config"]["size_px"])
         batch = {key: value.to(device) for key, value in batch.items()}
         with torch.no_grad():

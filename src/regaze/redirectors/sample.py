@@ -280,16 +280,17 @@ def source_rows(reader: FacesReader, table, count: int, seed: int) -> np.ndarray
     The others are drawn for (seed, pair): never the pair's target, and none twice unless the
     person has too few pictures, which are then repeated. A larger ``count`` only adds to them.
     """
-    rows = np.empty((len(table), count), np.int64)
-    columns = ("pair", "person", "source_index", "target_index")
-    values = zip(*(table[column] for column in columns), strict=True)
-    for row, (pair, person, source, target) in zip(rows, values, strict=True):
-        chosen = np.array([source])
-        if count > 1:
+    sources = zip(table["person"], table["source_index"], strict=True)
+    rows = np.array([[reader.global_index(*one)] for one in sources], np.int64).reshape(-1, 1)
+    rows = rows.repeat(count, 1)
+    if count > 1:
+        columns = ("pair", "person", "source_index", "target_index")
+        values = zip(*(table[column] for column in columns), strict=True)
+        for row, (pair, person, source, target) in zip(rows, values, strict=True):
             others = np.setdiff1d(np.arange(reader.count(person)), [source, target])
             rng = np.random.default_rng([seed, int(pair), zlib.crc32(b"sources")])
-            chosen = np.append(chosen, rng.permutation(others))
-        row[:] = [reader.global_index(person, int(index)) for index in np.resize(chosen, count)]
+            chosen = np.resize([source, *rng.permutation(others)], count)
+            row[:] = [reader.global_index(person, int(index)) for index in chosen]
     return rows
 
 
