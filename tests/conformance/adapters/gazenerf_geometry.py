@@ -14,7 +14,7 @@ import torch
 from kit import adapter, assert_close, assert_relative, fill_input
 
 from regaze.angles import angles_from_vector, rotation_from_angles
-from regaze.metrics.similarity import psnr, ssim
+from regaze.metrics.similarity import LUMA, psnr, ssim, ssim_grey
 from regaze.normalise.face_model import FACE_MODELS
 from regaze.normalise.geometry import Variant, normalise, rotation_from_vector, virtual_view
 from regaze.normalise.head_pose import estimate_head_pose
@@ -136,8 +136,8 @@ def drawn_photo(note: str) -> np.ndarray:
 def similarities(case, golden) -> None:
     """piq's SSIM and PSNR; it halves large pictures first, by averaging.
 
-    ``seed2_ssim_gray`` is the earlier system's own measure (grey, uniform window) and stays with
-    that system's evaluation.
+    ``seed2_*`` are the earlier system's: of levels cut off below, and of a grey that weighs R, G, B
+    as if they were B, G, R.
     """
     shape = numbers_in(case.manifest["inputs"]["img_a,img_b"]["note"].split("[")[1])[:4]
     found, wanted = pictures("img_a", "img_b", shape, case.seed)
@@ -147,6 +147,8 @@ def similarities(case, golden) -> None:
     assert_close(difference, golden["l1_each"], 1e-5, name="l1")
     levels = [(((one[:1] + 1) / 2 * 255).floor() / 255) * 2 - 1 for one in (found, wanted)]
     assert_close(psnr(*levels)[0], golden["seed2_psnr"], 1e-3, name="seed2_psnr")
+    grey = ssim_grey(*levels, LUMA[::-1])[0]
+    assert_close(grey, golden["seed2_ssim_gray"], 1e-4, name="seed2_ssim_gray")
     shape = numbers_in(case.manifest["inputs"]["img_big_*"]["note"])[-4:]
     found, wanted = pictures("img_big_a", "img_big_b", shape, case.seed)
     factor = max(1, round(min(shape[2:]) / 256))
