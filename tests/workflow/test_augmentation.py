@@ -38,13 +38,13 @@ def test_table_figure_and_page(studied):
 def test_who_learnt_what(studied):
     root = studied / "results/augmentation"
     redirector = json.loads((root / "models/xunet_lite/n12-s0/model.json").read_text())
-    labels = {"count": 12, "seed": 0, "estimator": "vgg", "targets": "labelled"}
+    labels = {"count": 12, "seed": 0, "estimator": "resnet", "targets": "labelled"}
     assert redirector["config"]["labels"] == labels and redirector["data"]["labeller"]
     # With all labels the redirector is the one of `models`.
     assert not (root / "models/xunet_lite/nall-s0").exists()
     seen = {}
     for maker in ("real", "xunet_lite"):
-        record = json.loads((root / f"estimators/vgg/{maker}/n12-s0/model.json").read_text())
+        record = json.loads((root / f"estimators/resnet/{maker}/n12-s0/model.json").read_text())
         assert record["config"]["labels"] == {"count": 12, "seed": 0}
         assert ("augmented" in record["data"]) == (maker != "real")
         seen[maker] = record["images_seen"]

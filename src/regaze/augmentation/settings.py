@@ -34,7 +34,9 @@ class AugmentationSettings(BaseModel):
         None, description="entry of estimators whose network and training the study takes"
     )
     counts: list[int | Literal["all"]] = Field(
-        [100, 400, ALL], min_length=1, description="numbers of labelled samples; all: every one"
+        [100, 400, 1000, ALL],
+        min_length=1,
+        description="numbers of labelled samples; all: every one",
     )
     seeds: list[int] = Field(
         [0, 1], min_length=1, description="of subset, targets and training; one study each"

@@ -22,6 +22,9 @@ from regaze.redirectors.face_codes import FaceCodes
 _BLOCK = 256
 """Patches read at a time when they are written to a file."""
 
+_SAME_LABEL, _SAME_ESTIMATE = 0.05, 2.0
+"""Degrees of pitch and yaw within which two head poses of a person are the same."""
+
 
 class _Rows:
     """Chosen rows of a faces data set with their patches, and the order they are visited in."""
@@ -209,7 +212,8 @@ class PairBatches(_Rows):
         ends = np.append(starts[1:], len(people))
         run = np.repeat(np.arange(len(starts)), ends - starts)
         self._first, self._end = starts[run], ends[run]
-        self._head_key = np.round(self._table[:, 2:4] / np.deg2rad(0.05)).astype(np.int64)
+        # Estimates of one pose differ, labels of a held pose do not.
+        self._same_head = np.deg2rad(_SAME_ESTIMATE if pseudo else _SAME_LABEL)
         self._coded = self._codes = None
         if codes is not None:
             self._tell(codes)
@@ -263,7 +267,8 @@ class PairBatches(_Rows):
         if self._coded is not None:
             others = others[self._coded[others]]
         if rng.random() < self.same_head_fraction:
-            same = (self._head_key[others] == self._head_key[source]).all(1)
+            apart = np.abs(self._table[others, 2:4] - self._table[source, 2:4])
+            same = (apart < self._same_head).all(1)
             others = others[same] if same.any() else others
         return int(others[rng.integers(len(others))]) if len(others) else source
 
