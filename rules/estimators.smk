@@ -6,9 +6,16 @@ rule estimators:
         ),
 
 
+def published_weights(wildcards):
+    """What an estimator that is not trained here is read from."""
+    path = settings.estimators[wildcards.estimator].checkpoint
+    return {} if path is None else {"checkpoint": path}
+
+
 rule train_estimator:
-    """Train one gaze and head estimator."""
+    """Train one gaze and head estimator, or take published weights."""
     input:
+        unpack(published_weights),
         faces=face_shards,
         checked=f"results/{TRAINED_ON}/faces/rejected.parquet",
         split=f"results/{TRAINED_ON}/split.json",

@@ -15,6 +15,8 @@ def required_files(wildcards):
     start = getattr(settings.models[wildcards.model].train, "transfer", None)
     if start is not None:
         files["transfer"] = transfer_file(start)
+    if checkpoint := getattr(settings.models[wildcards.model], "checkpoint", None):
+        files["checkpoint"] = checkpoint
     labels = settings.models[wildcards.model].labels
     if labels is not None and labels.estimator is not None:
         files["labeller"] = f"results/models/{labels.estimator}/model.safetensors"

@@ -444,6 +444,9 @@ def missing_files(settings: Settings, results: str | Path = "results") -> list[s
     }
     for name, entry in settings.encoders.items():
         named[f"encoders.{name}"] = entry.published
+    for section in ("estimators", "models"):
+        for name, entry in getattr(settings, section).items():
+            named[f"{section}.{name}.checkpoint"] = getattr(entry, "checkpoint", None)
     if settings.identity:
         named["identity.checkpoint"] = settings.identity.checkpoint
     for name, model in settings.models.items():

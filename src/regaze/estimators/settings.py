@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from regaze.training.labels import LabelSubset
 from regaze.training.settings import TrainSettings
@@ -28,9 +28,29 @@ class EstimatorSettings(BaseModel):
         "l1", description="angular: degrees between directions (published); l1: on the angles"
     )
     augment: bool = Field(True, description="mirror images, labels too, and jitter colours")
+    checkpoint: str | None = Field(
+        None,
+        exclude_if=lambda value: value is None,
+        description="published weights (.tar, at_step_*.pth.tar, or a folder of these) of preset "
+        "reference; then nothing is trained",
+    )
     labels: LabelSubset | None = Field(
         None,
         exclude_if=lambda value: value is None,
         description="learn with the labels of so many samples of `persons`; default all",
     )
     train: TrainSettings = TrainSettings()
+
+    @model_validator(mode="after")
+    def _published(self):
+        if self.checkpoint is None:
+            return self
+        published = {"preset": "reference", "size_px": 128, "preprocess": "equalise"}
+        for key, wanted in published.items():
+            if getattr(self, key) != wanted:
+                raise ValueError(
+                    f"{key}: published weights need {wanted!r}, found {getattr(self, key)!r}"
+                )
+        if self.labels is not None:
+            raise ValueError("labels: nothing is trained with a checkpoint; leave one of them out")
+        return self

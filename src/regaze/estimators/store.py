@@ -84,6 +84,10 @@ def _torch_content(path: Path) -> Any:
     if tarfile.is_tarfile(path):
         with tarfile.open(path) as archive:
             names = [member.name for member in archive.getmembers() if member.isfile()]
+            # Nothing is extracted, but such an archive was not made by saving checkpoints.
+            astray = [name for name in names if name.startswith("/") or ".." in name.split("/")]
+            if astray:
+                raise ValueError(f"{path}: expected relative names inside, found {astray[0]!r}")
             member = archive.extractfile(_highest_step(names, path))
             if member is None:
                 raise ValueError(f"{path}: the newest checkpoint in the archive is not a file")

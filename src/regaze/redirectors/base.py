@@ -120,6 +120,15 @@ class Redirector(nn.Module):
         """
         return None
 
+    def read_reference(self, path: str) -> Mapping:
+        """Read a file of the method's published layout, for :meth:`load_reference`.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: another file.
+        """
+        raise TypeError(f"{type(self).__name__} knows no published files")
+
     def load_reference(self, state: Mapping[str, torch.Tensor], config: Mapping) -> None:
         """Load the method's published checkpoint layout.
 

@@ -33,6 +33,7 @@ from regaze.training.crops import CropBatches
 from regaze.training.data import ImageBatches, PairBatches
 from regaze.training.labels import labelled_numbers, pair_options
 from regaze.training.loop import resolve_precision, train
+from regaze.training.published import START, published_estimator, published_redirector
 from regaze.training.settings import RedirectorTraining, TrainSettings, transfer_file
 from regaze.training.transfer import begin_from
 from regaze.training.validation import Redirections, few_steps
@@ -121,6 +122,11 @@ def train_estimator(
         files: what is written.
         augmented: faces file of :mod:`regaze.augmentation` to learn from in place of ``faces``.
     """
+    if config.get("checkpoint"):
+        weights, about = published_estimator(config, faces, _people(split)["test"])
+        about |= {"kind": "estimator", "class": config["arch"]}
+        _write(name, Trained(weights, list(START)), config, {}, about, files, seed)
+        return
     settings, reader, people = _begin(config, faces, split, seed)
     persons = _listed(people, config["persons"], split, f"estimators.{name}.persons")
     learnt, chosen = reader, None
@@ -180,6 +186,11 @@ def train_redirector(
         seed: seed of initial weights, order and noise.
         files: what is written.
     """
+    if config.get("checkpoint"):
+        weights, about = published_redirector(config)
+        about |= {"kind": "redirector", "class": config["class"]}
+        _write(name, Trained(weights, list(START)), config, {}, about, files, seed)
+        return
     faces, split = data.faces, data.split
     settings, reader, people = _begin(config, faces, split, seed)
     options = RedirectorTraining(**config["train"])

@@ -80,6 +80,18 @@ def test_true_archive_and_folder_take_the_highest_step(tmp_path, published):
     assert same(load_reference(archive, "resnet"), published)
 
 
+@pytest.mark.parametrize("name", ["../at_step_1.pth.tar", "/tmp/at_step_1.pth.tar"])
+def test_archives_with_names_outside_are_refused(tmp_path, published, name):
+    torch.save(published.state_dict(), tmp_path / "weights")
+    with tarfile.open(tmp_path / "bad.tar", "w") as file:
+        member = file.gettarinfo(tmp_path / "weights")
+        member.name = name
+        with open(tmp_path / "weights", "rb") as stream:
+            file.addfile(member, stream)
+    with pytest.raises(ValueError, match="relative names"):
+        load_reference(tmp_path / "bad.tar", "resnet")
+
+
 def test_what_cannot_be_loaded(tmp_path, published):
     with pytest.raises(FileNotFoundError, match="expected the weights"):
         load_reference(tmp_path / "absent.tar", "vgg")

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from regaze.estimators.base import GazeHeadEstimator
 from regaze.images import equalise, reduce_patches, to_uint8
 from regaze.redirectors.base import Batch, Needs, Redirector
-from regaze.redirectors.sted.checkpoints import load_networks
+from regaze.redirectors.sted.checkpoints import load_networks, read_checkpoint
 from regaze.redirectors.sted.network import build_network
 from regaze.redirectors.sted.objective import Objective, Weights
 
@@ -154,6 +154,10 @@ class StedRedirector(Redirector):
     def perturb(self, batch: Batch, factor: str, change: Tensor, *, seed: int) -> Tensor:
         """The source (B,3,S,S) with a factor turned by ``change`` (B,dof) radians, not clipped."""
         return self.net.perturb(self._prepared(batch["source"]), factor, change)
+
+    def read_reference(self, path: str) -> Mapping:
+        """See :func:`regaze.redirectors.sted.checkpoints.read_checkpoint`."""
+        return read_checkpoint(path)
 
     def load_reference(self, state: Mapping, config: Mapping) -> None:
         """Load ``{encoder, decoder, discriminator}`` of a published checkpoint.

@@ -91,6 +91,11 @@ class ModelSettings(_Section):
         "small", description="where every option left out comes from"
     )
     size_px: int = Field(64, ge=16, description="side of the images the networks work on")
+    checkpoint: str | None = Field(
+        None,
+        description="published weights (<step>.pt, or a folder of these) of preset reference; then "
+        "nothing is trained",
+    )
     preprocess: Literal["equalise", "none"] | None = Field(
         None, description="equalise: luminance histogram of every picture (reference); none (small)"
     )
@@ -118,6 +123,12 @@ class ModelSettings(_Section):
             chosen = getattr(self, section).model_dump(exclude_none=True)
             done[section] = {**preset[section], **chosen}
         done["train"] = self.train.model_dump()
+        if self.checkpoint is not None:
+            done["checkpoint"] = self.checkpoint
+            if self.preset != "reference":
+                raise ValueError(
+                    f"preset: published weights need 'reference', found {self.preset!r}"
+                )
         _check(done)
         return done
 
@@ -125,7 +136,8 @@ class ModelSettings(_Section):
         """The training estimator where one of its terms is on; targets may lack labels."""
         options = PRESETS[self.preset]["objective"] | self.objective.model_dump(exclude_none=True)
         seen = options["redirection_feature"] or options["redirection_gaze"]
-        return Requirements(estimator=self.estimator if seen else None, unlabelled_targets=True)
+        learns = seen and self.checkpoint is None
+        return Requirements(estimator=self.estimator if learns else None, unlabelled_targets=True)
 
 
 def _check(config: dict) -> None:
