@@ -1,0 +1,26 @@
+"""What measuring takes besides the evaluation estimator."""
+
+from os.path import isfile
+
+# Files of the networks of LPIPS and FID, which are null without them.
+JUDGES = {
+    name: getattr(settings.assets, name).model_dump()
+    for name in ("lpips_alexnet", "lpips_vgg16", "inception")
+}
+
+
+def measured_with(wildcards):
+    """Networks that a measurement uses besides the estimator, where they are there."""
+    files = measured_files(wildcards)
+    if settings.identity:
+        files["identity"] = "results/models/identity/model.safetensors"
+    if weights := [asset["path"] for asset in JUDGES.values() if isfile(asset["path"])]:
+        files["weights"] = weights
+    return files
+
+
+def perturbed_file(wildcards):
+    """Readings of turned factors; the pseudo-models cannot be told to turn anything."""
+    if wildcards.model in settings.models and settings.evaluation.perturbed:
+        return {"perturbed": "results/evaluation/{model}/{dataset}/perturbed.parquet"}
+    return {}

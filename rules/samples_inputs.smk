@@ -1,0 +1,42 @@
+"""What sampling takes: options, variants, and the files of a model and a data set."""
+
+from regaze.report.settings import weight_variants
+
+# Sampling options that decide no picture of `sample_model`.
+NO_PICTURE = {"max_w", "sample_only", "save_gif"}
+PICTURES = settings.sampling.model_dump(exclude=NO_PICTURE)
+SAMPLING_CODE = code_version(
+    "redirectors/sample.py",
+    "redirectors/face_codes.py",
+    "latents.py",
+    "diffusion",
+    "images.py",
+    "masks/background.py",
+)
+WEIGHTS = weight_variants(settings.sampling.weights)
+STUDY = settings.evaluation.study
+STUDIED = [model for model in STUDY.models or [] if model in settings.rows]
+VARIANTS = STUDY.variants() if STUDIED else {}
+WEIGHT_SAMPLES = "results/evaluation/{model}/{dataset}/{variant}/samples.h5"
+
+
+def sampled_files(wildcards):
+    """The model, and the codes or masks that it or the data set is sampled with."""
+    model = model_folder(wildcards)
+    files = {"model": model} if model else {}
+    return files | told_codes(wildcards) | measured_files(wildcards)
+
+
+def measured_files(wildcards):
+    """Masks of a data set whose background is removed."""
+    if not settings.without_background(wildcards.dataset):
+        return {}
+    part = "results/{dataset}/masks/shard-{shard}.h5"
+    return {"masks": expand(part, dataset=wildcards.dataset, shard=SHARDS)}
+
+
+def background_of(wildcards):
+    """The colour that takes the background's place, where it is removed."""
+    if settings.without_background(wildcards.dataset):
+        return list(settings.evaluation.background)
+    return []
