@@ -15,10 +15,13 @@ from regaze.masks import MasksWriter
 from regaze.pairs import draw_pairs, write_pairs
 from regaze.redirectors.base import build_redirector
 from regaze.redirectors.sample import (
+    chunk_size,
     load_redirector,
+    pair_batch,
     sample_pseudo_model,
     sample_redirector,
     sample_variants,
+    source_rows,
 )
 from regaze.redirectors.xunet.settings import ModelSettings
 
@@ -188,3 +191,89 @@ def test_folders_that_are_no_trained_redirector_are_refused(tmp_path):
     (folder / "model.json").write_text('{"kind": "estimator"}')
     with pytest.raises(ValueError, match="kind is 'estimator', not 'redirector'"):
         load_redirector(folder)
+
+
+def test_other_sources_are_of_the_person_and_never_the_target(data):
+    _, reader, pairs = data
+    rows = source_rows(reader, pairs, 4, seed=1)
+    for row, (_, pair) in zip(rows, pairs.iterrows(), strict=True):
+        assert row[0] == reader.global_index(pair["person"], pair["source_index"])
+        assert set(row) <= set(reader.rows([pair["person"]])) and len(set(row)) == 4
+        if pair["target_index"] >= 0:
+            assert reader.global_index(pair["person"], pair["target_index"]) not in row
+    assert (source_rows(reader, pairs, 2, seed=1) == rows[:, :2]).all()
+    order = np.random.default_rng(0).permutation(len(pairs))
+    assert (source_rows(reader, pairs.iloc[order], 4, seed=1) == rows[order]).all()
+    assert (source_rows(reader, pairs, 4, seed=2) != rows).any()
+    # A person has six pictures: those there are come again.
+    many = source_rows(reader, pairs, 11, seed=1)
+    assert (many[:, :4] == rows).all()
+    assert all(len(set(row)) == (6 if target < 0 else 5)
+               for row, target in zip(many, pairs["target_index"], strict=True))  # fmt: skip
+    batch = pair_batch(reader, pairs, 32, rows)
+    assert batch["sources"].shape == (len(pairs), 4, 3, 32, 32)
+    assert torch.equal(batch["sources"][:, 0], batch["source"])
+    assert torch.equal(batch["sources_gaze"][:, 0], batch["source_gaze"])
+    np.testing.assert_array_equal(batch["sources_head"], reader.labels[rows][..., 2:4])
+    picture = reduce_patches(reader.pixels([rows[3, 2]]), 32)
+    assert torch.equal(batch["sources"][3, 2], picture[0])
+    assert "sources" not in pair_batch(reader, pairs, 32)
+
+
+def test_samples_do_not_depend_on_chunks_shards_or_order(data, tmp_path):
+    files, reader, pairs = data
+    folder = trained(tmp_path / "model")
+    shards = []
+    with h5py.File(files["faces"][0], "r") as whole:
+        for person in whole:
+            shards.append(tmp_path / f"{person}.h5")
+            with h5py.File(shards[-1], "w") as part:
+                whole.copy(person, part)
+    write_pairs(tmp_path / "turned.parquet", pairs.iloc[::-1])
+    base = {"sources": 2, "guidance": 0.5, "uncond_source": "fresh"}
+    runs = [
+        ({"batch": 14}, {}),
+        ({"batch": 1}, {}),
+        ({"batch": "auto", "memory_mb": 50}, {"faces": shards}),
+        ({"batch": 7}, {"pairs": tmp_path / "turned.parquet"}),
+    ]
+    made = []
+    for number, (changes, other) in enumerate(runs):
+        out = tmp_path / f"{number}.h5"
+        speed = tmp_path / "speed.json"
+        sampling = SAMPLING | base | changes
+        sample_redirector(folder, sampling=sampling, samples=out, speed=speed, **files | other)
+        found, attributes, numbers = pixels(out)
+        made.append(found[np.argsort(numbers)].astype(int))
+        assert attributes["sources"] == 2 and attributes["evaluations_per_image"] == 4
+    for found in made[1:]:
+        off = np.abs(found - made[0])
+        assert off.max() <= 1 and (off > 0).mean() <= 1e-3
+
+
+def test_chunks_fit_the_memory(tmp_path):
+    redirector, _ = load_redirector(trained(tmp_path / "model"), SAMPLING)
+    each = redirector.bytes_per_image()
+    assert chunk_size(redirector, {"batch": 7}) == 7
+    assert chunk_size(redirector, {"batch": "auto", "memory_mb": 8 * each / 2**20}) == 8
+    assert chunk_size(redirector, {"batch": "auto", "memory_mb": 0.01}) == 1
+    few = chunk_size(redirector, {"batch": "auto", "memory_mb": 8 * each / 2**20}, weights=4)
+    assert 1 <= few < 8
+    assert chunk_size(redirector, {"batch": "auto"}) == 32  # no more than caches profit from
+
+
+def test_the_way_to_the_pictures_is_animated(data, tmp_path):
+    files, _, pairs = data
+    folder = trained(tmp_path / "model")
+    sampling = SAMPLING | {"steps": 5}
+    written = []
+    for name in "ab":
+        out = {"samples": tmp_path / "s.h5", "speed": tmp_path / "s.json"}
+        sample_redirector(folder, sampling=sampling, gif=tmp_path / f"{name}.gif", **out, **files)
+        written.append((tmp_path / f"{name}.gif").read_bytes())
+    assert written[0] == written[1]
+    with Image.open(tmp_path / "a.gif") as animation:
+        assert animation.n_frames == 5
+        assert animation.size == (8 * 128 + 7 * 2, 2 * 128 + 2)
+        animation.seek(4)
+        assert animation.info["duration"] > 1000
