@@ -24,7 +24,7 @@ def test_everything_is_made(finished):
     assert not re.search(r"""src(set)?=["']?http|url\(["']?http|<link|<script""", page)
     table = pd.read_csv(finished / "results/report/comparison.csv")
     assert set(table["model"]) == {
-        *("copy", "truth", "xunet", "xunet_deca", "xunet_lite", "regression")
+        *("copy", "truth", "xunet", "xunet_deca", "xunet_lite", "xunet_student", "regression")
     }
     assert list((finished / "results").rglob(".*.part")) == []
     assert 'id="sampling"' in page
