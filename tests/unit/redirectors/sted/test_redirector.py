@@ -1,0 +1,265 @@
+"""ST-ED as a redirector: phases, terms, what reaches which network, files, latent walks."""
+
+import pytest
+import torch
+
+from regaze.estimators.build import build_estimator
+from regaze.images import equalise, reduce_patches, to_uint8
+from regaze.redirectors.base import Perturbable, build_redirector
+from regaze.redirectors.settings import requirements
+from regaze.redirectors.sted.checkpoints import read_checkpoint, write_checkpoint
+from regaze.redirectors.sted.settings import ModelSettings
+from regaze.redirectors.sted.walks import STEPS, walk_names, walks
+
+
+def settings(**changes):
+    return ModelSettings(**{"class": "sted", "preset": "tiny", "size_px": 32} | changes)
+
+
+def batch(count=4, size=32):
+    rng = torch.Generator().manual_seed(0)
+    images = torch.rand((2, count, 3, size, size), generator=rng) * 2 - 1
+    angles = torch.rand((4, count, 2), generator=rng) * 0.6 - 0.3
+    return {
+        "source": images[0],
+        "target": images[1],
+        "pair": torch.arange(count) + 10,
+        "source_gaze": angles[0],
+        "target_gaze": angles[1],
+        "source_head": angles[2],
+        "target_head": angles[3],
+    }
+
+
+def built(seed=0, **changes):
+    torch.manual_seed(seed)
+    redirector = build_redirector(settings(**changes).resolve())
+    for parameter in redirector.net.decoder.parameters():
+        if not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.05)
+    if redirector.needs.estimator:
+        redirector.attach(estimator=frozen())
+    return redirector
+
+
+def frozen(arch="vgg", size=32, **options):
+    torch.manual_seed(3)
+    return build_estimator(arch, "tiny", size, **options).eval().requires_grad_(False)
+
+
+def losses(redirector, data, phase="generator", seed=0):
+    return redirector.losses(data, phase, torch.Generator().manual_seed(seed))
+
+
+def test_phases_and_their_gradients():
+    redirector, data = built(), batch()
+    phases = redirector.phases()
+    assert list(phases) == ["discriminator", "generator"]
+    found = losses(redirector, data, "discriminator")
+    found["loss"].backward()
+    assert all(p.grad is not None for p in phases["discriminator"])
+    assert all(p.grad is None for p in phases["generator"])
+    before = [p.grad.clone() for p in phases["discriminator"]]
+    found = losses(redirector, data)
+    found["loss"].backward()
+    assert all(p.grad is not None for p in phases["generator"])
+    assert all(torch.equal(p.grad, b) for p, b in zip(phases["discriminator"], before, strict=True))
+    assert set(found) == {
+        "loss", "l1", "gaze_a", "head_a", "discrim_coeff", "embedding_consistency",
+        "embedding_disentangle", "label_disentangle", "redirection_feature_loss",
+        "gaze_redirection", "head_redirection",
+    }  # fmt: skip
+
+
+def test_generator_sees_the_discriminator_after_its_step():
+    redirector, data = built(objective={"discriminator_ramp_steps": 0}), batch()
+    before = losses(redirector, data)["loss"]
+    with torch.no_grad():
+        redirector.net.discriminator.conv5.bias += 3.0
+    assert losses(redirector, data)["loss"] > before + 1.0
+
+
+def test_adversarial_weight_grows_with_steps_and_is_part_of_the_state():
+    redirector, data = built(objective={"discriminator_ramp_steps": 4}), batch()
+    shares = [float(losses(redirector, data)["discrim_coeff"]) for _ in range(6)]
+    assert shares == [0, 0.25, 0.5, 0.75, 1, 1]
+    redirector.net.eval()
+    losses(redirector, data)
+    assert int(redirector.net.state_dict()["calls"]) == 6
+
+
+def test_terms_of_zero_are_left_out():
+    names = ("disentangle_embedding", "disentangle_pseudo_label", "discriminator")
+    names += ("redirection_feature", "redirection_gaze", "embedding_consistency")
+    redirector = built(objective=dict.fromkeys(names, 0.0))
+    assert list(redirector.phases()) == ["main"] and redirector.net.discriminator is None
+    assert set(losses(redirector, batch(), "main")) == {"loss", "l1", "gaze_a", "head_a"}
+    assert not redirector.needs.estimator
+
+
+def test_loss_learns():
+    names = ("disentangle_embedding", "disentangle_pseudo_label", "discriminator")
+    names += ("redirection_feature", "redirection_gaze")
+    redirector, data = built(objective=dict.fromkeys(names, 0.0)), batch()
+    optimiser = torch.optim.Adam(redirector.network.parameters(), lr=2e-3)
+    first = None
+    for _ in range(40):
+        optimiser.zero_grad()
+        loss = losses(redirector, data, "main")["loss"]
+        loss.backward()
+        optimiser.step()
+        first = loss.detach() if first is None else first
+    assert loss.detach() < 0.8 * first
+
+
+def test_few_labels_never_enter():
+    data = batch() | {"target_labelled": torch.tensor([True, False, True, False])}
+    labels = {"count": 20, "seed": 0, "targets": "any"}
+    redirector = build_redirector(settings().resolve() | {"labels": labels})
+    redirector.attach(estimator=frozen())
+    other = dict(data)
+    for name in ("target_gaze", "target_head"):
+        other[name] = data[name].clone()
+        other[name][1::2] = 1.0
+    assert losses(redirector, data)["loss"] == losses(redirector, other)["loss"]
+    whole = built()
+    whole.net.load_state_dict(redirector.net.state_dict())
+    assert losses(whole, data)["loss"] != losses(whole, other)["loss"]
+
+
+def test_redirection_is_that_of_single_rows_and_may_keep_an_angle():
+    redirector, data = built().eval(), batch()
+    with torch.no_grad():
+        made = redirector.redirect(data, seed=0)
+        alone = redirector.redirect({k: v[2:3] for k, v in data.items()}, seed=5)
+        kept = {key: data[key] for key in ("source", "target_gaze")}
+        angles = redirector.encode(data["source"])[0]
+        own = {"target_head": angles[:, redirector.net.factors.angles_of("head")]}
+        assert torch.allclose(
+            redirector.redirect(kept, seed=0), redirector.redirect(kept | own, seed=0), atol=1e-5
+        )
+    assert torch.allclose(made[2:3], alone, atol=1e-5)
+    assert made.abs().max() <= 1
+
+
+def test_turning_back_uses_predicted_angles_not_labels():
+    redirector, data = built().eval(), batch()
+    other = data | {"source_gaze": data["source_gaze"] + 1, "source_head": data["source_head"] - 1}
+    with torch.no_grad():
+        assert torch.equal(redirector.redirect(data, seed=0), redirector.redirect(other, seed=0))
+
+
+def test_factors_can_be_turned():
+    redirector, data = built(network={"num_1d_units": 1, "num_2d_units": 3}).eval(), batch()
+    assert isinstance(redirector, Perturbable)
+    assert redirector.factors() == {"one_1": 1, "two_1": 2, "head": 2, "gaze": 2}
+    with torch.no_grad():
+        plain = redirector.reconstruct(data, seed=0)
+        none = redirector.perturb(data, "one_1", torch.zeros(4, 1), seed=0)
+        assert torch.allclose(plain, none, atol=1e-5)
+        turned = redirector.perturb(data, "gaze", torch.full((4, 2), 0.3), seed=0)
+    assert not torch.allclose(plain, turned, atol=1e-4)
+
+
+def test_transfer_to_itself_is_reconstruction():
+    redirector, data = built().eval(), batch()
+    with torch.no_grad():
+        found = redirector.transfer(data["source"], data["source"])
+        decoded = redirector.decode(redirector.encode(data["source"])[1])
+    assert torch.allclose(found, decoded.clamp(-1, 1), atol=1e-5)
+
+
+def test_equalised_pictures_go_in():
+    redirector, data = built(preprocess="none").eval(), batch()
+    bright = build_redirector(
+        settings(
+            preprocess="equalise", objective={"redirection_feature": 0, "redirection_gaze": 0}
+        ).resolve()
+    ).eval()
+    bright.net.load_state_dict(redirector.net.state_dict())
+    wanted = reduce_patches(equalise(to_uint8(data["source"])))
+    with torch.no_grad():
+        found = bright.redirect(data, seed=0)
+        assert torch.equal(found, redirector.redirect(data | {"source": wanted}, seed=0))
+
+
+def test_estimators_that_do_not_fit():
+    redirector = build_redirector(settings().resolve())
+    with pytest.raises(ValueError, match="found none attached"):
+        losses(redirector, batch())
+    with pytest.raises(ValueError, match="size_px: expected 32"):
+        redirector.attach(estimator=frozen(size=64))
+    with pytest.raises(ValueError, match="preprocess: expected 'none'"):
+        redirector.attach(estimator=frozen(preprocess="equalise"))
+    with pytest.raises(ValueError, match="expected arch 'vgg'"):
+        redirector.attach(estimator=frozen("resnet"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"preset": "reference"}, "works on 128 px, found 32"),
+        ({"size_px": 48}, "multiple of 32, found 48"),
+        ({"network": {"size_0d_unit": 100}}, "multiple of 16"),
+        ({"objective": {"mixing": False}}, "disentangle_embedding is on"),
+        ({"checkpoint": "a.pt"}, "need 'reference'"),
+    ],
+)
+def test_configurations_that_contradict(changes, message):
+    with pytest.raises(ValueError, match=message):
+        settings(**changes).resolve()
+
+
+def test_what_training_requires():
+    assert requirements(settings()).estimator == "vgg"
+    assert requirements(settings(estimator="other")).estimator == "other"
+    off = {"redirection_feature": 0.0, "redirection_gaze": 0.0}
+    assert requirements(settings(objective=off)).estimator is None
+    reference = settings(preset="reference", size_px=128)
+    assert requirements(reference).unlabelled_targets
+    assert reference.resolve()["network"]["size_0d_unit"] == 1024
+
+
+def test_checkpoints_of_the_published_layout(tmp_path):
+    first, second = built(seed=0), built(seed=1)
+    home = tmp_path / "checkpoints"
+    home.mkdir()
+    write_checkpoint(first.net, home / "000010.pt")
+    torch.save({"encoder": {}}, home / "9.pt")
+    content = read_checkpoint(tmp_path)
+    assert sorted(content) == ["decoder", "discriminator", "encoder"]
+    # Several GPUs prefix the keys.
+    content["encoder"] = {f"module.{key}": value for key, value in content["encoder"].items()}
+    second.load_reference(content, second.config)
+    for name in ("encoder", "decoder", "discriminator"):
+        own = getattr(first.net, name).state_dict()
+        found = getattr(second.net, name).state_dict()
+        assert all(torch.equal(found[key], own[key]) for key in own)
+    del content["decoder"]["last.bias"]
+    with pytest.raises(ValueError, match=r"checkpoint: decoder: .*missing last\.bias"):
+        second.load_reference(content, second.config)
+
+
+def test_files_that_are_no_checkpoint(tmp_path):
+    with pytest.raises(FileNotFoundError, match="found none"):
+        read_checkpoint(tmp_path / "absent.pt")
+    with pytest.raises(FileNotFoundError, match="<step>.pt"):
+        read_checkpoint(tmp_path)
+    torch.save({"weights": torch.zeros(1)}, tmp_path / "other.pt")
+    with pytest.raises(ValueError, match="expected the parts encoder"):
+        read_checkpoint(tmp_path / "other.pt")
+
+
+def test_walks_go_through_every_factor_and_back():
+    redirector, data = built(network={"num_1d_units": 1}).eval(), batch(2)
+    assert walk_names(redirector) == ("appearance", "one_1", "head", "gaze")
+    found = dict(walks(redirector, data["source"][:1], data["source"][1:]))
+    assert set(found) == {"appearance", "one_1", "head", "gaze"}
+    for frames in found.values():
+        assert frames.shape == (2 * STEPS, 32, 32, 3) and frames.dtype == "uint8"
+        assert (frames[0] == frames[-1]).all() and (frames != frames[0]).any()
+    with torch.no_grad():
+        # Half way the appearance is the first picture's: (1 - 0) a + 0 b.
+        own = to_uint8(redirector.reconstruct({"source": data["source"][:1]}, seed=0))
+    nearest = abs(found["appearance"][STEPS // 2].astype(int) - own[0].astype(int)).max()
+    assert nearest < 40
