@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from regaze.diffusion.noise import image_noise
-from regaze.diffusion.samplers import SAMPLERS, ancestral, evaluations, sample
+from regaze.diffusion.samplers import SAMPLERS, ancestral, asked_levels, evaluations, sample
 from regaze.diffusion.schedules import cosine_grid, karras_sigmas
 
 
@@ -45,6 +45,9 @@ def test_evaluations_are_counted(name):
         callback=lambda step, z, clean: seen.append(step),
     )
     assert len(calls) == evaluations(name, 6)
+    asked = asked_levels(name, karras_sigmas(6, 0.05, 20.0))
+    assert [level for _, level in asked] == pytest.approx(calls)
+    assert sorted({step for step, _ in asked}) == seen
     assert seen == list(range(6))
 
 
