@@ -209,8 +209,12 @@ def read_mapping(path: str | Path) -> dict:
     return content
 
 
+PERTURBED = "perturbed"
+"""Section of ``metrics.json`` beside the kinds of pairs: induced errors of random turns."""
+
+
 def read_metrics(path: str | Path) -> dict[str, dict[str, dict]]:
-    """Read ``metrics.json``; only sections named after a kind of pair are returned.
+    """Read ``metrics.json``; its kinds of pair are returned, and :data:`PERTURBED`.
 
     Raises:
         FileNotFoundError: no such file.
@@ -221,7 +225,7 @@ def read_metrics(path: str | Path) -> dict[str, dict[str, dict]]:
     content = read_mapping(path)
     sections = content.get("kinds", content)
     found: dict[str, dict[str, dict]] = {}
-    for kind in KINDS:
+    for kind in (*KINDS, PERTURBED):
         if kind not in sections:
             continue
         if not isinstance(sections[kind], dict):

@@ -16,6 +16,7 @@ from regaze.jobs import replacing
 from regaze.report import across, citations, sections, studies, tables
 from regaze.report.across import DatasetEntry
 from regaze.report.encoders import encoder_section
+from regaze.report.induced import identity_note, induced_table
 from regaze.report.inputs import EstimatorEntry, ModelEntry, Results
 from regaze.report.studies import StudyEntry
 from regaze.report.verdict import verdict
@@ -99,6 +100,8 @@ def write_report(
         "verdict": across.with_details(verdict(results), across.transfer_sentences(sets)),
         "table": sections.comparison_table(results),
         "overview": sections.overview_plots(results),
+        "induced": induced_table(results),
+        "identity_note": identity_note(results),
         "not_measured": list(tables.null_metrics(results).items()),
         "left_out": sorted((left_out or {}).items()),
         "sweep": sections.sweep_section(results, reader, table, sweep_persons),
@@ -234,6 +237,7 @@ def _navigation(context: Mapping) -> list[tuple[str, str]]:
         ("pictures", "Pictures", context["grids"]),
         ("sweep", "Sweep", context["sweep"]),
         ("angles", "Error by angle", context["angle_plots"]),
+        ("induced", "Induced errors", context["induced"]),
         ("sampling", "Steps and guidance", context["study"]),
         ("training", "Training", context["curves"]),
         ("estimators", "Estimators", context["estimators"]),

@@ -22,7 +22,7 @@ KIND_ABOUT = {
     "head_only": "same gaze, new head pose",
     "free": "any other picture of the person is the target",
 }
-_LIKENESS = ("psnr", "ssim", "eye_psnr", "frechet")
+_LIKENESS = ("psnr", "ssim", "eye_psnr", "identity_similarity", "frechet")
 _WORDS = {"gaze_deg": "Gaze error", "head_deg": "Head error", "n": "Pictures", "list": "On"}
 PSEUDO_TITLES = {"floor": "true image", "ceiling": "source, unchanged"}
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from regaze.jobs import replacing, rounded
+from regaze.pairs import KINDS as PAIR_KINDS
 from regaze.report.inputs import Results
 from regaze.report.statistics import paired_difference
 
@@ -61,6 +62,15 @@ METRICS = (
         "PSNR inside the two eye boxes only, where a change of gaze shows",
     ),
     Column(
+        "identity_similarity",
+        "Identity",
+        "",
+        3,
+        "higher",
+        "cosine between a face recogniser's vectors of the redirected and of the true picture; "
+        "the row of the unchanged source has that of two pictures of one person",
+    ),
+    Column(
         "frechet",
         "Fréchet",
         "",
@@ -70,6 +80,14 @@ METRICS = (
         "features (not FID)",
     ),
 )
+DETAILS = (
+    Column("gaze_vs_truth_deg", "Gaze vs truth", "°", 2, "lower", "readings of both pictures"),
+    Column("head_vs_truth_deg", "Head vs truth", "°", 2, "lower", "readings of both pictures"),
+    Column("l1", "L1", "", 4, "lower", "mean absolute difference on [-1,1]"),
+    Column("ssim_grey", "Grey SSIM", "", 3, "higher", "SSIM of grey levels, uniform window"),
+    Column("identity_similarity_source", "Identity to source", "", 3, "", "cosine to the source"),
+)
+"""Columns of ``comparison.csv`` that the page does not show."""
 COSTS = (
     Column(
         "seconds_per_image",
@@ -129,7 +147,9 @@ def extra_columns(all_results: Sequence[Results]) -> tuple[Column, ...]:
     A metric is lower-is-better when its name says error or distance (``_deg``, ``fid``, ``lpips``,
     ``distance``); otherwise no value of it is marked as best.
     """
-    known = {name for column in METRICS for name in _ALIASES.get(column.key, (column.key,))}
+    known = {
+        name for column in METRICS + DETAILS for name in _ALIASES.get(column.key, (column.key,))
+    }
     found = set()
     for results in all_results:
         for kind in KINDS:
@@ -168,8 +188,8 @@ def null_metrics(all_results: Sequence[Results]) -> dict[str, str]:
     reasons: dict[str, str] = {}
     measured = set()
     for results in all_results:
-        for section in results.metrics.values():
-            for name, value in section.items():
+        for kind, section in results.metrics.items():
+            for name, value in section.items() if kind in PAIR_KINDS else ():
                 if value["mean"] is None:
                     reasons.setdefault(name, str(value.get("reason", "")))
                 else:
@@ -189,7 +209,7 @@ def comparisons(by_dataset: Mapping[str, Sequence[Results]]) -> pd.DataFrame:
     metric's name and ``_se``, ``_low``, ``_high``, ``_n``, ``_reason``; costs, ``told``,
     ``images_seen``. Missing numbers are NaN, missing texts empty.
     """
-    columns = METRICS + extra_columns([r for part in by_dataset.values() for r in part])
+    columns = METRICS + DETAILS + extra_columns([r for part in by_dataset.values() for r in part])
     rows = []
     for dataset, all_results in by_dataset.items():
         for kind, results in ((kind, results) for kind in KINDS for results in all_results):

@@ -1,0 +1,120 @@
+"""What changed that should not have: the table of induced errors, and who judged identity."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from regaze.report import sections
+from regaze.report.inputs import PERTURBED, Results
+from regaze.report.tables import Column, interval_of, text_of
+
+COLUMNS = tuple(
+    Column(key, title, "°", 2, "lower", meaning)
+    for key, title, meaning in (
+        (
+            "gaze_to_head_deg",
+            "Gaze → head",
+            "how far the head seems to turn when only the gaze asked for is turned at random, by "
+            "up to 18 degrees in pitch and in yaw",
+        ),
+        (
+            "head_to_gaze_deg",
+            "Head → gaze",
+            "how far the gaze seems to turn when only the head asked for is turned so",
+        ),
+        (
+            "factor_gaze_to_head_deg",
+            "Factor g → h",
+            "the same where a method turns its own factor of gaze, against its reconstruction "
+            "(ST-ED's gaze_to_head)",
+        ),
+        (
+            "factor_head_to_gaze_deg",
+            "Factor h → g",
+            "the same for its factor of the head (ST-ED's head_to_gaze)",
+        ),
+        (
+            "others_to_gaze_deg",
+            "Others → gaze",
+            "change of the gaze, mean over a method's other factors (ST-ED's gaze_disentangle)",
+        ),
+        (
+            "others_to_head_deg",
+            "Others → head",
+            "change of the head, mean over a method's other factors (ST-ED's head_disentangle)",
+        ),
+    )
+)
+
+
+def induced_table(all_results: Sequence[Results]) -> dict | None:
+    """Return columns and rows as :func:`regaze.report.sections.comparison_table` does.
+
+    None where nothing was turned; columns that no method has are left out.
+    """
+    measured = [
+        results
+        for results in all_results
+        if any(v["mean"] is not None for v in results.metrics.get(PERTURBED, {}).values())
+    ]
+    columns = [
+        column
+        for column in COLUMNS
+        if any(_value(results, column)["mean"] is not None for results in measured)
+    ]
+    if not columns:
+        return None
+    notes: dict[str, int] = {}
+    rows = [
+        {
+            "title": sections.shown_title(results),
+            "told": "",
+            "role": results.role,
+            "slot": results.slot,
+            "cells": [_cell(_value(results, column), column, notes) for column in columns],
+        }
+        for results in measured
+    ]
+    pictures = max(v.get("n") or 0 for r in measured for v in r.metrics[PERTURBED].values())
+    heads = [
+        {"title": column.title, "meaning": column.meaning, "hint": "degrees ↓"}
+        for column in columns
+    ]
+    group = {"title": "Random turns", "about": f"{pictures} pictures", "rows": rows}
+    return {
+        "columns": heads,
+        "groups": [group],
+        "notes": [(number, reason) for reason, number in notes.items()],
+    }
+
+
+def _value(results: Results, column: Column) -> dict:
+    absent = {"mean": None, "reason": "not measured in this run"}
+    return dict(results.metrics.get(PERTURBED, {}).get(column.key, absent))
+
+
+def _cell(value: dict, column: Column, notes: dict[str, int]) -> dict:
+    blank = {"text": "", "interval": "", "mark": "", "reason": "", "note": "", "home": ""}
+    if value["mean"] is None:
+        reason = str(value["reason"]).rstrip(".")
+        return {**blank, "reason": reason, "note": notes.setdefault(reason, len(notes) + 1)}
+    low, high = interval_of(value)
+    between = "" if low is None else f"{text_of(low, column)}–{text_of(high, column)}"
+    return {**blank, "text": text_of(value["mean"], column), "interval": between}
+
+
+def identity_note(all_results: Sequence[Results]) -> str:
+    """Return which network judged identity and how well it tells unseen people apart, or ``""``."""
+    for results in all_results:
+        for section in results.metrics.values():
+            value = section.get("identity_similarity", {})
+            if value.get("network"):
+                words = f"Identity is judged by the network {value['network']}"
+                if value.get("auc") is not None:
+                    words += (
+                        f"; on unseen persons, same against different, it has an area under the "
+                        f"curve of {value['auc']:.4f} and an equal error rate of "
+                        f"{100 * value['eer']:.1f} %"
+                    )
+                return words
+    return ""
