@@ -26,10 +26,10 @@ def convert_config(
         below = yaml.safe_load(base.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise SystemExit(f"{base}: expected the configuration (--base), found: {error}") from None
-    others = list((below or {}).get("models") or {}) if isinstance(below, dict) else []
+    models = (below or {}).get("models") if isinstance(below, dict) else None
     try:
         values, given = read_sted_json(files)
-        overlay, lost = convert(values, given, others=others)
+        overlay, lost = convert(values, given, below=models)
     except StedJsonError as error:
         raise SystemExit(str(error)) from None
     sys.stdout.write(as_yaml(overlay, head([str(file) for file in files], lost)))

@@ -8,6 +8,7 @@ from typing import Any
 
 from regaze.conversion.overlay import put
 from regaze.conversion.sted_json import StedJsonError
+from regaze.training.settings import TrainSettings
 
 NONE = "."
 """ST-ED's path of a file that there is none of."""
@@ -41,7 +42,10 @@ _ESTIMATOR_TRAINING = {
 
 
 def convert(
-    values: Mapping[str, Any], given: Mapping[str, str], *, others: Sequence[str] = ()
+    values: Mapping[str, Any],
+    given: Mapping[str, str],
+    *,
+    below: Mapping[str, Any] | None = None,
 ) -> tuple[dict, dict[str, str]]:
     """Map a configuration of ST-ED onto this project's.
 
@@ -49,8 +53,9 @@ def convert(
         values: every key with its value, see :func:`regaze.conversion.sted_json.read_sted_json`.
         given: the keys that files set; what has no place is told of these, and of those that
             change the training.
-        others: entries of ``models`` in the configuration below, which work on other pictures
-            than ST-ED and are left out.
+        below: ``models`` of the configuration below. Its entries work on other pictures than
+            ST-ED and are left out; what an entry ``sted`` has and the JSON does not becomes the
+            preset's again.
 
     Returns:
         The overlay (values may be :class:`regaze.conversion.overlay.Noted`), and for each key
@@ -63,10 +68,10 @@ def convert(
     lost: dict[str, str] = {}
     _data(overlay, values)
     _estimators(overlay, values, lost)
+    others = [name for name in below or {} if name != "sted"]
     for name in others:
-        if name != "sted":
-            comment = "Works on smaller pictures than ST-ED." if name == others[0] else None
-            put(overlay, f"models.{name}", None, comment)
+        comment = "Works on smaller pictures than ST-ED." if name == others[0] else None
+        put(overlay, f"models.{name}", None, comment)
     if others:
         put(overlay, "evaluation.study.models", None, "ST-ED does not sample with noise.")
     put(overlay, "models.sted.class", "sted")
@@ -85,10 +90,30 @@ def convert(
     put(overlay, "models.sted.objective.mixing", values["use_mixing"])
     _training(overlay, values, lost)
     _few_labels(overlay, values, lost)
+    _undo(overlay["models"]["sted"], (below or {}).get("sted") or {})
     put(overlay, "sampling.batch", values["eval_batch_size"], "No influence on the result.")
     _rest(values, lost)
     always = {"l2_reg", "decay_steps", "decay", "num_2d_units"}
     return overlay, {key: why for key, why in lost.items() if key in given or key in always}
+
+
+def _undo(ours: dict, theirs: Mapping[str, Any]) -> None:
+    """Take back what the entry below says and the overlay does not."""
+    for key, value in theirs.items():
+        if key in ("network", "objective"):
+            for option in value or {}:
+                ours[key].setdefault(option, None)
+        elif key == "train":
+            for option in value or {}:
+                ours[key].setdefault(option, _train_default(option))
+        else:
+            ours.setdefault(key, "vgg" if key == "estimator" else None)
+
+
+def _train_default(option: str) -> Any:
+    field = TrainSettings.model_fields.get(option)
+    default = None if field is None else field.get_default()
+    return list(default) if isinstance(default, tuple) else default
 
 
 def _data(overlay: dict, values: Mapping[str, Any]) -> None:
@@ -179,6 +204,7 @@ def _few_labels(overlay: dict, values: Mapping[str, Any], lost: dict[str, str]) 
     put(overlay, "augmentation.redirectors", ["sted"])
     put(overlay, "augmentation.estimator", "vgg")
     put(overlay, "augmentation.images", None)
+    put(overlay, "augmentation.redirector_images", None)
     if values["semi_supervised"]:
         if count < 1:
             raise StedJsonError(

@@ -38,14 +38,15 @@ def write(folder, content, name="ST-ED.json"):
     return path
 
 
-def converted(tmp_path, *layers):
+def converted(tmp_path, *layers, below=None):
     """Settings of the overlay on config.yaml, the overlay, and what was lost."""
     files = [write(tmp_path, layer, f"{number}.json") for number, layer in enumerate(layers)]
     values, given_ = read_sted_json(files)
-    overlay, lost = convert(values, given_, others=list(DEFAULT["models"]))
+    overlay, lost = convert(values, given_, below=below or DEFAULT["models"])
     text = as_yaml(overlay, "head")
     assert yaml.safe_load(text) == plain(overlay)
     config = copy.deepcopy(DEFAULT)
+    config["models"] = copy.deepcopy(below or DEFAULT["models"])
     _merge(config, yaml.safe_load(text))
     return load_settings(config), overlay, lost
 
@@ -76,6 +77,21 @@ def test_later_files_win_and_few_labels_do_not_leak(tmp_path):
     assert found.models["sted"].labels.count == found.estimators["vgg"].labels.count == 5000
     assert found.augmentation.counts == [5000] and found.augmentation.seeds == [0]
     assert found.augmentation.redirectors == ["sted"] and found.augmentation.export
+
+
+def test_options_of_an_entry_below_are_taken_back(tmp_path):
+    below = {
+        "class": "sted",
+        "preset": "small",
+        "size_px": 64,
+        "preprocess": "none",
+        "network": {"width": 48, "kind": "compact"},
+        "objective": {"flip": True, "both_ways": True, "l1": 3.0},
+        "train": {"clip_norm": 2.0, "accumulate": 4, "lr": 0.5, "ema_std": [0.1]},
+    }
+    found, _, _ = converted(tmp_path, PAPER, below={**DEFAULT["models"], "sted": below})
+    alone, _, _ = converted(tmp_path, PAPER)
+    assert found.models["sted"].resolve() == alone.models["sted"].resolve()
 
 
 def test_built_in_defaults_that_cannot_train_get_the_papers_factors(tmp_path):
