@@ -27,6 +27,7 @@ is small enough to answer at once on a CPU.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 
@@ -55,6 +56,8 @@ class XUNetStudent(XUNetRedirector):
     def __init__(self, config: dict, sampling: dict):
         super().__init__(config, {**sampling, "guidance": 0.0})
         self.options = config["distil"]
+        told = f"{self.needs.target}; learnt from {self.options['teacher']}"
+        self.needs = replace(self.needs, target=told)
         self._teacher: list[XUNetRedirector] = []
         grid = karras_sigmas(
             self.options["teacher_steps"], self.options["sigma_min"], self.options["sigma_max"]

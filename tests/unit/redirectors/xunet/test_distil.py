@@ -193,6 +193,7 @@ def test_codes_are_told_as_the_teacher_is_told_them():
         kept = big.mean_code() if start == "teacher" else codes.mean(0)
         torch.testing.assert_close(made.mean_code(), kept)
         assert made.needs.latents
+        assert made.needs.target == "gaze and head angles; learnt from big"
         losses = fitted(made, data, 10)
         assert sum(losses[-3:]) < sum(losses[:3])
         changed = data | {"source_code": data["source_code"] + 1}
