@@ -346,7 +346,7 @@ class _Run:
         for _ in range(self.settings.accumulate):
             loaded = next(stream)
             moved = {k: v.to(self.device, non_blocking=True) for k, v in loaded.items()}
-            parts.append(self._laid_out(self.batches.finish(moved)))
+            parts.append(self.batches.finish(moved))
         logged: dict[str, torch.Tensor] = {}
         for number, (phase, optimiser) in enumerate(self.optimisers.items()):
             # The 0 was the process once; all of them draw alike now.
@@ -376,15 +376,6 @@ class _Run:
             optimiser.step()
         self._average_step()
         return logged
-
-    def _laid_out(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Pictures with their channels last in memory where the network's weights are so."""
-        if self.device.type != "cuda":
-            return batch
-        return {
-            key: value.contiguous(memory_format=torch.channels_last) if value.ndim == 4 else value
-            for key, value in batch.items()
-        }
 
     def _norm_to_log(self, parameters: list[nn.Parameter]) -> torch.Tensor | None:
         """The gradients' norm if this step is the last before a row of the curve."""
