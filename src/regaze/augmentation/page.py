@@ -125,7 +125,7 @@ def summary(rows: pd.DataFrame) -> str:
     ]
     rest = len(told) - sum(map(len, found.values()))
     if rest:
-        parts.append(f"In {rest} of {len(told)} comparisons no difference in gaze is shown.")
+        parts.append(f"{rest} of {len(told)} comparisons show no difference in gaze.")
     return " ".join(parts)
 
 

@@ -67,7 +67,7 @@ def summarise(errors: pd.DataFrame, *, resamples: int = 1000, seed: int = 0) -> 
     from drawing people, and does not hold the chance in subset and training: ``*_by_seed`` lists
     every seed's own mean. ``*_change`` is the error minus that of real pictures alone with the same
     labels and seeds, picture by picture, with its interval; ``gaze_verdict`` says whether that
-    interval is on one side of zero.
+    interval and every seed's own change are on one side of zero.
 
     Args:
         errors: of :func:`collect`.
@@ -96,16 +96,22 @@ def summarise(errors: pd.DataFrame, *, resamples: int = 1000, seed: int = 0) -> 
                 interval = _interval(change, resamples, seed)
                 row |= _named(f"{kind}_change", f"{kind}_change", interval)
                 if kind == "gaze":
-                    row["gaze_verdict"] = verdict(interval.low, interval.high)
+                    real = at[at["maker"] == REAL].groupby("seed")[column].mean()
+                    changes = (by_seed - real).dropna()
+                    row["gaze_verdict"] = verdict(interval.low, interval.high, changes.tolist())
             rows.append(row)
     return pd.DataFrame(rows)
 
 
-def verdict(low: float | None, high: float | None) -> str:
-    """What an interval of (augmented minus real) says: helps, harms, or neither is shown."""
+def verdict(low: float | None, high: float | None, by_seed: Sequence[float] = ()) -> str:
+    """What (augmented minus real) says by its interval and by seed: helps, harms, or neither."""
     if low is None or high is None:
         return "one person, no interval"
-    return "helps" if high < 0 else "harms" if low > 0 else "no difference shown"
+    if low <= 0 <= high:
+        return "no difference shown"
+    if any((change < 0) != (high < 0) for change in by_seed):
+        return "seeds disagree"
+    return "helps" if high < 0 else "harms"
 
 
 def write_table(path: str | PathLike, table: pd.DataFrame) -> None:

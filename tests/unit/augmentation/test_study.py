@@ -67,7 +67,8 @@ def test_errors_and_changes_are_means_over_pictures_and_seeds(measured):
     assert table.loc[(10, "net"), "gaze_change"] == pytest.approx(-0.5)
     # It is the same for everybody, so that drawing other people changes nothing.
     assert table.loc[(10, "net"), "gaze_change_low"] == pytest.approx(-0.5)
-    assert table.loc[(10, "net"), "gaze_verdict"] == "helps"
+    # One seed changes by a degree, the other not at all.
+    assert table.loc[(10, "net"), "gaze_verdict"] == "seeds disagree"
     assert table.loc[(64, "net"), "gaze_verdict"] == "no difference shown"
     low, high = table.loc[(10, "real"), ["gaze_low", "gaze_high"]]
     assert 6.5 <= low < 8.0 < high <= 9.5
@@ -76,6 +77,8 @@ def test_errors_and_changes_are_means_over_pictures_and_seeds(measured):
 def test_verdicts_and_the_sentence_are_honest():
     assert verdict(-2, -1) == "helps" and verdict(0.1, 2) == "harms"
     assert verdict(-1, 1) == "no difference shown" and "one person" in verdict(None, None)
+    assert verdict(-2, -1, [-3.0, 0.2]) == "seeds disagree"
+    assert verdict(0.1, 2, [0.5, 1.0]) == "harms"
     rows = pd.DataFrame(
         {
             "labels": [10, 10, 64],
@@ -86,7 +89,7 @@ def test_verdicts_and_the_sentence_are_honest():
     )
     said = summary(rows)
     assert "harm gaze with net at 10 (+0.70 degrees)" in said and "help" not in said
-    assert "In 1 of 2 comparisons no difference in gaze is shown." in said
+    assert "1 of 2 comparisons show no difference in gaze." in said
 
 
 def test_page_table_and_figure_are_the_same_twice(measured, tmp_path):
@@ -98,7 +101,7 @@ def test_page_table_and_figure_are_the_same_twice(measured, tmp_path):
     assert made[0] == made[1]
     page = made[0][2].decode()
     assert "&lt;synthetic&gt;" in page and "<script" not in page and "http" not in page
-    assert "help gaze with net at 10 (-0.50 degrees)" in page
+    assert "2 of 2 comparisons show no difference in gaze." in page
 
 
 def test_estimators_measured_on_different_pictures_are_not_compared(measured, tmp_path):
