@@ -93,8 +93,8 @@ def test_plans_of_the_licensed_sets(name, datasets, tmp_path):
     files = [ROOT / f"configs/{key}.yaml" for key in dict.fromkeys([*reversed(names), name])]
     jobs = planned(snakemake(tmp_path, "-n", overlays=[*files, tmp_path / "roots.yaml"]))
     assert jobs["normalise_shard"] == 2 * len(names) and jobs["gather_faces"] == len(names)
-    assert jobs["train_model"] == 3 and "render_capture" not in jobs
-    assert jobs["measure_model"] == 5 * len(names)
+    assert jobs["train_model"] == 5 and "render_capture" not in jobs
+    assert jobs["measure_model"] == 7 * len(names)
 
 
 def test_photos_without_landmarks_say_what_is_missing(datasets, tmp_path):

@@ -75,6 +75,10 @@ class CompactEncoder(nn.Module):
         self.fc_embeddings = nn.Linear(hidden, factors.size - factors.shapes[0][1])
         nn.init.normal_(self.fc_angles.weight, std=0.01)
         nn.init.zeros_(self.fc_angles.bias)
+        # Nearly the same for all faces at first: what the decoder then reads are the turns alone,
+        # and not what an untrained encoder makes of a face.
+        nn.init.normal_(self.fc_embeddings.weight, std=0.01)
+        nn.init.normal_(self.fc_embeddings.bias)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return angles (B, angles) within +-pi/2 and embeddings (B, size).
