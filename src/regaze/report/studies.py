@@ -417,8 +417,8 @@ def _rows(model, variants, table, columns, titles, results) -> dict:
 def _difference(values: Sequence[float], column: tables.Column) -> str:
     if not np.isfinite(values).all():
         return "—"
-    if not np.any(values):
-        return "the same pictures"
+    if np.abs(values).max() < 0.5 * 10.0**-column.digits:
+        return "no difference"
     mean, low, high = (f"{v:+.{column.digits}f}".replace("-", "−") for v in values)
     return f"{mean} ({low} to {high})"
 
