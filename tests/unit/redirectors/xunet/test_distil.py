@@ -1,16 +1,20 @@
 """Students: they reach the teacher's pictures in fewer steps, and refuse what does not fit."""
 
+from pathlib import Path
+
 import pytest
 import torch
+import yaml
 from torch import nn
 
 from regaze.diffusion.noise import image_noise
 from regaze.diffusion.samplers import sample
 from regaze.diffusion.schedules import karras_sigmas
 from regaze.redirectors.base import build_redirector
+from regaze.redirectors.settings import requirements
 from regaze.redirectors.xunet.distil import XUNetStudent
 from regaze.redirectors.xunet.settings import ModelSettings
-from regaze.settings import Sampling
+from regaze.settings import ConfigurationError, Sampling, load_settings
 
 SAMPLING = Sampling(sampler="dpmpp_2m", steps=4, sigma_min=0.05, sigma_max=20.0).model_dump()
 DISTIL = {"teacher": "big", "steps": 1, "teacher_steps": 4}
@@ -279,3 +283,16 @@ def test_faults_of_the_section_name_it():
     settings = entry(distil=DISTIL)
     assert settings.requires().teacher == "big"
     assert not settings.samples_with_noise
+
+
+def test_the_default_student_is_refused_when_its_teacher_changes():
+    config = yaml.safe_load((Path(__file__).parents[4] / "config.yaml").read_text())
+    name = next(name for name, model in config["models"].items() if "distil" in model)
+    taught = config["models"][name]["distil"]["teacher"]
+    assert requirements(load_settings(config).models[name]).teacher == taught
+    config["models"][taught]["network"] = {"frames": 1, "ch": 48}
+    with pytest.raises(ConfigurationError, match=f"models.{name}.network.ch: 32, but .* has 48"):
+        load_settings(config)
+    config["models"][name]["distil"]["teacher"] = "nobody"
+    with pytest.raises(ConfigurationError, match="its teacher: 'nobody' is not defined"):
+        load_settings(config)
