@@ -263,3 +263,13 @@ def test_walks_go_through_every_factor_and_back():
         own = to_uint8(redirector.reconstruct({"source": data["source"][:1]}, seed=0))
     nearest = abs(found["appearance"][STEPS // 2].astype(int) - own[0].astype(int)).max()
     assert nearest < 40
+
+
+def test_size_of_the_published_networks():
+    with torch.device("meta"):
+        network = build_redirector(settings(preset="reference", size_px=128).resolve()).net
+    counts = {
+        name: sum(value.numel() for value in getattr(network, name).parameters())
+        for name in ("encoder", "decoder", "discriminator")
+    }
+    assert counts == {"encoder": 17_315_052, "decoder": 21_115_584, "discriminator": 2_765_633}
