@@ -394,6 +394,8 @@ def _induced(path, network: GazeHeadEstimator, options: dict[str, Any]) -> dict[
     for name in INDUCED:
         if name in values:
             found = mean_entry(values[name]["value"], values[name]["person"], options)
+        elif (table["protocol"] == "factors").any():
+            found = null("this method has no factors besides gaze and head")
         else:
             found = null("this method does not describe faces by factors that can be turned")
         section[name] = found | _judged(network) | {"turns_deg": told["limit_deg"]}
