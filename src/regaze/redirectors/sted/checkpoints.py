@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from regaze.jobs import replacing
 from regaze.redirectors.sted.network import StedNetwork
 from regaze.weights import load_strictly
 
@@ -73,7 +74,5 @@ def write_checkpoint(network: StedNetwork, path: str | Path) -> None:
     """
     if network.discriminator is None:
         raise ValueError("checkpoint: expected a discriminator, which the layout holds, found none")
-    from regaze.jobs import replacing
-
     with replacing(path) as part:
         torch.save({name: getattr(network, name).state_dict() for name in PARTS}, part)

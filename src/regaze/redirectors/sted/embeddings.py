@@ -9,7 +9,6 @@ other sign than that of a label's own rotation (:func:`regaze.angles.rotation_fr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -167,10 +166,3 @@ def similarity_loss(first: Tensor, second: Tensor) -> Tensor:
     """One minus the mean cosine similarity of rows (B, N), in float32: a scalar in [0, 2]."""
     similarity = torch.nn.functional.cosine_similarity(first.float(), second.float(), dim=-1)
     return 1.0 - similarity.mean()
-
-
-def check_pairs(pairs: Sequence[Tensor]) -> None:
-    """Raise ValueError unless all tensors have as many rows."""
-    counts = {len(values) for values in pairs}
-    if len(counts) > 1:
-        raise ValueError(f"batch: expected equal numbers of rows, found {sorted(counts)}")

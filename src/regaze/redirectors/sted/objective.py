@@ -123,9 +123,14 @@ class Objective:
             total = total + weights.embedding_consistency * found["embedding_consistency"]
         if weights.disentangle_embedding or weights.disentangle_pseudo_label:
             mixed = self._mixing_terms(network, encoded, mask)
-            total = total + weights.disentangle_embedding * mixed["embedding_disentangle"]
-            total = total + weights.disentangle_pseudo_label * mixed["label_disentangle"]
-            found |= mixed
+            counts = {
+                "embedding_disentangle": weights.disentangle_embedding,
+                "label_disentangle": weights.disentangle_pseudo_label,
+            }
+            for name, weight in counts.items():
+                if weight:
+                    found[name] = mixed[name]
+                    total = total + weight * found[name]
         if weights.redirection_feature or weights.redirection_gaze:
             seen = self._estimator_terms(estimator, made, truth)
             if weights.redirection_feature:
@@ -213,8 +218,9 @@ class Objective:
             with torch.no_grad():
                 wanted = estimator(truth)
             angles = estimator(made)
-        found["gaze_redirection"] = angular_loss(wanted[:, :2], angles[:, :2])
-        found["head_redirection"] = angular_loss(wanted[:, 2:], angles[:, 2:])
+        if self.weights.redirection_gaze:
+            found["gaze_redirection"] = angular_loss(wanted[:, :2], angles[:, :2])
+            found["head_redirection"] = angular_loss(wanted[:, 2:], angles[:, 2:])
         return found
 
 

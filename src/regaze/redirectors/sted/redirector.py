@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Mapping
 
 import torch
@@ -121,11 +123,12 @@ class StedRedirector(Redirector):
     def redirect(self, batch: Batch, *, seed: int) -> torch.Tensor:
         """Redirected pictures; without noise, so ``seed`` changes nothing.
 
-        Those of a model of pre-processed pictures are pre-processed pictures.
+        Those of a model of pre-processed pictures are pre-processed pictures. A target that the
+        batch does not name is kept. Targets beyond +-pi/2, which no predicted angle reaches, are
+        taken as +-pi/2 with a warning.
         """
-        made = self.net.redirect(
-            self._prepared(batch["source"]), batch.get("target_gaze"), batch.get("target_head")
-        )
+        told = [_within_reach(batch.get(f"target_{name}"), name) for name in ("gaze", "head")]
+        made = self.net.redirect(self._prepared(batch["source"]), *told)
         return made.clamp(-1, 1)
 
     def transfer(self, images_a: Tensor, images_b: Tensor) -> Tensor:
@@ -166,6 +169,14 @@ class StedRedirector(Redirector):
             ValueError: keys are missing or unexpected; the message lists them.
         """
         load_networks(self.net, state)
+
+
+def _within_reach(angles: Tensor | None, name: str) -> Tensor | None:
+    if angles is None or not bool((angles.abs() > math.pi / 2).any()):
+        return angles
+    far = float(angles.abs().max())
+    warnings.warn(f"target {name} of {far:.2f} rad is taken as pi/2", stacklevel=3)
+    return angles.clamp(-math.pi / 2, math.pi / 2)
 
 
 def build(config: dict, sampling: dict) -> StedRedirector:

@@ -121,8 +121,9 @@ def test_few_labels_never_enter():
     for name in ("target_gaze", "target_head"):
         other[name] = data[name].clone()
         other[name][1::2] = 1.0
+    redirector.net.eval()
     assert losses(redirector, data)["loss"] == losses(redirector, other)["loss"]
-    whole = built()
+    whole = built().eval()
     whole.net.load_state_dict(redirector.net.state_dict())
     assert losses(whole, data)["loss"] != losses(whole, other)["loss"]
 
@@ -147,6 +148,16 @@ def test_turning_back_uses_predicted_angles_not_labels():
     other = data | {"source_gaze": data["source_gaze"] + 1, "source_head": data["source_head"] - 1}
     with torch.no_grad():
         assert torch.equal(redirector.redirect(data, seed=0), redirector.redirect(other, seed=0))
+
+
+def test_targets_out_of_reach_are_limited():
+    redirector, data = built().eval(), batch()
+    far = data | {"target_gaze": torch.full((4, 2), 2.0)}
+    most = data | {"target_gaze": torch.full((4, 2), torch.pi / 2)}
+    with torch.no_grad(), pytest.warns(UserWarning, match=r"target gaze of 2\.00 rad"):
+        found = redirector.redirect(far, seed=0)
+    with torch.no_grad():
+        assert torch.equal(found, redirector.redirect(most, seed=0))
 
 
 def test_factors_can_be_turned():
