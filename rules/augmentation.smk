@@ -110,9 +110,10 @@ rule train_labelled_redirector:
         "../envs/main.yaml"
     threads: lambda wc: settings.models[wc.redirector].train.threads
     resources:
-        mem_mb=lambda wildcards, attempt: 3000 * attempt,
-        runtime=1440,
-        gpu=lambda wc: settings.models[wc.redirector].train.gpus,
+        **asks(
+            "train_labelled_redirector",
+            train=lambda wc: settings.models[wc.redirector].train,
+        ),
     params:
         name="{redirector}-{draw}",
         state="results/state/augmentation/{redirector}-{draw}",
@@ -142,9 +143,7 @@ rule augment_faces:
         "../envs/main.yaml"
     threads: settings.sampling.threads
     resources:
-        mem_mb=lambda wildcards, attempt: 3000 * attempt,
-        runtime=720,
-        gpu=settings.sampling.gpus,
+        **asks("augment_faces", settings.sampling.gpus),
     params:
         draw=lambda wc: Draw.parse(wc.draw).plain,
         seed=lambda wc: settings.seed + Draw.parse(wc.draw).seed,
@@ -177,8 +176,7 @@ rule export_augmented:
         "../envs/main.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=120,
+        **asks("export_augmented"),
     params:
         code=code_version("augmentation/files.py", "images.py"),
     script:
@@ -207,9 +205,10 @@ rule train_labelled_estimator:
         "../envs/main.yaml"
     threads: lambda wc: settings.estimators[wc.estimator].train.threads
     resources:
-        mem_mb=lambda wildcards, attempt: 3000 * attempt,
-        runtime=720,
-        gpu=lambda wc: settings.estimators[wc.estimator].train.gpus,
+        **asks(
+            "train_labelled_estimator",
+            train=lambda wc: settings.estimators[wc.estimator].train,
+        ),
     params:
         name="{estimator}-{maker}-{draw}",
         state="results/state/augmentation/{estimator}-{maker}-{draw}",
@@ -247,8 +246,7 @@ rule write_augmentation:
         "../envs/main.yaml"
     threads: 1
     resources:
-        mem_mb=1500,
-        runtime=30,
+        **asks("write_augmentation"),
     params:
         about=FEW.about(TRAINED_ON, settings.estimators, settings.evaluation.split),
         resamples=settings.evaluation.bootstrap,

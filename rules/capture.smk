@@ -21,8 +21,7 @@ rule render_capture:
         "../envs/main.yaml"
     threads: workflow.cores or 1
     resources:
-        mem_mb=2000,
-        runtime=120,
+        **asks("render_capture"),
     params:
         capture=settings.capture.model_dump(exclude={"head_model"}),
         seed=settings.seed,

@@ -55,3 +55,12 @@ def told_codes(wildcards):
         shard=SHARDS,
     )
     return {"latents": latents}
+
+
+def asks(rule, gpus=0, train=None):
+    """Resources of a rule from the table of the configuration; they grow with the attempt.
+
+    `gpus` is what the stage's options want, a number or a function of the wildcards; `train` gives
+    the section of a training, whose processes may be spread over GPUs and machines.
+    """
+    return settings.resources.of_rule(rule, gpus, train)

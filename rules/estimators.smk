@@ -31,9 +31,9 @@ rule train_estimator:
         "../envs/main.yaml"
     threads: lambda wc: settings.estimators[wc.estimator].train.threads
     resources:
-        mem_mb=lambda wildcards, attempt: 3000 * attempt,
-        runtime=720,
-        gpu=lambda wc: settings.estimators[wc.estimator].train.gpus,
+        **asks(
+            "train_estimator", train=lambda wc: settings.estimators[wc.estimator].train
+        ),
     params:
         name="{estimator}",
         state="results/state/{estimator}",

@@ -38,8 +38,7 @@ rule make_head:
         "../envs/main.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        **asks("make_head"),
     params:
         head_model=settings.capture.head_model or "procedural",
         code=code_version("capture", "face3d/model.py", "face3d/head_stage.py"),
@@ -72,9 +71,7 @@ if SYNTHETIC is not None:
             "../envs/main.yaml"
         threads: lambda wc: settings.encoders[wc.encoder].train.threads
         resources:
-            mem_mb=lambda wildcards, attempt: 3000 * attempt,
-            runtime=1440,
-            gpu=lambda wc: settings.encoders[wc.encoder].train.gpus,
+            **asks("train_deca", train=lambda wc: settings.encoders[wc.encoder].train),
         params:
             name="{encoder}",
             state="results/state/{encoder}",
@@ -103,9 +100,7 @@ rule encode_shard:
         "../envs/main.yaml"
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: 3000 * attempt,
-        runtime=720,
-        gpu=lambda wc: settings.encoders[wc.encoder].train.gpus,
+        **asks("encode_shard", lambda wc: one_gpu(wc.encoder)),
         device=lambda wc: device_of(wc.encoder),
     params:
         folder="results/models/{encoder}",
@@ -129,8 +124,7 @@ rule mask_shard:
         "../envs/main.yaml"
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: 2000 * attempt,
-        runtime=720,
+        **asks("mask_shard"),
     params:
         method=lambda wc: settings.masks.method_for(
             settings.datasets[wc.dataset].source
@@ -172,8 +166,7 @@ rule draw_masks:
         "../envs/main.yaml"
     threads: 1
     resources:
-        mem_mb=1500,
-        runtime=30,
+        **asks("draw_masks"),
     params:
         code=code_version("masks/sheet.py", "normalise/contact_sheet.py"),
     script:
@@ -196,9 +189,7 @@ rule acquire_faces:
         "../envs/main.yaml"
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: 4000 * attempt,
-        runtime=720,
-        gpu=lambda wc: settings.encoders[wc.encoder].train.gpus,
+        **asks("acquire_faces", lambda wc: one_gpu(wc.encoder)),
         device=lambda wc: device_of(wc.encoder),
     params:
         folder="results/models/{encoder}",

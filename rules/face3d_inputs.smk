@@ -79,3 +79,8 @@ def acquire_files(wildcards):
         return files | {"landmarks": settings.acquire.landmarks}
     found = weight_files(settings.landmarks, settings.assets)
     return files | {"detector": [found[name] for name in WEIGHTS]}
+
+
+def one_gpu(encoder):
+    """Encoding takes one GPU at most, where the encoder was trained on any."""
+    return min(1, settings.encoders[encoder].train.gpus)

@@ -21,8 +21,7 @@ rule normalise_shard:
         "../envs/main.yaml"
     threads: settings.faces.threads
     resources:
-        mem_mb=lambda wildcards, attempt: 1500 * attempt,
-        runtime=240,
+        **asks("normalise_shard"),
     params:
         source=lambda wc: settings.datasets[wc.dataset].model_dump(exclude={"split"}),
         faces=settings.faces.model_dump(exclude={"max_rejected", "threads"}),
@@ -48,8 +47,7 @@ rule gather_faces:
         "../envs/main.yaml"
     threads: 1
     resources:
-        mem_mb=1500,
-        runtime=30,
+        **asks("gather_faces"),
     params:
         max_rejected=settings.faces.max_rejected,
         code=code_version("normalise", "faces.py", "links.py"),
@@ -70,8 +68,7 @@ rule write_split:
         "../envs/main.yaml"
     threads: 1
     resources:
-        mem_mb=500,
-        runtime=10,
+        **asks("write_split"),
     params:
         source=lambda wc: settings.datasets[wc.dataset].model_dump(),
         seed=settings.seed,

@@ -20,9 +20,7 @@ if settings.identity:
             "../envs/main.yaml"
         threads: settings.identity.train.threads
         resources:
-            mem_mb=lambda wildcards, attempt: 3000 * attempt,
-            runtime=240,
-            gpu=settings.identity.train.gpus,
+            **asks("identity_network", train=lambda wc: settings.identity.train),
         params:
             state="results/state/identity",
             config=settings.identity.model_dump(),

@@ -32,9 +32,7 @@ rule detect_landmarks:
         "../envs/main.yaml"
     threads: settings.landmarks.threads
     resources:
-        mem_mb=lambda wildcards, attempt: 4000 * attempt,
-        runtime=1440,
-        gpu=settings.landmarks.gpus,
+        **asks("detect_landmarks", settings.landmarks.gpus),
         # Here and not in params: they change no result, so a change of them re-runs nothing.
         device=settings.landmarks.device,
         batch=settings.landmarks.batch,
@@ -80,8 +78,7 @@ rule estimate_poses:
         "../envs/main.yaml"
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: 1500 * attempt,
-        runtime=240,
+        **asks("estimate_poses"),
     params:
         source=lambda wc: settings.datasets[wc.dataset].model_dump(exclude=NO_MATTER),
         min_score=settings.landmarks.min_score,
@@ -115,7 +112,6 @@ if FETCHED:
             "../envs/main.yaml"
         threads: 1
         resources:
-            mem_mb=500,
-            runtime=60,
+            **asks("fetch_asset"),
         script:
             "../workflow_scripts/fetch_asset.py"

@@ -43,9 +43,7 @@ rule perturb_model:
         "../envs/main.yaml"
     threads: settings.sampling.threads
     resources:
-        mem_mb=lambda wildcards, attempt: 3000 * attempt,
-        runtime=120,
-        gpu=settings.sampling.gpus,
+        **asks("perturb_model", settings.sampling.gpus),
     params:
         dataset="{dataset}",
         persons=settings.evaluation.split,
@@ -79,8 +77,7 @@ rule measure_model:
         "../envs/main.yaml"
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: 2000 * attempt,
-        runtime=120,
+        **asks("measure_model"),
     params:
         seed=settings.seed,
         resamples=settings.evaluation.bootstrap,

@@ -68,9 +68,7 @@ rule train_model:
         "../envs/main.yaml"
     threads: lambda wc: settings.models[wc.model].train.threads
     resources:
-        mem_mb=lambda wildcards, attempt: 3000 * attempt,
-        runtime=1440,
-        gpu=lambda wc: settings.models[wc.model].train.gpus,
+        **asks("train_model", train=lambda wc: settings.models[wc.model].train),
     params:
         name="{model}",
         state="results/state/{model}",

@@ -77,8 +77,7 @@ rule write_report:
         "../envs/main.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        **asks("write_report"),
     params:
         datasets=settings.evaluated,
         rows=settings.rows,

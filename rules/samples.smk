@@ -35,8 +35,7 @@ rule fix_pairs:
         "../envs/main.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=30,
+        **asks("fix_pairs"),
     params:
         dataset="{dataset}",
         split=settings.evaluation.split,
@@ -65,9 +64,7 @@ rule sample_model:
         "../envs/main.yaml"
     threads: settings.sampling.threads
     resources:
-        mem_mb=lambda wildcards, attempt: 3000 * attempt,
-        runtime=240,
-        gpu=settings.sampling.gpus,
+        **asks("sample_model", settings.sampling.gpus),
     params:
         name="{model}",
         sampling=lambda wc: PICTURES if wc.model in settings.models else {},
@@ -94,9 +91,7 @@ rule draw_path:
         "../envs/main.yaml"
     threads: settings.sampling.threads
     resources:
-        mem_mb=lambda wildcards, attempt: 3000 * attempt,
-        runtime=60,
-        gpu=settings.sampling.gpus,
+        **asks("draw_path", settings.sampling.gpus),
     params:
         sampling=PICTURES,
         background=background_of,
@@ -128,9 +123,7 @@ if WEIGHTS:
             "../envs/main.yaml"
         threads: settings.sampling.threads
         resources:
-            mem_mb=lambda wildcards, attempt: 4000 * attempt,
-            runtime=480,
-            gpu=settings.sampling.gpus,
+            **asks("sample_weights", settings.sampling.gpus),
         params:
             sampling=PICTURES,
             variants=WEIGHTS,
@@ -167,9 +160,7 @@ if VARIANTS:
             "../envs/main.yaml"
         threads: settings.sampling.threads
         resources:
-            mem_mb=lambda wildcards, attempt: 4000 * attempt,
-            runtime=480,
-            gpu=settings.sampling.gpus,
+            **asks("sample_study", settings.sampling.gpus),
         params:
             sampling=PICTURES,
             variants=VARIANTS,

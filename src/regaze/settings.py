@@ -32,6 +32,7 @@ from regaze.redirectors.settings import (
     with_labels,
 )
 from regaze.report.settings import StudySettings
+from regaze.resources import ResourceTable
 from regaze.sources import KINDS, SourceError, SourceOptions, options_class
 from regaze.sources.splits import SplitError, read_split
 from regaze.training.settings import transfer_file
@@ -196,6 +197,7 @@ class Settings(Section):
     acquire: AcquireSettings = AcquireSettings()
     augmentation: AugmentationSettings = AugmentationSettings()
     assets: AssetSettings = AssetSettings()
+    resources: ResourceTable = ResourceTable()
 
     @field_validator("datasets", "encoders", "estimators", "models")
     @classmethod

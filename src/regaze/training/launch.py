@@ -3,8 +3,9 @@
 A ``script:`` of Snakemake runs inside Snakemake's own process, which torchrun cannot be. So the
 script's ``main`` is handed to :func:`launch`: with one process it is simply called; with several
 the job goes into a JSON file beside the training's state, and every process that torchrun starts
-calls ``main`` with it. Where the environment says that this process is one of several already, as
-under ``srun``, nothing is started. ``docs/training.md`` tells the rest.
+calls ``main`` with it. Training on several machines is a step of a SLURM job, whose processes srun
+starts in the same way. Where the environment says that this process is one of several already,
+nothing is started. ``docs/training.md`` and ``docs/cluster.md`` tell the rest.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import os
 import re
 import runpy
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -29,6 +31,7 @@ from regaze.jobs import replacing
 from regaze.training.loop import Interrupted
 
 _NEEDED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+_BY_SRUN = "REGAZE_PROCESSES_OF_SRUN"
 _PARTS = ("input", "output", "params", "resources")
 _ERROR = re.compile(r" ERROR (rank \d+) \S+: (.*)")
 
@@ -49,11 +52,13 @@ def launch(main: Callable, job, processes: int | None = None) -> None:
     Args:
         main: top-level function of a script that calls :func:`regaze.jobs.start` itself.
         job: Snakemake's job; ``params`` has ``config`` with a section ``train``, and ``state``.
-        processes: how many; None means one per GPU of ``train.gpus``.
+        processes: how many on this machine; None means one per GPU of ``train.gpus``, on each of
+            ``train.nodes`` machines.
 
     Raises:
-        ValueError: there are fewer GPUs than asked for, the batch cannot be shared, or the
-            environment describes a process of several incompletely.
+        ValueError: there are fewer GPUs than asked for, the batch cannot be shared, several
+            machines are asked for outside a SLURM job, or the environment describes a process of
+            several incompletely.
         Interrupted: SIGTERM arrived and all processes have ended; their state is saved.
         RuntimeError: a process failed; the message tells which one and its error.
     """
@@ -61,24 +66,39 @@ def launch(main: Callable, job, processes: int | None = None) -> None:
         _take_part(main, describe(job))
         return
     train = job.params["config"]["train"]
+    nodes = train.get("nodes", 1) if processes is None else 1
     if processes is None:
         processes = train["gpus"]
-        if processes > 1 and cuda.device_count() < processes:
-            found = cuda.device_count()
+        found = cuda.device_count() if processes > 1 else processes
+        if found < processes:
             raise ValueError(f"train.gpus: expected {processes} GPUs, found {found} here")
-    if processes <= 1:
+    if processes <= 1 and nodes == 1:
         main(job)
         return
     missing = [name for name in _NEEDED if name not in os.environ]
     if "RANK" in os.environ:
         raise ValueError(f"environment: RANK is set, {', '.join(missing)} is not")
-    if train["batch"] % processes:
-        raise ValueError(f"train.batch: {train['batch']} cannot be shared by {processes} processes")
+    per_node = max(processes, 1)
+    if train["batch"] % (per_node * nodes):
+        raise ValueError(
+            f"train.batch: {train['batch']} cannot be shared by {per_node * nodes} processes"
+        )
+    if nodes > 1 and not os.environ.get("SLURM_JOB_ID"):
+        raise ValueError(
+            f"train.nodes: {nodes} machines need a SLURM job (snakemake --profile profiles/slurm); "
+            "expected SLURM_JOB_ID in the environment, found none"
+        )
     path = Path(job.params["state"]) / "job.json"
     with replacing(path) as part:
         content = {"script": main.__globals__["__file__"], **describe(job)}
         part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    _torchrun(path, processes, job.log[0] if job.log else None)
+    log = job.log[0] if job.log else None
+    if nodes == 1:
+        _watch(_torchrun(path, per_node), per_node, log)
+    else:
+        _watch(
+            _srun(path, nodes, per_node, job.threads), nodes * per_node, log, _srun_environment()
+        )
 
 
 def describe(job) -> dict:
@@ -110,13 +130,40 @@ def _plain(value, where: str):
     raise TypeError(f"{where}: expected plain values, found {type(value).__name__}")
 
 
-def _torchrun(path: Path, processes: int, log: str | None) -> None:
-    """Run the job on this machine, its output going to the rule's log and to stderr."""
+def _torchrun(path: Path, processes: int) -> list[str]:
+    """The command that runs a job file in several processes of this machine."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += ["--local-addr", "127.0.0.1", "--nproc-per-node", str(processes)]
-    command += ["-m", "regaze.training.launch", str(path)]
+    return [*command, "-m", "regaze.training.launch", str(path)]
+
+
+def _srun(path: Path, nodes: int, per_node: int, threads: int) -> list[str]:
+    """The command that runs a job file in processes of each machine of this SLURM job."""
+    command = ["srun", f"--nodes={nodes}", f"--ntasks={nodes * per_node}"]
+    command += [f"--ntasks-per-node={per_node}", f"--cpus-per-task={threads}"]
+    # Without it the others would wait for a process that failed until their time is over.
+    command += ["--kill-on-bad-exit=1", "--export=ALL"]
+    return [*command, sys.executable, "-m", "regaze.training.launch", str(path)]
+
+
+def _srun_environment() -> dict[str, str]:
+    """Where the processes of srun find each other: this machine, which SLURM lists first.
+
+    Jobs that share a machine have different numbers, so the port comes from the job's.
+    """
+    job = int(os.environ["SLURM_JOB_ID"])
+    place = {"MASTER_ADDR": socket.gethostname(), "MASTER_PORT": str(20_000 + job % 12_000)}
+    given = {name: os.environ[name] for name in place if name in os.environ}
+    return {**place, **given, _BY_SRUN: "1"}
+
+
+def _watch(
+    command: list[str], processes: int, log: str | None, environment: Mapping[str, str] = {}
+) -> None:
+    """Run a command that starts processes, its output going to the rule's log and to stderr."""
     running = subprocess.Popen(
         command,
+        env=os.environ | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -155,7 +202,7 @@ def _torchrun(path: Path, processes: int, log: str | None) -> None:
 
 
 def _end_with_parent() -> None:
-    """Have Linux end torchrun when this process is killed: two trainings would share a state."""
+    """Have Linux end the command when this process is killed: two trainings would share a state."""
     if sys.platform == "linux":
         set_death_signal = 1
         ctypes.CDLL(None).prctl(set_death_signal, signal.SIGTERM)
@@ -182,7 +229,10 @@ def _take_part(main: Callable, content: Mapping) -> None:
 
 @record
 def _start(path: str) -> None:
-    """A process of torchrun: run the job of a file that :func:`launch` wrote."""
+    """A process of torchrun or srun: run the job of a file that :func:`launch` wrote."""
+    if os.environ.get(_BY_SRUN):
+        of_slurm = {"RANK": "PROCID", "LOCAL_RANK": "LOCALID", "WORLD_SIZE": "NTASKS"}
+        os.environ.update({name: os.environ[f"SLURM_{its}"] for name, its in of_slurm.items()})
     content = json.loads(Path(path).read_text(encoding="utf-8"))
     script = runpy.run_path(content["script"])
     _take_part(script["main"], content | {"log": []})

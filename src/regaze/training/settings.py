@@ -73,14 +73,20 @@ class TrainSettings(BaseModel):
     tensorboard: bool = Field(True, description="also write TensorBoard events beside the state")
     threads: int = Field(1, ge=1, description="CPU threads of the job; part of the result's bytes")
     gpus: int = Field(
-        0, ge=0, description="GPUs of the job, a process each; must divide batch; 0 = CPU"
+        0, ge=0, description="GPUs per machine, a process each; must divide batch; 0 = CPU"
+    )
+    nodes: int = Field(
+        1, ge=1, description="machines, under SLURM; with gpus: 0 a process on each one's CPU"
     )
 
     @model_validator(mode="after")
     def _batch_is_shared_evenly(self):
-        if self.gpus and self.batch % self.gpus:
+        processes, what = max(self.gpus, 1) * self.nodes, "gpus"
+        if self.nodes > 1:
+            what = "gpus x nodes" if self.gpus else "nodes"
+        if self.batch % processes:
             raise ValueError(
-                f"batch: expected a multiple of gpus ({self.gpus}), found {self.batch}"
+                f"batch: expected a multiple of {what} ({processes}), found {self.batch}"
             )
         return self
 

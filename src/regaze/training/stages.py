@@ -443,6 +443,8 @@ def _identity(config: Mapping, seed: int, data: dict, settings: TrainSettings) -
     quiet = {"state_every_images", "log_every_images", "tensorboard", "workers", "cache"}
     # Of the file that training starts from the content counts, which is part of the data.
     quiet |= {"ema_snapshot_images", "image_every_images", "transfer"}
+    # The number of processes is added by the loop.
+    quiet |= {"nodes"}
     training = {key: value for key, value in config["train"].items() if key not in quiet}
     precision = resolve_precision(settings.precision)
     return {**config, "train": training, "seed": seed, "data": data, "computed_in": precision}
