@@ -23,7 +23,6 @@ import plain_port
 import torch
 from xunet_step import batch_of, wake
 
-from regaze.redirectors.xunet.kernels import fuse_norms
 from regaze.redirectors.xunet.network import XUNet, XUNetConfig
 
 
@@ -83,14 +82,6 @@ def ours(model, batch, mask):
     return model(batch, mask)
 
 
-def fused_ours(model, batch, mask):
-    fuse_norms(True)
-    try:
-        return model(batch, mask)
-    finally:
-        fuse_norms(False)
-
-
 def compare(model, batch, mask) -> None:
     """Print how far outputs and gradients of the two ways are apart."""
     set_tf32(False)
@@ -133,7 +124,6 @@ def main() -> None:
         ways.insert(1, ("plain port, TF32", plain_port.forward, True, "fp32", "plain"))
         ways.append(("ours, TF32", ours, True, "fp32", "fused"))
         ways.append(("ours, bf16", ours, True, "bf16", "fused"))
-        ways.append(("ours, bf16, fused norms", fused_ours, True, "bf16", "fused"))
     if given.compile:
         compiled = torch.compile(model)
         ways += [("ours, bf16, compiled", lambda _, *a: compiled(*a), True, "bf16", "fused")]
@@ -175,7 +165,6 @@ def main() -> None:
 
                     def step():
                         both = zip(masks, ready, strict=True)  # noqa: B023
-                        fuse_norms(forward is fused_ours)  # noqa: B023
                         return [model(batch, *pair) for pair in both]
 
                 took = statistics.median(seconds(step, given.repeats, device))

@@ -8,8 +8,6 @@ products. On a GPU PyTorch's own kernels are used.
 
 from __future__ import annotations
 
-from functools import cache
-
 import torch
 import torch.nn.functional as F
 
@@ -26,59 +24,13 @@ def group_norm(x, groups: int, weight, bias, eps: float):
 
 def norm_silu(x, groups: int, weight, bias, eps: float):
     """``silu(group_norm(x))`` of (N, C, H, W)."""
-    if fused(x):
-        return _compiled(_norm_silu)(x, groups, weight, bias, eps)
     return F.silu(group_norm(x, groups, weight, bias, eps))
 
 
 def norm_film(x, groups: int, weight, bias, eps: float, film, activation: bool):
     """Normalise (N, C, H, W), modulate by ``film`` = (1 + scale, shift), and SiLU if asked."""
-    if fused(x):
-        return _compiled(_norm_film)(x, groups, weight, bias, eps, *film, activation)
     x = torch.addcmul(film[1], group_norm(x, groups, weight, bias, eps), film[0])
     return F.silu(x) if activation else x
-
-
-_fuse = False
-
-
-def fuse_norms(on: bool) -> None:
-    """Compile normalisation with what follows it, on GPUs; off at the start of a process.
-
-    PyTorch's own kernels read and write the map once each for the normalisation, the modulation
-    and the activation, and their group normalisation of channels-last maps is slow. Only these
-    small functions are compiled, which takes seconds; a whole network takes minutes.
-    """
-    global _fuse
-    _fuse = on
-
-
-def fused(x) -> bool:
-    """Whether normalisation of ``x`` is compiled."""
-    return _fuse and x.device.type == "cuda"
-
-
-@cache
-def _compiled(function):
-    return torch.compile(function, dynamic=True)
-
-
-def _group_norm(x, groups: int, weight, bias, eps: float):
-    # Written out: the compiler leaves PyTorch's own operator as it is.
-    maps = x.float().unflatten(1, (groups, -1))
-    variance, mean = torch.var_mean(maps, (2, 3, 4), correction=0, keepdim=True)
-    maps = ((maps - mean) * torch.rsqrt(variance + eps)).flatten(1, 2)
-    return maps * weight.float()[:, None, None] + bias.float()[:, None, None]
-
-
-def _norm_silu(x, groups: int, weight, bias, eps: float):
-    return F.silu(_group_norm(x, groups, weight, bias, eps)).to(x.dtype)
-
-
-def _norm_film(x, groups: int, weight, bias, eps: float, scale, shift, activation: bool):
-    x_type = x.dtype
-    x = _group_norm(x, groups, weight, bias, eps) * scale.float() + shift.float()
-    return (F.silu(x) if activation else x).to(x_type)
 
 
 class _Halve(torch.autograd.Function):
