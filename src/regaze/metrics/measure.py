@@ -129,7 +129,8 @@ def measure_samples(
     network = load_estimator(estimator_folder).to(device)
     reader = faces_reader(list(faces_paths), masks, background)
     extras = optional.gather(reader, identity, assets, device)
-    attributes, numbers, size = _describe(samples_path)
+    attributes, numbers, sampled = _describe(samples_path)
+    size = _common_size(sampled, network.size_px)
     no_boxes = _why_no_eye_boxes(reader, size)
     _check(samples_path, numbers, pairs, pairs_path)
     wanted = np.sort(numbers[pairs.loc[numbers, "kind"].isin(list(kinds)).to_numpy()])
@@ -179,6 +180,7 @@ def measure_samples(
     }
     metrics["pixels"] = {
         "size": list(size),
+        "sampled": list(sampled),
         "range": "0 to 1, R,G,B",
         "truth": "mean over blocks of the stored patch, unrounded",
         "eye_boxes": None if no_boxes else [list(box) for box in eye_boxes(size[0])],
@@ -320,7 +322,7 @@ class _Judge:
             table[name] = reading.angles[:, column]
         if self.extras.identity is not None:
             source = reduce_patches(self._stored(table, "source_index"), self.size)
-            for name, values in self.extras.measure(reduce_patches(pixels), source).items():
+            for name, values in self.extras.measure(reduce_patches(pixels, self.size), source).items():
                 table[name] = values
         known = np.flatnonzero(table["target_index"] >= 0)
         if len(known):
@@ -334,7 +336,7 @@ class _Judge:
 
     def _compare(self, table, known, pixels, reading, sums) -> None:
         stored = self._stored(table.iloc[known], "target_index")
-        ours, wanted = reduce_patches(pixels), reduce_patches(stored, self.size)
+        ours, wanted = (reduce_patches(images, self.size) for images in (pixels, stored))
         for name, measure in _SIMILARITY.items():
             if name != "eye_psnr" or self.boxes:
                 table.loc[known, name] = measure(ours, wanted)
@@ -359,6 +361,18 @@ class _Judge:
 
 def _empty() -> pd.DataFrame:
     return COLUMNS.empty_table().to_pandas()
+
+
+def _common_size(sampled: tuple[int, int], size_px: int) -> tuple[int, int]:
+    """The size (width, height) that pictures are compared at.
+
+    Larger ones are averaged down to the estimator's, so that methods of several sizes can be
+    compared: a difference of small pictures is not one of large ones.
+    """
+    width, height = sampled
+    if width == height > size_px and width % size_px == 0:
+        return size_px, size_px
+    return sampled
 
 
 def _why_no_eye_boxes(reader: FacesReader, size: tuple[int, int]) -> str:

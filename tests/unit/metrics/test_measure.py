@@ -138,6 +138,15 @@ def test_order_and_subset_of_samples_change_nothing(world):
     assert only["pair"].tolist() == [3]
 
 
+def test_larger_pictures_are_compared_at_the_estimators_size(world):
+    root, truth = world
+    _, small = measured(root)
+    write_samples(root / "large.h5", truth.repeat(2, 1).repeat(2, 2), range(len(truth)))
+    metrics, large = measured(root, "large.h5")
+    pd.testing.assert_frame_equal(large, small, rtol=1e-4)
+    assert metrics["pixels"]["size"] == [32, 32] and metrics["pixels"]["sampled"] == [64, 64]
+
+
 def test_written_files_are_reproducible_and_finite(world, tmp_path):
     for name in ("one", "two"):
         metrics, table = measured(world[0])
