@@ -322,7 +322,8 @@ class _Judge:
             table[name] = reading.angles[:, column]
         if self.extras.identity is not None:
             source = reduce_patches(self._stored(table, "source_index"), self.size)
-            for name, values in self.extras.measure(reduce_patches(pixels, self.size), source).items():
+            ours = reduce_patches(pixels, self.size)
+            for name, values in self.extras.measure(ours, source).items():
                 table[name] = values
         known = np.flatnonzero(table["target_index"] >= 0)
         if len(known):
