@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 CORES ?= all
 
-.PHONY: help venv reproduce tiny test lint schema bench clean
+.PHONY: help venv reproduce tiny pull test lint schema bench clean
 
 help:            ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 14
@@ -28,6 +28,12 @@ tiny: .venv/.base  ## the whole workflow in miniature, in build/tiny, within 3 m
 	mkdir -p build/tiny
 	PATH=$(CURDIR)/$(BIN):$$PATH snakemake --cores $(CORES) --directory build/tiny --configfile config.yaml configs/tiny.yaml
 
+# Pulled files are as old as chance has it: touched in order, Snakemake sees that nothing is to do.
+pull: .venv/.base  ## fetch what the remote of DVC has of this revision's results
+	$(BIN)/dvc pull
+	$(BIN)/dvc status -q
+	PATH=$(CURDIR)/$(BIN):$$PATH snakemake --touch --forceall --cores 1 --quiet all
+
 test: .venv/.dev  ## unit, conformance and workflow tests
 	$(BIN)/python -m pytest tests
 
@@ -37,9 +43,12 @@ lint: .venv/.dev  ## ruff, snakefmt, snakemake --lint, generated files in step
 	$(BIN)/snakefmt --check Snakefile rules
 	PATH=$(CURDIR)/$(BIN):$$PATH snakemake --lint
 	$(BIN)/regaze schema --check config.schema.json
+	$(BIN)/regaze dvc --check dvc.yaml
 
-schema: .venv/.base  ## write config.schema.json from the typed settings
+schema: .venv/.base  ## write config.schema.json and dvc.yaml
 	$(BIN)/regaze schema > config.schema.json
+	$(BIN)/regaze dvc > dvc.yaml.new
+	mv dvc.yaml.new dvc.yaml
 
 bench: .venv/.dev  ## print capture, normalisation, training and sampling rates
 	$(BIN)/python benchmarks/capture.py

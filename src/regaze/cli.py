@@ -42,6 +42,54 @@ def schema(
 
 
 @app.command()
+def dvc(
+    files: Annotated[
+        list[Path] | None, typer.Argument(help="Configuration files; default config.yaml.")
+    ] = None,
+    check: Annotated[
+        Path | None, typer.Option(help="Compare with this file instead of printing.")
+    ] = None,
+    augmentation: Annotated[
+        bool, typer.Option(help="Also the study of few labels, which is no part of `all`.")
+    ] = False,
+) -> None:
+    """Print dvc.yaml, the workflow's stages for DVC."""
+    from regaze.versioning import dvc_yaml
+
+    chosen = files or [Path("config.yaml")]
+    _settings(chosen)
+    text = dvc_yaml(_merged(chosen), augmentation)
+    if check is None:
+        sys.stdout.write(text)
+    elif not check.exists() or check.read_text(encoding="utf-8") != text:
+        told = " ".join(map(str, files or []))
+        raise SystemExit(
+            f"{check} does not describe {told or 'config.yaml'}; run `regaze dvc > dvc.yaml`"
+        )
+
+
+@app.command()
+def provenance(
+    results: Annotated[list[Path], typer.Argument(help="Files or folders of results/.")],
+) -> None:
+    """Print how results came about, back to raw files. Exit status 1 if a file is another one."""
+    from regaze.provenance.chain import ProvenanceError, trace
+
+    faults: list[str] = []
+    for result in results:
+        try:
+            chain = trace(result)
+        except ProvenanceError as error:
+            raise SystemExit(str(error)) from None
+        typer.echo("\n".join(chain.lines))
+        faults += [fault for fault in chain.faults if fault not in faults]
+    for fault in faults:
+        typer.echo(f"wrong: {fault}", err=True)
+    if faults:
+        raise typer.Exit(1)
+
+
+@app.command()
 def validate(
     files: Annotated[list[Path], typer.Argument(help="Configuration files, later ones on top.")],
 ) -> None:
@@ -120,9 +168,17 @@ def assets(
 
 def _settings(files: list[Path]):
     """Return the checked settings of configuration files, later ones on top."""
-    import yaml
-
     from regaze.settings import ConfigurationError, load_settings
+
+    try:
+        return load_settings(_merged(files))
+    except ConfigurationError as error:
+        raise SystemExit(str(error)) from None
+
+
+def _merged(files: list[Path]) -> dict:
+    """Return the content of configuration files, later ones on top."""
+    import yaml
 
     merged: dict = {}
     for file in files:
@@ -133,10 +189,7 @@ def _settings(files: list[Path]):
         if not isinstance(content, dict):
             raise SystemExit(f"{file}: expected a mapping, found {type(content).__name__}")
         _merge(merged, content)
-    try:
-        return load_settings(merged)
-    except ConfigurationError as error:
-        raise SystemExit(str(error)) from None
+    return merged
 
 
 def _merge(below: dict, above: dict) -> None:

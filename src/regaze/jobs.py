@@ -6,6 +6,7 @@ folder, then renamed, so that a killed job never leaves a half-written file unde
 
 from __future__ import annotations
 
+import atexit
 import json
 import logging
 import math
@@ -17,12 +18,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
+_RECORDED: set[str] = set()
+
+
 def start(job) -> logging.Logger:
     """Prepare the process of a ``script:`` rule and return its logger.
 
     Log records go to the rule's log file and to stderr; an exception ends up in the log with its
-    traceback; ``job.threads`` bounds OpenMP and torch's own threads.
+    traceback; ``job.threads`` bounds OpenMP and torch's own threads. What the job was is recorded
+    when the process ends (:func:`recorded`).
     """
+    recorded(job)
     threads = str(job.threads)
     os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = threads
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
@@ -43,6 +49,37 @@ def start(job) -> logging.Logger:
         "%s", error, exc_info=(kind, error, trace)
     )
     return log
+
+
+def recorded(job) -> None:
+    """Have the record of a job of Snakemake's written when its process ends, once.
+
+    Only the first of several processes writes; a job without a rule, as in tests, has no record.
+    """
+    rule = getattr(job, "rule", None)
+    if rule is None or rule in _RECORDED or int(os.environ.get("RANK", 0)):
+        return
+    _RECORDED.add(rule)
+    # Later than at the script's last line, where it would stand in each of them, and not before
+    # the outputs are there. A job that fails has none, and gets no record.
+    atexit.register(_record, job)
+
+
+def _record(job) -> None:
+    from regaze.provenance.record import write_record
+
+    try:
+        write_record(
+            job.rule,
+            dict(job.wildcards.items()),
+            inputs=job.input,
+            outputs=job.output,
+            params=dict(job.params.items()),
+            threads=job.threads,
+        )
+    except (OSError, ValueError) as error:
+        # The results are whole; `regaze provenance` will say that this record is missing.
+        logging.getLogger("regaze").warning("no record of this job: %s", error)
 
 
 def several(paths: str | os.PathLike | Sequence) -> list:

@@ -1,65 +1,180 @@
-"""dvc.yaml and the Snakefile describe the same work."""
+"""dvc.yaml and the Snakefile describe the same work, and DVC re-runs what a change affects."""
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from running import ROOT, snakemake
 
-ROOT = Path(__file__).parents[2]
-STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+from regaze.cli import _merge
+from regaze.redirectors.settings import requirements
+from regaze.settings import load_settings
+from regaze.versioning import dvc_yaml
+
 CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
+STAGES = yaml.safe_load(dvc_yaml(CONFIG))["stages"]
+SHARED = (".dvc/config", ".dvcignore", ".gitignore", "Snakefile", "rules", "workflow_scripts")
+SHARED += ("profiles/default", "envs", "results/.gitignore", "src", "Makefile")
 
 
-def commands():
-    """The Snakemake part of every stage's command, loops written out."""
+def outs(stage):
+    """Everything that a stage makes."""
+    entries = [*stage["outs"], *stage.get("metrics", [])]
+    return [next(iter(entry)) if isinstance(entry, dict) else entry for entry in entries]
+
+
+def test_the_file_is_that_of_the_configuration():
+    assert (ROOT / "dvc.yaml").read_text() == dvc_yaml(CONFIG), "run `make schema`"
+
+
+def test_stages_name_rules_and_targets_that_exist(tmp_path):
+    listed = [sys.executable, "-m", "snakemake", "--list-rules"]
+    done = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True)
+    rules = set(re.findall(r"^(\w+)", done.stdout, re.MULTILINE))
+    wanted = []
     for name, stage in STAGES.items():
-        if "foreach" not in stage:
-            yield name, stage["cmd"]
-            continue
-        looped = stage["foreach"]
-        keys = CONFIG[looped[2:-1]] if isinstance(looped, str) else looped
-        for key in keys:
-            text = stage["do"]["cmd"].replace("${key}", key).replace("${item}", key)
-            yield f"{name}@{key}", text
-
-
-@pytest.fixture(scope="module")
-def rules():
-    command = [sys.executable, "-m", "snakemake", "--list-rules"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    return set(re.findall(r"^(\w+)", done.stdout, re.MULTILINE))
-
-
-def test_stages_name_rules_and_targets_that_exist(rules, tmp_path):
-    for name, command in commands():
-        allowed, target = re.fullmatch(r"\$\{run\} (.+) -- (\S+)", command).groups()
+        allowed, targets = re.fullmatch(r"\$\{run\} (.+) -- (.+)", stage["cmd"]).groups()
         assert set(allowed.split()) <= rules, name
-        plan = [sys.executable, "-m", "snakemake", "-n", "-s", ROOT / "Snakefile"]
-        done = subprocess.run(
-            [*map(str, plan), "--cores", "1", "-d", str(tmp_path), "--", target],
-            capture_output=True,
-            text=True,
-            check=False,
-            env=os.environ,
-        )
-        assert done.returncode == 0, f"{name}: {done.stdout}{done.stderr}"
+        wanted += targets.split()
+    plan = snakemake(tmp_path, "-n", "--", *wanted)
+    assert plan.returncode == 0, plan.output[-3000:]
+    # Every file that the whole workflow makes belongs to a stage, and to one only.
+    made = [path for stage in STAGES.values() for path in outs(stage)]
+    assert len(made) == len(set(made))
+    planned = set(re.findall(r"^ +output: (.+)$", plan.output, re.MULTILINE))
+    for path in (path for line in planned for path in line.split(", ")):
+        owners = [out for out in made if Path(path).is_relative_to(out)]
+        assert len(owners) == 1, f"{path}: {owners}"
 
 
-def test_dependencies_exist_and_parameters_are_keys_of_the_configuration():
+def test_dependencies_are_made_or_there_and_parameters_are_in_the_configuration():
+    made = [path for stage in STAGES.values() for path in outs(stage)]
     for name, stage in STAGES.items():
-        body = stage.get("do", stage)
-        for path in body["deps"]:
-            if path.startswith("src/") and "${" not in path:
-                assert (ROOT / path).exists(), f"{name}: {path}"
-        for entry in body.get("params", []):
+        for path in stage["deps"]:
+            of_stage = any(Path(out).is_relative_to(path) or path == out for out in made)
+            assert of_stage or (ROOT / path).exists(), f"{name}: {path}"
+        for entry in stage.get("params", []):
             for key in entry["config.yaml"]:
                 here = CONFIG
                 for part in key.split("."):
-                    if part.startswith("${"):
-                        break
                     assert part in here, f"{name}: {key}"
                     here = here[part]
+
+
+def test_models_depend_on_what_their_training_is_given():
+    for name, entry in load_settings(CONFIG).models.items():
+        needs, deps = requirements(entry), STAGES[f"train-{name}"]["deps"]
+        for network in (needs.estimator, needs.teacher):
+            assert network is None or f"results/models/{network}/model.safetensors" in deps
+        told = [path for path in deps if "/latents/" in path]
+        assert told == ([f"results/synthetic/latents/{needs.encoder}"] if needs.encoder else [])
+    # A model that nobody learns from is nobody's dependency but that of its own evaluation.
+    path = "results/models/regression/model.safetensors"
+    assert [name for name, stage in STAGES.items() if path in stage["deps"]] == [
+        "evaluate-regression"
+    ]
+
+
+@pytest.mark.parametrize("overlay", ["gazecapture", "eth-xgaze", "columbia", "gpu"])
+def test_other_configurations_have_stages_of_their_own(overlay):
+    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    _merge(config, yaml.safe_load((ROOT / f"configs/{overlay}.yaml").read_text()))
+    stages = yaml.safe_load(dvc_yaml(config, augmentation=True))["stages"]
+    trained_on = load_settings(config).dataset
+    assert f"results/{trained_on}/faces" in outs(stages["faces"])
+    assert outs(stages["augmentation"]) == ["results/augmentation"]
+    made = [path for stage in stages.values() for path in outs(stage)]
+    assert len(made) == len(set(made))
+    read = {path for stage in stages.values() for path in stage["deps"] if path[:8] == "results/"}
+    nobody = [
+        path
+        for path in read
+        if not any(Path(out).is_relative_to(path) or Path(path).is_relative_to(out) for out in made)
+    ]
+    assert nobody == []
+
+
+def environment(folder):
+    """Programs of this environment, and the library of the copy."""
+    programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    identity = {
+        f"GIT_{who}_{what}": "a@b" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
+    }
+    quiet = {"DVC_NO_ANALYTICS": "1", "OMP_NUM_THREADS": "1"}
+    return os.environ | identity | quiet | {"PATH": programs, "PYTHONPATH": str(folder / "src")}
+
+
+def run(folder, *line):
+    done = subprocess.run(
+        line, cwd=folder, env=environment(folder), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, f"{line}: {done.stdout[-3000:]}{done.stderr[-3000:]}"
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def versioned(finished, tmp_path_factory):
+    """A repository of the project with the tiny configuration and its results, recorded by DVC."""
+    folder = tmp_path_factory.mktemp("versioned") / "project"
+    folder.mkdir()
+    for name in SHARED:
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        copy(ROOT / name, folder / name)
+    shutil.copytree(finished / "results", folder / "results", dirs_exist_ok=True)
+    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    _merge(config, yaml.safe_load((ROOT / "configs/tiny.yaml").read_text()))
+    (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    (folder / "dvc.yaml").write_text(dvc_yaml(config))
+    run(folder, "git", "init", "--quiet")
+    run(folder, "git", "add", ".")
+    run(folder, "git", "commit", "--quiet", "-m", "project")
+    run(folder, "snakemake", "--touch", "--forceall", "--cores", "1", "--quiet", "all")
+    run(folder, "dvc", "commit", "-f")
+    run(folder, "git", "add", ".")
+    run(folder, "git", "commit", "--quiet", "-m", "results")
+    return folder
+
+
+def test_a_recorded_run_is_up_to_date(versioned):
+    assert "Data and pipelines are up to date" in run(versioned, "dvc", "status")
+    told = run(versioned, "dvc", "repro")
+    assert "Data and pipelines are up to date" in told and "Running stage" not in told
+    # Git has the small texts, and no others.
+    kept = set(run(versioned, "git", "ls-files", "results").split())
+    assert "results/evaluation/xunet/synthetic/metrics.json" in kept
+    assert "results/provenance/train_model/xunet.json" in kept
+    names = {Path(path).suffix for path in kept if Path(path).name != ".gitignore"}
+    assert names == {".json", ".csv"}
+
+
+def test_a_clone_that_pulled_has_nothing_to_do(versioned, tmp_path):
+    run(versioned, "dvc", "remote", "add", "--local", "-d", "-f", "store", str(tmp_path / "store"))
+    run(versioned, "dvc", "push")
+    clone = tmp_path / "clone"
+    run(versioned, "git", "clone", "--quiet", ".", str(clone))
+    run(clone, "dvc", "remote", "add", "--local", "-d", "store", str(tmp_path / "store"))
+    # The recipe of the Makefile, with the programs of this environment.
+    recipe = re.search(r"^pull:.*\n((?:\t.*\n)+)", (clone / "Makefile").read_text(), re.MULTILINE)
+    for line in recipe[1].strip().splitlines():
+        run(clone, *line.replace("$(BIN)/", "").split("$$PATH ")[-1].split())
+    assert "Nothing to be done" in run(clone, "snakemake", "-n")
+    assert "up to date" in run(clone, "dvc", "status")
+    # A change is noticed in the clone as well.
+    change = "models={regression: {train: {lr: 0.003}}}"
+    assert "train_model" in run(clone, "snakemake", "-n", "--config", change)
+
+
+def test_a_changed_parameter_reruns_that_models_stages(versioned):
+    told = run(versioned, "dvc", "exp", "run", "-S", "config.yaml:models.regression.train.lr=0.003")
+    ran = set(re.findall(r"Running stage '([^']+)'", told))
+    assert ran == {"train-regression", "evaluate-regression", "report"}
+    assert "up to date" in run(versioned, "dvc", "status")
+    changed = run(versioned, "git", "diff", "--name-only", "HEAD", "--", "results").split()
+    models = {path.split("/")[2] for path in changed if "/models/" in path}
+    assert models == {"regression"}

@@ -27,7 +27,7 @@ from pathlib import Path
 from torch import cuda, distributed
 from torch.distributed.elastic.multiprocessing.errors import record
 
-from regaze.jobs import replacing
+from regaze.jobs import recorded, replacing
 from regaze.training.loop import Interrupted
 
 _NEEDED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
@@ -62,6 +62,7 @@ def launch(main: Callable, job, processes: int | None = None) -> None:
         Interrupted: SIGTERM arrived and all processes have ended; their state is saved.
         RuntimeError: a process failed; the message tells which one and its error.
     """
+    recorded(job)
     if all(name in os.environ for name in _NEEDED):
         _take_part(main, describe(job))
         return

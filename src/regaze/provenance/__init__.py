@@ -1,4 +1,7 @@
-"""Where a result came from: code versions, file and data fingerprints, package versions."""
+"""Where a result came from: code versions, fingerprints of files, package versions, revision.
+
+:mod:`regaze.provenance.record` writes what every job was, :mod:`regaze.provenance.chain` reads it.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,10 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 
-_SOURCE = Path(__file__).parent
+_SOURCE = Path(__file__).parents[1]
+# What decides results; changed results and notes beside it do not make a revision dirty.
+_DECIDING = ["src", "rules", "workflow_scripts", "envs", "requirements"]
+_DECIDING += ["Snakefile", "config.yaml", "configs"]
 
 
 def code_version(*packages: str) -> str:
@@ -71,11 +77,25 @@ def versions() -> dict[str, str]:
     return found
 
 
-def git_revision(folder: str | Path = ".") -> str:
-    """Return the revision of the work tree, with ``-dirty`` appended, or ``unknown``."""
-    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--exclude=*"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
-    return done.stdout.strip()
+def git_revision(folder: str | Path = _SOURCE.parents[1]) -> str:
+    """Return the revision of a work tree, ``unknown`` where there is none.
+
+    Args:
+        folder: root of the work tree; default the one that this library lies in.
+
+    ``-dirty`` is appended where sources, rules or configuration files differ from the revision.
+    """
+    commands = [
+        ["ls-files", "--error-unmatch", "Snakefile"],
+        ["rev-parse", "--short=12", "HEAD"],
+        ["status", "--porcelain", "--", *_DECIDING],
+    ]
+    told = []
+    for command in commands:
+        line = ["git", "--no-optional-locks", "-C", str(folder), *command]
+        try:
+            done = subprocess.run(line, capture_output=True, text=True, check=True, timeout=10)
+        except (OSError, subprocess.SubprocessError):
+            return "unknown"
+        told.append(done.stdout.strip())
+    return told[1] + ("-dirty" if told[2] else "")

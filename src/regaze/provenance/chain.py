@@ -1,0 +1,201 @@
+"""From a result back to raw files: the records of all jobs, compared with what is on the disk."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from regaze.provenance.inner import claims
+from regaze.provenance.record import BY_CONTENT, FOLDER, describe
+
+_SHOWN = 4
+_KEYS = {"rule", "wildcards", "inputs", "outputs", "config", "code", "revision", "machine"}
+
+
+class ProvenanceError(ValueError):
+    """There is nothing to trace, or a record is none."""
+
+
+@dataclass
+class Chain:
+    """What :func:`trace` found.
+
+    Attributes:
+        lines: the chain as text, a result above what it was made from.
+        faults: a line per recorded fingerprint that is not the file's, or that is not there.
+    """
+
+    lines: list[str] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+
+
+def trace(target: str | Path) -> Chain:
+    """Follow a result back to the files that the workflow was given, and check all on the way.
+
+    Args:
+        target: a file that the workflow made, or a folder of such files.
+
+    Every file's fingerprint is compared with the record of the job that made it, and with those of
+    the jobs that read it; fingerprints that models, samples and metrics hold themselves
+    (:mod:`regaze.provenance.inner`) with the files that they are of.
+
+    Raises:
+        ProvenanceError: no records beside it, no record of it, or a broken record.
+    """
+    root, name = _located(Path(target))
+    tracer = _Tracer(root, _records(root))
+    wanted = [path for path in tracer.made if path == name or _inside(path, name)]
+    wanted = wanted or [path for path in tracer.made if _inside(name, path)]
+    if not wanted:
+        raise ProvenanceError(
+            f"{target}: none of the {len(tracer.records)} records below {root / FOLDER} is of it; "
+            "they are written when the workflow's jobs end"
+        )
+    for job in dict.fromkeys(tracer.made[path] for path in wanted):
+        of_job = [path for path in wanted if tracer.made[path] == job]
+        tracer.follow(job, {path: None for path in of_job}, 0)
+    return tracer.chain
+
+
+def _located(target: Path) -> tuple[Path, str]:
+    """The working directory of the workflow that made a file, and the file's path from there."""
+    absolute = target.absolute()
+    for folder in (absolute, *absolute.parents):
+        if (folder / FOLDER).is_dir():
+            return folder, absolute.relative_to(folder).as_posix()
+    raise ProvenanceError(
+        f"{target}: expected a folder {FOLDER} beside it or further up, found none; "
+        "it is written by the workflow's jobs, and kept by git"
+    )
+
+
+def _records(root: Path) -> dict[str, dict]:
+    found = {}
+    for path in sorted((root / FOLDER).rglob("*.json")):
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ProvenanceError(f"{path}: expected the record of a job, found {error}") from None
+        lacking = sorted(_KEYS - set(content)) if isinstance(content, dict) else ["everything"]
+        if lacking:
+            raise ProvenanceError(
+                f"{path}: expected the record of a job, found none of {', '.join(lacking)}"
+            )
+        found[path.relative_to(root).as_posix()] = content
+    return found
+
+
+def _inside(path: str, folder: str) -> bool:
+    return PurePosixPath(path).is_relative_to(folder)
+
+
+class _Tracer:
+    """Walks from jobs to the jobs that made their inputs; every job is told once."""
+
+    def __init__(self, root: Path, records: dict[str, dict]):
+        self.root, self.records = root, records
+        self.made = {path: job for job, record in records.items() for path in record["outputs"]}
+        self.chain = Chain()
+        self._told: set[str] = set()
+        self._disk: dict[str, dict] = {}
+
+    def follow(self, job: str, read: Mapping[str, dict | None], depth: int) -> None:
+        """Tell files that a job made, the job, and what it was made from.
+
+        Args:
+            job: path of the record.
+            read: its outputs that are asked for, as they were when they were read, or None.
+            depth: steps from the result.
+        """
+        record, pad = self.records[job], "  " * depth
+        states = {
+            path: self._state(path, record["outputs"].get(path), seen)
+            for path, seen in read.items()
+        }
+        again = " (see above)" if job in self._told else ""
+        self.chain.lines += [pad + line + again for line in _grouped(states)]
+        if again:
+            return
+        self._told.add(job)
+        self.chain.lines.append(f"{pad}| {_job(record)}")
+        for claim in claims(self.root, record):
+            if claim.fault:
+                self.chain.faults.append(claim.text)
+            self.chain.lines.append(f"{pad}| {claim.text}")
+        sources: dict[str, dict] = {}
+        given = {}
+        for path, seen in record["inputs"].items():
+            maker = self._maker(path)
+            if maker is None:
+                given[path] = self._state(path, None, seen)
+            else:
+                sources.setdefault(maker, {})[path] = seen
+        for maker, files in sources.items():
+            self.follow(maker, files, depth + 1)
+        self.chain.lines += [f"{pad}  {line}" for line in _grouped(given)]
+
+    def _maker(self, path: str) -> str | None:
+        """The job that made a file, or the folder that it lies in."""
+        folders = [path, *(str(parent) for parent in PurePosixPath(path).parents)]
+        return next((self.made[folder] for folder in folders if folder in self.made), None)
+
+    def _state(self, path: str, recorded: dict | None, seen: dict | None) -> str:
+        """What is to say about a file: as it was made and as it was read, against the disk."""
+        now = self._now(path, recorded or seen)
+        if now["fingerprint"] is None:
+            return self._fault(path, "missing")
+        about = now["fingerprint"]
+        if "files" in now:
+            about += f", {now['files']} files, {now['bytes'] / 1e6:.1f} MB, by {now['by']}"
+        if recorded is not None and recorded["fingerprint"] != now["fingerprint"]:
+            made = recorded["fingerprint"]
+            return self._fault(path, f"changed since it was made: was {made}, is {about}")
+        if seen is not None and seen["fingerprint"] != now["fingerprint"]:
+            was = seen["fingerprint"]
+            return self._fault(path, f"another version was read: {was}, is {about}")
+        if recorded is None:
+            if PurePosixPath(path).parts[:1] == ("results",):
+                return self._fault(path, f"no record of what made it, is {about}")
+            return f"given, {about}"
+        return f"ok, {about}"
+
+    def _fault(self, path: str, text: str) -> str:
+        line = f"{path}: {text}"
+        if line not in self.chain.faults:
+            self.chain.faults.append(line)
+        return f"!! {text}"
+
+    def _now(self, path: str, recorded: dict | None) -> dict:
+        if path not in self._disk:
+            # A folder is fingerprinted in the way that it was when it was recorded.
+            named = (recorded or {}).get("by") == "names and sizes"
+            self._disk[path] = describe(self.root / path, limit=-1 if named else BY_CONTENT)
+        return self._disk[path]
+
+
+def _grouped(states: Mapping[str, str]) -> Iterator[str]:
+    """A line per file; of many that are well only the first and the last are named."""
+    well = [path for path, state in states.items() if state.startswith(("ok", "given"))]
+    short = well[1:-1] if len(well) > _SHOWN else []
+    for path, state in states.items():
+        if path not in short:
+            yield f"{path}: {state}"
+        elif path == short[0]:
+            yield f"... {len(short)} more, all well"
+
+
+def _job(record: Mapping) -> str:
+    machine = record["machine"]
+    gpus = ", ".join(gpu["name"] for gpu in machine.get("gpus", []))
+    where = f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']} GB"
+    return (
+        f"{' '.join([record['rule'], *record['wildcards'].values()])}: "
+        f"configuration {record['config']}, code {_code(record['code'])}, "
+        f"revision {record['revision']}, on {where}{', ' + gpus if gpus else ''}"
+    )
+
+
+def _code(code) -> str:
+    return "+".join(code) if isinstance(code, list) else str(code)

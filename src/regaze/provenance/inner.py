@@ -1,0 +1,65 @@
+"""Fingerprints that results hold themselves: of weights, of the model sampled, of the estimator."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import h5py
+
+from regaze.provenance import fingerprint
+
+
+class Claim(NamedTuple):
+    """One such fingerprint: a line about it, and whether the file is another one."""
+
+    text: str
+    fault: bool
+
+
+def claims(root: Path, record: Mapping) -> Iterator[Claim]:
+    """Check what the outputs of a job say of weights, against the files.
+
+    Args:
+        root: working directory of the workflow.
+        record: of the job; its inputs tell where the weights lie.
+    """
+    for name in record["outputs"]:
+        path = root / name
+        if not path.is_file():
+            continue
+        if path.name == "model.json":
+            yield from _claim(root, name, "weights", _json(path).get("fingerprint"), [name])
+        elif path.name == "samples.h5":
+            with h5py.File(path) as file:
+                told = str(file.attrs.get("fingerprint", ""))
+            yield from _claim(root, name, "model", told, record["inputs"])
+        elif path.name == "metrics.json":
+            told = _json(path).get("estimator", {}).get("fingerprint")
+            yield from _claim(root, name, "estimator", told, record["inputs"])
+
+
+def _json(path: Path) -> dict:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _claim(root: Path, name: str, role: str, told: str | None, beside) -> Iterator[Claim]:
+    """Whether one of the weights beside the given files has the fingerprint."""
+    if not told:
+        return
+    folders = dict.fromkeys(Path(path).parent for path in beside)
+    weights = [folder / "model.safetensors" for folder in folders]
+    there = [path for path in weights if (root / path).is_file()]
+    found = {path.as_posix(): fingerprint(root / path) for path in there}
+    if told in found.values():
+        where = next(path for path, value in found.items() if value == told)
+        yield Claim(f"{name} names {role} {told}: {where}", False)
+    else:
+        listed = ", ".join(f"{path} is {value}" for path, value in found.items())
+        yield Claim(f"{name}: names {role} {told}; {listed or 'no weights are there'}", True)

@@ -1,0 +1,311 @@
+"""Stages of ``dvc.yaml`` from the photos to trained networks."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
+
+from regaze.landmarks.settings import fetched_weights
+from regaze.redirectors.settings import requirements
+from regaze.settings import Settings
+from regaze.training.settings import transfer_file
+
+_TRAINING = ["training", "diffusion/averages.py", "images.py", "angles.py"]
+
+
+class TrainingStages:
+    """Collects the stages of a configuration up to its trained networks, in the order of work."""
+
+    def __init__(self, config: Mapping, settings: Settings):
+        self.config, self.settings = config, settings
+        self.found: dict[str, dict] = {}
+
+    def add(
+        self,
+        name: str,
+        rules: Sequence[str],
+        targets: Sequence[str],
+        *,
+        deps: Sequence[str | None] = (),
+        code: Sequence[str],
+        scripts: Sequence[str],
+        params: Sequence[str] = (),
+        outs: Sequence[str] = (),
+        texts: Sequence[str] = (),
+        metrics: Sequence[str] = (),
+    ) -> None:
+        """Add one stage.
+
+        Args:
+            name: of the stage.
+            rules: that Snakemake may run.
+            targets: of Snakemake.
+            deps: results and files of the user's; None is left out.
+            code: sources below ``src/regaze``.
+            scripts: of ``workflow_scripts``.
+            params: keys of the configuration; what it does not have is at its default and left
+                out.
+            outs: that go into the cache.
+            texts, metrics: small text results, which git keeps.
+        """
+        sources = [f"src/regaze/{path}" for path in _outermost(code)]
+        sources += [f"workflow_scripts/{script}.py" for script in scripts]
+        stage: dict = {"cmd": f"${{run}} {' '.join(rules)} -- {shlex.join(targets)}"}
+        stage["deps"] = sorted({path for path in deps if path}) + sorted(set(sources))
+        if known := [key for key in params if self._has(key)]:
+            stage["params"] = [{"config.yaml": known}]
+        stage["outs"] = [*outs, *({path: {"cache": False}} for path in texts)]
+        if metrics:
+            stage["metrics"] = [{path: {"cache": False}} for path in metrics]
+        self.found[name] = stage
+
+    def _has(self, key: str) -> bool:
+        here = self.config
+        for part in key.split("."):
+            if not isinstance(here, Mapping) or part not in here:
+                return False
+            here = here[part]
+        return True
+
+    def _below(self, section: str, without: set[str]) -> list[str]:
+        return [f"{section}.{key}" for key in self.config.get(section, {}) if key not in without]
+
+    def data(self) -> None:
+        """Capture, landmarks, faces and pairs of every data set."""
+        settings = self.settings
+        faces = ["normalise", "sources", "faces.py", "links.py", "angles.py"]
+        for name in self._datasets():
+            options, folder = settings.datasets[name], f"results/{name}"
+            about = f"datasets.{name}"
+            root = options.root or f"{folder}/capture"
+            raw = [root, *options.files().values()]
+            if options.source == "synthetic":
+                self.add(
+                    _named("capture", name, settings),
+                    ["render_capture"],
+                    [root],
+                    deps=[settings.capture.head_model],
+                    code=["capture", "angles.py"],
+                    scripts=["render_capture"],
+                    params=["seed", *self._below("capture", set())],
+                    outs=[root],
+                )
+            poses = []
+            if options.needs_landmarks():
+                poses = [f"{folder}/supplementary"]
+                fetching = ["fetch_asset"] if self._fetched() else []
+                found = [] if options.brings_landmarks() else [f"{folder}/landmarks"]
+                self.add(
+                    _named("landmarks", name, settings),
+                    ["detect_landmarks", "estimate_poses", *fetching],
+                    [f"{poses[0]}/shard-{shard:03d}.h5" for shard in range(settings.shards)],
+                    deps=raw,
+                    code=["landmarks", "normalise", "sources", "angles.py"],
+                    scripts=["detect_landmarks", "estimate_poses"],
+                    params=["shards", about, "landmarks", "assets"],
+                    outs=found + poses,
+                )
+            split = options.split if isinstance(options.split, str) else None
+            made = f"{folder}/split.json"
+            self.add(
+                _named("faces", name, settings),
+                ["normalise_shard", "gather_faces", "write_split"],
+                [f"{folder}/faces/contact-sheet.png", made],
+                deps=[*raw, *poses, split, settings.faces.sfm_mesh],
+                code=faces,
+                scripts=["normalise_shard", "gather_faces", "write_split"],
+                params=["seed", "shards", about, *self._below("faces", {"threads"})],
+                outs=[f"{folder}/faces", made],
+            )
+            if name not in settings.evaluated:
+                continue
+            self.add(
+                _named("pairs", name, settings),
+                ["fix_pairs"],
+                [f"{folder}/pairs.parquet"],
+                deps=[f"{folder}/faces", made],
+                code=["pairs.py", "faces.py"],
+                scripts=["fix_pairs"],
+                params=["seed", *(f"evaluation.{key}" for key in ("split", "pairs", "same_deg"))],
+                outs=[f"{folder}/pairs.parquet"],
+            )
+
+    def _datasets(self) -> list[str]:
+        """Data sets with faces: those evaluated on, and that of the encoders that are trained."""
+        settings = self.settings
+        learning = any(self._encoded(n) and not e.published for n, e in settings.encoders.items())
+        return list(dict.fromkeys([*settings.evaluated, *([self._rendered()] * learning)]))
+
+    def _rendered(self) -> str | None:
+        """The data set that encoders are trained on."""
+        datasets = self.settings.datasets.items()
+        return next((name for name, options in datasets if options.source == "synthetic"), None)
+
+    def _fetched(self) -> bool:
+        return bool(fetched_weights(self.settings.landmarks, self.settings.assets))
+
+    def _learnt_from(self) -> list[str]:
+        trained_on = f"results/{self.settings.dataset}"
+        return [f"{trained_on}/faces", f"{trained_on}/split.json"]
+
+    def _trained(self, name: str, rule: str, section: str, **rest) -> None:
+        """A stage that makes a model folder."""
+        folder = f"results/models/{name}"
+        rest["outs"] = [f"{folder}/{file}" for file in rest.get("outs", ["model.safetensors"])]
+        self.add(
+            f"train-{name}",
+            [rule],
+            [f"{folder}/model.safetensors"],
+            scripts=[rule],
+            params=["seed", section, *rest.pop("params", [])],
+            texts=[f"{folder}/model.json", f"{folder}/curve.csv"],
+            **rest,
+        )
+
+    def networks(self) -> None:
+        """Head model, encoders and their codes, estimators, the face recogniser, masks."""
+        settings = self.settings
+        encoders = {name: e for name, e in settings.encoders.items() if self._encoded(name)}
+        if encoders:
+            self.add(
+                "head",
+                ["make_head"],
+                ["results/face3d/head.npz"],
+                deps=[settings.capture.head_model],
+                code=["capture", "face3d/model.py", "face3d/head_stage.py"],
+                scripts=["make_head"],
+                params=["capture.head_model"],
+                outs=["results/face3d/head.npz"],
+            )
+        for name, entry in encoders.items():
+            weights = f"results/models/{name}"
+            if entry.published is None:
+                home = f"results/{self._rendered()}"
+                self._trained(
+                    name,
+                    "train_deca",
+                    f"encoders.{name}",
+                    deps=[
+                        *(f"{home}/{made}" for made in ("capture", "faces", "split.json")),
+                        "results/face3d/head.npz",
+                    ],
+                    code=["face3d", "faces.py", *_TRAINING],
+                    outs=["model.safetensors", "quality.png"],
+                )
+            for dataset in self._encoded(name):
+                folder = f"results/{dataset}/latents/{name}"
+                given = [entry.published or f"{weights}/model.safetensors"]
+                given += [] if entry.published else [f"{weights}/model.json"]
+                self.add(
+                    _named(f"latents-{name}", dataset, settings),
+                    ["encode_shard"],
+                    [f"{folder}/part-{shard:03d}.parquet" for shard in range(settings.shards)],
+                    deps=[f"results/{dataset}/faces", "results/face3d/head.npz", *given],
+                    code=["face3d", "latents.py", "faces.py"],
+                    scripts=["encode_shard"],
+                    params=["shards"],
+                    outs=[folder],
+                )
+        for name, entry in settings.estimators.items():
+            self._trained(
+                name,
+                "train_estimator",
+                f"estimators.{name}",
+                deps=[*self._learnt_from(), entry.checkpoint],
+                code=["estimators", "faces.py", *_TRAINING],
+            )
+        if settings.identity:
+            self._trained(
+                "identity",
+                "identity_network",
+                "identity",
+                params=[f"estimators.{settings.evaluation.estimator}.size_px"],
+                deps=[*self._learnt_from(), settings.identity.checkpoint],
+                code=["identity", "estimators/objective.py", "faces.py", *_TRAINING],
+            )
+        for dataset in settings.evaluated:
+            if self._masked(dataset):
+                options, folder = settings.datasets[dataset], f"results/{dataset}"
+                deps = [options.root or f"{folder}/capture"]
+                if settings.masks.method_for(options.source) == "mesh":
+                    encoder = settings.masks.encoder or next(iter(settings.encoders))
+                    deps = [f"{folder}/latents/{encoder}", "results/face3d/head.npz"]
+                self.add(
+                    _named("masks", dataset, settings),
+                    ["mask_shard", "draw_masks"],
+                    [f"{folder}/masks/contact-sheet.png"],
+                    deps=[f"{folder}/faces", *deps, settings.masks.parsing],
+                    code=["masks", "normalise", "face3d", "faces.py", "sources"],
+                    scripts=["mask_shard", "draw_masks"],
+                    params=["shards", "masks", f"datasets.{dataset}"],
+                    outs=[f"{folder}/masks"],
+                )
+
+    def _masked(self, dataset: str) -> bool:
+        needed = any(requirements(entry).masks for entry in self.settings.models.values())
+        trained_on = dataset == self.settings.dataset
+        return (needed and trained_on) or self.settings.without_background(dataset)
+
+    def _encoded(self, encoder: str) -> list[str]:
+        """Data sets whose codes by this encoder the default target makes."""
+        settings = self.settings
+        found = []
+        for name in settings.evaluated:
+            at_home = name == settings.dataset and settings.datasets[name].source == "synthetic"
+            told = any(requirements(e).encoder == encoder for e in settings.models.values())
+            chosen = settings.masks.encoder or next(iter(settings.encoders))
+            masks = settings.masks.method_for(settings.datasets[name].source) == "mesh"
+            if at_home or told or (masks and self._masked(name) and encoder == chosen):
+                found.append(name)
+        return found
+
+    def models(self) -> None:
+        """One stage per redirector; its dependencies are what its own training reads."""
+        settings = self.settings
+        trained_on = f"results/{settings.dataset}"
+        for name, entry in settings.models.items():
+            needs = requirements(entry)
+            networks = [needs.estimator, needs.teacher]
+            networks.append(entry.labels.estimator if entry.labels else None)
+            deps: list = [f"results/models/{n}/model.safetensors" for n in networks if n]
+            # The architecture of a network that is loaded stands beside its weights.
+            deps += [f"results/models/{n}/model.json" for n in networks if n]
+            deps.append(getattr(entry, "checkpoint", None))
+            if start := getattr(entry.train, "transfer", None):
+                deps.append(transfer_file(start))
+            if needs.encoder:
+                deps.append(f"{trained_on}/latents/{needs.encoder}")
+            if needs.masks:
+                deps.append(f"{trained_on}/masks")
+            self._trained(
+                name,
+                "train_model",
+                f"models.{name}",
+                deps=[*self._learnt_from(), *deps],
+                code=model_code(entry.class_),
+            )
+
+
+def model_code(class_: str) -> list[str]:
+    return [
+        f"redirectors/{class_}",
+        *("redirectors/base.py", "redirectors/face_codes.py"),
+        *("codes.py", "latents.py", "faces.py", "face3d/gaze.py", "face3d/rotations.py"),
+        *("diffusion", *_TRAINING),
+    ]
+
+
+def _named(stage: str, dataset: str, settings: Settings) -> str:
+    """Of the data set that is trained on a stage has the plain name."""
+    return stage if dataset == settings.dataset else f"{stage}-{dataset}"
+
+
+def _outermost(paths: Sequence[str]) -> list[str]:
+    """Paths without those that lie in another one, in order and once."""
+    found = sorted(set(paths))
+    return [
+        path
+        for path in found
+        if not any(str(parent) in found for parent in PurePosixPath(path).parents)
+    ]
