@@ -2,9 +2,59 @@
 
 from __future__ import annotations
 
+import os
+import zipfile
 from collections.abc import Mapping
+from typing import Any, BinaryIO
 
+import torch
 from torch import Tensor, nn
+
+
+def torch_content(source: str | os.PathLike | BinaryIO) -> Any:
+    """Return what a torch file of plain weights holds, on the CPU; nothing in it is executed.
+
+    torch's own reader inflates what an archive claims, so that a small file could fill the memory.
+    ``torch.save`` never compresses, hence only stored members are read.
+
+    Args:
+        source: path, or an open file of bytes that can be sought in.
+
+    Raises:
+        ValueError: the container holds compressed or overlapping members.
+        Exception: whatever ``torch.load(weights_only=True)`` raises of a file that is none of
+            plain tensors, numbers, text and collections of them; callers name the file.
+    """
+    _require_stored(source)
+    return torch.load(source, map_location="cpu", weights_only=True)
+
+
+def _require_stored(source: str | os.PathLike | BinaryIO) -> None:
+    if not zipfile.is_zipfile(source):
+        _rewind(source)
+        return
+    with zipfile.ZipFile(source) as archive:
+        members = archive.infolist()
+    compressed = [one.filename for one in members if one.compress_type != zipfile.ZIP_STORED]
+    if compressed:
+        raise ValueError(
+            f"expected stored members as torch writes, {compressed[0]!r} is compressed"
+        )
+    claimed, size = sum(one.file_size for one in members), _size(source)
+    _rewind(source)
+    if claimed > size:
+        raise ValueError(f"members claim {claimed} bytes, the file has {size}")
+
+
+def _size(source: str | os.PathLike | BinaryIO) -> int:
+    if isinstance(source, str | os.PathLike):
+        return os.stat(source).st_size
+    return source.seek(0, os.SEEK_END)
+
+
+def _rewind(source: str | os.PathLike | BinaryIO) -> None:
+    if not isinstance(source, str | os.PathLike):
+        source.seek(0)
 
 
 def load_strictly(network: nn.Module, state: Mapping[str, Tensor]) -> None:

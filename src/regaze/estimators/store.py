@@ -11,17 +11,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
 from regaze.estimators.base import GazeHeadEstimator
 from regaze.estimators.build import build_estimator
 from regaze.provenance import fingerprint
-from regaze.weights import load_strictly
+from regaze.weights import load_strictly, torch_content
 
 WEIGHTS, RECORD = "model.safetensors", "model.json"
 _STEP = re.compile(r"at_step_(\d+)\.pth\.tar$")
+MOST_BYTES = 8 << 30
+"""Size of the members of a tar archive above which it is not read."""
 _NESTED = ("model_state", "state_dict")
 
 
@@ -75,6 +76,22 @@ def _highest_step(names: list[str], source: Path) -> str:
     return steps[max(steps)]
 
 
+def _listed(path: Path, archive: tarfile.TarFile) -> list[str]:
+    """Return the names of an archive's files; members beyond :data:`MOST_BYTES` are not read."""
+    names, claimed = [], 0
+    for member in archive:
+        # Checked before the next header is sought, for which a compressed archive is inflated.
+        claimed += member.size
+        if claimed > MOST_BYTES or member.issparse():
+            raise ValueError(
+                f"{path}: {member.name[:80]!r}: expected checkpoints of at most {MOST_BYTES} bytes "
+                f"together, found {'a sparse file' if member.issparse() else claimed}"
+            )
+        if member.isfile():
+            names.append(member.name)
+    return names
+
+
 def _torch_content(path: Path) -> Any:
     """Read a torch file, or the newest checkpoint inside a true tar archive or a folder."""
     if path.is_dir():
@@ -83,7 +100,7 @@ def _torch_content(path: Path) -> Any:
     stream: Path | io.BytesIO = path
     if tarfile.is_tarfile(path):
         with tarfile.open(path) as archive:
-            names = [member.name for member in archive.getmembers() if member.isfile()]
+            names = _listed(path, archive)
             # Nothing is extracted, but such an archive was not made by saving checkpoints.
             astray = [name for name in names if name.startswith("/") or ".." in name.split("/")]
             if astray:
@@ -93,7 +110,7 @@ def _torch_content(path: Path) -> Any:
                 raise ValueError(f"{path}: the newest checkpoint in the archive is not a file")
             stream = io.BytesIO(member.read())
     try:
-        return torch.load(stream, map_location="cpu", weights_only=True)
+        return torch_content(stream)
     except Exception as error:
         raise ValueError(f"{path}: not a torch file of plain weights ({error})") from error
 

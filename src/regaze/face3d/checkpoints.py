@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from regaze.weights import load_strictly
+from regaze.weights import load_strictly, torch_content
 
 NETWORKS = ("E_flame", "E_detail", "D_detail")
 """State dicts of a DECA checkpoint."""
@@ -139,7 +139,7 @@ def _load(path: str | Path) -> dict:
 
 def _weights_only(path: Path):
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return torch_content(path)
     except Exception:
         # Lightning saves callbacks and hyper-parameters beside the weights. Their classes are
         # replaced by an inert one, so that nothing of them is imported, let alone run.
@@ -148,7 +148,7 @@ def _weights_only(path: Path):
             raise
     stand_ins = [(type("Inert", (_Inert,), {}), name) for name in names]
     with torch.serialization.safe_globals(stand_ins):
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return torch_content(path)
 
 
 def _tensors(path: str | Path, name: str, state: Mapping) -> dict[str, Tensor]:

@@ -189,7 +189,7 @@ def _mask(path) -> np.ndarray:
     try:
         with Image.open(path) as image:
             image.load()
-    except OSError as error:
+    except (OSError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path}: not a readable picture ({error})") from None
     return np.asarray(image.getchannel(0), np.float32) / 255
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from regaze.face3d.objfile import ObjMesh, read_obj
 from regaze.jobs import replacing
+from regaze.normalise.photo import read_photo
 
 MATERIAL = "FaceTexture"
 
@@ -185,7 +186,4 @@ def _beside(path: Path, name: str) -> Path:
 
 
 def _read_picture(path: Path) -> np.ndarray:
-    picture = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
-    if picture is None:
-        raise ValueError(f"{path}: not a picture")
-    return np.ascontiguousarray(picture[:, :, ::-1])
+    return np.ascontiguousarray(read_photo(path)[:, :, ::-1])

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models.resnet import BasicBlock, ResNet
 
-from regaze.weights import load_strictly
+from regaze.weights import load_strictly, torch_content
 
 CLASSES = (
     "background", "skin", "l_brow", "r_brow", "l_eye", "r_eye", "eye_g", "l_ear", "r_ear", "ear_r",
@@ -146,7 +146,7 @@ def load_parser(path: str | os.PathLike, device: str = "cpu") -> BiSeNet:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such face-parsing weights (79999_iter.pth)")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch_content(path)
     except Exception as error:  # torch raises many kinds
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(f"{path}: expected a state dict, found: {reason}") from error

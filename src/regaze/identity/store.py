@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -18,7 +17,7 @@ from regaze.identity.irse import IrSe
 from regaze.identity.mobilefacenet import MobileFaceNet
 from regaze.identity.small import SmallRecogniser
 from regaze.provenance import file_sha256, fingerprint
-from regaze.weights import load_strictly
+from regaze.weights import load_strictly, torch_content
 
 
 def build_recogniser(network: str, size_px: int = 64) -> FaceRecogniser:
@@ -58,7 +57,7 @@ def load_published(
     if sha256 is not None and (found := file_sha256(path)) != sha256:
         raise ValueError(f"identity.sha256: {path}: expected {sha256}, found {found}")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch_content(path)
     except Exception as error:
         raise ValueError(f"{path}: not a torch file of plain weights ({error})") from error
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):

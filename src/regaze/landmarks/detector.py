@@ -37,7 +37,7 @@ from face_alignment.utils import (
 from regaze.assets import AssetError
 from regaze.landmarks.base import Detection, choose_face
 from regaze.provenance import file_sha256
-from regaze.weights import load_strictly
+from regaze.weights import load_strictly, torch_content
 
 STACKS = 4
 """Hourglasses of the published network, 2DFAN-4."""
@@ -190,7 +190,7 @@ def _load(network: torch.nn.Module, path: str | Path) -> torch.nn.Module:
     """Return ``network`` with the weights of a file, ready for inference."""
     name = type(network).__name__
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch_content(path)
     except FileNotFoundError as error:
         raise AssetError(f"{path}: no such file; expected weights of {name}") from error
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models import inception as tv
 
-from regaze.weights import load_strictly
+from regaze.weights import load_strictly, torch_content
 
 BACKBONES = {"alex": "alexnet", "vgg": "vgg16"}
 """LPIPS' names of its backbones, and torchvision's."""
@@ -30,7 +30,7 @@ def _plain_state(path: str | os.PathLike) -> dict[str, Tensor]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: expected a file of weights, found none")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch_content(path)
     except Exception as error:
         raise ValueError(f"{path}: not a torch file of plain weights ({error})") from error
     if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):

@@ -19,6 +19,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from regaze.weights import torch_content
+
 log = logging.getLogger("regaze.training")
 
 
@@ -80,7 +82,7 @@ def _start(path: Path, optimiser: bool) -> Start:
         except SafetensorError as error:
             raise ValueError(f"{path}: not a safetensors file ({error})") from None
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch_content(path)
     except Exception as error:
         raise ValueError(f"{path}: not a torch file of plain weights ({error})") from None
     if not isinstance(content, Mapping):

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from regaze.jobs import replacing
 from regaze.redirectors.sted.network import StedNetwork
-from regaze.weights import load_strictly
+from regaze.weights import load_strictly, torch_content
 
 PARTS = ("encoder", "decoder", "discriminator")
 _STEP = re.compile(r"^(\d+)\.pt$")
@@ -37,7 +37,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Mapping[str, Tensor]]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: expected a checkpoint of ST-ED, found none")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch_content(path)
     except Exception as error:
         raise ValueError(f"{path}: not a torch file of plain weights ({error})") from error
     found = sorted(content) if isinstance(content, Mapping) else type(content).__name__
