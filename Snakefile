@@ -1,5 +1,6 @@
 from snakemake.utils import min_version
 
+from regaze.locks import Occupied, hold_workflow
 from regaze.settings import load_settings, missing_files
 
 min_version("9.10")
@@ -50,6 +51,13 @@ include: "rules/samples.smk"
 include: "rules/metrics.smk"
 include: "rules/report.smk"
 include: "rules/augmentation.smk"
+
+
+onstart:
+    try:
+        hold_workflow()
+    except Occupied as error:
+        raise WorkflowError(str(error))
 
 
 rule all:

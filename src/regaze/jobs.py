@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from regaze.locks import join_workflow
 
 _RECORDED: set[str] = set()
 
@@ -28,6 +29,7 @@ def start(job) -> logging.Logger:
     traceback; ``job.threads`` bounds OpenMP and torch's own threads. What the job was is recorded
     when the process ends (:func:`recorded`).
     """
+    join_workflow()
     recorded(job)
     threads = str(job.threads)
     os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = threads
