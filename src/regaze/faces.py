@@ -22,7 +22,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from regaze.jobs import replacing
+from regaze.jobs import REMEDY, replacing
 from regaze.links import PixelLink, check_links, linked_rows
 
 LABELS = (
@@ -318,7 +318,7 @@ class FacesReader:
             except OSError as error:
                 raise OSError(
                     f"{data.file.filename}: {self.persons[code]}/{name}: rows {row} to "
-                    f"{row + stop - start - 1} cannot be read ({error})"
+                    f"{row + stop - start - 1} cannot be read ({error}){REMEDY}"
                 ) from error
             if result is None:
                 result = np.empty((len(rows), *data.shape[1:]), data.dtype)
@@ -380,7 +380,7 @@ def _open(path: str) -> h5py.File:
     try:
         return h5py.File(path, "r")
     except OSError as error:
-        raise ValueError(f"{path}: not a readable HDF5 file ({error})") from error
+        raise ValueError(f"{path}: not a readable HDF5 file ({error}){REMEDY}") from error
 
 
 def _attributes(file: h5py.File) -> dict:

@@ -19,6 +19,9 @@ from pathlib import Path
 
 from regaze.locks import join_workflow
 
+REMEDY = "; if the workflow made it, delete it and run the same command again"
+"""End of messages about damaged files. Snakemake makes a missing input again, never a bad one."""
+
 _RECORDED: set[str] = set()
 
 

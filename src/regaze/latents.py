@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from regaze.codes import CODES as CODES
 from regaze.codes import SHORT as SHORT
 from regaze.faces import FacesReader
-from regaze.jobs import replacing
+from regaze.jobs import REMEDY, replacing
 
 LAYOUT = 1
 """Version of the columns and of what they mean."""
@@ -380,7 +380,9 @@ def _open(path: str) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(path)
     except (pa.ArrowException, OSError) as error:
-        raise LatentsError(f"{path}: expected a parquet file of latents, found: {error}") from error
+        raise LatentsError(
+            f"{path}: expected a parquet file of latents, found: {error}{REMEDY}"
+        ) from error
 
 
 def _check_schema(path: str, found: pa.Schema) -> None:

@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from regaze.angles import angular_error
 from regaze.faces import FacesReader
-from regaze.jobs import replacing
+from regaze.jobs import REMEDY, replacing
 
 KINDS = ("free", "gaze_only", "head_only", "sweep")
 SAME_DEG = 0.05
@@ -161,9 +161,12 @@ def read_pairs(path: str | Path) -> pd.DataFrame:
     """Read pairs; the four direction columns hold float32 arrays of shape (2,).
 
     Raises:
-        ValueError: a column is missing or has another type, or a kind is unknown.
+        ValueError: not parquet, a column is missing or has another type, or a kind is unknown.
     """
-    table = pq.read_table(path)
+    try:
+        table = pq.read_table(path)
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{path}: not a readable parquet file ({error}){REMEDY}") from None
     for field in SCHEMA:
         if field.name not in table.schema.names:
             raise ValueError(f"{path}: column {field.name!r} is missing")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 import re
 import tarfile
@@ -11,9 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file
 from torch import Tensor
 
+from regaze.damage import read_record, read_weights
 from regaze.estimators.base import GazeHeadEstimator
 from regaze.estimators.build import build_estimator
 from regaze.provenance import fingerprint
@@ -50,7 +49,7 @@ def load_estimator(folder: str | os.PathLike) -> GazeHeadEstimator:
     for name in (RECORD, WEIGHTS):
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder / name}: expected an estimator's file, found none")
-    record: dict[str, Any] = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    record: dict[str, Any] = read_record(folder / RECORD)
     if record.get("kind") != "estimator":
         raise ValueError(
             f"{folder / RECORD}: kind: expected 'estimator', found {record.get('kind')!r}"
@@ -62,7 +61,7 @@ def load_estimator(folder: str | os.PathLike) -> GazeHeadEstimator:
     network = build_estimator(
         config["arch"], config["preset"], config["size_px"], config["preprocess"]
     )
-    _load(network, load_file(folder / WEIGHTS), str(folder / WEIGHTS))
+    _load(network, read_weights(folder / WEIGHTS), str(folder / WEIGHTS))
     network.record, network.fingerprint = record, fingerprint(folder / WEIGHTS)
     return network.eval().requires_grad_(False)
 

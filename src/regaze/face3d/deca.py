@@ -12,16 +12,15 @@ Codes are a dictionary of tensors: ``shape`` (B, 100), ``tex`` (B, 50), ``exp`` 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from regaze.damage import read_record, read_weights
 from regaze.face3d.checkpoints import (
     CheckpointError,
     best_checkpoint,
@@ -276,7 +275,7 @@ def load_encoder(folder: str | Path, head: FlameModel, rasterizer: str = "auto")
     for name in (RECORD, WEIGHTS):
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder / name}: expected an encoder's file, found none")
-    record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    record = read_record(folder / RECORD)
     if record.get("kind") != "encoder":
         found = record.get("kind")
         raise ValueError(f"{folder / RECORD}: kind: expected 'encoder', found {found!r}")
@@ -287,7 +286,7 @@ def load_encoder(folder: str | Path, head: FlameModel, rasterizer: str = "auto")
         )
     config = record["config"]
     deca = Deca(head, config["preset"], config["class"] == "emoca", rasterizer)
-    load_network(deca, load_file(folder / WEIGHTS), str(folder / WEIGHTS))
+    load_network(deca, read_weights(folder / WEIGHTS), str(folder / WEIGHTS))
     deca.record = record
     return _ready(deca, folder / WEIGHTS)
 

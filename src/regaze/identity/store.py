@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file
 from torch import Tensor
 
+from regaze.damage import read_record, read_weights
 from regaze.identity.base import FaceRecogniser
 from regaze.identity.iresnet import IResNet
 from regaze.identity.irse import IrSe
@@ -87,14 +86,15 @@ def load_recogniser(folder: str | os.PathLike) -> FaceRecogniser:
     for name in ("model.json", "model.safetensors"):
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder / name}: expected a recogniser's file, found none")
-    record: dict[str, Any] = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    record: dict[str, Any] = read_record(folder / "model.json")
     if record.get("kind") != "identity":
         raise ValueError(
             f"{folder}/model.json: kind: expected 'identity', found {record.get('kind')!r}"
         )
     network = build_recogniser(record["config"]["network"], record["config"]["size_px"])
+    weights = read_weights(folder / "model.safetensors")
     try:
-        load_strictly(network, load_file(folder / "model.safetensors"))
+        load_strictly(network, weights)
     except ValueError as error:
         raise ValueError(f"{folder}/model.safetensors: {error}") from None
     network.record, network.fingerprint = record, fingerprint(folder / "model.safetensors")

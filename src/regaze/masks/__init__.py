@@ -26,7 +26,7 @@ import h5py
 import numpy as np
 
 from regaze.faces import COMPRESSION, FacesReader
-from regaze.jobs import replacing
+from regaze.jobs import REMEDY, replacing
 
 NAMES = (
     "background",
@@ -255,7 +255,9 @@ def _open(path: str) -> h5py.File:
     try:
         return h5py.File(path, "r")
     except OSError as error:
-        raise MasksError(f"{path}: expected an HDF5 file of masks, found: {error}") from error
+        raise MasksError(
+            f"{path}: expected an HDF5 file of masks, found: {error}{REMEDY}"
+        ) from error
 
 
 def _attributes(path: str, file: h5py.File) -> Mapping[str, object]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 import zlib
 from collections.abc import Mapping, Sequence
@@ -11,10 +10,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 import torch
-from safetensors.torch import load_file
 
 from regaze.animation import gif as animate
 from regaze.animation import tiled
+from regaze.damage import read_record, read_weights
 from regaze.faces import COMPRESSION, FacesReader
 from regaze.images import reduce_patches, to_uint8
 from regaze.jobs import replacing, several, write_json
@@ -49,12 +48,13 @@ def load_redirector(folder: str | Path, sampling: Mapping | None = None) -> tupl
     for name in ("model.json", "model.safetensors"):
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder / name}: no such file; is the model trained?")
-    record = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    record = read_record(folder / "model.json")
     if record.get("kind") != "redirector":
         raise ValueError(f"{folder}/model.json: kind is {record.get('kind')!r}, not 'redirector'")
     redirector = build_redirector(record["config"], sampling)
+    weights = read_weights(folder / "model.safetensors")
     try:
-        load_strictly(redirector.network, load_file(folder / "model.safetensors"))
+        load_strictly(redirector.network, weights)
     except ValueError as error:
         raise ValueError(f"{folder}/model.safetensors: {error}") from error
     return redirector.eval(), record
