@@ -1,0 +1,12 @@
+"""The kill harness in small: stages from capture to a trained estimator. `make faults` does all."""
+
+import pytest
+from kills import SMALL, kill_often
+
+pytestmark = pytest.mark.faults
+
+
+def test_killed_workflows_end_in_the_bytes_of_an_undisturbed_one(small):
+    outcome = kill_often(small, kills=4, per_pass=4, seed=3, goals=SMALL)
+    assert outcome["errors"] == []
+    assert outcome["kills"] == 4
