@@ -41,7 +41,9 @@ rule make_head:
         **asks("make_head"),
     params:
         head_model=settings.capture.head_model or "procedural",
-        code=code_version("capture", "face3d/model.py", "face3d/head_stage.py"),
+        code=code_version(
+            "capture", "face3d/model.py", "face3d/checks.py", "face3d/head_stage.py"
+        ),
     script:
         "../workflow_scripts/make_head.py"
 
@@ -78,7 +80,12 @@ if SYNTHETIC is not None:
             config=lambda wc: settings.encoders[wc.encoder].resolve(),
             seed=settings.seed,
             code=code_version(
-                "face3d", "training", "diffusion/averages.py", "images.py", "angles.py"
+                "face3d",
+                "training",
+                "diffusion/averages.py",
+                "estimators/preprocess.py",
+                "images.py",
+                "angles.py",
             ),
         script:
             "../workflow_scripts/train_deca.py"
@@ -148,6 +155,9 @@ rule mask_shard:
             "face3d/rasterize",
             "face3d/rotations.py",
             "face3d/uv.py",
+            "face3d/checks.py",
+            "codes.py",
+            "latents.py",
         ),
     script:
         "../workflow_scripts/mask_shard.py"
@@ -205,7 +215,10 @@ rule acquire_faces:
             "landmarks/detector.py",
             "normalise/photo.py",
             "sources/records.py",
+            "sources/regular.py",
             "sources/tables.py",
+            "faces.py",
+            "links.py",
             "angles.py",
             "animation.py",
         ),

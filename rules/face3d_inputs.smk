@@ -42,7 +42,7 @@ CODES_CODE = [
         "patches",
         "model",
     )
-] + ["latents.py"]
+] + ["codes.py", "latents.py"]
 
 
 def encoder_files(name):

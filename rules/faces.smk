@@ -72,6 +72,6 @@ rule write_split:
     params:
         source=lambda wc: settings.datasets[wc.dataset].model_dump(),
         seed=settings.seed,
-        code=code_version("sources"),
+        code=code_version("sources", "faces.py"),
     script:
         "../workflow_scripts/write_split.py"

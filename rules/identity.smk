@@ -27,7 +27,13 @@ if settings.identity:
             size_px=settings.estimators[settings.evaluation.estimator].size_px,
             seed=settings.seed,
             code=code_version(
-                "identity", "estimators/objective.py", "training", "images.py"
+                "identity",
+                "estimators/objective.py",
+                "estimators/preprocess.py",
+                "estimators/subsets.py",
+                "diffusion/averages.py",
+                "training",
+                "images.py",
             ),
         script:
             "../workflow_scripts/identity_network.py"

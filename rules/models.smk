@@ -34,6 +34,7 @@ def training_code(entry):
         "face3d/gaze.py",
         "face3d/rotations.py",
         "diffusion",
+        "metrics/redirection.py",
         "training",
         "images.py",
         "angles.py",

@@ -114,10 +114,7 @@ class _Tracer:
             path: self._state(path, record["outputs"].get(path), seen)
             for path, seen in read.items()
         }
-        again = " (see above)" if job in self._told else ""
-        self.chain.lines += [pad + line + again for line in _grouped(states)]
-        if again:
-            return
+        self.chain.lines += [pad + line for line in _grouped(states)]
         self._told.add(job)
         self.chain.lines.append(f"{pad}| {_job(record)}")
         for claim in claims(self.root, record):
@@ -132,8 +129,14 @@ class _Tracer:
                 given[path] = self._state(path, None, seen)
             else:
                 sources.setdefault(maker, {})[path] = seen
+        above = {}
         for maker, files in sources.items():
-            self.follow(maker, files, depth + 1)
+            if maker in self._told:
+                outputs = self.records[maker]["outputs"]
+                above |= {p: self._state(p, outputs.get(p), seen) for p, seen in files.items()}
+            else:
+                self.follow(maker, files, depth + 1)
+        self.chain.lines += [f"{pad}  {line} (see above)" for line in _grouped(above)]
         self.chain.lines += [f"{pad}  {line}" for line in _grouped(given)]
 
     def _maker(self, path: str) -> str | None:

@@ -101,7 +101,7 @@ class TrainingStages:
                     ["detect_landmarks", "estimate_poses", *fetching],
                     [f"{poses[0]}/shard-{shard:03d}.h5" for shard in range(settings.shards)],
                     deps=raw,
-                    code=["landmarks", "normalise", "sources", "angles.py"],
+                    code=["landmarks", "normalise", "sources", "faces.py", "angles.py"],
                     scripts=["detect_landmarks", "estimate_poses"],
                     params=["shards", about, "landmarks", "assets"],
                     outs=found + poses,
@@ -173,7 +173,7 @@ class TrainingStages:
                 ["make_head"],
                 ["results/face3d/head.npz"],
                 deps=[settings.capture.head_model],
-                code=["capture", "face3d/model.py", "face3d/head_stage.py"],
+                code=["capture", "face3d/model.py", "face3d/checks.py", "face3d/head_stage.py"],
                 scripts=["make_head"],
                 params=["capture.head_model"],
                 outs=["results/face3d/head.npz"],
@@ -190,7 +190,7 @@ class TrainingStages:
                         *(f"{home}/{made}" for made in ("capture", "faces", "split.json")),
                         "results/face3d/head.npz",
                     ],
-                    code=["face3d", "faces.py", *_TRAINING],
+                    code=["face3d", "faces.py", "estimators/preprocess.py", *_TRAINING],
                     outs=["model.safetensors", "quality.png"],
                 )
             for dataset in self._encoded(name):
@@ -202,7 +202,7 @@ class TrainingStages:
                     ["encode_shard"],
                     [f"{folder}/part-{shard:03d}.parquet" for shard in range(settings.shards)],
                     deps=[f"results/{dataset}/faces", "results/face3d/head.npz", *given],
-                    code=["face3d", "latents.py", "faces.py"],
+                    code=["face3d", "codes.py", "latents.py", "faces.py"],
                     scripts=["encode_shard"],
                     params=["shards"],
                     outs=[folder],
@@ -222,7 +222,7 @@ class TrainingStages:
                 "identity",
                 params=[f"estimators.{settings.evaluation.estimator}.size_px"],
                 deps=[*self._learnt_from(), settings.identity.checkpoint],
-                code=["identity", "estimators/objective.py", "faces.py", *_TRAINING],
+                code=["identity", "estimators", "faces.py", *_TRAINING],
             )
         for dataset in settings.evaluated:
             if self._masked(dataset):
@@ -236,7 +236,12 @@ class TrainingStages:
                     ["mask_shard", "draw_masks"],
                     [f"{folder}/masks/contact-sheet.png"],
                     deps=[f"{folder}/faces", *deps, settings.masks.parsing],
-                    code=["masks", "normalise", "face3d", "faces.py", "sources"],
+                    code=[
+                        "masks",
+                        "normalise",
+                        "face3d",
+                        *("codes.py", "latents.py", "faces.py", "sources"),
+                    ],
                     scripts=["mask_shard", "draw_masks"],
                     params=["shards", "masks", f"datasets.{dataset}"],
                     outs=[f"{folder}/masks"],
@@ -292,7 +297,7 @@ def model_code(class_: str) -> list[str]:
         f"redirectors/{class_}",
         *("redirectors/base.py", "redirectors/face_codes.py"),
         *("codes.py", "latents.py", "faces.py", "face3d/gaze.py", "face3d/rotations.py"),
-        *("diffusion", *_TRAINING),
+        *("diffusion", "metrics/redirection.py", *_TRAINING),
     ]
 
 
