@@ -1,6 +1,7 @@
 """Fingerprints: of sources, files and values."""
 
 import shutil
+import subprocess
 
 import pytest
 
@@ -31,3 +32,23 @@ def test_hashes_do_not_depend_on_order_of_keys_or_place_of_files(tmp_path):
 
 def test_revision_is_unknown_outside_git(tmp_path):
     assert provenance.git_revision(tmp_path) == "unknown"
+
+
+def test_revision_is_dirty_by_what_decides_results_and_not_by_results(tmp_path):
+    def git(*line):
+        who = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        subprocess.run(["git", "-C", str(tmp_path), *who, *line], check=True, capture_output=True)
+
+    for name in ("Snakefile", "src/a.py", "results/metrics.json", "notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("1")
+    git("init")
+    git("add", ".")
+    git("commit", "-m", "one")
+    clean = provenance.git_revision(tmp_path)
+    assert len(clean) == 12
+    (tmp_path / "results/metrics.json").write_text("2")
+    (tmp_path / "notes.txt").write_text("2")
+    assert provenance.git_revision(tmp_path) == clean
+    (tmp_path / "src/new.py").write_text("2")
+    assert provenance.git_revision(tmp_path) == f"{clean}-dirty"
