@@ -112,20 +112,23 @@ def undisturbed(folder: Path, goals: Sequence[str] = ()) -> dict[str, float]:
 
 
 def comparable(path: Path) -> bytes:
-    """A result without the seconds in it, which no two runs share."""
+    """A result without what two runs do not share: seconds, and the revision of the code."""
     content = path.read_bytes()
     if path.name in ("curve.csv", "comparison.csv", "study.csv"):
         rows = list(csv.reader(content.decode().splitlines()))
         kept = [place for place, name in enumerate(rows[0]) if name not in _TIMES] if rows else []
         return repr([[row[place] for place in kept] for row in rows]).encode()
+    if path.suffix == ".json":
+        # Somebody may commit between two runs.
+        return re.sub(rb'"revision": "[^"]*"', b"", content)
     if path.suffix == ".html":
         return without_times(content.decode()).encode()
     return content
 
 
 def without_times(page: str) -> str:
-    """The report without its rates and seconds."""
-    return page
+    """The report without the times that pictures took, the only ones it shows."""
+    return re.sub(r">\s*[\d.]+ (ms|s)\s*<", "> <", page)
 
 
 def results(folder: Path) -> dict[str, Path]:

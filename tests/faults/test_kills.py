@@ -7,6 +7,7 @@ pytestmark = pytest.mark.faults
 
 
 def test_killed_workflows_end_in_the_bytes_of_an_undisturbed_one(small):
-    outcome = kill_often(small, kills=4, per_pass=4, seed=3, goals=SMALL)
+    # One pass: a target whose jobs all ended before a kill struck goes without.
+    outcome = kill_often(small, kills=5, per_pass=5, seed=3, minutes=0.05, goals=SMALL)
     assert outcome["errors"] == []
-    assert outcome["kills"] == 4
+    assert outcome["kills"] >= 3
