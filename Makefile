@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 CORES ?= all
 
-.PHONY: help venv reproduce tiny pull test lint schema bench clean
+.PHONY: help venv slurm reproduce tiny pull test lint schema bench clean
 
 help:            ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 14
@@ -19,7 +19,13 @@ help:            ## list the targets
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/dev.txt
 	touch $@
 
+.venv/.slurm: .venv/.base requirements/slurm.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/slurm.txt
+	touch $@
+
 venv: .venv/.base  ## install everything the workflow needs into .venv, and nothing else
+
+slurm: .venv/.slurm  ## also install what clusters with SLURM need
 
 reproduce: .venv/.base  ## render, train, redirect, measure and report on the embedded data set
 	PATH=$(CURDIR)/$(BIN):$$PATH snakemake --cores $(CORES)
@@ -34,7 +40,7 @@ pull: .venv/.base  ## fetch what the remote of DVC has of this revision's result
 	$(BIN)/dvc status -q
 	PATH=$(CURDIR)/$(BIN):$$PATH snakemake --touch --forceall --cores 1 --quiet all
 
-test: .venv/.dev  ## unit, conformance and workflow tests
+test: .venv/.dev .venv/.slurm  ## unit, conformance and workflow tests
 	$(BIN)/python -m pytest tests
 
 lint: .venv/.dev  ## ruff, snakefmt, snakemake --lint, generated files in step

@@ -19,11 +19,11 @@ rule render_capture:
         "benchmarks/rules/render_capture/{dataset}.tsv"
     conda:
         "../envs/main.yaml"
-    threads: workflow.cores or 1
+    threads: settings.capture.threads
     resources:
         **asks("render_capture"),
     params:
-        capture=settings.capture.model_dump(exclude={"head_model"}),
+        capture=settings.capture.model_dump(exclude={"head_model", "threads"}),
         seed=settings.seed,
         code=code_version("capture", "angles.py"),
     script:

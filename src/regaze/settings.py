@@ -69,6 +69,9 @@ class Capture(Section):
     photo: int = Field(240, ge=64, le=2000, description="short side of the photos in pixels")
     focal: float = Field(470.0, gt=50, description="mean focal length of the cameras in pixels")
     quality: int = Field(95, ge=50, le=100, description="JPEG quality")
+    threads: int = Field(
+        16, ge=1, description="photos rendered at a time, no more than there are cores"
+    )
     head_model: str | None = Field(
         None,
         description=".npz of `regaze head convert-ict` or `regaze head build` to render instead "

@@ -154,6 +154,8 @@ def _srun_environment() -> dict[str, str]:
     """
     job = int(os.environ["SLURM_JOB_ID"])
     place = {"MASTER_ADDR": socket.gethostname(), "MASTER_PORT": str(20_000 + job % 12_000)}
+    # Of all cores of the machine otherwise, in every process; torchrun does the same.
+    place["OMP_NUM_THREADS"] = "1"
     given = {name: os.environ[name] for name in place if name in os.environ}
     return {**place, **given, _BY_SRUN: "1"}
 

@@ -1,0 +1,186 @@
+"""A SLURM of this machine alone, for the test: a controller and two nodes, without root services.
+
+Two daemons with names and ports of their own play two machines. There is no munge, no database,
+no cgroup: every local caller is trusted, memory is scheduled but not enforced, and GPUs are
+pretended by character devices. Everything listens on 127.0.0.1 and lies in one folder.
+"""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+
+NODES = ("n1", "n2")
+TOOLS = ("sbatch", "srun", "squeue", "scancel", "scontrol", "sinfo")
+DAEMONS = "/usr/sbin"
+FIELDS = {
+    "id": "JobArrayID",
+    "comment": "Comment",
+    "state": "State",
+    "memory": "MinMemory",
+    "cpus": "NumCPUs",
+    "partition": "Partition",
+    "nodes": "NumNodes",
+    "gpus": "tres-per-job",
+    "reason": "ReasonList",
+    "folder": "WorkDir",
+}
+WIDTH = 200
+
+CONFIGURATION = """\
+ClusterName=regaze
+SlurmctldHost={host}(127.0.0.1)
+SlurmUser={user}
+SlurmdUser={user}
+AuthType=auth/none
+CredType=cred/none
+MpiDefault=none
+ProctrackType=proctrack/pgid
+TaskPlugin=task/none
+JobAcctGatherType=jobacct_gather/none
+AccountingStorageType=accounting_storage/none
+JobCompType=jobcomp/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core_Memory
+SchedulerParameters=sched_interval=1,bf_interval=1,batch_sched_delay=0,sched_min_interval=100000
+ReturnToService=2
+MinJobAge=600
+KillWait=20
+MailProg=/bin/true
+CommunicationParameters=NoInAddrAny,NoCtldInAddrAny
+SlurmctldPort={ports[0]}
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool-%n
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd-%n.pid
+SlurmctldLogFile={folder}/slurmctld.log
+SlurmdLogFile={folder}/slurmd-%n.log
+SlurmdParameters=config_overrides
+GresTypes=gpu
+NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} {size} State=UNKNOWN
+NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} {size} State=UNKNOWN
+PartitionName=cpu Nodes=n1,n2 Default=YES MaxTime=60 DefMemPerCPU=500 State=UP
+PartitionName=gpu Nodes=n1,n2 Default=NO MaxTime=60 DefMemPerCPU=500 State=UP
+"""
+
+
+def missing() -> list[str]:
+    """What this machine lacks for the test, each with the way to get it."""
+    path = f"{os.environ['PATH']}:{DAEMONS}"
+    absent = [name for name in ("slurmctld", "slurmd", *TOOLS) if not shutil.which(name, path=path)]
+    lines = [f"{', '.join(absent)} (apt-get install slurm-wlm)"] if absent else []
+    try:
+        import snakemake_executor_plugin_slurm  # noqa: F401
+    except ImportError:
+        lines.append("snakemake-executor-plugin-slurm (make slurm)")
+    return lines
+
+
+class Cluster:
+    """Starts with ``up``, ends with ``down``; ``environment`` is for what uses it."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        # Jobs lose SLURM_CONF but keep PATH: the plugin clears what begins with SLURM_.
+        self.environment = os.environ | {
+            "PATH": f"{folder}/bin:{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "SLURM_CONF": f"{folder}/slurm.conf",
+            "OMP_NUM_THREADS": "1",
+        }
+        for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+            self.environment.pop(name, None)
+
+    def up(self) -> None:
+        """Write the configuration, start the daemons, wait until both nodes are idle."""
+        for name in ("bin", "state", *(f"spool-{node}" for node in NODES)):
+            (self.folder / name).mkdir(parents=True)
+        user = psutil.Process().username()
+        text = CONFIGURATION.format(
+            host=socket.gethostname().split(".")[0],
+            user=user,
+            folder=self.folder,
+            ports=_free_ports(3),
+            size="CPUs=4 RealMemory=16000 Gres=gpu:2",
+        )
+        (self.folder / "slurm.conf").write_text(text)
+        gpus = "AutoDetect=off\nName=gpu File=/dev/null\nName=gpu File=/dev/zero\n"
+        (self.folder / "gres.conf").write_text(gpus)
+        for name in TOOLS:
+            tool = self.folder / "bin" / name
+            real = shutil.which(name)
+            tool.write_text(f'#!/bin/sh\nSLURM_CONF={self.folder}/slurm.conf exec {real} "$@"\n')
+            tool.chmod(0o755)
+        self.run(f"{DAEMONS}/slurmctld", "-c")
+        for node in NODES:
+            self.run(f"{DAEMONS}/slurmd", "-N", node)
+        for _ in range(240):
+            if self.run("sinfo", "-h", "-p", "cpu", "-o", "%D %T").strip() == "2 idle":
+                return
+            time.sleep(0.25)
+        raise RuntimeError((self.folder / "slurmctld.log").read_text()[-2000:])
+
+    def run(self, *command) -> str:
+        """Output of a command that uses the cluster."""
+        done = subprocess.run(
+            command, env=self.environment, capture_output=True, text=True, check=False, timeout=60
+        )
+        if done.returncode:
+            raise RuntimeError(f"{' '.join(command)}: {done.stderr}")
+        return done.stdout
+
+    def jobs(self) -> list[dict]:
+        """All jobs since the start, with what they asked for, by submission."""
+        # Of fixed widths, because -o cannot tell the GPUs of a job.
+        asked = ",".join(f"{field}:{WIDTH}" for field in FIELDS.values())
+        text = self.run("squeue", "-h", "--states=all", "-r", "-S", "i", "-O", asked)
+        rows = [
+            [line[start : start + WIDTH].strip() for start in range(0, WIDTH * len(FIELDS), WIDTH)]
+            for line in text.splitlines()
+        ]
+        return [dict(zip(FIELDS, row, strict=True)) for row in rows]
+
+    def down(self) -> None:
+        """Cancel all jobs, end the daemons and what they started, and wait for that."""
+        for job in self.jobs():
+            if job["state"] in ("RUNNING", "PENDING", "COMPLETING"):
+                self.run("scancel", job["id"])
+        for _ in range(60):
+            if not any(job["state"] in ("RUNNING", "COMPLETING") for job in self.jobs()):
+                break
+            time.sleep(0.5)
+        for name in (*(f"slurmd-{node}" for node in NODES), "slurmctld"):
+            daemon = psutil.Process(int((self.folder / f"{name}.pid").read_text()))
+            daemon.send_signal(signal.SIGTERM)
+        for _ in range(60):
+            if not self.processes():
+                return
+            time.sleep(0.5)
+
+    def processes(self) -> list[psutil.Process]:
+        """Living processes of this cluster: its daemons, and what works beside its folder."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                ours = process.environ().get("SLURM_CONF") == self.environment["SLURM_CONF"]
+                ours = ours or Path(process.cwd()).is_relative_to(self.folder.parent)
+                if ours and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+            except (psutil.AccessDenied, psutil.NoSuchProcess):
+                continue
+        return found
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports

@@ -1,0 +1,180 @@
+"""profiles/slurm-ci on a real SLURM: groups, GPUs, a retry, a time limit, two machines.
+
+One workflow runs on the cluster while things happen to it: the state of an estimator is blocked by
+a file until its first job has failed, and the training on two machines is cancelled in the middle.
+A second workflow, beside it, has a training that exceeds its time.
+"""
+
+import re
+import shutil
+import subprocess
+import sys
+import time
+
+import pytest
+from cluster import Cluster, missing
+from running import ROOT, command, snakemake
+from safetensors.torch import load_file
+
+HERE = ROOT / "tests/workflow/slurm"
+OVERLAYS = [HERE / "tiny.yaml"]
+PROFILE = ("--profile", ROOT / "profiles/slurm-ci")
+MODELS = ("results/models/vgg/model.safetensors", "results/models/xunet_lite/model.safetensors")
+LONGEST_S = 400
+
+# Two processes of this machine, started by torchrun, with the job that srun's processes had.
+LOCALLY = """
+import json, runpy, sys
+from regaze.training.launch import Named, launch
+job = json.load(open("results/state/xunet_lite/job.json"))
+job = Named({key: Named(value) if isinstance(value, dict) else value for key, value in job.items()})
+job.params["state"], job["log"] = "local/state", []
+job["output"] = Named({key: f"local/{key}" for key in job.output})
+launch(runpy.run_path(sys.argv[1])["main"], job, 2)
+"""
+
+absent = missing()
+pytestmark = [
+    pytest.mark.slurm,
+    pytest.mark.skipif(bool(absent), reason=f"NO SLURM HERE: missing {'; '.join(absent)}"),
+]
+
+
+class Started:
+    """A workflow that runs in ``folder``, its output in a file there."""
+
+    def __init__(self, cluster, folder, *arguments, overlays=OVERLAYS):
+        line = command(folder, *map(str, (*PROFILE, *arguments)), overlays=overlays)
+        # How many jobs there are at a time is the profile's business.
+        at = line.index("--cores")
+        del line[at : at + 2]
+        self.log = folder / "workflow.log"
+        with self.log.open("w") as stream:
+            self.process = subprocess.Popen(
+                line, cwd=ROOT, env=cluster.environment, stdout=stream, stderr=stream
+            )
+
+    @property
+    def output(self):
+        return self.log.read_text()
+
+
+def of_rule(jobs, folder, *words):
+    """Jobs of a folder whose comment, which tells rule and wildcards, has all ``words``."""
+    mine = [job for job in jobs if job["folder"] == str(folder)]
+    return [job for job in mine if all(word in job["comment"] for word in words)]
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory):
+    """What happened: folders, both workflows, and all jobs that SLURM knows of."""
+    root = tmp_path_factory.mktemp("slurm")
+    local = root / "local"
+    made = snakemake(local, "faces", overlays=OVERLAYS)
+    assert made.returncode == 0, made.output[-3000:]
+    cluster = Cluster(root / "cluster")
+    started = time.monotonic()
+    workflows = []
+    try:
+        cluster.up()
+        slow = shutil.copytree(local, root / "slow")
+        endless = Started(
+            *(cluster, slow, "--retries", "0", "results/models/resnet/model.safetensors"),
+            *("--slurm-init-seconds-before-status-checks", "25"),
+            overlays=[*OVERLAYS, HERE / "endless.yaml"],
+        )
+        workflows.append(endless)
+        whole = root / "whole"
+        blocked = whole / "results/state/vgg"
+        blocked.parent.mkdir(parents=True)
+        blocked.write_text("no folder")
+        main = Started(cluster, whole, *MODELS)
+        workflows.append(main)
+        cancelled = []
+        while any(workflow.process.poll() is None for workflow in workflows):
+            jobs = cluster.jobs()
+            if blocked.is_file() and any(
+                job["state"] == "FAILED" for job in of_rule(jobs, whole, "train_estimator")
+            ):
+                blocked.unlink()
+            training = of_rule(jobs, whole, "train_model")
+            if not cancelled and (whole / "results/state/xunet_lite/state.pt").exists():
+                cancelled = [job["id"] for job in training if job["state"] == "RUNNING"]
+                for job in cancelled:
+                    cluster.run("scancel", job)
+            if time.monotonic() - started > LONGEST_S:
+                pytest.fail(f"{main.output[-3000:]} {endless.output[-3000:]} {jobs}")
+            time.sleep(0.3)
+        jobs = cluster.jobs()
+    finally:
+        for workflow in workflows:
+            if workflow.process.poll() is None:
+                workflow.process.kill()
+        cluster.down()
+        left = cluster.processes()
+        for process in left:
+            process.kill()
+    print(f"{time.monotonic() - started:.0f} s on SLURM, {len(jobs)} jobs")
+    for job in jobs:
+        print(job)
+    return {
+        **{"local": local, "whole": whole, "slow": slow, "main": main, "endless": endless},
+        **{"jobs": jobs, "cancelled": cancelled, "left": left},
+    }
+
+
+def test_the_workflow_finished_with_the_pictures_of_a_local_run(ran):
+    assert ran["main"].process.returncode == 0, ran["main"].output[-4000:]
+    shards = sorted((ran["local"] / "results/synthetic/faces").glob("shard-*.h5"))
+    assert len(shards) == 4
+    for shard in shards:
+        again = ran["whole"] / shard.relative_to(ran["local"])
+        assert again.read_bytes() == shard.read_bytes(), shard.name
+
+
+def test_shards_share_jobs(ran):
+    groups = of_rule(ran["jobs"], ran["whole"], "faces", "normalise_shard")
+    assert [job["state"] for job in groups] == ["COMPLETED"] * 2
+    # Two members at a time: their memory and threads are added up.
+    assert {(job["memory"], job["cpus"]) for job in groups} == {("3000M", "2")}
+
+
+def test_a_job_that_fails_once_is_retried_with_twice_the_memory_on_a_gpu_partition(ran):
+    tries = of_rule(ran["jobs"], ran["whole"], "train_estimator", "vgg")
+    assert [job["state"] for job in tries] == ["FAILED", "COMPLETED"]
+    assert [job["memory"] for job in tries] == ["3000M", "6000M"]
+    assert {(job["partition"], job["gpus"]) for job in tries} == {("gpu", "gres:gpu:1")}
+
+
+def test_a_job_beyond_its_time_is_told_so_and_leaves_its_state(ran):
+    (job,) = of_rule(ran["jobs"], ran["slow"], "train_estimator", "resnet")
+    assert job["state"] == "TIMEOUT"
+    assert ran["endless"].process.returncode != 0
+    assert "SLURM status is: 'TIMEOUT'" in ran["endless"].output
+    assert (ran["slow"] / "results/state/resnet/state.pt").exists()
+    assert not (ran["slow"] / "results/models/resnet").exists()
+    log = (ran["slow"] / "logs/train_estimator/resnet.log").read_text()
+    assert "stopped at step" in log
+
+
+def test_two_machines_cancelled_once_train_what_two_undisturbed_local_processes_do(ran):
+    tries = of_rule(ran["jobs"], ran["whole"], "train_model", "xunet_lite")
+    assert [job["id"] for job in tries][:-1] == ran["cancelled"]
+    assert [job["state"] for job in tries] == ["CANCELLED", "COMPLETED"]
+    assert [(job["nodes"], job["memory"]) for job in tries] == [("2", "1000M"), ("2", "2000M")]
+    log = (ran["whole"] / "logs/train_model/xunet_lite.log").read_text()
+    assert re.search(r"rank 0 \S+: resuming at step [1-9]", log)
+    script = ROOT / "workflow_scripts/train_model.py"
+    line = [sys.executable, "-c", LOCALLY, str(script)]
+    done = subprocess.run(line, cwd=ran["whole"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    there = load_file(ran["whole"] / MODELS[1])
+    here = load_file(ran["whole"] / "local/model")
+    assert there.keys() == here.keys()
+    for key, value in here.items():
+        assert (there[key] - value).norm() <= 1e-6 * value.norm(), key
+
+
+def test_nothing_is_left(ran):
+    assert ran["left"] == []
+    assert list((ran["whole"] / "results").rglob(".*.part")) == []
