@@ -98,6 +98,9 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
 
     On an exception the temporary file or folder is removed and ``path`` stays as it was. A folder
     written under the temporary name replaces an existing folder as a whole.
+
+    Raises:
+        OSError: writing failed; the error names ``path`` where the system's names no file.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -108,8 +111,11 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
         if part.is_dir() and path.is_dir():
             shutil.rmtree(path)
         os.replace(part, path)
-    except BaseException:
+    except BaseException as error:
         _remove(part)
+        # A write to a full disk fails without telling where.
+        if isinstance(error, OSError) and error.errno is not None and error.filename is None:
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
 
 

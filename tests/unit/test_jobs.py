@@ -43,3 +43,9 @@ def test_json_is_sorted_rounded_and_finite(tmp_path):
     assert text.index('"a"') < text.index('"b"')
     with pytest.raises(ValueError, match="nan"):
         rounded({"x": float("nan")})
+
+
+def test_a_failed_write_names_the_file(tmp_path):
+    with pytest.raises(OSError) as caught, replacing(tmp_path / "out.txt"):
+        raise OSError(28, "No space left on device")
+    assert caught.value.filename == str(tmp_path / "out.txt") and list(tmp_path.iterdir()) == []

@@ -9,6 +9,7 @@ result by rounding only; see ``docs/training.md``.
 from __future__ import annotations
 
 import logging
+import shutil
 import signal
 import threading
 import time
@@ -478,7 +479,15 @@ class _Run:
             "curve": self.curve,
         }
         with replacing(self.state_file) as part:
-            torch.save(content, part)
+            try:
+                torch.save(content, part)
+            except RuntimeError as error:
+                # What torch says of a full disk is a position in the file.
+                free = shutil.disk_usage(part.parent).free >> 20
+                raise OSError(
+                    f"{self.state_file}: the state cannot be written, {free} MiB are free there "
+                    f"({str(error).splitlines()[0]})"
+                ) from error
 
     def _resume(self):
         if not self.state_file.exists():
