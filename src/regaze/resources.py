@@ -142,10 +142,10 @@ class ResourceTable(BaseModel):
             each: whether every GPU has a process of its own, with memory of its own.
 
         Returns:
-            ``mem_mb``, ``runtime`` and ``gpu``, and where the table or several machines make them
-            necessary ``slurm_partition``, ``nodes``, ``mpi``, ``tasks`` or ``tasks_per_node``,
-            ``gres``, ``tasks_per_gpu``, as the SLURM executor of Snakemake reads them. Keys whose
-            value is None are not asked for.
+            ``mem_mb`` and ``runtime``, and where GPUs, the table or several machines make them
+            necessary ``gpu``, ``slurm_partition``, ``nodes``, ``mpi``, ``tasks`` or
+            ``tasks_per_node``, ``gres``, ``tasks_per_gpu``, as the SLURM executor of Snakemake
+            reads them. Keys whose value is None are not asked for.
 
         Raises:
             KeyError: the rule is not one of :data:`RULES`.
@@ -158,9 +158,9 @@ class ResourceTable(BaseModel):
         return {
             "mem_mb": self.mem_mb(rule, attempt, processes),
             "runtime": self.runtime(rule, attempt),
-            # The executor asks for `gpu` as a total that SLURM may spread unevenly; `gres` is per
-            # machine.
-            "gpu": 0 if several else gpu,
+            # Of several machines it is a total that SLURM may spread unevenly; `gres` is for each.
+            # None is not asked for: the executor of Kubernetes takes 0 for a GPU as well.
+            "gpu": None if several else gpu or None,
             "gres": f"gpu:{gpu}" if several and gpu else None,
             "slurm_partition": self.partition_of(rule, gpu),
             "nodes": nodes if several else None,

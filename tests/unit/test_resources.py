@@ -57,17 +57,17 @@ def test_partitions_go_by_gpus_and_are_left_to_the_profile_otherwise():
 @pytest.mark.parametrize(
     ("gpus", "nodes", "expected"),
     [
-        (0, 1, {"gpu": 0, "mem_mb": 3000}),
+        (0, 1, {"mem_mb": 3000}),
         (4, 1, {"gpu": 4, "mem_mb": 12000}),
-        (0, 2, {"gpu": 0, "mem_mb": 3000, "nodes": 2, "mpi": "srun", "tasks": 2}),
+        (0, 2, {"mem_mb": 3000, "nodes": 2, "mpi": "srun", "tasks": 2}),
         (
             *(4, 2),
-            {"gpu": 0, "mem_mb": 12000, "nodes": 2, "mpi": "srun", "tasks_per_node": 4}
+            {"mem_mb": 12000, "nodes": 2, "mpi": "srun", "tasks_per_node": 4}
             | {"gres": "gpu:4", "tasks_per_gpu": 0},
         ),
         (
             *(1, 3),
-            {"gpu": 0, "mem_mb": 3000, "nodes": 3, "mpi": "srun", "tasks": 3}
+            {"mem_mb": 3000, "nodes": 3, "mpi": "srun", "tasks": 3}
             | {"gres": "gpu:1", "tasks_per_gpu": 0},
         ),
     ],
