@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 CORES ?= all
 
-.PHONY: help venv slurm reproduce tiny pull test lint schema bench clean
+.PHONY: help venv slurm reproduce tiny pull test coverage lint schema bench clean
 
 help:            ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 14
@@ -42,6 +42,14 @@ pull: .venv/.base  ## fetch what the remote of DVC has of this revision's result
 
 test: .venv/.dev .venv/.slurm  ## unit, conformance and workflow tests
 	$(BIN)/python -m pytest tests
+
+coverage: .venv/.dev  ## which lines and branches of src/regaze the tests run; table, and pages in build/coverage
+	mkdir -p build/coverage
+	rm -f build/coverage/data*
+	-$(BIN)/python -m coverage run -m pytest tests
+	$(BIN)/python -m coverage combine
+	$(BIN)/python -m coverage html --quiet
+	$(BIN)/python -m coverage report
 
 lint: .venv/.dev  ## ruff, snakefmt, snakemake --lint, generated files in step
 	$(BIN)/ruff check .
