@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 CORES ?= all
 
-.PHONY: help venv slurm reproduce tiny pull test coverage lint schema bench clean
+.PHONY: help venv slurm reproduce tiny pull test coverage faults lint schema bench clean
 
 help:            ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 14
@@ -50,6 +50,11 @@ coverage: .venv/.dev  ## which lines and branches of src/regaze the tests run; t
 	$(BIN)/python -m coverage combine
 	$(BIN)/python -m coverage html --quiet
 	$(BIN)/python -m coverage report
+
+faults: .venv/.dev  ## kill, starve and damage the workflow, in build/faults (half an hour; Linux)
+	REGAZE_FAULTS=1 $(BIN)/python -m pytest tests/faults
+	rm -rf build/faults
+	$(BIN)/python tests/faults/kills.py build/faults --kills 50
 
 lint: .venv/.dev  ## ruff, snakefmt, snakemake --lint, generated files in step
 	$(BIN)/ruff check .

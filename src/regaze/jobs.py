@@ -13,6 +13,7 @@ import math
 import os
 import shutil
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -68,6 +69,7 @@ def recorded(job) -> None:
     # Later than at the script's last line, where it would stand in each of them, and not before
     # the outputs are there. A job that fails has none, and gets no record.
     atexit.register(_record, job)
+    atexit.register(_date, job)
 
 
 def _record(job) -> None:
@@ -85,6 +87,30 @@ def _record(job) -> None:
     except (OSError, ValueError) as error:
         # The results are whole; `regaze provenance` will say that this record is missing.
         logging.getLogger("regaze").warning("no record of this job: %s", error)
+
+
+def _date(job) -> None:
+    """Date outputs like an input from the future, where a clock was set back.
+
+    Snakemake deletes outputs that are older than an input, be it days of training. An input that
+    was written anew while the job ran is not from the future, and is left to Snakemake.
+    """
+    dates = {}
+    for name in map(Path, job.input):
+        # What Snakemake goes by for folders.
+        stamp = name / ".snakemake_timestamp"
+        found = stamp if stamp.exists() else name
+        if found.exists():
+            dates[found.stat().st_mtime_ns] = name
+    newest = max(dates, default=0)
+    if newest <= time.time_ns():
+        return
+    logging.getLogger("regaze").warning(
+        "%s: dated in the future, was a clock set back? The outputs get its date", dates[newest]
+    )
+    for name in map(Path, job.output):
+        if name.is_file():
+            os.utime(name, ns=(newest, newest))
 
 
 def several(paths: str | os.PathLike | Sequence) -> list:

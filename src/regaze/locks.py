@@ -49,15 +49,16 @@ def hold_workflow(folder: str | os.PathLike = ".snakemake", patience: float = 60
         )
     os.ftruncate(handle, 0)
     os.write(handle, f"{os.getpid()} on {socket.gethostname()}\n".encode())
-    _keep("workflow", handle)
     path = folder / "jobs.lock"
-    handle = _lock(path, fcntl.LOCK_EX, patience)
-    if handle is None:
+    jobs = _lock(path, fcntl.LOCK_EX, patience)
+    if jobs is None:
+        os.close(handle)
         raise Occupied(
             f"{path.resolve()}: jobs of an earlier workflow are still running in this folder; wait "
             "until they have ended, or stop them (lslocks names their processes)"
         )
-    os.close(handle)
+    os.close(jobs)
+    _keep("workflow", handle)
     os.environ[_WORKFLOW] = f"{os.getpid()} {socket.gethostname()}"
 
 
