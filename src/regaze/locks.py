@@ -37,6 +37,7 @@ def hold_workflow(folder: str | os.PathLike = ".snakemake", patience: float = 60
 
     Raises:
         Occupied: another workflow runs here, or jobs of an earlier one do not end.
+        OSError: the folder cannot be written to.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -123,11 +124,7 @@ def _lock(path: Path, kind: int, patience: float | None) -> int | None:
 
     ``patience`` None waits for ever. On file systems without locks the file alone is returned.
     """
-    try:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError:
-        # A folder that is not ours to write to: what follows fails at its own outputs.
-        return os.open(os.devnull, os.O_RDWR)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     end = None if patience is None else time.monotonic() + patience
     while True:
         try:
