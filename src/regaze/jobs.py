@@ -14,7 +14,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -54,6 +54,7 @@ def start(job) -> logging.Logger:
     sys.excepthook = lambda kind, error, trace: log.error(
         "%s", error, exc_info=(kind, error, trace)
     )
+    _check_dates(getattr(job, "input", []))
     return log
 
 
@@ -69,7 +70,6 @@ def recorded(job) -> None:
     # Later than at the script's last line, where it would stand in each of them, and not before
     # the outputs are there. A job that fails has none, and gets no record.
     atexit.register(_record, job)
-    atexit.register(_date, job)
 
 
 def _record(job) -> None:
@@ -89,28 +89,24 @@ def _record(job) -> None:
         logging.getLogger("regaze").warning("no record of this job: %s", error)
 
 
-def _date(job) -> None:
-    """Date outputs like an input from the future, where a clock was set back.
+def _check_dates(inputs: Sequence[str] | Mapping[str, str | Sequence[str]]) -> None:
+    """Refuse inputs that are dated in the future, before any work is done.
 
-    Snakemake deletes outputs that are older than an input, be it days of training. An input that
-    was written anew while the job ran is not from the future, and is left to Snakemake.
+    Snakemake deletes outputs that are older than an input when the job ends, be it days of
+    training. A minute is what clocks of file servers may be ahead.
     """
-    dates = {}
-    for name in map(Path, job.input):
+    # Processes of one training get a dictionary.
+    named = inputs.values() if isinstance(inputs, Mapping) else inputs
+    for name in (Path(path) for paths in named for path in several(paths)):
         # What Snakemake goes by for folders.
         stamp = name / ".snakemake_timestamp"
         found = stamp if stamp.exists() else name
-        if found.exists():
-            dates[found.stat().st_mtime_ns] = name
-    newest = max(dates, default=0)
-    if newest <= time.time_ns():
-        return
-    logging.getLogger("regaze").warning(
-        "%s: dated in the future, was a clock set back? The outputs get its date", dates[newest]
-    )
-    for name in map(Path, job.output):
-        if name.is_file():
-            os.utime(name, ns=(newest, newest))
+        if found.exists() and found.stat().st_mtime > time.time() + 60:
+            raise RuntimeError(
+                f"{name}: dated in the future, was a clock set back? Snakemake would delete the "
+                "outputs as outdated. With the clock right, `snakemake --touch --forceall "
+                "--cores 1` dates all results anew, and `touch` files of your own"
+            )
 
 
 def several(paths: str | os.PathLike | Sequence) -> list:

@@ -1,11 +1,13 @@
 """Atomic writing and stable JSON."""
 
 import json
+import os
+import time
 
 import numpy as np
 import pytest
 
-from regaze.jobs import replacing, rounded, write_json
+from regaze.jobs import _check_dates, replacing, rounded, write_json
 
 
 def test_failure_leaves_the_old_file_and_no_temporary_one(tmp_path):
@@ -49,3 +51,14 @@ def test_a_failed_write_names_the_file(tmp_path):
     with pytest.raises(OSError) as caught, replacing(tmp_path / "out.txt"):
         raise OSError(28, "No space left on device")
     assert caught.value.filename == str(tmp_path / "out.txt") and list(tmp_path.iterdir()) == []
+
+
+def test_inputs_from_the_future_are_refused(tmp_path):
+    late = tmp_path / "faces.h5"
+    late.touch()
+    for inputs in ([late], {"faces": [str(late)]}):
+        _check_dates(inputs)
+        os.utime(late, (time.time() + 3600,) * 2)
+        with pytest.raises(RuntimeError, match=r"faces.h5: dated in the future"):
+            _check_dates(inputs)
+        os.utime(late)
