@@ -20,7 +20,7 @@ HERE = ROOT / "tests/workflow/slurm"
 OVERLAYS = [HERE / "tiny.yaml"]
 PROFILE = ("--profile", ROOT / "profiles/slurm-ci")
 MODELS = ("results/models/vgg/model.safetensors", "results/models/xunet_lite/model.safetensors")
-LONGEST_S = 400
+LONGEST_S = 600
 
 # Two processes of this machine, started by torchrun, with the job that srun's processes had.
 LOCALLY = """
