@@ -49,7 +49,7 @@ def write_record(
 
     Args:
         rule: name of the job's rule.
-        wildcards: their values, in order.
+        wildcards: their values.
         inputs, outputs: files and folders, relative to the working directory.
         params: plain values; ``code`` is the version of the sources.
         threads: that the job was given.
@@ -58,6 +58,8 @@ def write_record(
     Returns:
         The path, or None when an output is missing: such a job has failed, and is no origin.
     """
+    # Snakemake's own order is not the same in every run.
+    wildcards = dict(sorted(wildcards.items()))
     outputs = list(dict.fromkeys(map(str, outputs)))
     if not outputs or not all(map(os.path.exists, outputs)):
         return None

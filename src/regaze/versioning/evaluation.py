@@ -188,7 +188,7 @@ class Stages(TrainingStages):
             return {"x": x, "y": ys} if ys else None
 
         found = {
-            "training loss of redirectors": curves(self.settings.models, "images", "loss"),
+            "validation of redirectors": curves(self.settings.models, "images", "val_score"),
             "training loss of estimators": curves(self.settings.estimators, "images", "loss"),
             "training loss of 3-D encoders": curves(
                 [n for n in self.settings.encoders if f"train-{n}" in self.found],
