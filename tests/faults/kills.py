@@ -127,8 +127,8 @@ def comparable(path: Path) -> bytes:
 
 
 def without_times(page: str) -> str:
-    """The report without the times that pictures took, the only ones it shows."""
-    return re.sub(r">\s*[\d.]+ (ms|s)\s*<", "> <", page)
+    """The report without the times that pictures and trainings took."""
+    return re.sub(r"[\d.]+ (ms|s|min|h)\s*<", "<", page)
 
 
 def results(folder: Path) -> dict[str, Path]:
