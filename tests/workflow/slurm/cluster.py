@@ -5,6 +5,7 @@ no cgroup: every local caller is trusted, memory is scheduled but not enforced, 
 pretended by character devices. Everything listens on 127.0.0.1 and lies in one folder.
 """
 
+import importlib.util
 import os
 import shutil
 import signal
@@ -75,9 +76,7 @@ def missing() -> list[str]:
     path = f"{os.environ['PATH']}:{DAEMONS}"
     absent = [name for name in ("slurmctld", "slurmd", *TOOLS) if not shutil.which(name, path=path)]
     lines = [f"{', '.join(absent)} (apt-get install slurm-wlm)"] if absent else []
-    try:
-        import snakemake_executor_plugin_slurm  # noqa: F401
-    except ImportError:
+    if importlib.util.find_spec("snakemake_executor_plugin_slurm") is None:
         lines.append("snakemake-executor-plugin-slurm (make slurm)")
     return lines
 
