@@ -1,15 +1,12 @@
+include: "training_inputs.smk"
+
+
 rule estimators:
     input:
         expand(
             "results/models/{estimator}/model.safetensors",
             estimator=settings.estimators,
         ),
-
-
-def published_weights(wildcards):
-    """What an estimator that is not trained here is read from."""
-    path = settings.estimators[wildcards.estimator].checkpoint
-    return {} if path is None else {"checkpoint": path}
 
 
 rule train_estimator:

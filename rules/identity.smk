@@ -1,6 +1,6 @@
 if settings.identity:
 
-    rule identity_network:
+    rule train_identity:
         """Train the face recogniser, or take over a published one; verify it on test."""
         input:
             # A published one is named by its path; the rule runs again when its file changes.
@@ -13,14 +13,14 @@ if settings.identity:
             record="results/models/identity/model.json",
             curve="results/models/identity/curve.csv",
         log:
-            "logs/identity_network.log",
+            "logs/train_identity.log",
         benchmark:
-            "benchmarks/rules/identity_network.tsv"
+            "benchmarks/rules/train_identity.tsv"
         conda:
             "../envs/main.yaml"
         threads: settings.identity.train.threads
         resources:
-            **asks("identity_network", train=lambda wc: settings.identity.train),
+            **asks("train_identity", train=lambda wc: settings.identity.train),
         params:
             state="results/state/identity",
             config=settings.identity.model_dump(),
@@ -36,4 +36,4 @@ if settings.identity:
                 "images.py",
             ),
         script:
-            "../workflow_scripts/identity_network.py"
+            "../workflow_scripts/train_identity.py"

@@ -56,7 +56,7 @@ RULES = frozenset(
         "fetch_asset",
         "fix_pairs",
         "gather_faces",
-        "identity_network",
+        "train_identity",
         "make_head",
         "mask_shard",
         "measure_model",

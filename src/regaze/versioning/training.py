@@ -218,7 +218,7 @@ class TrainingStages:
         if settings.identity:
             self._trained(
                 "identity",
-                "identity_network",
+                "train_identity",
                 "identity",
                 params=[f"estimators.{settings.evaluation.estimator}.size_px"],
                 deps=[*self._learnt_from(), settings.identity.checkpoint],
