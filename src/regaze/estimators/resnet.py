@@ -11,7 +11,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.models import resnet50
 
 from regaze.estimators.base import GazeHeadEstimator
 
@@ -24,6 +23,9 @@ class ResnetReference(GazeHeadEstimator):
     def __init__(self, size_px: int = 128, preprocess: str = "equalise"):
         super().__init__()
         self.size_px, self.preprocess = size_px, preprocess
+        # Here, since torchvision takes seconds to import, and no other estimator wants it.
+        from torchvision.models import resnet50
+
         self.resnet50 = resnet50(weights=None)
         self.resnet50.maxpool = nn.MaxPool2d(kernel_size=3, stride=1, padding=1)
         self.embedding_size = self.resnet50.fc.in_features

@@ -19,14 +19,6 @@ from regaze.identity.align import describe, embed_patches, why_not_sted_view
 from regaze.identity.base import FaceRecogniser
 from regaze.identity.store import load_recogniser
 from regaze.metrics.frechet import Moments
-from regaze.metrics.perceptual import (
-    INCEPTION_FEATURES,
-    FidInception,
-    inception_features,
-    load_inception,
-    load_lpips,
-    lpips_distance,
-)
 from regaze.provenance import fingerprint
 
 IDENTITY = "identity_similarity"
@@ -58,7 +50,7 @@ class OptionalNetworks:
 
     identity: FaceRecogniser | None = None
     lpips: dict[str, nn.Module] = field(default_factory=dict)
-    inception: FidInception | None = None
+    inception: nn.Module | None = None
     reasons: dict[str, str] = field(default_factory=dict)
     about: dict[str, dict[str, Any]] = field(default_factory=dict)
     sted_view: bool = True
@@ -71,7 +63,10 @@ class OptionalNetworks:
 
     def compare(self, ours: Tensor, wanted: Tensor) -> dict[str, np.ndarray]:
         """Return what compares with true pictures: values (n,) per column."""
-        found = {name: lpips_distance(net, ours, wanted) for name, net in self.lpips.items()}
+        found = {
+            name: _perceptual().lpips_distance(net, ours, wanted)
+            for name, net in self.lpips.items()
+        }
         if self.identity is not None:
             found[IDENTITY] = self._cosine(ours, wanted)
         return found
@@ -85,11 +80,13 @@ class OptionalNetworks:
 
     def moments(self) -> Moments | None:
         """Return an empty sum of Inception's features, None without that network."""
-        return Moments(INCEPTION_FEATURES) if self.inception is not None else None
+        if self.inception is None:
+            return None
+        return Moments(_perceptual().INCEPTION_FEATURES)
 
     def features(self, images: Tensor) -> np.ndarray:
         """Return Inception's features (n,2048)."""
-        return inception_features(self.inception, images)
+        return _perceptual().inception_features(self.inception, images)
 
 
 def gather(
@@ -133,13 +130,21 @@ def gather(
             found.reasons[metric] = reason
             continue
         if metric == FID:
-            found.inception = load_inception(path).to(device)
+            found.inception = _perceptual().load_inception(path).to(device)
             told = {"resized": "bilinear to 299 px, without antialiasing (pytorch-fid)"}
         else:
-            found.lpips[metric] = load_lpips(path, LPIPS[metric][1]).to(device)
+            network = _perceptual().load_lpips(path, LPIPS[metric][1])
+            found.lpips[metric] = network.to(device)
             told = {"version": "0.1", "input": "size of the samples, not enlarged"}
         found.about[metric] = {"asset": asset, "fingerprint": fingerprint(path), **told}
     return found
+
+
+def _perceptual():
+    """The networks of LPIPS and FID: torchvision takes seconds to import, seldom for anything."""
+    from regaze.metrics import perceptual
+
+    return perceptual
 
 
 def _present(name: str, assets: Mapping[str, Mapping] | None) -> tuple[str, str]:
