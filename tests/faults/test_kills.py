@@ -1,13 +1,19 @@
 """The kill harness in small: stages from capture to a trained estimator. `make faults` does all."""
 
+import os
+
 import pytest
 from kills import SMALL, kill_often
 
-pytestmark = pytest.mark.faults
+pytestmark = [
+    pytest.mark.faults,
+    # How many kills strike depends on how fast the machine is, and so does the time this takes.
+    pytest.mark.skipif("REGAZE_FAULTS" not in os.environ, reason="`make faults` runs it"),
+]
 
 
 def test_killed_workflows_end_in_the_bytes_of_an_undisturbed_one(small):
-    # One pass: a target whose jobs all ended before a kill struck goes without.
-    outcome = kill_often(small, kills=5, per_pass=5, seed=3, minutes=0.05, goals=SMALL)
+    # A target whose jobs all ended before a kill struck is tried again in another pass.
+    outcome = kill_often(small, kills=5, per_pass=5, seed=3, minutes=4, goals=SMALL)
     assert outcome["errors"] == []
     assert outcome["kills"] >= 3
