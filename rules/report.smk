@@ -85,7 +85,9 @@ rule write_report:
         background=list(settings.evaluation.background),
         study=STUDY_ENTRIES,
         kind=STUDY.kind,
-        settings=settings.model_dump(mode="json", by_alias=True, exclude_none=True),
+        settings=settings.model_dump(
+            mode="json", by_alias=True, exclude_none=True, exclude={"resources"}
+        ),
         code=code_version(
             "report",
             "metrics/bootstrap.py",

@@ -96,15 +96,18 @@ def test_background_is_removed_from_sources_and_targets(finished, tmp_path):
         h5py.File(again / evaluation / "samples.h5") as after,
     ):
         black = (after["pixels"][:] == 0).all(-1)
-        assert 0.1 < black.mean() < 0.8
-        assert (black & (before["pixels"][:] > 0).any(-1)).mean() > 0.1
+        # What is left beside head and hair is about a twentieth of these patches.
+        assert 0.02 < black.mean() < 0.8
+        assert (black & (before["pixels"][:] > 0).any(-1)).mean() > 0.02
 
 
 def test_one_models_rate_reruns_that_model(finished):
-    change = "models={xunet_lite: {train: {lr: 0.002}}}"
-    jobs = planned(snakemake(finished, "-n", "--config", change))
-    assert set(jobs) == SAMPLED | {"train_model"}
-    assert jobs["train_model"] == jobs["sample_model"] == jobs["measure_model"] == 1
+    # xunet_lite is also what the student learns from.
+    for name, count in (("regression", 1), ("xunet_lite", 2)):
+        change = f"models={{{name}: {{train: {{lr: 0.002}}}}}}"
+        jobs = planned(snakemake(finished, "-n", "--config", change))
+        assert set(jobs) == SAMPLED | {"train_model"}
+        assert jobs["train_model"] == jobs["sample_model"] == jobs["measure_model"] == count
 
 
 def test_what_is_told_of_the_target_reruns_that_model_and_its_encoder_stays(finished):

@@ -38,7 +38,14 @@ def world(tmp_path_factory):
 
 def trained(world, folder, **changes):
     train = TrainSettings(
-        images=640, batch=16, lr=3e-3, warmup_images=32, ema_halflife_images=64, tensorboard=False
+        images=640,
+        batch=16,
+        lr=3e-3,
+        warmup_images=32,
+        ema_halflife_images=64,
+        tensorboard=False,
+        # A process trains in one precision only, and other tests chose this one.
+        precision="fp32",
     )
     config = IdentitySettings(network="tiny", size_px=32, train=train, **changes).model_dump()
     names = {"model": "model.safetensors", "record": "model.json", "curve": "curve.csv"}
