@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 CORES ?= all
 
-.PHONY: help venv slurm reproduce tiny pull test coverage faults lint schema bench clean
+.PHONY: help venv slurm reproduce tiny pull test cluster coverage faults lint schema bench clean
 
 help:            ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 14
@@ -40,8 +40,11 @@ pull: .venv/.base  ## fetch what the remote of DVC has of this revision's result
 	$(BIN)/dvc status -q
 	PATH=$(CURDIR)/$(BIN):$$PATH snakemake --touch --forceall --cores 1 --quiet all
 
-test: .venv/.dev .venv/.slurm  ## unit, conformance and workflow tests
-	$(BIN)/python -m pytest tests
+test: .venv/.dev  ## unit, conformance and workflow tests
+	$(BIN)/python -m pytest tests -m "not slurm"
+
+cluster: .venv/.dev .venv/.slurm  ## the workflow on a SLURM that the test starts, where slurm-wlm is installed
+	$(BIN)/python -m pytest tests/workflow/slurm
 
 coverage: .venv/.dev  ## which lines and branches of src/regaze the tests run; table, and pages in build/coverage
 	mkdir -p build/coverage
