@@ -1,15 +1,9 @@
 """The kill harness in small: stages from capture to a trained estimator. `make faults` does all."""
 
-import os
-
 import pytest
 from kills import SMALL, kill_often
 
-pytestmark = [
-    pytest.mark.faults,
-    # How many kills strike depends on how fast the machine is, and so does the time this takes.
-    pytest.mark.skipif("REGAZE_FAULTS" not in os.environ, reason="`make faults` runs it"),
-]
+pytestmark = pytest.mark.faults
 
 
 def test_killed_workflows_end_in_the_bytes_of_an_undisturbed_one(small):
