@@ -54,11 +54,12 @@ def dvc(
     ] = False,
 ) -> None:
     """Print dvc.yaml, the workflow's stages for DVC."""
+    from regaze.configfiles import read_config
     from regaze.versioning import dvc_yaml
 
     chosen = files or [Path("config.yaml")]
     _settings(chosen)
-    text = dvc_yaml(_merged(chosen), augmentation)
+    text = dvc_yaml(read_config(chosen), augmentation)
     if check is None:
         sys.stdout.write(text)
     elif not check.exists() or check.read_text(encoding="utf-8") != text:
@@ -167,38 +168,14 @@ def assets(
 
 
 def _settings(files: list[Path]):
-    """Return the checked settings of configuration files, later ones on top."""
-    from regaze.settings import ConfigurationError, load_settings
+    """The checked settings of configuration files; a fault ends the command."""
+    from regaze.configfiles import read_settings
+    from regaze.settings import ConfigurationError
 
     try:
-        return load_settings(_merged(files))
+        return read_settings(files)
     except ConfigurationError as error:
         raise SystemExit(str(error)) from None
-
-
-def _merged(files: list[Path]) -> dict:
-    """Return the content of configuration files, later ones on top."""
-    import yaml
-
-    merged: dict = {}
-    for file in files:
-        try:
-            content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise SystemExit(f"{file}: expected YAML, found: {error}") from None
-        if not isinstance(content, dict):
-            raise SystemExit(f"{file}: expected a mapping, found {type(content).__name__}")
-        _merge(merged, content)
-    return merged
-
-
-def _merge(below: dict, above: dict) -> None:
-    """Merge as Snakemake does: mappings key by key, everything else replaced."""
-    for key, value in above.items():
-        if isinstance(value, dict) and isinstance(below.get(key), dict):
-            _merge(below[key], value)
-        else:
-            below[key] = value
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from running import ROOT, snakemake
 
-from regaze.cli import _merge
+from regaze.configfiles import merge
 from regaze.redirectors.settings import requirements
 from regaze.settings import load_settings
 from regaze.versioning import dvc_yaml
@@ -83,7 +83,7 @@ def test_models_depend_on_what_their_training_is_given():
 @pytest.mark.parametrize("overlay", ["gazecapture", "eth-xgaze", "columbia", "gpu"])
 def test_other_configurations_have_stages_of_their_own(overlay):
     config = yaml.safe_load((ROOT / "config.yaml").read_text())
-    _merge(config, yaml.safe_load((ROOT / f"configs/{overlay}.yaml").read_text()))
+    merge(config, yaml.safe_load((ROOT / f"configs/{overlay}.yaml").read_text()))
     stages = yaml.safe_load(dvc_yaml(config, augmentation=True))["stages"]
     trained_on = load_settings(config).dataset
     assert f"results/{trained_on}/faces" in outs(stages["faces"])
@@ -128,7 +128,7 @@ def versioned(finished, tmp_path_factory):
         copy(ROOT / name, folder / name)
     shutil.copytree(finished / "results", folder / "results", dirs_exist_ok=True)
     config = yaml.safe_load((ROOT / "config.yaml").read_text())
-    _merge(config, yaml.safe_load((ROOT / "configs/tiny.yaml").read_text()))
+    merge(config, yaml.safe_load((ROOT / "configs/tiny.yaml").read_text()))
     (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     (folder / "dvc.yaml").write_text(dvc_yaml(config))
     run(folder, "git", "init", "--quiet")

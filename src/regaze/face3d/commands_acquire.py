@@ -115,6 +115,6 @@ def _detector(settings, device: str):
 
 
 def _settings(config: list[Path] | None):
-    from regaze.cli import _settings as load
+    from regaze.configfiles import read_settings
 
-    return load(config or [Path("config.yaml")])
+    return read_settings(config or [Path("config.yaml")])

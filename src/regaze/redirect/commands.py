@@ -124,9 +124,9 @@ def redirect(
 
 def _settings(config: list[Path] | None):
     """The checked settings; None where there is no configuration and none was named."""
-    from regaze.cli import _settings as load
+    from regaze.configfiles import read_settings
 
     default = Path("config.yaml")
     if not config and not default.is_file():
         return None
-    return load(config or [default])
+    return read_settings(config or [default])

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from regaze.cli import _merge, app
+from regaze.cli import app
+from regaze.configfiles import merge
 from regaze.conversion.overlay import Noted, as_yaml, plain
 from regaze.conversion.sted import convert
 from regaze.conversion.sted_json import DEFAULTS, StedJsonError, read_sted_json
@@ -47,7 +48,7 @@ def converted(tmp_path, *layers, below=None):
     assert yaml.safe_load(text) == plain(overlay)
     config = copy.deepcopy(DEFAULT)
     config["models"] = copy.deepcopy(below or DEFAULT["models"])
-    _merge(config, yaml.safe_load(text))
+    merge(config, yaml.safe_load(text))
     return load_settings(config), overlay, lost
 
 
