@@ -92,13 +92,33 @@ def test_background_is_removed_from_sources_and_targets(finished, tmp_path):
     per_pair = pd.read_parquet(again / evaluation / "per_pair.parquet")
     assert per_pair["psnr"].min() > 50
     with (
-        h5py.File(finished / evaluation / "samples.h5") as before,
-        h5py.File(again / evaluation / "samples.h5") as after,
+        h5py.File(finished / evaluation / "samples.h5") as stored,
+        h5py.File(again / evaluation / "samples.h5") as bare,
     ):
-        black = (after["pixels"][:] == 0).all(-1)
-        # What is left beside head and hair is about a twentieth of these patches.
-        assert 0.02 < black.mean() < 0.8
-        assert (black & (before["pixels"][:] > 0).any(-1)).mean() > 0.02
+        before, after = stored["pixels"][:], bare["pixels"][:]
+    # Every sample stands for a square of the target's patch, which is in the head mask or not.
+    head = target_heads(again, after.shape[1])
+    assert (after[~head.any((2, 4))] == 0).all()
+    inside = head.all((2, 4))
+    np.testing.assert_array_equal(after[inside], before[inside])
+    # The masks have both, and there was something to remove.
+    assert inside.any() and before[~head.any((2, 4))].any()
+
+
+def target_heads(folder, size):
+    """Head masks of the pairs' targets (P, size, s, size, s), cut into squares of s x s."""
+    masks = {}
+    for path in sorted((folder / "results/synthetic/masks").glob("shard-*.h5")):
+        with h5py.File(path) as file:
+            assert all(file[person]["valid"][:].all() for person in file)
+            masks |= {person: file[person]["head"][:] for person in file}
+    pairs = pd.read_parquet(folder / "results/synthetic/pairs.parquet")
+    # A sweep has no true target; its source stands there.
+    index = pairs["target_index"].where(pairs["target_index"] >= 0, pairs["source_index"])
+    rows = zip(pairs["person"], index, strict=True)
+    found = np.stack([masks[person][row] for person, row in rows])
+    side = found.shape[1] // size
+    return found.reshape(len(found), size, side, size, side)
 
 
 def test_one_models_rate_reruns_that_model(finished):
