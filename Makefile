@@ -43,8 +43,8 @@ pull: .venv/.base  ## fetch what the remote of DVC has of this revision's result
 test: .venv/.dev  ## unit, conformance and workflow tests
 	$(BIN)/python -m pytest tests -m "not slurm"
 
-cluster: .venv/.dev .venv/.slurm  ## the workflow on a SLURM that the test starts, where slurm-wlm is installed
-	$(BIN)/python -m pytest tests/workflow/slurm
+cluster: .venv/.dev .venv/.slurm  ## the workflow on a SLURM that the test starts, where slurm-wlm is installed; WHOLE=1: all of it
+	$(if $(WHOLE),REGAZE_WHOLE=1) $(BIN)/python -m pytest tests/workflow/slurm
 
 coverage: .venv/.dev  ## which lines and branches of src/regaze the tests run; table, and pages in build/coverage
 	mkdir -p build/coverage

@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 import psutil
+from running import ROOT, command
 
 NODES = ("n1", "n2")
 TOOLS = ("sbatch", "srun", "squeue", "scancel", "scontrol", "sinfo")
@@ -173,6 +174,32 @@ class Cluster:
             except (psutil.AccessDenied, psutil.NoSuchProcess):
                 continue
         return found
+
+
+class Started:
+    """A workflow that runs in ``folder`` through a profile, its output in a file there."""
+
+    def __init__(self, cluster: Cluster, folder: Path, profile: Path, *arguments, overlays=()):
+        line = command(folder, "--profile", str(profile), *map(str, arguments), overlays=overlays)
+        # How many jobs there are at a time is the profile's business.
+        at = line.index("--cores")
+        del line[at : at + 2]
+        folder.mkdir(exist_ok=True)
+        self.log = folder / "workflow.log"
+        with self.log.open("w") as stream:
+            self.process = subprocess.Popen(
+                line, cwd=ROOT, env=cluster.environment, stdout=stream, stderr=stream
+            )
+
+    @property
+    def output(self) -> str:
+        return self.log.read_text()
+
+
+def of_rule(jobs: list[dict], folder: Path, *words: str) -> list[dict]:
+    """Jobs of a folder whose comment, which tells rule and wildcards, has all ``words``."""
+    mine = [job for job in jobs if job["folder"] == str(folder)]
+    return [job for job in mine if all(word in job["comment"] for word in words)]
 
 
 def _free_ports(count: int) -> list[int]:

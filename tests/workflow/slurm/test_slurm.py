@@ -12,13 +12,13 @@ import sys
 import time
 
 import pytest
-from cluster import Cluster, missing
-from running import ROOT, command, snakemake
+from cluster import Cluster, Started, missing, of_rule
+from running import ROOT, snakemake
 from safetensors.torch import load_file
 
 HERE = ROOT / "tests/workflow/slurm"
 OVERLAYS = [HERE / "tiny.yaml"]
-PROFILE = ("--profile", ROOT / "profiles/slurm-ci")
+PROFILE = ROOT / "profiles/slurm-ci"
 MODELS = ("results/models/vgg/model.safetensors", "results/models/xunet_lite/model.safetensors")
 LONGEST_S = 600
 
@@ -40,31 +40,6 @@ pytestmark = [
 ]
 
 
-class Started:
-    """A workflow that runs in ``folder``, its output in a file there."""
-
-    def __init__(self, cluster, folder, *arguments, overlays=OVERLAYS):
-        line = command(folder, *map(str, (*PROFILE, *arguments)), overlays=overlays)
-        # How many jobs there are at a time is the profile's business.
-        at = line.index("--cores")
-        del line[at : at + 2]
-        self.log = folder / "workflow.log"
-        with self.log.open("w") as stream:
-            self.process = subprocess.Popen(
-                line, cwd=ROOT, env=cluster.environment, stdout=stream, stderr=stream
-            )
-
-    @property
-    def output(self):
-        return self.log.read_text()
-
-
-def of_rule(jobs, folder, *words):
-    """Jobs of a folder whose comment, which tells rule and wildcards, has all ``words``."""
-    mine = [job for job in jobs if job["folder"] == str(folder)]
-    return [job for job in mine if all(word in job["comment"] for word in words)]
-
-
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory):
     """What happened: folders, both workflows, and all jobs that SLURM knows of."""
@@ -79,7 +54,8 @@ def ran(tmp_path_factory):
         cluster.up()
         slow = shutil.copytree(local, root / "slow")
         endless = Started(
-            *(cluster, slow, "--retries", "0", "results/models/resnet/model.safetensors"),
+            *(cluster, slow, PROFILE),
+            *("--retries", "0", "results/models/resnet/model.safetensors"),
             *("--slurm-init-seconds-before-status-checks", "25"),
             overlays=[*OVERLAYS, HERE / "endless.yaml"],
         )
@@ -88,7 +64,7 @@ def ran(tmp_path_factory):
         blocked = whole / "results/state/vgg"
         blocked.parent.mkdir(parents=True)
         blocked.write_text("no folder")
-        main = Started(cluster, whole, *MODELS)
+        main = Started(cluster, whole, PROFILE, *MODELS, overlays=OVERLAYS)
         workflows.append(main)
         cancelled = []
         while any(workflow.process.poll() is None for workflow in workflows):

@@ -1,0 +1,54 @@
+"""The whole workflow in miniature through profiles/slurm: every file is that of a local run."""
+
+import os
+import time
+
+import pytest
+from cluster import Cluster, Started, missing, of_rule
+from kills import differences
+from running import ROOT
+
+PROFILE = ROOT / "profiles/slurm"
+# What docs/cluster.md has every cluster say for itself: partitions, limits, how states are asked.
+OVERLAY = """
+resources: {partition: cpu, gpu_partition: gpu, max_runtime: 60, max_mem_mb: 16000}
+"""
+HERE = ("--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "8")
+HERE += ("--latency-wait", "5")
+LONGEST_S = 1500
+
+absent = missing()
+pytestmark = [
+    pytest.mark.slurm,
+    pytest.mark.skipif(bool(absent), reason=f"NO SLURM HERE: missing {'; '.join(absent)}"),
+    pytest.mark.skipif("REGAZE_WHOLE" not in os.environ, reason="`make cluster WHOLE=1` runs it"),
+]
+
+
+def test_the_whole_workflow_on_slurm_makes_the_bytes_of_a_local_run(finished, tmp_path):
+    overlay = tmp_path / "cluster.yaml"
+    overlay.write_text(OVERLAY)
+    cluster = Cluster(tmp_path / "cluster")
+    began = time.monotonic()
+    run = None
+    try:
+        cluster.up()
+        run = Started(cluster, tmp_path / "there", PROFILE, *HERE, overlays=[overlay])
+        status = run.process.wait(timeout=LONGEST_S)
+        jobs = cluster.jobs()
+    finally:
+        if run and run.process.poll() is None:
+            run.process.kill()
+        cluster.down()
+        left = cluster.processes()
+        for process in left:
+            process.kill()
+    print(f"{time.monotonic() - began:.0f} s on SLURM, {len(jobs)} jobs")
+    assert status == 0, run.output[-4000:]
+    assert {job["state"] for job in jobs} == {"COMPLETED"}
+    (faces,) = of_rule(jobs, tmp_path / "there", "faces", "normalise_shard")
+    assert faces["cpus"] == "2", "both shards share a job"
+    # A task of an array has the array's number and its own; one that is ready alone is no array.
+    assert any("_" in job["id"] for job in of_rule(jobs, tmp_path / "there", "sample_model"))
+    assert left == []
+    assert differences(tmp_path / "there", finished) == []
