@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
 
@@ -82,27 +83,21 @@ class LatentsWriter:
         self._waiting = 0
 
     def __enter__(self) -> LatentsWriter:
-        self._replacing = replacing(self.path)
-        part = self._replacing.__enter__()
-        try:
-            self._file = pq.ParquetWriter(
-                part, self.schema, compression="zstd", use_dictionary=["person"]
+        with ExitStack() as stack:
+            part = stack.enter_context(replacing(self.path))
+            self._file = stack.enter_context(
+                pq.ParquetWriter(part, self.schema, compression="zstd", use_dictionary=["person"])
             )
-        except BaseException as error:
-            self._replacing.__exit__(type(error), error, error.__traceback__)
-            raise
+            stack.push(self._finish)
+            self._open = stack.pop_all()
         return self
 
-    def __exit__(self, kind, error, trace):
-        try:
-            if kind is None and self._waiting:
-                self._write(self._waiting)
-        except BaseException as failure:
-            self._file.close()
-            self._replacing.__exit__(type(failure), failure, failure.__traceback__)
-            raise
-        self._file.close()
-        return self._replacing.__exit__(kind, error, trace)
+    def __exit__(self, *error):
+        return self._open.__exit__(*error)
+
+    def _finish(self, kind, *_) -> None:
+        if kind is None and self._waiting:
+            self._write(self._waiting)
 
     def add(
         self,
@@ -346,7 +341,7 @@ class LatentsReader:
         except (pa.ArrowException, OSError) as error:
             raise OSError(
                 f"{self.paths[number]}: rows {group * ROWS_PER_GROUP} and following cannot be read "
-                f"({error})"
+                f"({error}){REMEDY}"
             ) from error
         found = {}
         for name in self.columns:

@@ -1,6 +1,8 @@
 """Latents: bytes that repeat, rows joined to faces, everything that does not belong is refused."""
 
 import pickle
+import resource
+from contextlib import contextmanager
 
 import numpy as np
 import pyarrow as pa
@@ -117,6 +119,46 @@ def test_a_failed_writer_leaves_nothing(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@contextmanager
+def files_of_at_most(size):
+    """The system refuses larger files, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("written", ["nothing", "some rows", "all but the end"])
+def test_a_full_disk_leaves_nothing(tmp_path, written):
+    path = write(tmp_path / "x.parquet", {"00001": 9})
+    size = {"nothing": 0, "some rows": 999, "all but the end": path.stat().st_size - 1}[written]
+    path.unlink()
+    with files_of_at_most(size), pytest.raises(OSError, match="File too large") as caught:
+        write(path, {"00001": 9})
+    assert caught.value.filename == str(path) and not list(tmp_path.iterdir())
+
+
+def test_a_missing_code_is_named(tmp_path):
+    codes = codes_of(1, 2)
+    del codes["pose"]
+    with (
+        pytest.raises(LatentsError, match="x.parquet: codes lack pose"),
+        LatentsWriter(tmp_path / "x.parquet", ENCODER) as writer,
+    ):
+        writer.add(["00001"] * 2, np.arange(2), codes, np.ones(2, bool))
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_asked_for_has_to_exist(tmp_path):
+    with pytest.raises(LatentsError, match="latents: expected at least one file, found none"):
+        LatentsReader([])
+    path = write(tmp_path / "one.parquet", {"00001": 2})
+    with pytest.raises(LatentsError, match="columns: expected some of shape, .* found 'exp'"):
+        LatentsReader(path, columns=["pose", "exp"])
+
+
 def test_an_empty_shard_is_no_error(tmp_path):
     path = write(tmp_path / "none.parquet", {})
     faces = FacesReader(write_faces(tmp_path / "faces.h5", {}))
@@ -197,6 +239,50 @@ def test_damage_is_named(tmp_path):
     reader = LatentsReader(rewrite(path, blank))
     with pytest.raises(LatentsError, match="pose: row 0 of the file: expected finite"):
         reader.read([1])
+
+
+def replaced(name, values, kind):
+    def change(table):
+        at = table.schema.get_field_index(name)
+        return table.set_column(at, name, pa.array(values, kind))
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            replaced("detected", [True, None], pa.bool_()),
+            "expected person, index, detected in every row, found nulls",
+        ),
+        (
+            lambda t: t.replace_schema_metadata({**t.schema.metadata, b"layout": b"2"}),
+            "layout: expected 1, found 2",
+        ),
+        (
+            replaced("pose", [[0.0] * 6, None], pa.list_(pa.float32(), 6)),
+            "pose: expected no nulls, found some",
+        ),
+    ],
+)
+def test_tables_of_another_make_are_refused(tmp_path, change, words):
+    path = rewrite(write(tmp_path / "one.parquet", {"00001": 2}), change)
+    with pytest.raises(LatentsError, match=f"one.parquet: {words}"):
+        LatentsReader(path).read([0])
+
+
+def test_rows_that_cannot_be_read_are_named(tmp_path):
+    path = write(tmp_path / "one.parquet", {"00001": ROWS_PER_GROUP + 2})
+    reader = LatentsReader(path)
+    column = pq.read_metadata(path).row_group(1).column(2)
+    with open(path, "r+b") as file:
+        file.seek(column.data_page_offset)
+        file.write(b"\xff" * column.total_compressed_size)
+    assert reader.read([0])["shape"].shape == (1, 100)
+    words = f"(?s)one.parquet: rows {ROWS_PER_GROUP} and following cannot be read .*delete it"
+    with pytest.raises(OSError, match=words):
+        reader.read([ROWS_PER_GROUP])
 
 
 def test_both_families_of_names_are_understood():
