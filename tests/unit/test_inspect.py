@@ -1,7 +1,9 @@
 """What `regaze inspect` says of files of every kind, damaged ones included."""
 
 import json
+import os
 import random
+import re
 import sys
 from io import StringIO
 
@@ -18,8 +20,9 @@ from captures.files import write_landmarks, write_supplementary
 from PIL import Image
 
 from regaze.faces import FacesAttributes, FacesWriter
-from regaze.inspection import InspectError, inspect_file, show
+from regaze.inspection import InspectError, inspect_file, look, show
 from regaze.inspection.findings import Ranges, amount, plain
+from regaze.inspection.flat_files import JSON_BYTES
 from regaze.inspection.pictures import guess_channels
 from regaze.links import PixelLink
 from regaze.normalise.rejections import Rejection, write_rejected
@@ -181,6 +184,29 @@ def test_supplementary_in_metres_or_behind_the_camera(folder, tmp_path):
     assert table(found, "Cameras")["fy"][3] == "1"
 
 
+def test_supplementary_without_what_a_camera_may_lack(folder, tmp_path):
+    path = tmp_path / "a.h5"
+    path.write_bytes((folder / "supplementary.h5").read_bytes())
+    with h5py.File(path, "r+") as file:
+        for person in file:
+            del file[person]["distortion_parameters"]
+        aims = file["00517/3d_gaze_target"][:1]
+        del file["00002/file_name"], file["00517/3d_gaze_target"], file["01203/file_name"]
+        # Names of nobody, numbers for names, and fewer targets than heads.
+        file["00002/file_name"] = np.zeros(0, h5py.string_dtype())
+        file["01203/file_name"] = np.array([7, 8])
+        file["00517/3d_gaze_target"] = aims
+        heads = [file[person]["head_pose"][:, 3:] for person in ("00002", "01203")]
+    found = inspect_file(path)
+    assert "distortion_parameters: no group has it" in found.warnings
+    assert fact(found, "file names").endswith(".jpg, 8")
+    numbers = table(found, "Cameras")
+    assert "k1" not in numbers
+    farthest = np.linalg.norm(np.concatenate(heads), axis=1).max()
+    assert float(numbers["camera to head"][2]) == pytest.approx(farthest, abs=0.1)
+    assert numbers["target x"][3] == "0"
+
+
 def test_released_subject(tmp_path):
     eth_xgaze_hdf5(tmp_path / "x")
     path = tmp_path / "x" / "train" / "subject0000.h5"
@@ -192,8 +218,12 @@ def test_released_subject(tmp_path):
         gaze = np.degrees(file["face_gaze"][:])
     assert float(table(found, "Labels")["gaze_yaw"][2]) == pytest.approx(gaze[:, 1].max(), abs=0.06)
     assert (tmp_path / "sheet.png").exists()
+    assert fact(found, "frame_index") == "0 to 3"
     split = inspect_file(tmp_path / "x" / "train_test_split.json")
     assert split.kind == "split of ETH-XGaze"
+    with h5py.File(path, "r+") as file:
+        del file["frame_index"]
+    assert {"cam_index", "frame_index"} & set(dict(inspect_file(path).facts)) == {"cam_index"}
 
 
 def linked(folder, out):
@@ -252,6 +282,23 @@ def test_landmarks_shard(tmp_path):
     assert fact(found, "landmarks found") == "1 of 2 photos"
     assert table(found, "Photos without landmarks") == {"no_face": ["1"]}
     assert table(found, "How sure")["score"][0] == "0.950"
+    with h5py.File(tmp_path / "a.h5", "r+") as file:
+        file["p/status"][1] = ""
+        del file["p/box_score"]
+    found = inspect_file(tmp_path / "a.h5")
+    assert fact(found, "landmarks found") == "2 of 2 photos"
+    assert [one.title for one in found.tables if "Photos without" in one.title] == []
+    assert list(table(found, "How sure")) == ["score", "faces_found"]
+
+
+def test_statuses_that_are_no_texts_are_no_landmarks(tmp_path):
+    write_landmarks(tmp_path / "a.h5", {"p": [("a.jpg", np.zeros((68, 2)))] * 2})
+    with h5py.File(tmp_path / "a.h5", "r+") as file:
+        del file["p/status"]
+        file["p/status"] = np.array([3, 3])
+    found = inspect_file(tmp_path / "a.h5")
+    assert fact(found, "landmarks found") == "0 of 2 photos"
+    assert table(found, "Photos without landmarks") == {"3": ["2"]}
 
 
 def test_labels_in_degrees_and_lost_ones_are_warned_of(tmp_path):
@@ -289,6 +336,123 @@ def test_huge_claims_take_no_memory(tmp_path):
         file.create_dataset("p/labels", (40000, 8), "f4", chunks=(1000, 8))
     with pytest.raises(InspectError, match="p/pixels: pieces of"):
         inspect_file(tmp_path / "piece.h5")
+
+
+def faces(path, persons, **attributes):
+    """A faces file of (pixels, labels) by person."""
+    with h5py.File(path, "w") as file:
+        for person, (pixels, labels) in persons.items():
+            file[f"{person}/pixels"], file[f"{person}/labels"] = pixels, labels
+        file.attrs.update(attributes)
+    return path
+
+
+def plain_pictures(count, side=16, colour=(150, 100, 80)):
+    return np.full((count, side, side, 3), colour, np.uint8)
+
+
+def test_pictures_of_nobody(tmp_path):
+    empty = plain_pictures(0), np.zeros((0, 8), np.float32)
+    path = faces(tmp_path / "a.h5", {"p": empty})
+    found = inspect_file(path)
+    assert fact(found, "channel order") == "unknown: there are no pictures"
+    assert fact(found, "rows") == "0" and not found.warnings
+    with pytest.raises(InspectError, match=r"a\.h5: no pictures to draw a sheet of"):
+        inspect_file(path, sheet=tmp_path / "sheet.png")
+
+
+def test_grey_pictures_are_drawn_in_the_usual_order(tmp_path):
+    grey = plain_pictures(3, colour=(90, 90, 90)), np.zeros((3, 8), np.float32)
+    path = faces(tmp_path / "a.h5", {"p": grey}, channel_order="grb")
+    found = inspect_file(path, sheet=tmp_path / "sheet.png")
+    assert found.warnings == ["channel_order: expected rgb or bgr, found grb"]
+    assert fact(found, "channel order").startswith("undecided, by 3 pictures: none of 3")
+    assert fact(found, "declared order") == "none"
+    words = "channels taken as rgb, assumed, since neither told nor visible"
+    assert fact(found, "contact sheet").endswith(words)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "words"),
+    [
+        (
+            np.zeros((2, 16, 16, 3)),
+            r"b/pixels: expected NxHxWx3 uint8, found \(2, 16, 16, 3\) float64",
+        ),
+        (np.zeros((2, 16, 16), np.uint8), r"b/pixels: expected .* found \(2, 16, 16\) uint8"),
+        (np.zeros((2, 16, 0, 3), np.uint8), r"b/pixels: expected .* found \(2, 16, 0, 3\) uint8"),
+        (plain_pictures(2, 8), r"differ in size \(height, width\): \[\(8, 8\), \(16, 16\)\]"),
+    ],
+)
+def test_pictures_that_are_none_are_told_and_not_drawn(tmp_path, pixels, words):
+    labels = np.zeros((2, 8), np.float32)
+    path = faces(tmp_path / "a.h5", {"a": (plain_pictures(2), labels), "b": (pixels, labels)})
+    found = inspect_file(path)
+    assert any(re.search(words, text) for text in found.warnings), found.warnings
+    assert "channel order" not in dict(found.facts)
+    with pytest.raises(InspectError, match="no pictures to draw a sheet of"):
+        inspect_file(path, sheet=tmp_path / "sheet.png")
+
+
+def test_a_sheet_that_cannot_be_written_is_no_damage_of_the_file(tmp_path):
+    people = {"p": (plain_pictures(2), np.zeros((2, 8), np.float32))}
+    path, sheet = faces(tmp_path / "a.h5", people), tmp_path / "folder"
+    sheet.mkdir()
+    with pytest.raises(InspectError, match="^.*/folder: the sheet cannot be written .*directory"):
+        inspect_file(path, sheet=sheet)
+
+
+@pytest.mark.parametrize("name", ["pixels", "landmarks"])
+def test_what_a_sheet_shows_and_cannot_be_read_is_damage(tmp_path, name):
+    attributes = FacesAttributes("sted", (16, 16), 500.0, 600.0, "none", "folder")
+    path, marks = tmp_path / "a.h5", np.zeros((1, 68, 2))
+    with FacesWriter(path, attributes) as writer:
+        writer.add_person("p", plain_pictures(1), np.zeros((1, 8)), landmarks=marks)
+    with h5py.File(path) as file:
+        piece = file["p"][name].id.get_chunk_info(0)
+    with open(path, "r+b") as file:
+        file.seek(piece.byte_offset)
+        file.write(b"\xff" * piece.size)
+    with pytest.raises(InspectError, match=r"a\.h5: expected readable HDF5, found damage"):
+        inspect_file(path, sheet=tmp_path / "sheet.png")
+    assert not (tmp_path / "sheet.png").exists()
+
+
+def test_labels_of_other_forms_are_told(tmp_path):
+    labels = [np.zeros((2, 8)), np.zeros((2, 4)), np.full((2, 8), b"x")]
+    people = {name: (plain_pictures(2), one) for name, one in zip("abc", labels, strict=True)}
+    found = inspect_file(faces(tmp_path / "a.h5", people))
+    assert "b/labels: expected 8 columns, found shape (2, 4) of type float64" in found.warnings
+    assert "c/labels: expected numbers, found shape (2, 8) of type |S1" in found.warnings
+    assert table(found, "Labels")["gaze_pitch"] == ["0.0", "0.0", "0.0", "0"]
+
+
+def test_a_measure_that_some_groups_lack_is_told(tmp_path):
+    rows = [("a.jpg", np.zeros((68, 2)))]
+    write_landmarks(tmp_path / "a.h5", {"p": rows, "q": rows})
+    with h5py.File(tmp_path / "a.h5", "r+") as file:
+        del file["p/box_score"]
+    found = inspect_file(tmp_path / "a.h5")
+    assert "p/box_score: expected numbers, found none" in found.warnings
+    assert table(found, "How sure")["box_score"][0] == "0.990"
+
+
+def test_groups_of_other_things(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["p/landmarks"] = np.zeros((2, 68, 2))
+        file["p/mask"] = np.zeros((2, 8, 8), bool)
+        file["p/more/deep"] = 1
+        file.create_group("empty")
+        file.attrs["camera"] = np.zeros(65)
+        file.attrs["lens"] = np.arange(2)
+    found = inspect_file(tmp_path / "a.h5")
+    assert found.kind == "exact parameters of a rendered capture"
+    assert found.why == "groups hold 'landmarks' and 'mask'"
+    assert fact(found, "rows") == "2" and fact(found, "persons") == "1: p"
+    assert "p: members that are no datasets: more" in found.warnings
+    assert "groups are of 2 forms; see the tables" in found.warnings
+    assert table(found, "Attributes") == {"camera": ["float64 of shape (65,)"], "lens": ["[0, 1]"]}
+    assert table(found, "Datasets of 1 groups (empty)") == {}
 
 
 def test_links_are_named_and_not_followed(folder, tmp_path):
@@ -330,6 +494,56 @@ def test_parquet_tables(tmp_path):
     assert "2.500" in said(tmp_path / "per_pair.parquet")
     pd.DataFrame({"x": [1]}).to_parquet(tmp_path / "other.parquet")
     assert "no kind" in inspect_file(tmp_path / "other.parquet").kind
+
+
+def test_tables_of_other_versions(tmp_path):
+    path = tmp_path / "a.parquet"
+    with pq.ParquetWriter(path, pa.schema([("x", pa.int64())])):
+        pass
+    found = inspect_file(path)
+    assert fact(found, "rows") == "0 in 0 row groups" and table(found, "Columns") == {
+        "x": ["int64", ""]
+    }
+    write_rejected(path, [Rejection("a", 0, "a/0.jpg", "no_face", "")], 7)
+    whole = pq.read_table(path)
+    pq.write_table(pa.concat_tables([whole, whole]), path)
+    text = "the file's counts say 1 rejected rows, it holds 2"
+    assert inspect_file(path).warnings == [text]
+    angles = {"source_gaze": [[0.1, 0.2]], "target_gaze": [None]}
+    pq.write_table(pa.table({"pair": [0], "kind": ["free"], **angles}), path)
+    found = inspect_file(path)
+    assert "pairs" in found.kind and "pairs without a true image" not in dict(found.facts)
+    assert table(found, "Directions")["target_gaze yaw"] == ["-", "-", "-", "1"]
+    codes = {name: [[0.5]] for name in ("shape", "expression", "pose")}
+    pq.write_table(pa.table({"person": ["a"], **codes}), path)
+    found = inspect_file(path)
+    assert "codes" in found.kind and "detected" not in dict(found.facts)
+
+
+def test_records_and_other_objects(tmp_path):
+    path = tmp_path / "a.json"
+    content = {"class": "xunet", "config": {"lr": 0.1, "batch": 8}, "seeds": [1, 2], "name": "m"}
+    path.write_text(json.dumps(content))
+    found = inspect_file(path)
+    assert found.kind == "record of a trained model" and found.why == "it has the key config"
+    assert table(found, "Keys") == {
+        "class": ['"xunet"'],
+        "config": ["object with batch, lr"],
+        "seeds": ["list of 2"],
+        "name": ['"m"'],
+    }
+    path.write_text('{"config": 1}')
+    found = inspect_file(path)
+    assert "no kind" in found.kind and "not one of lists of names" in found.why
+
+
+def test_json_of_any_size_is_not_read(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text("{")
+    os.truncate(path, JSON_BYTES + 1)
+    words = rf"a\.json: expected at most {JSON_BYTES} bytes of JSON, found {JSON_BYTES + 1}"
+    with pytest.raises(InspectError, match=words):
+        inspect_file(path)
 
 
 def test_split(tmp_path):
@@ -374,6 +588,16 @@ def test_paths_that_are_no_files(tmp_path):
         inspect_file(tmp_path)
     with pytest.raises(InspectError, match="no such file"):
         inspect_file(tmp_path / "none")
+
+
+def test_a_file_that_the_system_refuses_is_named(tmp_path, monkeypatch):
+    def refuse(path, mode):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    (tmp_path / "secret.h5").write_bytes(b"x")
+    monkeypatch.setattr(look, "open", refuse, raising=False)
+    with pytest.raises(InspectError, match=r"secret\.h5: cannot be read \(.*Permission denied"):
+        inspect_file(tmp_path / "secret.h5")
 
 
 def test_damaged_files_are_described_or_refused_in_one_line(folder, tmp_path):

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import h5py
 import numpy as np
 
 from regaze.inspection.findings import RANGE_COLUMNS, Findings, Ranges, Table, some
@@ -119,6 +118,4 @@ def text_of(value: object) -> str:
     """Return a value of a text dataset as text, whatever bytes it holds."""
     if isinstance(value, bytes | np.bytes_):
         return bytes(value).decode("utf-8", "backslashreplace")
-    if isinstance(value, h5py.Reference | h5py.Empty):
-        return ""
     return str(value)

@@ -115,7 +115,5 @@ def some(names: Sequence[str], most: int = 5) -> str:
 
 def spread(counts: Sequence[int]) -> str:
     """Return least, median and greatest of counts in words."""
-    if not len(counts):
-        return "-"
     middle = np.median(counts)
     return f"min {min(counts):,}, median {middle:,.0f}, max {max(counts):,}"

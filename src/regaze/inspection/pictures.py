@@ -108,11 +108,10 @@ class Pictures:
         return int(self._start[-1])
 
     @property
-    def patch_size(self) -> tuple[int, int] | None:
+    def patch_size(self) -> tuple[int, int]:
         """(width, height) of the first person's patches."""
-        for part in self.parts:
-            return int(part.pixels.shape[2]), int(part.pixels.shape[1])
-        return None
+        _, height, width, _ = self.parts[0].pixels.shape
+        return int(width), int(height)
 
     def rows(self, persons: Sequence[str]) -> np.ndarray:
         """Return the numbers of the rows of persons."""
@@ -166,7 +165,7 @@ class Pictures:
         """Draw ``count`` pictures with their labels as a PNG.
 
         Raises:
-            InspectError: there is nothing to draw.
+            InspectError: there is nothing to draw, or the PNG cannot be written.
         """
         if not self.parts or not len(self):
             raise InspectError(f"{found.path}: no pictures to draw a sheet of")
@@ -175,7 +174,13 @@ class Pictures:
         if not self.declared and (self.guess is None or self.guess.order is None):
             who = "assumed, since neither told nor visible"
         words = f"channels taken as {order}, {who}"
-        contact_sheet(self, path, count=count, title=found.path.name, rejected=words)
+        try:
+            contact_sheet(self, path, count=count, title=found.path.name, rejected=words)
+        except OSError as error:
+            # Errors of reading pictures name no file, those of writing always do.
+            if error.filename is None:
+                raise
+            raise InspectError(f"{path}: the sheet cannot be written ({error})") from error
         found.fact("contact sheet", f"{path}: {min(count, len(self))} pictures, {words}")
 
     def _order(self) -> str:
@@ -190,7 +195,8 @@ class Pictures:
         sizes = set()
         for part in self.parts:
             data, where = part.pixels, f"{part.name}/pixels"
-            if data.ndim != 4 or data.shape[-1] != 3 or data.dtype != np.uint8:
+            form = data.ndim == 4 and data.shape[-1] == 3 and 0 not in data.shape[1:]
+            if not form or data.dtype != np.uint8:
                 found.warn(f"{where}: expected NxHxWx3 uint8, found {data.shape} {data.dtype}")
                 return False
             if len(data) > MAX_ROWS:
