@@ -33,12 +33,19 @@ def claims(root: Path, record: Mapping) -> Iterator[Claim]:
         if path.name == "model.json":
             yield from _claim(root, name, "weights", _json(path).get("fingerprint"), [name])
         elif path.name == "samples.h5":
-            with h5py.File(path) as file:
-                told = str(file.attrs.get("fingerprint", ""))
-            yield from _claim(root, name, "model", told, record["inputs"])
+            yield from _claim(root, name, "model", _attribute(path), record["inputs"])
         elif path.name == "metrics.json":
             told = _json(path).get("estimator", {}).get("fingerprint")
             yield from _claim(root, name, "estimator", told, record["inputs"])
+
+
+def _attribute(path: Path) -> str:
+    try:
+        with h5py.File(path) as file:
+            return str(file.attrs.get("fingerprint", ""))
+    except OSError:
+        # A damaged file claims nothing; that it is another one is told of all files.
+        return ""
 
 
 def _json(path: Path) -> dict:

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import h5py
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from regaze import jobs
@@ -98,6 +99,13 @@ def change(path):
     return tamper
 
 
+def cut(path):
+    def tamper():
+        os.truncate(path, os.path.getsize(path) - 1)
+
+    return tamper
+
+
 def rename_model():
     Path(MODEL, "model.json").write_text('{"fingerprint": "0123456789abcdef"}')
     outputs = [f"{MODEL}/model.safetensors", f"{MODEL}/model.json"]
@@ -108,6 +116,8 @@ def rename_model():
     ("tamper", "told"),
     [
         (change(METRICS), f"{METRICS}: changed since it was made: was "),
+        (cut(METRICS), f"{METRICS}: changed since it was made: was "),
+        (cut(SAMPLES), f"{SAMPLES}: changed since it was made: was "),
         (change("results/faces.h5"), "results/faces.h5: changed since it was made: was "),
         (change("photos/p1/a.jpg"), "photos: another version was read: "),
         (Path("results/faces.h5").unlink, "results/faces.h5: missing"),
@@ -180,3 +190,36 @@ def test_records_stay_in_their_folder():
     for bad in ("..", "a/b", ""):
         with pytest.raises(ValueError, match="expected names without slashes"):
             record_path("r", {"a": bad})
+
+
+def test_of_many_files_that_are_well_the_first_and_the_last_are_named(made):
+    names = [f"results/many/{number}" for number in range(6)]
+    Path("results/many").mkdir()
+    for name in names:
+        Path(name).write_text(name)
+    job("many", [], names)
+    lines = trace("results/many").lines
+    assert [line.split(": ok")[0] for line in lines[:3]] == [
+        names[0],
+        "... 4 more, all well",
+        names[5],
+    ]
+    assert lines[3].startswith("| many: ")
+    Path(names[2]).unlink()
+    chain = trace("results/many")
+    assert f"{names[2]}: !! missing" in chain.lines and "... 3 more, all well" in chain.lines
+
+
+def test_a_machine_is_told_by_its_cards_and_without_what_it_does_not_say(monkeypatch):
+    card = SimpleNamespace(name="Card", total_memory=79.6 * 2**30)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda number: card)
+    assert machine()["gpus"] == [{"name": "Card", "memory_gb": 80}] * 2
+
+    def unknown(name):
+        raise ValueError("unrecognized configuration name")
+
+    monkeypatch.setattr(os, "sysconf", unknown)
+    found = machine()
+    assert found["memory_gb"] is None and found["cpu"]

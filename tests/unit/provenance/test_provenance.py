@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+from importlib import metadata
 
 import pytest
 
@@ -52,3 +53,16 @@ def test_revision_is_dirty_by_what_decides_results_and_not_by_results(tmp_path):
     assert provenance.git_revision(tmp_path) == clean
     (tmp_path / "src/new.py").write_text("2")
     assert provenance.git_revision(tmp_path) == f"{clean}-dirty"
+
+
+def test_packages_that_are_not_there_are_told(monkeypatch):
+    installed = metadata.version
+
+    def version(name):
+        if name == "embreex":
+            raise metadata.PackageNotFoundError(name)
+        return installed(name)
+
+    monkeypatch.setattr(metadata, "version", version)
+    found = provenance.versions()
+    assert found["embreex"] == "not installed" and found["numpy"] == installed("numpy")
