@@ -8,6 +8,9 @@ from typing import Any
 
 import yaml
 
+_LONGEST_KEY = 1024
+"""Of keys that YAML understands without a question mark before them."""
+
 
 @dataclass(frozen=True)
 class Noted:
@@ -47,13 +50,17 @@ def _lines(overlay: Mapping, depth: int) -> Iterator[str]:
         if isinstance(value, Noted):
             yield from _comment(value.comment, depth)
             value = value.value
-        name = f"{'  ' * depth}{_scalar(key)}:"
+        pad, written = "  " * depth, _scalar(key)
+        name = f"{pad}{written}:"
+        if len(written) > _LONGEST_KEY:
+            yield f"{pad}? {written}"
+            name = f"{pad}:"
         if isinstance(value, Mapping) and value:
             yield name
             yield from _lines(value, depth + 1)
         elif isinstance(value, list) and value:
             yield name
-            yield from (f"{'  ' * (depth + 1)}- {_scalar(item)}" for item in value)
+            yield from (f"{pad}  - {_scalar(item)}" for item in value)
         else:
             yield f"{name} {_scalar(value)}"
 

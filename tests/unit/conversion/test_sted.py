@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from regaze.cli import app
 from regaze.configfiles import merge
 from regaze.conversion.overlay import Noted, as_yaml, plain
-from regaze.conversion.sted import convert
+from regaze.conversion.sted import convert, head
 from regaze.conversion.sted_json import DEFAULTS, StedJsonError, read_sted_json
 from regaze.settings import load_settings
 
@@ -78,6 +78,13 @@ def test_later_files_win_and_few_labels_do_not_leak(tmp_path):
     assert found.models["sted"].labels.count == found.estimators["vgg"].labels.count == 5000
     assert found.augmentation.counts == [5000] and found.augmentation.seeds == [0]
     assert found.augmentation.redirectors == ["sted"] and found.augmentation.export
+
+
+def test_nothing_is_lost_of_a_configuration_that_fits(tmp_path):
+    fits = {"l2_reg": 0, "decay": 1, "save_path": "."}
+    _, _, lost = converted(tmp_path, PAPER, fits)
+    assert lost == {}
+    assert "Without a place" not in head(["a.json"], lost)
 
 
 def test_options_of_an_entry_below_are_taken_back(tmp_path):
@@ -170,6 +177,19 @@ def test_the_command(tmp_path):
     assert missing.exit_code == 1 and "no.json: expected a JSON file" in str(missing.output)
 
 
+@pytest.mark.parametrize(
+    ("content", "words"), [(None, "No such file"), (b"a: [", "parsing"), (b"\xff", "can't decode")]
+)
+def test_a_base_that_is_no_configuration_is_named(tmp_path, content, words):
+    base = tmp_path / "base.yaml"
+    if content is not None:
+        base.write_bytes(content)
+    line = ["convert-config", str(write(tmp_path, PAPER)), "--base", str(base)]
+    refused = CliRunner().invoke(app, line)
+    assert refused.exit_code == 1 and words in refused.output
+    assert refused.output.startswith(f"{base}: expected the configuration (--base), found: ")
+
+
 SCALARS = st.one_of(st.booleans(), st.integers(), st.floats(allow_nan=False), st.text(), st.none())
 
 
@@ -188,3 +208,14 @@ def test_overlays_are_read_back_as_they_were(content, comment):
     noted = {key: Noted(value, comment) for key, value in content.items()}
     text = as_yaml(noted, comment)
     assert (yaml.safe_load(text) or {}) == content
+
+
+@pytest.mark.parametrize("key", ["k" * 1024, "k" * 1025, "\x01" * 300])
+@pytest.mark.parametrize(
+    "value", ["text", {}, [1, [2]], {"inner": {"k" * 1025: 2}, "next": None}], ids=repr
+)
+def test_keys_of_any_length_are_read_back(key, value):
+    overlay = {"outer": {key: Noted(value, "why"), "next": 3}, key: value, "last": 1}
+    text = as_yaml(overlay, "head")
+    assert yaml.safe_load(text) == plain(overlay)
+    assert ("\n? " in text) == (key != "k" * 1024), "the explicit form is for long keys alone"
