@@ -63,10 +63,9 @@ def dvc(
     if check is None:
         sys.stdout.write(text)
     elif not check.exists() or check.read_text(encoding="utf-8") != text:
-        told = " ".join(map(str, files or []))
-        raise SystemExit(
-            f"{check} does not describe {told or 'config.yaml'}; run `regaze dvc > dvc.yaml`"
-        )
+        told = " ".join(map(str, chosen))
+        line = ["regaze dvc", *map(str, files or []), *(["--augmentation"] if augmentation else [])]
+        raise SystemExit(f"{check} does not describe {told}; run `{' '.join(line)} > {check}`")
 
 
 @app.command()
