@@ -74,8 +74,9 @@ def join_workflow(folder: str | os.PathLike = ".snakemake") -> None:
     """
     if not Path(folder).is_dir():
         return
-    if (handle := _lock(Path(folder) / "jobs.lock", fcntl.LOCK_SH, None)) is not None:
-        _keep("jobs", handle)
+    handle = _lock(Path(folder) / "jobs.lock", fcntl.LOCK_SH, None)
+    assert handle is not None, "waits for ever"
+    _keep("jobs", handle)
     pid, _, host = os.environ.get(_WORKFLOW, "").partition(" ")
     if not pid or host != socket.gethostname() or not Path("/proc/self/stat").exists():
         return

@@ -64,3 +64,9 @@ def test_mirroring_changes_the_sign_of_yaw_only():
 def test_wrong_shape_is_named(bad):
     with pytest.raises(ValueError, match="last axis must have 2"):
         vector_from_angles(bad)
+
+
+@pytest.mark.parametrize("bad", [np.eye(4), np.zeros((3, 2)), np.zeros(3)])
+def test_what_is_no_rotation_is_named(bad):
+    with pytest.raises(ValueError, match=r"rotation: expected \(\.\.\., 3, 3\), found \("):
+        angles_from_rotation(bad)

@@ -39,7 +39,7 @@ def server():
             pass
 
     httpd = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=httpd.serve_forever, daemon=True)
+    thread = threading.Thread(target=httpd.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     yield f"http://127.0.0.1:{httpd.server_port}"
     httpd.shutdown()
@@ -183,3 +183,11 @@ def test_the_known_assets_are_consistent():
     settings = AssetSettings()
     assert set(AssetSettings.model_fields) == set(KNOWN)
     assert settings.face_alignment_detector.path.endswith("s3fd-619a316812.pth")
+
+
+def test_without_a_checksum_any_file_is_present_and_its_own_is_told(known, tmp_path):
+    known(file_name="toy.pth")
+    (tmp_path / "toy.pth").write_bytes(CONTENT)
+    state = check("toy", tmp_path / "toy.pth")
+    assert state.state == "present"
+    assert state.detail == f"SHA-256 {SHA}, nothing to compare it with"

@@ -143,6 +143,8 @@ def test_rows_in_any_order_and_in_another_process(tmp_path):
     with multiprocessing.get_context("fork").Pool(2) as pool:
         for row, found in enumerate(pool.map(reader.pixels, [[row] for row in range(7)])):
             np.testing.assert_array_equal(found[0], everything[row])
+        pool.close()
+        pool.join()
 
 
 def linked(tmp_path, rows=(0, 1, 2, 5, 6, 9)):
@@ -192,10 +194,22 @@ def test_a_link_to_nothing_is_an_error_not_black_pictures(tmp_path):
         FacesReader(shard)
 
 
+def rows_of(pixels, labels):
+    """A person whose datasets have these shapes."""
+
+    def make(file):
+        file["p/pixels"], file["p/labels"] = np.zeros(pixels, np.uint8), np.zeros(labels)
+
+    return make
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
         (lambda f: f.create_dataset("p/pixels", data=np.zeros((1, 4, 4, 3), np.uint8)), "labels"),
+        (rows_of((2, 4, 4), (2, 8)), r"p/pixels: expected \(N,H,W,3\) uint8, found \(2, 4, 4\)"),
+        (rows_of((2, 4, 4, 3), (2, 6)), r"p/labels: expected \(2, 8\) or \(2, 4\), found \(2, 6\)"),
+        (rows_of((2, 4, 4, 3), (3, 8)), r"p/labels: expected \(2, 8\) or \(2, 4\), found \(3, 8\)"),
         (lambda f: f.create_dataset("p", data=1), "expected a group"),
         (lambda f: f.create_group(b"p\xff"), "expected UTF-8 names"),
     ],
@@ -224,6 +238,40 @@ def test_other_faults_are_named(tmp_path):
     ):
         writer.add_person("00001", **rows)
     assert not (tmp_path / "c.h5").exists()
+
+
+def test_names_of_other_rows_are_refused(tmp_path):
+    rows = person_rows(1, 2)
+    rows["file_name"] = rows["file_name"][:1]
+    with (
+        pytest.raises(ValueError, match="c.h5: 00001/file_name: expected 2 names, found 1"),
+        FacesWriter(tmp_path / "c.h5", ATTRIBUTES) as writer,
+    ):
+        writer.add_person("00001", **rows)
+    assert not (tmp_path / "c.h5").exists()
+
+
+def test_files_of_different_patches_are_no_data_set(tmp_path):
+    for name, side in (("a", 4), ("b", 8)):
+        with h5py.File(tmp_path / f"{name}.h5", "w") as file:
+            rows_of((1, side, side, 3), (1, 8))(file)
+            file.move("p", name)
+    words = r"differ in patch size \(width, height\): \{\(4, 4\): '.*a.h5', \(8, 8\): '.*b.h5'\}"
+    with pytest.raises(ValueError, match=words):
+        FacesReader([tmp_path / "a.h5", tmp_path / "b.h5"])
+
+
+def test_rows_that_cannot_be_read_are_named(tmp_path):
+    path = write(tmp_path / "a.h5", {"00001": 4})
+    with h5py.File(path) as file:
+        piece = file["00001/pixels"].id.get_chunk_info(2)
+    with open(path, "r+b") as file:
+        file.seek(piece.byte_offset)
+        file.write(b"\xff" * piece.size)
+    reader = FacesReader(path)
+    assert reader.pixels([0, 1, 3]).shape == (3, 12, 16, 3)
+    with pytest.raises(OSError, match=r"a.h5: 00001/pixels: rows 1 to 3 cannot be read \(.*delete"):
+        reader.pixels([1, 2, 3])
 
 
 @pytest.mark.parametrize("place", ["f.h5", "f.h5:p", "f.h5:p/x", ":p/0", "f.h5:/0"])

@@ -101,3 +101,15 @@ def test_equalise_spreads_a_flat_histogram_and_reads_bgr():
 def test_eye_boxes_scale():
     assert [list(box) for box in eye_boxes(64)] == [[12, 16, 28, 27], [36, 16, 52, 27]]
     assert [list(box) for box in eye_boxes(128)] == [[24, 32, 56, 54], [72, 32, 104, 54]]
+
+
+@pytest.mark.parametrize("size", [0, (4, 0), (-1, 4)])
+def test_sides_of_no_pixels_are_refused(size):
+    with pytest.raises(ValueError, match="size: expected sides of at least 1 pixel, found "):
+        reduce_patches(patches(), size)
+
+
+@pytest.mark.parametrize("shape", [(3, 4, 4), (2, 4, 4, 3)])
+def test_quantising_refuses_another_shape(shape):
+    with pytest.raises(ValueError, match=r"images: expected shape \(N,3,H,W\), found \("):
+        to_uint8(np.zeros(shape, np.float32))

@@ -3,11 +3,12 @@
 import json
 import os
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from regaze.jobs import _check_dates, replacing, rounded, write_json
+from regaze.jobs import _check_dates, _record, replacing, rounded, write_json
 
 
 def test_failure_leaves_the_old_file_and_no_temporary_one(tmp_path):
@@ -36,6 +37,12 @@ def test_leftover_of_a_killed_job_does_not_matter(tmp_path):
         assert not part.exists()
         part.write_text("whole")
     assert (tmp_path / "out.txt").read_text() == "whole"
+    (tmp_path / ".out.txt.part").mkdir()
+    (tmp_path / ".out.txt.part" / "half").touch()
+    with replacing(tmp_path / "out.txt") as part:
+        part.write_text("a file again")
+    assert (tmp_path / "out.txt").read_text() == "a file again"
+    assert [path.name for path in tmp_path.iterdir()] == ["out.txt"]
 
 
 def test_json_is_sorted_rounded_and_finite(tmp_path):
@@ -62,3 +69,13 @@ def test_inputs_from_the_future_are_refused(tmp_path):
         with pytest.raises(RuntimeError, match=r"faces.h5: dated in the future"):
             _check_dates(inputs)
         os.utime(late)
+
+
+def test_a_record_that_cannot_be_written_is_no_failure(tmp_path, monkeypatch, caplog):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "out").touch()
+    # A file where the folder of records would be.
+    (tmp_path / "results").touch()
+    job = SimpleNamespace(rule="r", wildcards={}, input=[], output=["out"], params={}, threads=1)
+    _record(job)
+    assert "no record of this job: " in caplog.text and "results" in caplog.text

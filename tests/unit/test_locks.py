@@ -1,13 +1,17 @@
 """Locks that go with their holder, and jobs that go with their workflow."""
 
+import errno
+import fcntl
 import os
+import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from regaze.locks import Occupied, hold_workflow, join_workflow
+from regaze.locks import Occupied, _end_with, hold_workflow, join_workflow
 
 HOLD = "import time; from regaze import locks; locks.{call}; print('ready', flush=True); {then}"
 
@@ -79,8 +83,6 @@ def test_a_job_ends_with_its_workflow(tmp_path, started):
 
 
 def test_a_job_whose_workflow_is_dead_does_not_begin(tmp_path, started, monkeypatch):
-    import socket
-
     folder = tmp_path / ".snakemake"
     gone = started("hold_workflow()")
     gone.kill()
@@ -96,3 +98,40 @@ def test_a_job_whose_workflow_is_dead_does_not_begin(tmp_path, started, monkeypa
 def test_without_a_folder_nothing_is_locked(tmp_path):
     join_workflow(tmp_path / ".snakemake")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_workflow_that_ends_while_its_job_begins_is_named(tmp_path, started, monkeypatch):
+    folder = tmp_path / ".snakemake"
+    gone = started("hold_workflow()")
+    gone.kill()
+    gone.wait()
+    # The parent was there when it was asked for, and is not any more when it is looked at.
+    monkeypatch.setattr(os, "getppid", lambda: gone.pid)
+    monkeypatch.setenv("REGAZE_WORKFLOW", f"{gone.pid} {socket.gethostname()}")
+    with pytest.raises(Occupied, match=f"process {gone.pid}. ends"):
+        join_workflow(folder)
+
+
+def test_a_job_kills_itself_when_one_of_those_above_ends(monkeypatch):
+    sent = []
+    monkeypatch.setattr(os, "kill", lambda *call: sent.append(call))
+    stays, ends = (subprocess.Popen(["cat"], stdin=subprocess.PIPE) for _ in range(2))
+    handles = [os.pidfd_open(process.pid) for process in (stays, ends)]
+    ends.stdin.close()
+    _end_with(handles)
+    assert sent == [(os.getpid(), signal.SIGKILL)] and stays.poll() is None
+    stays.stdin.close()
+    for process, handle in zip((stays, ends), handles, strict=True):
+        process.wait()
+        os.close(handle)
+
+
+def test_file_systems_without_locks_are_no_hindrance(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    for _ in range(2):
+        hold_workflow(tmp_path / ".snakemake")
+        join_workflow(tmp_path / ".snakemake")
+    assert (tmp_path / ".snakemake/workflow.lock").read_text().startswith(f"{os.getpid()} on ")

@@ -102,3 +102,17 @@ def test_a_tolerance_makes_pairs_of_heads_that_never_rest(reader):
     pairs = draw(reader, {"gaze_only": 3}, same_deg=1.0)
     moved = [angular_error(row["source_head"], row["target_head"]) for _, row in pairs.iterrows()]
     assert len(moved) == 3 and 0 < max(moved) < 1.0
+
+
+def test_tables_that_are_no_pairs_are_named(reader, tmp_path):
+    path = tmp_path / "pairs.parquet"
+    path.write_bytes(b"PAR1 and no more")
+    with pytest.raises(ValueError, match="pairs.parquet: not a readable parquet file .*delete it"):
+        read_pairs(path)
+    pairs = draw(reader, {"free": 2})
+    write_pairs(path, pairs.assign(kind=["free", "any"]))
+    with pytest.raises(ValueError, match="pairs.parquet: unknown kind of pair 'any'"):
+        read_pairs(path)
+    pairs.assign(pair=["0", "1"]).to_parquet(path)
+    with pytest.raises(ValueError, match="column 'pair': expected int64, found (large_)?string"):
+        read_pairs(path)
