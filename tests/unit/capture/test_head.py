@@ -147,6 +147,11 @@ def test_save_load_and_determinism(tmp_path):
     assert all(a[k].tobytes() == b[k].tobytes() for k in a.files)
 
 
+def test_a_pose_of_another_shape_is_told(model):
+    with pytest.raises(ValueError, match=r"pose: expected shape \(5, 3\), found \(3,\)"):
+        posed(model, pose=np.zeros(3))
+
+
 def test_missing_array_is_named(tmp_path):
     np.savez(tmp_path / "x.npz", f=np.zeros(3))
     with pytest.raises(ValueError, match="x.npz.*v_template"):

@@ -11,10 +11,10 @@ import pytest
 from regaze.angles import angles_from_vector, angular_error
 from regaze.capture import HeadConfig, build_head, render_capture, scene, surface
 from regaze.capture.actor import Actor
-from regaze.capture.parts import LABELS
+from regaze.capture.parts import LABELS, beard
 from regaze.capture.renderer import SUB, View
 from regaze.capture.subject import draw_look
-from regaze.capture.writer import deal
+from regaze.capture.writer import CaptureConfig, deal, render_person
 
 
 @pytest.fixture(scope="module")
@@ -197,6 +197,62 @@ def test_eyes_stay_within_their_limits():
                 assert (np.abs(angles_from_vector(inner)) <= scene.EYE_LIMIT + 1e-9).all()
 
 
+@pytest.mark.parametrize("limit", [[6.0, 8.0], [9.0, 12.0]])
+def test_series_are_redrawn_until_no_eye_turns_too_far(monkeypatch, limit):
+    monkeypatch.setattr(scene, "EYE_LIMIT", np.radians(limit))
+    for seed in range(20):
+        series = scene.draw_series(np.random.default_rng(seed), 1, 3)
+        for gaze in range(3):
+            inner = series.head_rotation(0).T @ (series.centre[0] - series.target(0, gaze))
+            assert (np.abs(angles_from_vector(inner)) <= scene.EYE_LIMIT + 1e-9).all()
+
+
+def test_limits_that_no_series_meets_are_told(monkeypatch):
+    monkeypatch.setattr(scene, "EYE_LIMIT", np.radians([4.0, 4.0]))
+    with pytest.raises(RuntimeError, match="no series found within the limits"):
+        scene.draw_series(np.random.default_rng(0), 1, 1)
+
+
+def _photo(model, look, shift=(0, 0, 0)):
+    _, camera, light, background, series = _view(model, 3, 64)
+    series = dataclasses.replace(series, centre=series.centre + shift)
+    view = View(Actor(model, look), camera, camera.ray_grid(SUB), light, background, series, 0)
+    spot = view.to_head @ (series.target(0, 0) - series.translation(0))
+    return view.finish(view.actor.eyes(np.stack([spot, spot]))), view
+
+
+@pytest.mark.parametrize(("hair", "glasses"), [("bald", ""), ("side", "round"), ("buzz", "")])
+def test_what_a_person_wears_is_in_the_labels(model, hair, glasses):
+    look = dataclasses.replace(draw_look(0, 3, model.meta), hair=hair, glasses=glasses)
+    labels = _photo(model, look)[0].labels
+    assert (labels == LABELS["hair"]).any() == (hair != "bald")
+    assert (labels == LABELS["glasses"]).any() == bool(glasses)
+    assert (labels == LABELS["skin"]).any() and (labels == LABELS["left_eye"]).any()
+
+
+def test_a_beard_without_hairs_is_no_mesh(model):
+    look, face = draw_look(0, 3, model.meta), np.array([[0, 1, 2]])
+    points = np.eye(3) * 10
+    assert beard(look, points, points, np.zeros(3), face, points[:, :2]) == []
+    assert len(beard(look, points, points, np.ones(3), face, points[:, :2])) == 1
+
+
+@pytest.mark.parametrize("shift", [(400, 0, 0), (0, -160, 0)], ids=["all", "the face"])
+def test_what_is_outside_of_the_photo_is_not_in_it(model, shift):
+    frame, view = _photo(model, draw_look(0, 3, model.meta), shift)
+    assert not np.isin(frame.labels, [LABELS["left_eye"], LABELS["right_eye"]]).any()
+    assert frame.pixels.shape[:2] == frame.labels.shape == view.labels.shape
+    np.testing.assert_array_equal(frame.pixels, view.pixels)
+
+
+def test_a_photo_that_cannot_be_encoded_names_the_person(tmp_path, monkeypatch):
+    monkeypatch.setattr(cv2, "imencode", lambda *_: (False, None))
+    with pytest.raises(RuntimeError, match="person 00001: JPEG encoding failed"):
+        render_person(
+            build_head(HeadConfig.tiny()), CaptureConfig({"val": 1}, photo=32, gazes=1), "00001"
+        )
+
+
 def test_bad_settings_are_named(tmp_path):
     for change, words in (
         ({"persons": {"train": 2}}, "unknown split"),
@@ -204,6 +260,9 @@ def test_bad_settings_are_named(tmp_path):
         ({"persons": {"val": 1}, "gazes": 0}, "gazes"),
         ({"persons": {"val": 1}, "photo": 121}, "photo"),
         ({"persons": {"val": 1}, "workers": 0}, "workers"),
+        ({"persons": {"val": -1}}, "persons.val: expected a count >= 0, found -1"),
+        ({"persons": {"val": 20000}}, "persons.val: at most 19999 persons, found 20000"),
+        ({"persons": {"val": 1}, "quality": 0}, "quality: expected 1..100, found 0"),
     ):
         with pytest.raises(ValueError, match=words):
             render_capture(tmp_path / "x", head=HeadConfig.tiny(), **change)
