@@ -231,7 +231,8 @@ def test_what_a_person_wears_is_in_the_labels(model, hair, glasses):
 
 
 def test_a_beard_without_hairs_is_no_mesh(model):
-    look, face = draw_look(0, 3, model.meta), np.array([[0, 1, 2]])
+    look = dataclasses.replace(draw_look(0, 3, model.meta), beard="full", beard_thick=4.0)
+    face = np.array([[0, 1, 2]])
     points = np.eye(3) * 10
     assert beard(look, points, points, np.zeros(3), face, points[:, :2]) == []
     assert len(beard(look, points, points, np.ones(3), face, points[:, :2])) == 1

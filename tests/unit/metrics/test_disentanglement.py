@@ -98,11 +98,9 @@ def run(world, monkeypatch, redirector, **changed):
     monkeypatch.setattr(disentanglement, "load_redirector", lambda *a: (redirector, record))
     monkeypatch.setattr(disentanglement, "load_estimator", lambda *a: Corner())
     options = {"pictures": 100, "seed": 1, "batch": 3, "dataset": "drawn", "persons": "test"}
-    options |= changed
+    options |= {"faces": [str(world / "faces.h5")], "split": world / "split.json", **changed}
     perturb_redirector(
         world,
-        faces=[str(world / "faces.h5")],
-        split=world / "split.json",
         estimator=world,
         sampling={"threads": 1, "batch": options.pop("batch"), "seed": 0},
         output=world / "perturbed.parquet",
@@ -157,11 +155,24 @@ def test_turns_are_drawn_per_picture_and_factor():
 def test_unknown_lists_and_other_files_are_refused(world, monkeypatch):
     with pytest.raises(ValueError, match="expected a list 'train'"):
         run(world, monkeypatch, Leaky(), persons="train")
+    (world / "empty.json").write_text(json.dumps({"test": ["d"]}))
+    with pytest.raises(ValueError, match="empty.json: test: none of 1 persons has pictures"):
+        run(world, monkeypatch, Leaky(), split=world / "empty.json")
     pd.DataFrame({"sample": [1]}).to_parquet(world / "other.parquet")
     with pytest.raises(ValueError, match="expected columns"):
         read_perturbed(world / "other.parquet")
     with pytest.raises(FileNotFoundError):
         read_perturbed(world / "none.parquet")
+
+
+def test_faces_without_gaze_have_nothing_to_turn(world, monkeypatch):
+    attributes = FacesAttributes("sted", (32, 32), 125.0, 600.0, "none", "test", gaze="absent")
+    with FacesWriter(world / "blind.h5", attributes) as writer:
+        labels = np.full((1, 8), np.nan, np.float32)
+        labels[:, 2:4] = 0
+        writer.add_person("a", np.zeros((1, 32, 32, 3), np.uint8), labels)
+    with pytest.raises(ValueError, match="blind.h5: data set 'drawn' has no gaze labels"):
+        run(world, monkeypatch, Leaky(), faces=[str(world / "blind.h5")])
 
 
 def test_targets_follow_the_density_and_their_number():

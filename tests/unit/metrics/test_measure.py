@@ -1,5 +1,6 @@
 """The whole measurement on a small data set with known answers."""
 
+import hashlib
 import json
 
 import h5py
@@ -17,14 +18,16 @@ from regaze.faces import FacesAttributes, FacesWriter
 from regaze.identity.store import build_recogniser
 from regaze.images import reduce_patches, to_uint8
 from regaze.masks import MasksWriter
-from regaze.metrics import measure
+from regaze.metrics import measure, perceptual
 from regaze.metrics.disentanglement import SCHEMA
+from regaze.metrics.frechet import Moments, frechet_distance
 from regaze.metrics.measure import measure_samples, write_metrics, write_per_pair
 from regaze.metrics.similarity import PSNR_LIMIT_DB
 from regaze.pairs import write_pairs
 from regaze.provenance import file_sha256
 
 ROWS = 3
+SHA256_OF_WEIGHTS = hashlib.sha256(b"weights").hexdigest()
 
 
 @pytest.fixture(scope="module")
@@ -172,6 +175,15 @@ def test_bad_samples_are_refused(world, tmp_path):
         write_samples(root / f"{name}.h5", pixels, pairs)
         with pytest.raises(ValueError, match=words):
             measured(root, f"{name}.h5")
+    (root / "cut.h5").write_bytes((root / "truth.h5").read_bytes()[:500])
+    with pytest.raises(ValueError, match="cut.h5: not a readable HDF5 file"):
+        measured(root, "cut.h5")
+    with h5py.File(root / "bare.h5", "w") as file:
+        file["pixels"] = truth[:1]
+    with pytest.raises(
+        ValueError, match=r"bare.h5: expected a data set 'pair', found \['pixels'\]"
+    ):
+        measured(root, "bare.h5")
     with pytest.raises(FileNotFoundError, match="samples file"):
         measured(root, "absent.h5")
     with pytest.raises(ValueError, match="kinds: expected some of"):
@@ -311,6 +323,43 @@ def test_lpips_and_fid_are_null_by_name_until_their_files_are_there(world, tmp_p
         measured(
             root, "large.h5", assets={"lpips_alexnet": {"path": str(path), "sha256": "0" * 64}}
         )
+
+
+def test_fid_is_zero_for_the_truth(world, tmp_path, monkeypatch):
+    # A network of the real layout takes seconds; what is tested here is which pictures it is shown.
+    class Colours(torch.nn.Module):
+        def embed(self, images):
+            return images.mean((2, 3))
+
+    monkeypatch.setattr(perceptual, "INCEPTION_FEATURES", 3)
+    monkeypatch.setattr(perceptual, "load_inception", lambda path: Colours())
+    monkeypatch.setattr(
+        perceptual, "inception_features", lambda net, images: net.embed(images).double().numpy()
+    )
+    (tmp_path / "fid.pth").write_bytes(b"weights")
+    assets = {"inception": {"path": str(tmp_path / "fid.pth"), "sha256": SHA256_OF_WEIGHTS}}
+    root, truth = world
+    entry = measured(root, assets=assets)[0]["kinds"]["free"]["fid"]
+    # Samples are whole grey levels, what they are compared with is not.
+    assert entry["mean"] == pytest.approx(0, abs=1e-4)
+    assert entry["asset"] == "inception" and "299 px" in entry["resized"]
+    write_samples(root / "dark.h5", truth // 2, range(len(truth)))
+    found = measured(root, "dark.h5", assets=assets)[0]["kinds"]
+    ours, wanted = (
+        (2.0 * pixels[:3].astype(float) / 255 - 1).mean((1, 2)) for pixels in (truth // 2, truth)
+    )
+    # With three pictures and three features the closed form is the one of the sums.
+    sums = [Moments(3), Moments(3)]
+    for one, values in zip(sums, (ours, wanted), strict=True):
+        one.add(values)
+    assert found["free"]["fid"]["mean"] == pytest.approx(frechet_distance(*sums), rel=1e-3)
+    assert found["sweep"]["fid"]["mean"] is None
+
+
+def test_no_pairs_of_any_kind_asked_for_give_an_empty_table(world, tmp_path):
+    metrics, table = measured(world[0], kinds=["head_only"])
+    assert len(table) == 0 and "psnr" in table.columns
+    assert metrics["kinds"]["head_only"]["psnr"]["reason"] == "no pairs of this kind were sampled"
 
 
 def test_induced_errors_come_from_the_readings(world, tmp_path):

@@ -59,6 +59,12 @@ def test_moments_refuse():
         Moments(1).add(np.array([[np.nan]]))
 
 
+def test_nothing_added_changes_no_moments():
+    found = moments(np.arange(6.0).reshape(3, 2))
+    found.add(np.zeros((0, 2)))
+    assert found.count == 3 and found.mean.tolist() == [2, 3]
+
+
 def test_bootstrap_mean_weights_by_pictures():
     found = bootstrap_mean(np.array([1.0, 1.0, 4.0, np.nan]), np.array(["a", "a", "b", "b"]))
     assert found.mean == pytest.approx(2.0) and found.n == 3 and found.persons == 2
@@ -88,6 +94,10 @@ def test_bootstrap_of_one_person_has_no_interval():
     assert (found.mean, found.low, found.standard_error) == (2.0, None, None)
     with pytest.raises(ValueError, match="at least one"):
         bootstrap_mean(np.array([np.nan]), np.array(["a"]))
+    with pytest.raises(ValueError, match=r"values and persons: found shapes \(2,\) and \(1,\)"):
+        bootstrap_mean(np.zeros(2), np.array(["a"]))
+    with pytest.raises(ValueError, match=r"level: expected within \(0,1\), found 95"):
+        bootstrap_mean(np.zeros(2), np.array(["a", "b"]), level=95)
 
 
 def test_errors_are_binned_by_angle_and_averaged_in_st_eds_way():
