@@ -352,7 +352,7 @@ def test_fid_is_zero_for_the_truth(world, tmp_path, monkeypatch):
     sums = [Moments(3), Moments(3)]
     for one, values in zip(sums, (ours, wanted), strict=True):
         one.add(values)
-    assert found["free"]["fid"]["mean"] == pytest.approx(frechet_distance(*sums), rel=1e-3)
+    assert found["free"]["fid"]["mean"] == pytest.approx(frechet_distance(*sums), rel=0.01)
     assert found["sweep"]["fid"]["mean"] is None
 
 
