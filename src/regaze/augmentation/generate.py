@@ -22,6 +22,8 @@ from regaze.training.labels import SHARED, labelled_numbers
 
 log = logging.getLogger("regaze.augmentation")
 
+_BLOCK = 256
+"""Samples that are redirected before any is written, at least; whole persons."""
 _OTHER = 40
 """Bits below which a sample's number stands; above is which of its targets it is."""
 
@@ -94,7 +96,7 @@ def augment_faces(
 
     table = _pairs(reader, chosen, numbers, targets)
     with FacesWriter(output, _attributes(reader)) as writer:
-        for places in _blocks(reader.person_of[chosen], max(step, 256)):
+        for places in _blocks(reader.person_of[chosen], max(step, _BLOCK)):
             pictures = redirected(table.iloc[places.start * per_sample : places.stop * per_sample])
             pictures = pictures.reshape(-1, per_sample, *pictures.shape[1:])
             given = reader.pixels(chosen[places])

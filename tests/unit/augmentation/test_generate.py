@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 
 import h5py
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from regaze.augmentation import generate
 from regaze.augmentation.files import export_upstream
 from regaze.augmentation.generate import augment_faces, draw_targets
 from regaze.faces import FacesReader
@@ -34,16 +36,21 @@ def made(tmp_path_factory):
             file[f"{person}/labels"] = rng.uniform(-0.4, 0.4, (6, 8)).astype(np.float32)
             file[f"{person}/pixels"] = rng.integers(0, 256, (6, 64, 64, 3), dtype=np.uint8)
     (folder / "split.json").write_text(json.dumps(PEOPLE))
-    config = ModelSettings(**{"class": "xunet", "preset": "tiny", "size_px": 32}).resolve()
+    untrained(folder / "model", 32)
+    run(folder, "few.h5")
+    return folder
+
+
+def untrained(folder, size):
+    """A model folder whose network makes noise of its input."""
+    config = ModelSettings(**{"class": "xunet", "preset": "tiny", "size_px": size}).resolve()
     torch.manual_seed(0)
     network = build_redirector(config, SAMPLING).network
     torch.nn.init.normal_(network.lastconv.weight, std=0.05)
-    (folder / "model").mkdir()
-    save_file(network.state_dict(), folder / "model/model.safetensors")
+    folder.mkdir()
+    save_file(network.state_dict(), folder / "model.safetensors")
     record = {"name": "x", "kind": "redirector", "config": config}
-    (folder / "model/model.json").write_text(json.dumps(record))
-    run(folder, "few.h5")
-    return folder
+    (folder / "model.json").write_text(json.dumps(record))
 
 
 def run(folder, name, **options):
@@ -104,6 +111,21 @@ def test_several_targets_per_sample(made):
     # The first target of a sample is the one that it has alone.
     np.testing.assert_array_equal(reader.labels[1::4], one.labels[1::2])
     assert len(np.unique(reader.labels[np.arange(40) % 4 > 0, :4], axis=0)) == 30
+
+
+def test_blocks_of_persons_change_nothing(made, monkeypatch):
+    monkeypatch.setattr(generate, "_BLOCK", 4)
+    run(made, "blocks.h5")
+    assert (made / "blocks.h5").read_bytes() == (made / "few.h5").read_bytes()
+
+
+def test_sizes_that_do_not_divide_the_patch_are_refused(made, tmp_path):
+    untrained(tmp_path / "model", 48)
+    for name in ("faces.h5", "split.json"):
+        shutil.copy(made / name, tmp_path / name)
+    with pytest.raises(ValueError, match="its 48 px do not divide the patch width 64"):
+        run(tmp_path, "out.h5")
+    assert not (tmp_path / "out.h5").exists()
 
 
 def test_all_samples_without_labels_given(made):

@@ -92,6 +92,22 @@ def test_verdicts_and_the_sentence_are_honest():
     assert "1 of 2 comparisons show no difference in gaze." in said
 
 
+def test_the_sentence_when_there_is_nothing_to_compare_or_all_is_clear():
+    rows = pd.DataFrame({"labels": [10, 10], "data": ["real", "net"], "gaze_change": [np.nan, -1]})
+    assert summary(rows).startswith("No redirector was asked to make pictures")
+    said = summary(rows.assign(gaze_verdict=[None, "helps"]))
+    assert said == "Redirected pictures help gaze with net at 10 (-1.00 degrees)."
+
+
+def test_a_redirector_that_made_no_pictures_for_a_number_of_labels_has_no_row(measured):
+    rows = summarise(collect(measured[:5]), resamples=100, seed=0)
+    assert [(row["labels"], row["data"]) for row in rows.to_dict("records")] == [
+        (10, "real"),
+        (10, "net"),
+        (64, "real"),
+    ]
+
+
 def test_page_table_and_figure_are_the_same_twice(measured, tmp_path):
     made = []
     for name in ("one", "two"):
@@ -144,7 +160,19 @@ def test_entries_of_the_study():
         ({"augmentation__counts": [100, 100]}, "augmentation.counts: expected different values"),
         ({"augmentation__counts": ["half"]}, "augmentation.counts"),
         ({"augmentation__counts": []}, "augmentation.counts"),
+        ({"augmentation__seeds": [0, -1]}, "augmentation.seeds: expected no negative numbers"),
         ({"augmentation__sedes": [1]}, "augmentation.sedes: unknown key"),
+        (
+            {
+                "augmentation__redirectors": ["xunet_lite"],
+                "models__xunet_lite__train__transfer": "latest.pt",
+            },
+            "'xunet_lite' starts from the weights 'latest.pt', which may know labels outside",
+        ),
+        (
+            {"augmentation__redirectors": ["xunet_student"]},
+            "'xunet_student' learns from its teacher 'xunet_lite'",
+        ),
         ({"models__xunet_lite__labels": {"count": 0}}, "models.xunet_lite.labels.count"),
         ({"models__xunet_lite__labels": {"cuont": 5}}, "labels.cuont: unknown key"),
         ({"estimators__vgg__labels": {"count": 5, "estimator": "vgg"}}, "unknown key"),
