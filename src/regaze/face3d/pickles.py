@@ -274,23 +274,21 @@ def _make_tensor(arguments):
 
 def _make_storage(arguments):
     (raw,) = _exactly(arguments, 1, _STORAGE)
-    if type(raw) is not bytes:
-        raw = _raw(raw)
+    raw = _raw(raw)
     _check_storage(raw)
     import torch
 
     try:
         storage = torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
     except Exception as error:  # whatever torch finds wrong, the file is refused
-        text = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise PickleRefused(f"a stored tensor that torch does not load: {text[:200]}") from None
+        # torch puts advice to load without its checks before what it found
+        text = str(error).rpartition("WeightsUnpickler error:")[2].strip() or type(error).__name__
+        text = text.splitlines()[0][:200]
+        raise PickleRefused(f"a stored tensor that torch does not load: {text}") from None
     if not isinstance(storage, torch.storage.TypedStorage):
         raise PickleRefused(f"a stored tensor is a {type(storage).__name__}, expected a storage")
     flat = torch.tensor([], dtype=storage.dtype).set_(storage)
-    try:
-        return Built(_STORAGE, flat.numpy().copy(), ready=True)
-    except TypeError:
-        raise PickleRefused(f"a stored tensor of {storage.dtype}, which NumPy lacks") from None
+    return Built(_STORAGE, flat.numpy().copy(), ready=True)
 
 
 def _no_call(name: str, arguments: tuple):
@@ -355,7 +353,7 @@ def _build(built: Built, state) -> None:
         built.value, built.ready = _array(state), True
     elif built.kind == _TYPE:
         built.value = _ordered(built.value, state)
-    elif built.kind in (_CHUMPY, _SPARSE):
+    else:
         if type(state) is tuple and len(state) == 2 and not state[1]:
             state = state[0]
         if type(state) is not dict:
@@ -363,8 +361,6 @@ def _build(built: Built, state) -> None:
         keys = ("x",) if built.kind == _CHUMPY else ("_shape", "shape", *_SPARSE_KEYS)
         built.value = {key: state[key] for key in keys if key in state}
         built.ready = True
-    else:
-        raise PickleRefused(f"{built.kind} takes no state")
 
 
 def _ordered(kind: np.dtype, state) -> np.dtype:
@@ -490,6 +486,8 @@ def _convert(item, walk, spend) -> tuple[object, int]:
         return inner, count
     if item.kind == _SPARSE and item.ready:
         return _dense(walk, item.value, spend), 1
+    if item.kind in (_TYPE, _STORAGE):
+        raise PickleRefused(f"a {item.kind} stands where a value is expected")
     raise PickleRefused(f"a {item.kind} that was never given its content")
 
 
