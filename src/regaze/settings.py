@@ -359,8 +359,6 @@ def _known(path: str, name: str, names) -> None:
 
 def _dataset_options(name: str, entry: Any) -> SourceOptions:
     """Validate one entry of ``datasets:`` by the options of its kind."""
-    if isinstance(entry, SourceOptions):
-        return entry
     if not isinstance(entry, dict) or "source" not in entry:
         raise ValueError(f"{name}.source: missing; expected one of {', '.join(KINDS)}")
     try:
@@ -375,8 +373,6 @@ def _dataset_options(name: str, entry: Any) -> SourceOptions:
 
 def _model_settings(name: str, entry: Any):
     """Validate one entry of ``models:`` by its own method's settings."""
-    if isinstance(entry, BaseModel):
-        return entry
     if not isinstance(entry, dict) or "class" not in entry:
         raise ValueError(f"{name}.class: missing; expected one of {', '.join(methods())}")
     if entry["class"] not in methods():
@@ -397,7 +393,7 @@ def _model_settings(name: str, entry: Any):
 def _lines(error: ValidationError, prefix: str = "") -> list[str]:
     lines = []
     for item in error.errors():
-        path = prefix + ".".join(str(part) for part in item["loc"])
+        path = (prefix + ".".join(str(part) for part in item["loc"])).removesuffix(".")
         message = item["msg"].removeprefix("Value error, ")
         if item["type"] == "extra_forbidden":
             message = "unknown key"

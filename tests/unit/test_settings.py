@@ -8,10 +8,33 @@ from pathlib import Path
 import pytest
 import yaml
 
+import regaze.redirectors
 from regaze.settings import ConfigurationError, json_schema, load_settings, missing_files
 
 ROOT = Path(__file__).parents[2]
 DEFAULT = yaml.safe_load((ROOT / "config.yaml").read_text())
+
+
+PUPIL = """
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+from regaze.redirectors.settings import Requirements
+
+
+class ModelSettings(BaseModel):
+    method: Literal["pupil"] = Field(alias="class")
+    size_px: int = 64
+    teacher: str
+    train: None = None
+
+    def resolve(self):
+        return {"class": "pupil"}
+
+    def requires(self):
+        return Requirements(teacher=self.teacher)
+"""
 
 
 def changed(path, value):
@@ -37,6 +60,29 @@ def changed(path, value):
             "datasets.mine",
             {"source": "folder", "root": "x", "split": {"val": 0.5, "test": 0.6}},
             "datasets.mine.split.*more than 1",
+        ),
+        (
+            "datasets.synthetic.split",
+            "s.json",
+            "datasets.synthetic: split: expected none, .*found 's.json'",
+        ),
+        ("masks.encoder", "emoca", "masks.encoder: 'emoca' is not defined; expected one of deca"),
+        ("acquire.encoder", "emoca", "acquire.encoder: 'emoca' is not defined"),
+        ("models.vgg", {"class": "xunet"}, "models: 'vgg' is also a name in estimators"),
+        (
+            "estimators.resnet.size_px",
+            128,
+            "models.xunet.size_px: 64, but the evaluation estimator 'resnet' works on 128 px",
+        ),
+        (
+            "models.xunet.train.validate_estimator",
+            "resnet",
+            "models.xunet: its training estimator 'resnet' also measures all methods",
+        ),
+        (
+            "models.xunet_student.distil.teacher",
+            "xunet_student",
+            "models.xunet_student: its teacher 'xunet_student' learns from itself",
         ),
         ("datasets.synthetic.root2", "x", "datasets.synthetic.root2: unknown key"),
         ("evaluation.datasets", ["mine"], "evaluation.datasets: 'mine' is not defined"),
@@ -141,14 +187,35 @@ def test_checked_in_schema_is_current_and_names_every_key():
     assert set(DEFAULT) <= set(json.loads(text)["properties"])
 
 
+def test_photos_are_acquired_with_an_encoder():
+    config = changed("acquire.photos", "mine.jpg") | {"encoders": {}}
+    with pytest.raises(ConfigurationError, match="acquire.photos: needs an entry of encoders"):
+        load_settings(config)
+
+
+def test_a_method_from_elsewhere_may_take_any_teacher(tmp_path, monkeypatch):
+    (tmp_path / "pupil").mkdir()
+    (tmp_path / "pupil/settings.py").write_text(PUPIL)
+    path = [*regaze.redirectors.__path__, str(tmp_path)]
+    monkeypatch.setattr(regaze.redirectors, "__path__", path)
+    config = changed("models.mine", {"class": "pupil", "teacher": "regression"})
+    assert load_settings(config).models["mine"].teacher == "regression"
+    config["models"]["mine"]["teacher"] = "gan"
+    with pytest.raises(ConfigurationError, match="models.mine: its teacher: 'gan' is not defined"):
+        load_settings(config)
+
+
 def test_files_that_are_named_but_absent_are_listed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = changed("datasets.mine", {"source": "folder", "root": "photos", "split": "s.json"})
     config |= {"dataset": "mine", "shards": 2}
     config["encoders"] = {"deca": {"class": "deca", "preset": "reference", "checkpoint": "d.tar"}}
+    config["models"]["xunet"]["train"]["transfer"] = "earlier"
+    config["models"]["regression"]["train"]["transfer"] = "results/models/xunet"
     settings = load_settings(config)
     assert [line.split(": no such")[0] for line in missing_files(settings)] == [
         "encoders.deca: d.tar",
+        "models.xunet.train.transfer: earlier/model.safetensors",
         "datasets.mine.split: s.json",
         "datasets.mine.root: photos",
     ]
@@ -157,6 +224,8 @@ def test_files_that_are_named_but_absent_are_listed(tmp_path, monkeypatch):
     for shard in ("000", "001"):
         (tmp_path / f"results/mine/faces/shard-{shard}.h5").touch()
     (tmp_path / "s.json").touch()
+    (tmp_path / "earlier").mkdir()
+    (tmp_path / "earlier/model.safetensors").touch()
     assert [line.split(":")[0] for line in missing_files(settings)] == ["encoders.deca"]
 
 

@@ -79,7 +79,7 @@ def estimate_head_pose(
         raise HeadPoseError(f"no head pose explains the landmarks: {what}") from error
     pose = np.concatenate([vector.ravel(), translation.ravel()])
     if not np.isfinite(pose).all():
-        raise HeadPoseError(f"no head pose explains the landmarks: found {pose}")
+        raise HeadPoseError(f"no head pose explains the landmarks: found {pose.tolist()}")
     placed = points @ rotation_from_vector(pose[:3]).T + pose[3:]
     if not (placed[:, 2] > 0.0).all():
         raise HeadPoseError(
@@ -88,9 +88,9 @@ def estimate_head_pose(
         )
     with np.errstate(invalid="ignore", over="ignore"):
         missed = project(placed[None], camera[None], lens[None])[0] - seen
-    error = float(np.sqrt((missed**2).sum(axis=1).mean()))
+        error = float(np.sqrt((missed**2).sum(axis=1).mean()))
     if not np.isfinite(error):
-        raise HeadPoseError(f"no head pose explains the landmarks: found {pose}")
+        raise HeadPoseError(f"no head pose explains the landmarks: found them {error} pixels off")
     return pose, error
 
 
@@ -137,16 +137,13 @@ def _solve_six(points, seen, camera, lens, bent) -> tuple[np.ndarray, np.ndarray
 
 
 def _epnp(points, seen, matrix, lens) -> tuple[np.ndarray, np.ndarray]:
-    found, vector, translation = cv2.solvePnP(points, seen, matrix, lens, flags=cv2.SOLVEPNP_EPNP)
-    if not found:
-        raise HeadPoseError("no head pose explains the landmarks: EPnP found none")
+    # EPnP and least squares give a pose or raise, never "none found"; it may be of NaN.
+    _, vector, translation = cv2.solvePnP(points, seen, matrix, lens, flags=cv2.SOLVEPNP_EPNP)
     return vector, translation
 
 
 def _refine(points, seen, matrix, lens, vector, translation) -> tuple[np.ndarray, np.ndarray]:
-    found, vector, translation = cv2.solvePnP(
+    _, vector, translation = cv2.solvePnP(
         points, seen, matrix, lens, vector, translation, True, cv2.SOLVEPNP_ITERATIVE
     )
-    if not found:
-        raise HeadPoseError("no head pose explains the landmarks: least squares found none")
     return vector, translation

@@ -20,7 +20,10 @@ class Options(PhotoOptions):
     @model_validator(mode="after")
     def _own_split(self):
         if self.split is not None:
-            raise ValueError("split: source 'synthetic' is rendered and takes no root or split")
+            raise ValueError(
+                "split: expected none, since source 'synthetic' is rendered with its own, "
+                f"found {self.split!r}"
+            )
         return self
 
 

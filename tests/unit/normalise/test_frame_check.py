@@ -54,6 +54,12 @@ def test_a_wrong_mesh_file_is_named(tmp_path, header, values, word):
         dense_mesh(tmp_path / "absent.bin")
 
 
+def test_a_mesh_file_that_ends_in_its_header_is_named(tmp_path):
+    (tmp_path / "sfm.bin").write_bytes(struct.pack("<2I", 1, 10344))
+    with pytest.raises(FaceModelError, match="sfm.bin: header: expected 12 bytes, found 8"):
+        dense_mesh(tmp_path / "sfm.bin")
+
+
 def test_the_ellipsoid_fills_the_extent_and_stands_in_with_a_warning(caplog):
     mesh = ellipsoid_mesh()
     np.testing.assert_allclose(np.stack([mesh.min(0), mesh.max(0)]), MESH_EXTENT, atol=1e-9)

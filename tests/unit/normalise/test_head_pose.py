@@ -1,5 +1,7 @@
 """Head poses from landmarks: exact ones come back, noisy ones nearly, impossible ones never."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -94,6 +96,18 @@ def test_what_cannot_be_is_refused():
     with pytest.raises(ValueError, match="distortion"):
         estimate_head_pose(landmarks, CAMERA, LENS[:3])
     assert HeadPoseError("x").reason == "pose_failed"
+
+
+@pytest.mark.parametrize("model", sorted(FACE_MODELS))
+def test_what_the_solvers_refuse_or_cannot_count_is_refused(model):
+    three = replace(FACE_MODELS[model], landmark_numbers=FACE_MODELS[model].landmark_numbers[:3])
+    _, landmarks, _ = scene(1, model)
+    with pytest.raises(HeadPoseError, match=r"explains the landmarks: .*npoints >= 4"):
+        estimate_head_pose(landmarks, CAMERA, LENS, three)
+    with pytest.raises(HeadPoseError, match=r"explains the landmarks: found \[.*nan"):
+        estimate_head_pose(landmarks * 1e200, CAMERA, None, model)
+    with pytest.raises(HeadPoseError, match=r"found (\[.*nan|them (inf|nan) pixels off)"):
+        estimate_head_pose(landmarks, CAMERA, LENS * 1e300, model)
 
 
 def test_nonsense_gives_a_pose_before_the_camera_or_an_error():

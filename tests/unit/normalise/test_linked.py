@@ -1,5 +1,7 @@
 """Shards of released patches: links, copies, and every bad row with its reason."""
 
+import re
+
 import h5py
 import numpy as np
 import pytest
@@ -104,6 +106,29 @@ def test_every_bad_row_has_its_reason(tmp_path):
     assert reader.dataset("source_index", reader.rows(["p1"])).tolist() == [0, 3, 5]
 
 
+def test_a_row_with_two_faults_is_rejected_once(tmp_path):
+    path = released(tmp_path / "all.h5", ["p1"])
+    with h5py.File(path, "a") as file:
+        del file["p1/pixels"]
+        shape, chunk = (6, SIZE, SIZE, 3), (1, SIZE, SIZE, 3)
+        file.create_dataset("p1/pixels", shape, np.uint8, chunks=chunk)
+        file["p1/pixels"][0] = file["p1/pixels"][5] = 7
+        file["p1/labels"][2, 0] = np.nan
+    _, rejected, counts = run(path, tmp_path / "out")
+    reasons = {one["source_index"]: one["reason"] for one in rejected}
+    left = dict.fromkeys((1, 3, 4), "unreadable_image")
+    assert reasons == left | {2: "non_finite_label"} and len(rejected) == counts.rejected == 4
+
+
+def test_a_person_without_a_good_row_is_not_copied(tmp_path):
+    path = released(tmp_path / "all.h5")
+    with h5py.File(path, "a") as file:
+        file["p1/labels"][...] = np.nan
+    reader, rejected, counts = run(path, tmp_path / "out", copy=True)
+    assert reader.persons == ["p2"] and (counts.rows_in, counts.rows_out) == (12, 6)
+    assert {one["person"] for one in rejected} == {"p1"}
+
+
 @pytest.mark.parametrize(("bad", "check"), [((0,), "ends"), ((5,), "ends"), ((2, 3), "all")])
 def test_pixels_that_cannot_be_decoded_are_found(tmp_path, bad, check):
     path = tmp_path / "all.h5"
@@ -168,6 +193,20 @@ def test_a_link_to_a_link_points_at_the_release(tmp_path):
     np.testing.assert_array_equal(
         FacesReader(second.paths).pixels(np.arange(11)), first.pixels(np.arange(11))
     )
+
+
+def test_a_link_to_rows_that_are_gone_is_named(tmp_path):
+    path = released(tmp_path / "all.h5")
+    first, _, _ = run(path, tmp_path / "one")
+    with h5py.File(path, "a") as file:
+        few = file["p1/pixels"][:4]
+        del file["p1/pixels"]
+        file["p1/pixels"] = few
+    reader, rejected, _ = run(tmp_path / "one/shard.h5", tmp_path / "two")
+    assert reader.persons == ["p2"] and {one["reason"] for one in rejected} == {"bad_shape"}
+    assert len(rejected) == first.count("p1") == 6
+    words = r"shard.h5: p1: .*link to 6 patches or more in .*all.h5, found .*\(4, 32, 32, 3\)"
+    assert re.search(words, rejected[0]["detail"])
 
 
 def test_person_that_is_not_there_and_unknown_check(tmp_path):

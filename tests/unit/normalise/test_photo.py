@@ -53,6 +53,43 @@ def test_broken_photos_say_what_is_wrong(tmp_path):
     assert "null" in what(tmp_path / "zero\0byte.jpg")
 
 
+def test_jpegs_with_padding_between_their_segments_are_read(tmp_path):
+    content = saved(tmp_path, "plain.jpg").read_bytes()
+    at = content.index(b"\xff\xc0")
+    for padding in (b"\xff", b"\xff\xff\xff", b"\xff\x01", b"\xff\xd0"):
+        (tmp_path / "padded.jpg").write_bytes(content[:at] + padding + content[at:])
+        found = read_photo(tmp_path / "padded.jpg")
+        np.testing.assert_array_equal(found, read_photo(tmp_path / "plain.jpg"))
+
+
+def test_pictures_without_their_header_say_so(tmp_path):
+    content = saved(tmp_path, "a.jpg").read_bytes()
+    at = content.index(b"\xff\xc0")
+    rest = at + 2 + int.from_bytes(content[at + 2 : at + 4], "big")
+    (tmp_path / "a.jpg").write_bytes(content[:at] + content[rest:])
+    assert what(tmp_path / "a.jpg") == "JPEG without a frame header"
+    content = saved(tmp_path, "a.png").read_bytes()
+    (tmp_path / "a.png").write_bytes(content[:8] + content[33:])
+    assert what(tmp_path / "a.png") == "PNG without a header"
+
+
+def test_files_that_cannot_be_a_photo_for_their_size_are_not_read(tmp_path):
+    with open(tmp_path / "huge.jpg", "wb") as file:
+        file.truncate((1 << 30) + 1)
+    assert what(tmp_path / "huge.jpg") == "expected at most 1073741824 bytes, found 1073741825"
+
+
+def test_an_error_of_the_decoder_is_one_of_the_photo(tmp_path, monkeypatch):
+    def fail(*_):
+        error = cv2.error("OpenCV(5.0.0) decode.cpp:1: too many channels")
+        error.err = "too many channels"
+        raise error
+
+    path = saved(tmp_path, "a.jpg")
+    monkeypatch.setattr(cv2, "imdecode", fail)
+    assert what(path) == "cannot be decoded: too many channels"
+
+
 @pytest.mark.parametrize("suffix", ["png", "tif", "bmp", "webp"])
 def test_other_formats_and_their_first_halves(tmp_path, suffix):
     path = saved(tmp_path, f"photo.{suffix}", **({"lossless": True} if suffix == "webp" else {}))

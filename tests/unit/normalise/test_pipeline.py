@@ -5,10 +5,13 @@ import hashlib
 import cv2
 import h5py
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from regaze.faces import FacesReader
 from regaze.normalise.contact_sheet import choose_rows, contact_sheet
+from regaze.normalise.geometry import Variant
 from regaze.normalise.pipeline import normalise_shard
 from regaze.normalise.rejections import TooManyRejected, gather_rejected, read_rejected
 from regaze.sources import open_source
@@ -101,6 +104,13 @@ def test_shards_threads_and_repetition_change_nothing(capture, tmp_path):
     assert digest(tmp_path / "again" / "shard-0.h5") == digest(tmp_path / "a" / "shard-0.h5")
 
 
+def test_a_virtual_camera_of_ones_own_is_used_as_it_is(capture, tmp_path):
+    reader, _ = run(capture, tmp_path, 1, variant=Variant("mine", (32, 48), 90.0, 700.0))
+    attributes = reader.attributes
+    assert (attributes["variant"], attributes["focal"], attributes["distance"]) == ("mine", 90, 700)
+    assert reader.patch_size == (32, 48) and len(reader) == 15
+
+
 def test_large_persons_go_through_a_file_with_the_same_result(capture, tmp_path, monkeypatch):
     plain, _ = run(capture, tmp_path, 1)
     wanted = plain.pixels(plain.rows())
@@ -179,6 +189,16 @@ def test_the_limit_names_the_dominating_reasons(broken, tmp_path):
     assert gather_rejected([tmp_path / "r.parquet"], None, tmp_path / "all.parquet", 0.9).rows_in
 
 
+def test_what_is_no_table_of_rejected_rows_is_refused(tmp_path):
+    path = tmp_path / "r.parquet"
+    path.write_text("person,reason\n")
+    with pytest.raises(ValueError, match="r.parquet: expected a parquet table, found"):
+        read_rejected(path)
+    pq.write_table(pa.table({"person": ["p1"]}), path)
+    with pytest.raises(ValueError, match=r"r.parquet: .*\(person, .*found columns \['person'\]"):
+        read_rejected(path)
+
+
 def test_wrong_options_are_refused(capture, tmp_path):
     source = open_source({"source": "synthetic", "root": str(capture)})
     for options in (
@@ -198,6 +218,7 @@ def test_contact_sheet(capture, tmp_path):
     rows = choose_rows(reader, 7)
     assert len(set(rows)) == 7 and set(reader.person_of[rows]) == {0, 1, 2}
     assert len(choose_rows(reader, 2)) == 2 and len(choose_rows(reader, 99)) == 15
+    assert choose_rows(reader, 0).tolist() == []
     contact_sheet(reader, tmp_path / "a.png", count=7, columns=4, title="drawn")
     contact_sheet(reader, tmp_path / "b.png", count=7, columns=4, title="drawn")
     assert digest(tmp_path / "a.png") == digest(tmp_path / "b.png")

@@ -110,6 +110,14 @@ def test_rows_without_gaze_are_kept_and_say_so(tmp_path):
     np.testing.assert_array_equal(reader.pixels(reader.rows()), known.pixels(known.rows()))
 
 
+def test_a_bad_pose_is_named_where_the_gaze_is_unknown_too(tmp_path):
+    records = records_in(tmp_path, gaze_target=np.full((ROWS, 3), np.nan), gaze_known=False)
+    records.head_pose[2, 1] = np.nan
+    _, rejected, _ = faces_of(records, tmp_path, gaze_known=False)
+    found = [(row["source_index"], row["reason"], row["detail"]) for row in rejected]
+    assert found == [(2, "non_finite_label", "head_pose")]
+
+
 def test_a_file_with_gaze_has_no_place_for_rows_without(tmp_path):
     blank = np.full((ROWS, 3), np.nan)
     records = records_in(tmp_path, gaze_target=blank, gaze_known=False)
@@ -200,3 +208,5 @@ def test_unknown_names_are_refused():
         normalise(CAMERA, np.zeros(6), np.zeros(3), VARIANTS["sted"], "bfm")
     with pytest.raises(ValueError, match="origin: expected"):
         Variant("x", (8, 8), 1.0, 1.0, "nose")
+    with pytest.raises(ValueError, match="origin: expected .*inner_corners.*found 'nose'"):
+        FACE_MODELS["sfm14"].weights("nose")

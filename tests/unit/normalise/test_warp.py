@@ -104,6 +104,13 @@ def test_outside_of_the_photo_is_black_even_where_the_lens_model_folds_back():
     assert ((once == 0) == (twice == 0)).mean() > 0.98
 
 
+def test_a_turned_photo_one_pixel_wide_shows_nothing():
+    photo = np.full((480, 1, 3), 255, np.uint8)
+    for turned, shown in ((False, 255), (True, 0)):
+        patch = make_patch(photo, np.eye(3), CAMERA, np.zeros(14), (8, 6), turned=turned)
+        assert patch.shape == (6, 8, 3) and patch.max() == shown
+
+
 def test_unknown_modes_are_refused():
     for options in ({"resampling": "thrice"}, {"undistort_camera": "left"}):
         with pytest.raises(ValueError, match="expected one of"):

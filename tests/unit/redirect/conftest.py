@@ -25,7 +25,7 @@ def _textured(seed=0, size=SIZE, blur=2.0):
     return np.clip(128 + smooth / smooth.std() * 30, 0, 255).astype(np.uint8)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def textured():
     """A function of seed, size and blur that returns a smooth random photo."""
     return _textured

@@ -15,14 +15,15 @@ from regaze.face3d.deca import Deca, encoder_identity, load_encoder
 from regaze.face3d.encode import encode_shard
 from regaze.face3d.model import from_head, load_flame, model_hash, save_flame
 from regaze.faces import FacesAttributes, FacesWriter
+from regaze.latents import CODES, LatentsReader, LatentsWriter
 from regaze.redirectors.base import build_redirector
 from regaze.redirectors.xunet.settings import ModelSettings
 
 
-@pytest.fixture
-def results(tmp_path, textured, monkeypatch):
+@pytest.fixture(scope="module")
+def built(tmp_path_factory, textured):
     """A folder of results: an encoder, a model told its codes, two faces and their latents."""
-    monkeypatch.chdir(tmp_path)
+    tmp_path = tmp_path_factory.mktemp("built")
     head = from_head(build_head(HeadConfig.tiny()))
     save_flame(tmp_path / "results/face3d/head.npz", head)
     head = load_flame(tmp_path / "results/face3d/head.npz")
@@ -65,9 +66,17 @@ def results(tmp_path, textured, monkeypatch):
     return tmp_path / "results"
 
 
-def run(place, out):
+@pytest.fixture
+def results(tmp_path, built, monkeypatch):
+    """The folder of results, to be damaged."""
+    monkeypatch.chdir(tmp_path)
+    return shutil.copytree(built, tmp_path / "results")
+
+
+def run(place, out, *more):
     options = ("--model", "told", "--gaze", "5", "5", "--out", out, "--device", "cpu", "--steps", 1)
-    return CliRunner().invoke(app, ["redirect", str(place), *(str(one) for one in options)])
+    said = [str(one) for one in (place, *options, *more)]
+    return CliRunner().invoke(app, ["redirect", *said])
 
 
 def made(place, out):
@@ -85,6 +94,33 @@ def test_a_row_has_the_same_code_from_the_latents_and_from_the_encoder(results, 
     encoded = made(row, tmp_path / "c")
     assert stored[0] == "latents" and encoded[0] == "encoder deca"
     assert stored[1] == encoded[1] != other[1]
+    # The encoder is opened once for all faces of a call.
+    both = run(row, tmp_path / "d", f"{results}/set/faces/shard-000.h5:p/0")
+    assert both.exit_code == 0, both.output
+    found = [(tmp_path / "d" / f"p_{index}.patch.png").read_bytes() for index in (1, 0)]
+    assert found == [stored[1], other[1]]
+
+
+@pytest.mark.parametrize("change", ["another encoder", "not detected"])
+def test_latents_that_do_not_fit_are_passed_over(results, tmp_path, change):
+    file = results / "set/latents/deca/part-000.parquet"
+    reader = LatentsReader(file)
+    identity = dict(reader.identity)
+    if change == "another encoder":
+        identity["checkpoint_sha256"] = "0" * 64
+    with LatentsWriter(file, identity) as writer:
+        detected = np.full(2, change != "not detected")
+        codes = {name: np.ones((2, width), np.float32) for name, width in CODES.items()}
+        writer.add(["p", "p"], np.arange(2), codes, detected)
+    found, _ = made(f"{results}/set/faces/shard-000.h5:p/1", tmp_path / "a")
+    assert found == "encoder deca"
+
+
+def test_a_photo_is_encoded(results, tmp_path, scene):
+    done = run(scene.path, tmp_path / "a", "--landmarks", scene.marks, "--source-gaze", 0, 0)
+    assert done.exit_code == 0, done.output
+    (face,) = json.loads((tmp_path / "a/redirect.json").read_text())["faces"]
+    assert face["source_code_from"] == "encoder deca"
 
 
 def test_faces_that_cannot_be_encoded_are_refused_with_the_reason(results, tmp_path, textured):
@@ -104,3 +140,16 @@ def test_faces_that_cannot_be_encoded_are_refused_with_the_reason(results, tmp_p
         writer.add_person("p", textured(0, (128, 128))[None], np.zeros((1, 8), np.float32))
     bare = run(f"{tmp_path}/bare.h5:p/0", tmp_path / "a").output
     assert "need the face's 68 landmarks; found none" in bare
+
+
+def test_landmarks_on_one_spot_and_a_missing_head_model_are_named(results, tmp_path, textured):
+    attributes = FacesAttributes("sted", (128, 128), 500.0, 600.0, "none", "synthetic")
+    with FacesWriter(tmp_path / "spot.h5", attributes) as writer:
+        spot = np.full((1, 68, 2), 64.0, np.float32)
+        pixels = textured(0, (128, 128))[None]
+        writer.add_person("p", pixels, np.zeros((1, 8), np.float32), landmarks=spot)
+    spot = run(f"{tmp_path}/spot.h5:p/0", tmp_path / "a")
+    assert "spot.h5:p/0: expected landmarks of a face, found no usable ones" in spot.output
+    (results / "face3d/head.npz").unlink()
+    headless = run(f"{tmp_path}/spot.h5:p/0", tmp_path / "a")
+    assert "head.npz: this model is told 3-D codes; expected the head model" in headless.output

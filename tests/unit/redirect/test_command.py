@@ -1,9 +1,14 @@
 """``regaze redirect`` from the command to its files, with an untrained model."""
 
+import hashlib
 import json
 import shutil
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
+import h5py
 import numpy as np
 import pytest
 from PIL import Image
@@ -13,7 +18,11 @@ from regaze.cli import app
 from regaze.faces import FacesAttributes, FacesWriter
 from regaze.normalise.geometry import Variant, normalise
 from regaze.redirect.animate import write_animation
-from regaze.redirect.place import Lens, photo_place
+from regaze.redirect.place import Lens, photo_place, row_place
+from regaze.redirect.run import Redirection
+from regaze.redirectors.sample import load_redirector
+
+CONFIG = Path(__file__).parents[3] / "config.yaml"
 
 
 @pytest.fixture
@@ -43,13 +52,13 @@ def common(scene, models):
     return ("--model", "small", "--models", models, "--landmarks", scene.marks)
 
 
-def write_rows(textured, path, size=(128, 128), variant="sted", count=2):
+def write_rows(textured, path, size=(128, 128), variant="sted", count=2, **columns):
     pixels = np.stack([textured(seed, size) for seed in range(count)])
     labels = np.zeros((count, 8), np.float32)
     labels[:, :4] = np.radians([4, -6, 1, 2])
     attributes = FacesAttributes(variant, size, 500.0, 600.0, "none", "synthetic")
     with FacesWriter(path, attributes) as writer:
-        writer.add_person("p", pixels, labels)
+        writer.add_person("p", pixels, labels, **columns)
     return pixels
 
 
@@ -102,6 +111,29 @@ def test_a_table_of_several_directions(here, scene, models):
     assert [one["target_gaze_deg"] for one in results] == [[4, 6], [3, 4]]
     assert (here / "a/photo_0.png").is_file() and (here / "a/photo_1.patch.png").is_file()
     assert "both" in refused(*arguments, "--gaze", 1, 2)
+    assert "a table or a sweep, found both" in refused(*arguments, "--sweep", "line")
+
+
+def test_of_a_table_only_the_photos_that_are_given_are_made(here, scene, models):
+    for name in ("one.png", "two.png"):
+        shutil.copy(scene.path, here / name)
+    table = "file_name,gaze_pitch,gaze_yaw\none.png,1,2\ntwo.png,3,4\n"
+    (here / "t.csv").write_text(table)
+    arguments = (*common(scene, models), "--table", "t.csv")
+    done("two.png", *arguments)
+    (face,) = json.loads((here / "redirected/redirect.json").read_text())["faces"]
+    assert face["source"] == "two.png"
+    assert [one["target_gaze_deg"] for one in face["results"]] == [[3, 4]]
+    shutil.copy(scene.path, here / "three.png")
+    assert "t.csv: expected lines for three.png, found none" in refused("three.png", *arguments)
+
+
+def test_photos_of_one_name_would_overwrite_each_other(here, scene, models):
+    for folder in ("a", "b"):
+        (here / folder).mkdir()
+        shutil.copy(scene.path, here / folder / "photo.png")
+    said = refused("a/photo.png", "b/photo.png", *common(scene, models), "--gaze", 0, 0)
+    assert "b/photo.png: photo: expected photos of different names, found two" in said
 
 
 @pytest.mark.parametrize("kind", ["gif", "mp4"])
@@ -127,6 +159,9 @@ def test_a_row(here, models, textured):
     reduced = pixels[1].reshape(32, 4, 32, 4, 3).mean((1, 3))
     assert np.abs(made - reduced).max() <= 1
     assert not (here / "redirected/p_1.png").exists()
+    write_rows(textured, here / "small.h5", (16, 16))
+    said = refused("small.h5:p/0", "--model", "small", "--models", models, "--gaze", 0, 0)
+    assert "small.h5:p/0: expected patches of at least 32 pixels, as the model's, found 16" in said
     assert "no row 9" in refused("f.h5:p/9", "--model", "small", "--models", models, "--gaze", 0, 0)
 
 
@@ -159,6 +194,38 @@ def test_a_row_is_pasted_into_its_photo(here, scene, models):
     assert made.shape == scene.photo.shape
     assert np.abs(made.astype(int) - scene.photo).max() <= 2
     assert "does not give this patch" in refused(*arguments, "--focal", 900)
+    # Its camera is not told by labels of other photos.
+    photos = here / "photos"
+    shutil.copytree(scene.folder, photos)
+    with h5py.File(photos / "supplementary.h5", "w") as file:
+        file["p/file_name"] = np.array([b"other.png"])
+        file["p/camera_parameters"] = [scene.camera]
+        file["p/distortion_parameters"] = [[*scene.lens, 0.0]]
+        file["p/head_pose"], file["p/3d_gaze_target"] = [pose], np.zeros((1, 3))
+    arguments = (*arguments[:-1], photos)
+    assert "expected its own photo and camera (--intrinsics)" in refused(*arguments)
+    done(*arguments, *lens)
+
+
+def test_rows_that_cannot_be_pasted_back_say_why(here, models, textured):
+    arguments = ("f.h5:p/0", "--model", "small", "--models", models, "--gaze", 5, 5)
+    arguments += ("--photo-root", here)
+    write_rows(textured, here / "f.h5")
+    said = refused(*arguments)
+    assert "f.h5:p/0: expected the dataset file_name to paste back, found none" in said
+    turns, origins = np.tile(np.eye(3), (2, 1, 1)), np.tile([0.0, 0.0, 600.0], (2, 1))
+    columns = {"rotation": turns, "gaze_origin": origins, "file_name": ["../a.png", "b.png"]}
+    write_rows(textured, here / "f.h5", **columns)
+    said = refused(*arguments)
+    assert "f.h5:p/0: file_name: expected a name below the photos, found '../a.png'" in said
+
+
+def test_landmarks_of_a_row_are_whole_or_unknown(here, textured):
+    marks = np.full((2, 68, 2), 64.0, np.float32)
+    marks[1, 3, 0] = np.nan
+    write_rows(textured, here / "f.h5", landmarks=marks)
+    assert row_place("f.h5:p/0", size_px=32).landmarks.shape == (68, 2)
+    assert row_place("f.h5:p/1", size_px=32).landmarks is None
 
 
 def test_eye_strips_are_refused(here, models, textured):
@@ -176,9 +243,48 @@ def test_models_that_are_not_there(here, scene, models):
     assert "there are: judge" in refused(*arguments, "--estimator", "vgg")
 
 
+def test_the_estimator_may_be_named_and_broken_models_are_passed_over(here, scene, models):
+    folder = here / "models"
+    shutil.copytree(models, folder)
+    shutil.copytree(models / "judge", folder / "another")
+    record = json.loads((folder / "another/model.json").read_text()) | {"name": "another"}
+    (folder / "another/model.json").write_text(json.dumps(record))
+    (folder / "broken").mkdir()
+    (folder / "broken/model.json").write_text("{")
+    arguments = (scene.path, *common(scene, folder), "--gaze", 0, 0)
+    for options, name in (((), "another"), (("--estimator", "judge"), "judge")):
+        done(*arguments, *options)
+        record = json.loads((here / "redirected/redirect.json").read_text())
+        assert record["estimator"]["name"] == name
+    assert "there are: small" in refused(*arguments, "--model", "broken")
+
+
+def test_models_that_need_masks_are_refused(models, monkeypatch):
+    def masked(*arguments):
+        redirector, record = load_redirector(*arguments)
+        return SimpleNamespace(needs=replace(redirector.needs, masks=True)), record
+
+    monkeypatch.setattr("regaze.redirect.run.load_redirector", masked)
+    with pytest.raises(ValueError, match="small: this model also needs masks of the source"):
+        Redirection(models / "small", {})
+
+
 def test_without_landmarks_and_weights_it_is_said_what_to_do(here, scene, models):
     said = refused(scene.path, "--model", "small", "--models", models, "--gaze", 0, 0)
     assert "--landmarks" in said and "face_alignment" in said
+
+
+def test_faces_are_looked_for_with_the_weights_of_the_configuration(here, scene, models):
+    content = b"no weights"
+    assets = {}
+    for name in ("landmarks", "detector"):
+        (here / f"{name}.pth").write_bytes(content)
+        digest = hashlib.sha256(content).hexdigest()
+        assets[f"face_alignment_{name}"] = {"path": f"{name}.pth", "sha256": digest}
+    (here / "mine.yaml").write_text(json.dumps({"assets": assets}))
+    arguments = (scene.path, "--model", "small", "--models", models, "--gaze", 0, 0)
+    said = refused(*arguments, "--config", CONFIG, "--config", "mine.yaml")
+    assert "landmarks.pth: expected" in said and "found none" not in said
 
 
 def test_no_face(here, scene, models):
@@ -190,6 +296,17 @@ def test_no_face(here, scene, models):
     assert "face 3: expected one of 0 to 0" in refused(
         *arguments, "--landmarks", scene.marks, "--face", 3
     )
+
+
+def test_faces_that_cannot_be_placed_are_named(here, scene, models):
+    arguments = (scene.path, "--model", "small", "--models", models, "--gaze", 0, 0)
+    np.savez(here / "away.npz", landmarks=scene.points + [900.0, 0.0])
+    said = refused(*arguments, "--landmarks", "away.npz")
+    assert "photo.png: expected a face inside the photo, found its patch outside" in said
+    said = refused(*arguments, "--landmarks", scene.marks, "--focal", 1e10)
+    assert "photo.png: expected a face that can be normalised, found non_finite_label" in said
+    with pytest.raises(ValueError, match=r"intrinsics: expected fx fy cx cy, found \[400.0, 400.0"):
+        Lens(intrinsics=[400.0, 400.0, 160.0])
 
 
 def test_without_an_estimator_the_gaze_must_be_given(here, scene, models, tmp_path):
@@ -209,6 +326,7 @@ def test_without_an_estimator_the_gaze_must_be_given(here, scene, models, tmp_pa
         (("--gaze", 0, 0, "--paste", "blend"), "difference, full"),
         (("--gaze", 0, 0, "--focal", -3), "positive"),
         (("--gaze", 0, 0, "--focal", 3, "--intrinsics", 1, 1, 1, 1), "found both"),
+        (("--gaze", 0, 0, "--intrinsics", 9, 9, "nan", 1), "camera: expected finite numbers"),
         (("--gaze", 0, 0, "--distortion", "1,2"), "coefficients"),
         (("--gaze", 0, 0, "--distortion", "a,b"), "k1,k2"),
         (("--sweep", "circle"), "ellipse, line"),
@@ -243,8 +361,24 @@ def test_films_of_odd_size_and_of_large_pictures(here):
         write_animation("x.gif", [])
 
 
-def test_mp4_without_its_codec(here, monkeypatch):
-    monkeypatch.setattr(cv2, "VideoWriter_fourcc", lambda *_: 0x12345678)
+def raising(*_):
+    raise cv2.error("no backend")
+
+
+def silent(*_):
+    return SimpleNamespace(isOpened=lambda: True, write=lambda _: None, release=lambda: None)
+
+
+@pytest.mark.parametrize(
+    ("name", "made"),
+    [
+        ("VideoWriter_fourcc", lambda *_: 0x12345678),
+        ("VideoWriter", raising),
+        ("VideoWriter", silent),
+    ],
+)
+def test_mp4_without_its_codec(here, monkeypatch, name, made):
+    monkeypatch.setattr(cv2, name, made)
     with pytest.raises(ValueError, match=r"x.mp4: this OpenCV cannot write MP4.*\.gif"):
         write_animation("x.mp4", [np.zeros((32, 32, 3), np.uint8)])
     assert not list(here.iterdir())

@@ -67,6 +67,9 @@ def test_options_choose_rows_and_the_lens(capture):
     assert len(chosen) == 4
     every = opened(root, every=2).read("subject0000")
     assert len(every) == 4 and all("frame0000" in name for name in every.file_name)
+    all_cameras = opened(root, cameras=None)
+    assert all_cameras.read("subject0000").file_name == opened(root).read("subject0000").file_name
+    assert all_cameras.split()["train"] == ["subject0000"]
     with pytest.raises(SourceError, match="of the chosen cameras, found none"):
         opened(root, cameras=[17]).read("subject0004")
     for bad in ([], [-1]):
@@ -104,6 +107,15 @@ def test_a_bad_line_is_one_bad_row(small, caplog):
 def test_a_file_without_any_good_line(small, content, words):
     source = small[1](small[0])
     (source.root / "data/annotation_train/subject0000.csv").write_text(content)
+    with pytest.raises(SourceError, match=words):
+        source.read("subject0000")
+
+
+def test_an_annotation_that_is_too_large_is_not_read(small):
+    source = small[1](small[0])
+    with open(source.root / "data/annotation_train/subject0000.csv", "wb") as file:
+        file.truncate((1 << 30) + 1)
+    words = "subject0000.csv: expected at most 1073741824 bytes, found 1073741825"
     with pytest.raises(SourceError, match=words):
         source.read("subject0000")
 

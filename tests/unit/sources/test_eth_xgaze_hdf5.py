@@ -95,3 +95,6 @@ def test_other_faults(tmp_path):
     with pytest.raises(SourceError, match="face_mat_norm: expected") as error:
         source.read_faces("s1")
     assert error.value.reason == "bad_shape" and len(error.value.file_names) == 3
+    entry = {"source": "eth_xgaze_hdf5", "root": str(tmp_path)}
+    with pytest.raises(SourceError, match="'eth_xgaze_hdf5' takes no supplementary file"):
+        open_source(entry, supplementary="x.h5")

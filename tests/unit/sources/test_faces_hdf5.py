@@ -170,3 +170,11 @@ def test_faults_of_the_whole_file(tmp_path):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(SourceError, match="a.h5: expected an HDF5 file"):
         opened(path)
+    entry = {"source": "faces_hdf5", "root": str(path)}
+    with pytest.raises(SourceError, match="'faces_hdf5' takes no supplementary file"):
+        open_source(entry, supplementary="x.h5")
+    with h5py.File(path, "w") as file:
+        file["p1/pixels"] = np.zeros((3, 16, 16))
+        file["p2/pixels"] = np.zeros((3, 16, 16), np.uint8)
+    with pytest.raises(SourceError, match=r"a.h5: pixels: expected \(N,H,W,3\) of some person"):
+        opened(path)

@@ -1,6 +1,7 @@
 """Any photos: how they are listed, and the tables that say more of them."""
 
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -184,3 +185,7 @@ def test_faults_of_the_whole_folder(root, tmp_path):
         assert error.value.reason == "missing_person"
     with pytest.raises(SourceError, match="none.csv"):
         opened(root, gaze=str(tmp_path / "none.csv"))
+    source = opened(root)
+    shutil.rmtree(root / "anna")
+    with pytest.raises(SourceError, match="photos/anna: No such file or directory"):
+        source.photos("anna")

@@ -256,3 +256,8 @@ def test_options_are_checked():
     for entry in ({"focal_factor": 0}, {"focal_factors": {"iPad": -1}}, {"rot": 3}):
         with pytest.raises(ValidationError):
             source_options({"source": "gazecapture", "root": "x", **entry})
+
+
+def test_a_rendered_capture_needs_the_folder_it_was_rendered_to():
+    with pytest.raises(SourceError, match="root: expected the folder of the rendered capture"):
+        open_source({"source": "synthetic"})

@@ -147,10 +147,12 @@ MATRIX = np.array([[400.0, 0, 160], [0, 401, 120], [0, 0, 1]])
 
 def test_both_forms_of_camera_files(tmp_path):
     bend = np.array([[0.1, 0.2, 0.3, 0.4, 0.5]])
-    savemat(tmp_path / "5.mat", {"cameraMatrix": MATRIX, "distCoeffs": bend.T, "other": {"a": 1}})
+    content = {"cameraMatrix": MATRIX, "distCoeffs": bend.T, "other": {"a": 1}}
+    savemat(tmp_path / "5.mat", content)
+    savemat(tmp_path / "5z.mat", content, do_compression=True)
     with h5py.File(tmp_path / "73.mat", "w", userblock_size=512) as file:
         file["cameraMatrix"], file["distCoeffs"] = MATRIX.T, bend.T
-    for name in ("5.mat", "73.mat"):
+    for name in ("5.mat", "5z.mat", "73.mat"):
         camera, distortion = read_camera(tmp_path / name)
         np.testing.assert_array_equal(camera, [400, 401, 160, 120])
         np.testing.assert_array_equal(distortion, bend[0])
@@ -180,6 +182,31 @@ def camera_files(folder):
     ):
         savemat(whole, content)
         yield whole.read_bytes(), words
+
+
+def test_compressed_camera_files_are_not_trusted(tmp_path):
+    path, content = tmp_path / "c.mat", {"cameraMatrix": MATRIX, "distCoeffs": np.zeros(5)}
+    savemat(path, content, do_compression=True)
+    data = bytearray(path.read_bytes())
+    data[136] ^= 0x55  # the first byte after a variable's type and size
+    path.write_bytes(data)
+    with pytest.raises(SourceError, match="c.mat: expected a MATLAB file, found Error -3"):
+        read_camera(path)
+    savemat(path, content | {"other": np.zeros(10**6)}, do_compression=True)
+    with pytest.raises(SourceError, match="c.mat: expected variables of at most .* one of more"):
+        read_camera(path)
+
+
+def test_damaged_hdf5_camera_files_name_the_variable(tmp_path):
+    path = tmp_path / "73.mat"
+    with h5py.File(path, "w", userblock_size=512) as file:
+        file["cameraMatrix"] = MATRIX.T
+    with pytest.raises(SourceError, match="73.mat: distCoeffs: expected an array"):
+        read_camera(path)
+    with h5py.File(path, "a") as file:
+        file["distCoeffs"] = np.zeros((1, 65))
+    with pytest.raises(SourceError, match=r"73.mat: distCoeffs: .*found shape \(1, 65\)"):
+        read_camera(path)
 
 
 def test_damaged_camera_files_are_one_clear_error(tmp_path, capsys):

@@ -113,6 +113,10 @@ def test_a_split_is_made_from_the_persons_or_taken_from_a_file(tmp_path):
     (tmp_path / "1" / "info.json").write_text('{"Dataset": "other", "DeviceName": "x"}')
     with pytest.raises(SplitError, match="1/info.json.*'other'"):
         make_split(tmp_path / "out.json", root=tmp_path)
+    for content in ("{", "[]", '{"Dataset": "train"}'):
+        (tmp_path / "1" / "info.json").write_text(content)
+        with pytest.raises(SplitError, match="1/info.json: expected Dataset and DeviceName, found"):
+            make_split(tmp_path / "out.json", root=tmp_path)
     with pytest.raises(SplitError, match="info.json"):
         make_split(tmp_path / "out.json", root=tmp_path / "1")
 
@@ -143,3 +147,5 @@ def test_a_split_is_made_from_shares_or_by_the_data_set(tmp_path):
     source.split = lambda: {"train": ["x"], "val": [], "test": ["y"]}
     with pytest.raises(SplitError, match="expected persons of .* such as 'p00', found only others"):
         make_split(out, root=tmp_path, source=source)
+    with pytest.raises(SplitError, match=f"{tmp_path}: split: shares need the persons"):
+        make_split(out, root=tmp_path, split={"val": 0.2, "test": 0.2})
