@@ -84,7 +84,7 @@ class ResnetSmall(GazeHeadEstimator):
 
     ``size_px`` is a multiple of 32. ``widths`` and ``blocks`` give the stages of the face trunk at
     1/2, 1/4, ... of the patch; ``eye_widths`` and ``eye_blocks`` those of the eye trunk at 1/1,
-    1/2, ... (empty = no eye trunk). Both eyes share one trunk, the second one mirrored, since
+    1/2, ... Both eyes share one trunk, the second one mirrored, since
     a right eye is a mirrored left eye. Last maps are not averaged away but read by position:
     where the iris sits is the answer. ``hidden`` is the width of the embedding.
     """
@@ -112,13 +112,10 @@ class ResnetSmall(GazeHeadEstimator):
         self.stem = nn.Conv2d(12, widths[0], 3, padding=1, bias=False)
         self.stem_norm = nn.BatchNorm2d(widths[0])
         self.face = _stages(widths[0], widths, blocks)
-        features = widths[-1] * 16
-        self.eye_stem = None
-        if eye_widths:
-            self.eye_stem = nn.Conv2d(3, eye_widths[0], 3, padding=1, bias=False)
-            self.eye_norm = nn.BatchNorm2d(eye_widths[0])
-            self.eyes = _stages(eye_widths[0], eye_widths, eye_blocks)
-            features += 2 * eye_widths[-1] * 20
+        self.eye_stem = nn.Conv2d(3, eye_widths[0], 3, padding=1, bias=False)
+        self.eye_norm = nn.BatchNorm2d(eye_widths[0])
+        self.eyes = _stages(eye_widths[0], eye_widths, eye_blocks)
+        features = widths[-1] * 16 + 2 * eye_widths[-1] * 20
         self.project = nn.Linear(features, hidden)
         self.project_norm = nn.BatchNorm1d(hidden)
         self.angles = nn.Linear(hidden, 4)
@@ -147,8 +144,7 @@ class ResnetSmall(GazeHeadEstimator):
         face = F.pixel_unshuffle(images, 2).contiguous(memory_format=torch.channels_last)
         face = self.face(F.relu(self.stem_norm(self.stem(face))))
         features = F.adaptive_avg_pool2d(face, (4, 4)).flatten(1)
-        if self.eye_stem is not None:
-            features = torch.cat([features, self._eye_features(images)], 1)
+        features = torch.cat([features, self._eye_features(images)], 1)
         return F.relu(self.project_norm(self.project(features)))
 
     def head(self, embedding: Tensor) -> Tensor:

@@ -134,8 +134,13 @@ def load_reference(path: str | os.PathLike, arch: str) -> GazeHeadEstimator:
         if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
             state = state[key]
             break
-    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
+    if not isinstance(state, Mapping):
         raise ValueError(f"{path}: expected a state dict of tensors, found {type(state).__name__}")
+    wrong = [key for key, value in state.items() if not isinstance(value, Tensor)]
+    if wrong:
+        raise ValueError(
+            f"{path}: expected a state dict of tensors, found {wrong[0]!r} which is no tensor"
+        )
     network = build_estimator(arch, "reference")
     _load(network, state, str(path))
     network.record = {"name": path.name, "kind": "estimator", "config": network.config()}

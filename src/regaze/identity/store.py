@@ -61,8 +61,14 @@ def load_published(
         raise ValueError(f"{path}: not a torch file of plain weights ({error})") from error
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
         content = content["state_dict"]
-    if not isinstance(content, Mapping) or not all(isinstance(v, Tensor) for v in content.values()):
-        raise ValueError(f"{path}: expected a state dict, found {type(content).__name__}")
+    if not isinstance(content, Mapping):
+        found = type(content).__name__
+        raise ValueError(f"{path}: expected a state dict of tensors, found {found}")
+    wrong = [key for key, value in content.items() if not isinstance(value, Tensor)]
+    if wrong:
+        raise ValueError(
+            f"{path}: expected a state dict of tensors, found {wrong[0]!r} which is no tensor"
+        )
     recogniser = build_recogniser(network)
     state = {key.removeprefix("module."): value for key, value in content.items()}
     inner = {k.removeprefix("backbone."): v for k, v in state.items() if k.startswith("backbone.")}

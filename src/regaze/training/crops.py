@@ -31,7 +31,10 @@ class CropBatches(ImageBatches):
         """
         super().__init__(*args, **kwargs)
         if not np.array_equal(self.rows, known.rows):
-            raise ValueError(f"known faces: expected those of {len(self.rows)} rows, found others")
+            raise ValueError(
+                f"known faces: expected those of the {len(self.rows)} rows trained on, found "
+                f"{len(known.rows)} others"
+            )
         self.known, self.views, self.jitter, self.tint = known, views, jitter, tint
         self._square = crop_transforms(known.landmarks, self.reader.patch_size, self.size)[0]
 

@@ -63,7 +63,8 @@ class _Rows:
         self.seed, self.rank, self.world = seed, rank, world
         self.rows = reader.rows(persons)
         if len(self.rows) == 0:
-            raise ValueError(f"{reader.paths}: no rows for the {len(persons)} persons asked for")
+            paths = ", ".join(reader.paths)
+            raise ValueError(f"{paths}: no rows for the {len(persons)} persons asked for")
         if chosen is not None:
             self.rows = self.rows[chosen]
         self._table = reader.labels[self.rows, :4]
@@ -225,7 +226,8 @@ class PairBatches(_Rows):
         self._coded = codes.detected[self.rows]
         self._visits = self._visits[self._coded[self._visits]]
         if not len(self._visits):
-            raise ValueError(f"{self.reader.paths}: no face has a 3-D code to train with")
+            paths = ", ".join(self.reader.paths)
+            raise ValueError(f"{paths}: no face has a 3-D code to train with")
         self._codes = codes.read(self.rows)
 
     def load(self, step: int) -> dict[str, torch.Tensor]:

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from regaze.diffusion.guidance import guided, weight_at
-from regaze.diffusion.losses import diffused, p_losses
+from regaze.diffusion.losses import diffused, error, p_losses
 from regaze.diffusion.preconditioning import Preconditioning
 from regaze.diffusion.schedules import alpha_sigma, logsnr_from_sigma
 
@@ -58,6 +58,7 @@ def test_min_snr_bounds_the_weight_of_the_image_error(kind):
     snr = SIGMA**-2
     expected = snr.clamp(max=5) / (snr + 1)
     torch.testing.assert_close(v.loss_weight(SIGMA, "min_snr"), expected)
+    assert made.loss_weight(SIGMA).tolist() == [1, 1, 1]
 
 
 def test_edm_inputs_and_targets_have_unit_variance():
@@ -94,6 +95,8 @@ def test_bad_choices_are_refused():
         Preconditioning("edm", 0.0)
     with pytest.raises(ValueError, match="loss_weight"):
         Preconditioning("edm").loss_weight(SIGMA, "heavy")
+    with pytest.raises(ValueError, match="loss: expected one of l1, l2, huber, found 'l3'"):
+        error(images(0), images(1), "l3")
 
 
 def test_guidance():

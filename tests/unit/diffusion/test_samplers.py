@@ -64,6 +64,8 @@ def test_bad_arguments_are_refused():
         sample("magic", gaussian, z, karras_sigmas(3))
     with pytest.raises(ValueError, match="fall strictly"):
         sample("euler", gaussian, z, [1.0, 2.0])
+    with pytest.raises(ValueError, match="must not be negative, found -1.0"):
+        sample("euler", gaussian, z, [1.0, -1.0])
     with pytest.raises(ValueError, match="sampling.sampler"):
         evaluations("magic", 3)
     with pytest.raises(ValueError, match="final_step"):

@@ -15,6 +15,7 @@ from regaze.diffusion.schedules import (
     sigma_from_logsnr,
     stratified,
 )
+from regaze.diffusion.settings import Sampling
 
 
 def test_cosine_schedule_spans_its_range_and_falls():
@@ -22,6 +23,10 @@ def test_cosine_schedule_spans_its_range_and_falls():
     assert logsnr[0] == pytest.approx(10) and logsnr[-1] == pytest.approx(-15)
     assert (logsnr.diff() < 0).all()
     assert cosine_grid(10).dtype == torch.float32 and len(cosine_grid(10)) == 11
+    with pytest.raises(ValueError, match="expected low < high, found 5 and -5"):
+        cosine_logsnr(torch.tensor(0.5), 5, -5)
+    with pytest.raises(ValueError, match="cosine_grid: expected at least one step, found 0"):
+        cosine_grid(0)
 
 
 @settings(max_examples=30, deadline=None)
@@ -43,6 +48,13 @@ def test_karras_grid():
         karras_sigmas(0)
     with pytest.raises(ValueError, match="sigma_min"):
         karras_sigmas(3, 2.0, 1.0)
+
+
+@pytest.mark.parametrize("interval", [(2.0, 2.0), (-0.5, 1.0)])
+def test_a_guidance_interval_rises_from_zero_or_more(interval):
+    low, high = interval
+    with pytest.raises(ValueError, match=f"0 <= low < high, found {low} and {high}"):
+        Sampling(guidance_interval=interval)
 
 
 def test_lognormal_levels_follow_their_law():

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from regaze.estimators.base import estimate, estimate_and_embed
+from regaze.estimators.base import GazeHeadEstimator, estimate, estimate_and_embed
 from regaze.estimators.build import build_estimator
+from regaze.estimators.vgg import _VggHead
 
 
 def pictures(count, size):
@@ -55,6 +56,16 @@ def test_reference_keys():
     wanted = {f"vgg16.{i}.weight" for i in (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)}
     assert wanted < vgg.state_dict().keys()
     assert resnet.preprocess == vgg.preprocess == "equalise"
+
+
+@pytest.mark.parametrize(
+    ("base", "method"),
+    [(GazeHeadEstimator, "embed"), (GazeHeadEstimator, "head"), (_VggHead, "_maps")],
+)
+def test_a_bare_estimator_says_what_it_lacks(base, method):
+    bare = type("Bare", (base,), {})()
+    with pytest.raises(TypeError, match=f"Bare does not define {method}"):
+        getattr(bare, method)(pictures(1, 4))
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from regaze.estimators import store
 from regaze.estimators.base import estimate
 from regaze.estimators.build import build_estimator
+from regaze.estimators.settings import EstimatorSettings
 from regaze.estimators.store import load_estimator, load_reference
 
 
@@ -92,12 +93,46 @@ def test_archives_with_names_outside_are_refused(tmp_path, published, name):
         load_reference(tmp_path / "bad.tar", "resnet")
 
 
+def test_an_archive_whose_checkpoint_became_a_folder_is_refused(tmp_path, published):
+    torch.save(published.state_dict(), tmp_path / "weights")
+    with tarfile.open(tmp_path / "twice.tar", "w") as file:
+        file.add(tmp_path / "weights", "at_step_1.pth.tar")
+        # The later of two members of one name counts.
+        (tmp_path / "empty").mkdir()
+        file.add(tmp_path / "empty", "at_step_1.pth.tar")
+    with pytest.raises(ValueError, match="twice.tar: the newest checkpoint .* is not a file"):
+        load_reference(tmp_path / "twice.tar", "resnet")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"preset": "small"}, "preset: published weights need 'reference', found 'small'"),
+        ({"size_px": 64}, "size_px: published weights need 128, found 64"),
+        ({"preprocess": "none"}, "preprocess: published weights need 'equalise', found 'none'"),
+        ({"labels": {"count": 5}}, "labels: nothing is trained with a checkpoint"),
+    ],
+)
+def test_published_weights_go_with_the_published_settings(changes, message):
+    entry = {"arch": "vgg", "persons": "train-evaluator", "checkpoint": "baseline.tar"}
+    entry |= {"preset": "reference", "size_px": 128, "preprocess": "equalise"}
+    assert EstimatorSettings(**entry).checkpoint == "baseline.tar"
+    with pytest.raises(ValueError, match=message):
+        EstimatorSettings(**entry | changes)
+
+
 def test_what_cannot_be_loaded(tmp_path, published):
     with pytest.raises(FileNotFoundError, match="expected the weights"):
         load_reference(tmp_path / "absent.tar", "vgg")
     path = tmp_path / "other.pt"
     torch.save({"a": torch.zeros(1)}, path)
     with pytest.raises(ValueError, match="missing .*unexpected a"):
+        load_reference(path, "resnet")
+    torch.save({"state_dict": {"step": 3}}, path)
+    with pytest.raises(ValueError, match="of tensors, found 'step' which is no tensor"):
+        load_reference(path, "resnet")
+    torch.save([torch.zeros(1)], path)
+    with pytest.raises(ValueError, match="other.pt: expected a state dict of tensors, found list"):
         load_reference(path, "resnet")
     path.write_bytes(b"not a checkpoint")
     with pytest.raises(ValueError, match="not a torch file"):

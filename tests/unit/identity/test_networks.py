@@ -2,13 +2,23 @@
 
 import json
 
+import h5py
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from regaze.faces import FacesAttributes, FacesReader, FacesWriter
 from regaze.identity import NETWORKS
-from regaze.identity.align import TEMPLATE_EYES_112, align, describe, embed_patches
+from regaze.identity.align import (
+    TEMPLATE_EYES_112,
+    align,
+    describe,
+    embed_patches,
+    why_not_sted_view,
+)
+from regaze.identity.base import FaceRecogniser
+from regaze.identity.irse import irse_trunk
 from regaze.identity.mobilefacenet import MobileFaceNet
 from regaze.identity.settings import IdentitySettings
 from regaze.identity.store import build_recogniser, load_published, load_recogniser
@@ -40,6 +50,14 @@ def test_every_name_is_built_and_gives_unit_vectors():
         build_recogniser("facenet")
 
 
+def test_a_bare_recogniser_and_an_unknown_depth_are_refused():
+    bare = type("Bare", (FaceRecogniser,), {})()
+    with pytest.raises(TypeError, match="Bare does not define forward"):
+        bare(torch.zeros(1, 3, 32, 32))
+    with pytest.raises(ValueError, match=r"num_layers: expected one of \[50, 100, 152\], found 18"):
+        irse_trunk(18)
+
+
 def test_eyes_land_on_the_template():
     network = MobileFaceNet()
     size = 64
@@ -56,6 +74,35 @@ def test_eyes_land_on_the_template():
         align(torch.zeros(1, 3, 32, 64), network)
 
 
+def test_patches_without_a_template_are_resized_whole():
+    network = build_recogniser("tiny", 32)
+    halves = torch.cat([torch.full((1, 3, 64, 32), value) for value in (-0.5, 0.5)], 3)
+    found = align(halves, network)
+    assert found.shape == (1, 3, 32, 32) and found.mean() == pytest.approx(0, abs=1e-6)
+    assert (found[..., :14] == -0.5).all() and (found[..., 18:] == 0.5).all()
+    assert torch.equal(align(found, network), found)
+
+
+@pytest.mark.parametrize(
+    ("size", "focal", "wanted"),
+    [((32, 32), 125.0, ""), ((32, 24), 125.0, "32x24 patches"), ((32, 32), 250.0, "wide")],
+)
+def test_other_views_than_steds_are_told(tmp_path, size, focal, wanted):
+    with FacesWriter(
+        tmp_path / "faces.h5", FacesAttributes("wide", size, focal, 600.0, "none", "test")
+    ) as writer:
+        pixels = np.zeros((1, size[1], size[0], 3), np.uint8)
+        writer.add_person("a", pixels, np.zeros((1, 8), np.float32))
+    assert why_not_sted_view(FacesReader(tmp_path / "faces.h5")) == wanted
+
+
+def test_square_patches_of_upstreams_files_are_steds_view(tmp_path):
+    with h5py.File(tmp_path / "faces.h5", "w") as file:
+        file["a/pixels"] = np.zeros((1, 32, 32, 3), np.uint8)
+        file["a/labels"] = np.zeros((1, 4), np.float32)
+    assert why_not_sted_view(FacesReader(tmp_path / "faces.h5")) == ""
+
+
 def test_a_published_checkpoint_is_loaded_strictly(published, tmp_path):
     path, network = published
     found = load_published(path, "mobilefacenet", file_sha256(path))
@@ -70,6 +117,16 @@ def test_a_published_checkpoint_is_loaded_strictly(published, tmp_path):
     (tmp_path / "text.pt").write_text("no weights")
     with pytest.raises(ValueError, match="not a torch file"):
         load_published(tmp_path / "text.pt", "mobilefacenet")
+    torch.save(network.state_dict(), tmp_path / "bare.pt")
+    assert torch.equal(
+        load_published(tmp_path / "bare.pt", "mobilefacenet").embed(image), network.embed(image)
+    )
+    torch.save([torch.zeros(1)], tmp_path / "list.pt")
+    with pytest.raises(ValueError, match="list.pt: expected a state dict of tensors, found list"):
+        load_published(tmp_path / "list.pt", "mobilefacenet")
+    torch.save({"a": torch.zeros(1), "step": 3}, tmp_path / "step.pt")
+    with pytest.raises(ValueError, match="of tensors, found 'step' which is no tensor"):
+        load_published(tmp_path / "step.pt", "mobilefacenet")
 
 
 def test_a_model_folder_is_loaded(tmp_path):
@@ -82,6 +139,13 @@ def test_a_model_folder_is_loaded(tmp_path):
     assert torch.equal(found.embed(image), network.embed(image)) and len(found.fingerprint) == 16
     (tmp_path / "model.json").write_text(json.dumps({**record, "kind": "estimator"}))
     with pytest.raises(ValueError, match="expected 'identity'"):
+        load_recogniser(tmp_path)
+    other = {**record, "config": {"network": "small", "size_px": 32}}
+    (tmp_path / "model.json").write_text(json.dumps(other))
+    with pytest.raises(ValueError, match="model.safetensors: .* keys do not fit"):
+        load_recogniser(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(FileNotFoundError, match="model.safetensors: expected a recogniser's file"):
         load_recogniser(tmp_path)
 
 

@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from regaze.faces import FacesAttributes, FacesWriter
+from regaze.faces import FacesAttributes, FacesReader, FacesWriter
+from regaze.identity import verification
+from regaze.identity.mobilefacenet import MobileFaceNet
 from regaze.identity.settings import IdentitySettings
 from regaze.identity.stage import make_recogniser
-from regaze.identity.store import load_recogniser
-from regaze.identity.training import arcface_logits
-from regaze.identity.verification import roc
+from regaze.identity.store import build_recogniser, load_recogniser
+from regaze.identity.training import IdentityTask, arcface_logits
+from regaze.identity.verification import roc, verify
+from regaze.provenance import fingerprint
 from regaze.training.settings import TrainSettings
 from regaze.training.stages import ModelFiles
 
@@ -47,7 +50,8 @@ def trained(world, folder, **changes):
         # A process trains in one precision only, and other tests chose this one.
         precision="fp32",
     )
-    config = IdentitySettings(network="tiny", size_px=32, train=train, **changes).model_dump()
+    entry = {"network": "tiny", "size_px": 32, "train": train} | changes
+    config = IdentitySettings(**entry).model_dump()
     names = {"model": "model.safetensors", "record": "model.json", "curve": "curve.csv"}
     files = {key: folder / name for key, name in names.items()}
     make_recogniser(
@@ -77,6 +81,38 @@ def test_training_is_reproducible(world, tmp_path):
         trained(world, tmp_path / name)
     one, two = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("one", "two"))
     assert one == two
+
+
+def test_a_published_network_is_verified_and_not_trained(world, tmp_path):
+    torch.manual_seed(0)
+    network = MobileFaceNet().eval()
+    weights = tmp_path / "weights.pt"
+    torch.save(network.state_dict(), weights)
+    record = trained(world, tmp_path, network="mobilefacenet", checkpoint=str(weights))
+    assert record["checkpoint"] == fingerprint(weights)
+    assert record["verification"]["pictures"] == 3 * PICTURES
+    assert (tmp_path / "curve.csv").read_text().split() == ["step,images", "0,0"]
+    images = torch.rand(2, 3, 112, 112) * 2 - 1
+    assert torch.equal(load_recogniser(tmp_path).embed(images), network.embed(images))
+
+
+def test_of_many_pictures_some_are_compared(world, monkeypatch):
+    monkeypatch.setattr(verification, "MOST_ROWS", PEOPLE * PICTURES // 2)
+    reader = FacesReader(world / "faces.h5")
+    found = verify(build_recogniser("tiny", 32), reader, reader.rows())
+    assert found["pictures"] == PEOPLE * PICTURES // 2 and found["persons"] == PEOPLE
+
+
+def test_without_augmentation_losses_repeat_and_ask_for_no_labels():
+    torch.manual_seed(0)
+    task = IdentityTask(build_recogniser("tiny", 32).eval(), 2, scale=16.0, margin=0.3)
+    batch = {"image": torch.rand(3, 3, 32, 32) * 2 - 1, "person": torch.tensor([0, 1, 0])}
+    first, second = (
+        task.losses(batch, "main", torch.Generator().manual_seed(seed)) for seed in (0, 1)
+    )
+    assert first["loss"] == second["loss"] > 0 and 0 <= first["hit"] <= 1
+    with pytest.raises(ValueError, match="phase: expected 'main', found 'discriminator'"):
+        task.losses(batch, "discriminator", torch.Generator())
 
 
 def test_roc_of_known_sets():

@@ -207,6 +207,14 @@ def test_training_saves_the_statistics_of_the_rows_trained_on_and_the_encoder(fi
     assert weights["codeprocessor.mlp.2.weight"].any()
 
 
+def test_targets_are_told_their_own_codes_where_nothing_is_said_of_them():
+    rng = torch.Generator().manual_seed(0)
+    source, target = torch.randn((2, 3, code_dim(PARTS)), generator=rng)
+    batch = {"source_head": torch.zeros(3, 2), "target_head": torch.full((3, 2), 0.2)}
+    told = told_batch(batch, source, target, parts=PARTS)
+    assert torch.equal(told["source_code"], source) and torch.equal(told["target_code"], target)
+
+
 def test_training_refuses_what_it_cannot_tell(files, tmp_path):
     with pytest.raises(ValueError, match="latents: this model is told 3-D codes"):
         trained(files, tmp_path, latents=None)

@@ -135,6 +135,16 @@ def test_variants_are_what_single_runs_would_be(data, tmp_path):
         assert json.loads((tmp_path / name / "speed.json").read_text())["images"] == len(numbers)
 
 
+def test_variants_need_not_be_of_guidance(data, tmp_path):
+    files, _, _ = data
+    outputs = {"samples": [tmp_path / "s.h5"], "speed": [tmp_path / "s.json"]}
+    folder = trained(tmp_path / "model")
+    one = {"euler": {"sampler": "euler"}}
+    sample_variants(folder, one, sampling=SAMPLING, **outputs, first=2, **files)
+    made, attributes, _ = pixels(tmp_path / "s.h5")
+    assert len(made) == 2 and attributes["sampler"] == "euler"
+
+
 def test_the_animation_can_be_made_alone(data, tmp_path):
     files, _, _ = data
     folder = trained(tmp_path / "model")

@@ -1,14 +1,24 @@
 """Batches: a function of seed, step and rank; labels follow their pictures."""
 
+import os
 import pickle
 import shutil
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
 import pytest
 import torch
 
+from regaze.codes import CODES
 from regaze.faces import FacesReader
+from regaze.latents import LatentsWriter
+from regaze.links import PixelLink
+from regaze.redirectors.base import build_redirector
+from regaze.redirectors.face_codes import FaceCodes
+from regaze.redirectors.xunet.settings import ModelSettings
+from regaze.training.codes import training_codes
+from regaze.training.crops import CropBatches
 from regaze.training.data import ImageBatches, PairBatches
 
 
@@ -87,6 +97,25 @@ def test_mapped_patches_are_written_once_and_again_when_the_data_differ(reader, 
     assert other != file and other.read_bytes() == fresh.pixels(fresh.rows()).tobytes()
 
 
+def test_mapped_patches_of_links_follow_the_file_that_they_lie_in(reader, tmp_path):
+    (released,), shard, folder = reader.paths, tmp_path / "shard.h5", tmp_path / "state"
+    with h5py.File(released) as source, h5py.File(shard, "w") as file:
+        for person in source:
+            shape = source[f"{person}/pixels"].shape
+            link = PixelLink(released, f"{person}/pixels", shape, np.arange(shape[0]))
+            file[f"{person}/labels"] = source[f"{person}/labels"][:]
+            file.create_virtual_dataset(f"{person}/pixels", link.layout(tmp_path))
+    pairs(FacesReader(shard), cache="mmap").keep_in(folder)
+    (file,) = folder.iterdir()
+    assert file.read_bytes() == reader.pixels(reader.rows()).tobytes()
+    pairs(FacesReader(shard), cache="mmap").keep_in(folder)
+    assert list(folder.iterdir()) == [file]
+    os.utime(released, ns=(0, 0))
+    pairs(FacesReader(shard), cache="mmap").keep_in(folder)
+    (other,) = folder.iterdir()
+    assert other != file
+
+
 def test_pairs_are_of_one_person_and_half_share_the_head(reader):
     batches = pairs(reader, same_head_fraction=0.5)
     same = total = 0
@@ -118,5 +147,28 @@ def test_flip_mirrors_pictures_and_yaw(reader):
 
 
 def test_nobody_is_an_error(reader):
-    with pytest.raises(ValueError, match="no rows for the 1 persons"):
+    with pytest.raises(ValueError, match="faces.h5: no rows for the 1 persons"):
         PairBatches(reader, ["x"], size=8, batch=2, seed=0)
+
+
+def test_crops_are_drawn_around_the_faces_that_are_known(reader):
+    known = SimpleNamespace(rows=np.arange(5))
+    with pytest.raises(ValueError, match="known faces: expected those of the 24 rows trained on"):
+        CropBatches(reader, reader.persons, size=8, batch=2, seed=0, known=known, views=None)
+
+
+def test_faces_that_all_lack_a_code_train_nothing(reader, tmp_path):
+    latents = tmp_path / "latents.parquet"
+    identity = {"encoder": "deca", "checkpoint_sha256": "a" * 64, "head_sha256": "b" * 64}
+    with LatentsWriter(latents, identity) as writer:
+        for person in reader.persons:
+            codes = {name: np.zeros((6, width), np.float32) for name, width in CODES.items()}
+            writer.add([person] * 6, np.arange(6), codes, np.full(6, person == "d"))
+    codes = FaceCodes([latents], reader, ("pose",))
+    with pytest.raises(ValueError, match="faces.h5: no face has a 3-D code to train with"):
+        PairBatches(reader, ["a", "b"], codes=codes, size=8, batch=2, seed=0)
+    entry = {"class": "xunet", "preset": "tiny", "size_px": 16, "network": {"code": "film"}}
+    told = build_redirector(ModelSettings(**entry, deca={"parts": ("pose",)}).resolve(), {})
+    with pytest.raises(ValueError, match="latents.parquet: none of 12 training faces has a code"):
+        training_codes(told, [str(latents)], reader, ["a", "b"])
+    assert training_codes(told, [str(latents)], reader, ["a", "d"]).detected.sum() == 6

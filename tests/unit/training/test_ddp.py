@@ -4,12 +4,15 @@ The processes are those of torchrun, started by the launcher of the training rul
 """
 
 import json
+import logging
 import os
 import runpy
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -17,7 +20,7 @@ import torch
 from torch.nn import functional as F
 
 from regaze.training.draws import WholeBatch, whole_batch
-from regaze.training.launch import Named, describe, launch
+from regaze.training.launch import Named, _watch, describe, launch
 from regaze.training.loop import Interrupted
 
 SCRIPT = Path(__file__).with_name("ddp_script.py")
@@ -172,6 +175,54 @@ def test_launch_in_this_process_and_its_refusals(tmp_path, monkeypatch):
     asked.params["config"] = {1: 2}
     with pytest.raises(TypeError, match="params.config: expected text as keys, found 1"):
         describe(asked)
+    asked.params["config"] = {"train": {"lr": {0.1}}}
+    with pytest.raises(TypeError, match="params.config.train.lr: expected plain values, found set"):
+        describe(asked)
+
+
+def test_a_process_whose_job_needs_no_group_takes_part_all_the_same(tmp_path, monkeypatch):
+    place = {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
+    for name, value in (place | {"MASTER_PORT": "1"}).items():
+        monkeypatch.setenv(name, value)
+    calls, factory = [], logging.getLogRecordFactory()
+    try:
+        launch(calls.append, job(tmp_path))
+        named = logging.getLogRecordFactory()("regaze", logging.INFO, "", 0, "", (), None)
+        silent = not logging.getLogger("regaze").isEnabledFor(logging.INFO)
+    finally:
+        logging.setLogRecordFactory(factory)
+        logging.disable(logging.NOTSET)
+    (told,) = calls
+    assert told.params.config == {"train": TRAIN} and told.log == []
+    assert named.name == "rank 1 regaze" and silent
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends children with their parent")
+def test_processes_end_with_the_one_that_watches_them_whatever_its_thread(tmp_path):
+    tell = "import ctypes; n = ctypes.c_int(); ctypes.CDLL(None).prctl(2, ctypes.byref(n))"
+    command = [sys.executable, "-c", f"{tell}; print(n.value)"]
+    log, handler = tmp_path / "job.log", signal.getsignal(signal.SIGTERM)
+    thread = threading.Thread(target=_watch, args=(command, 1, str(log)))
+    thread.start()
+    thread.join()
+    assert log.read_text() == f"{int(signal.SIGTERM)}\n"
+    assert signal.getsignal(signal.SIGTERM) is handler
+
+
+def test_processes_are_ended_when_their_log_cannot_be_written(tmp_path, monkeypatch):
+    running = []
+
+    class Recorded(subprocess.Popen):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            running.append(self)
+
+    monkeypatch.setattr(subprocess, "Popen", Recorded)
+    handler = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(FileNotFoundError, match="absent/job.log"):
+        _watch([sys.executable, "-c", "import signal; signal.pause()"], 1, "absent/job.log")
+    assert running[0].returncode == -signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) is handler
 
 
 DRAWS = {
@@ -181,6 +232,7 @@ DRAWS = {
     "randint": lambda n: torch.randint(0, 9, (n, 3)),
     "high": lambda n: torch.randint(9, size=(n,)),
     "like": lambda n: torch.randn_like(torch.ones(n, 3)),
+    "other like": lambda n: torch.rand_like(torch.ones(3))[1].expand(n),
     "filled": lambda n: torch.ones(n, 3).bernoulli_(0.5),
     "dropout": lambda n: F.dropout(torch.ones(n, 50), 0.3),
     "channels last": lambda n: F.dropout(torch.ones(n, 5, 5, 3).permute(0, 3, 1, 2), 0.3),
@@ -218,6 +270,8 @@ def test_draws_that_cannot_be_shared_are_refused():
     with WholeBatch(0, 2, 4):
         with pytest.raises(ValueError, match="bernoulli: its draws cannot be shared"):
             torch.bernoulli(torch.full((4,), 0.5))
+        with pytest.raises(ValueError, match="bernoulli_: tensors of parameters cannot be shared"):
+            torch.empty(4).bernoulli_(torch.full((4,), 0.5))
         with pytest.raises(ValueError, match="dropout2d"):
             F.dropout2d(torch.ones(1, 2, 3, 3))
         assert torch.equal(F.dropout(torch.ones(3), 0.5, training=False), torch.ones(3))

@@ -2,7 +2,10 @@
 
 import logging
 import os
+import resource
 import signal
+import threading
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,6 +13,7 @@ from torch import nn
 
 from regaze.diffusion.averages import half_life_decay, power_decay
 from regaze.provenance import content_hash
+from regaze.training import compiling, loop
 from regaze.training.loop import Interrupted, lr_factor, train
 from regaze.training.settings import TrainSettings
 
@@ -193,9 +197,23 @@ def test_schedules():
     assert [lr_factor(i, linear) for i in (0, 5, 10, 50, 75, 100)] == [0, 0.5, 1, 1, 0.5, 0]
     cosine = linear.model_copy(update={"schedule": "cosine", "warmup_images": 0})
     assert [round(lr_factor(i, cosine), 6) for i in (0, 50, 100)] == [1, 0.5, 0]
+    constant = linear.model_copy(update={"schedule": "constant"})
+    assert [lr_factor(i, constant) for i in (5, 10, 100)] == [0.5, 1, 1]
 
 
 WIDTHS = {"ema_std": (0.05, 0.1), "ema_snapshot_images": 40}
+
+
+@pytest.mark.parametrize(
+    ("widths", "message"),
+    [
+        ((0.05, 0.29), "expected widths from 0.001 to 0.28, found 0.29"),
+        ((0.1, 0.1), r"expected different widths, found \[0.1, 0.1\]"),
+    ],
+)
+def test_widths_that_no_average_has_are_refused(widths, message):
+    with pytest.raises(ValueError, match=f"(?s)ema_std.*{message}"):
+        TrainSettings(ema_std=widths)
 
 
 def test_power_averages_are_followed_stored_and_resumed(tmp_path):
@@ -302,3 +320,77 @@ def test_stepped_rate_falls_at_multiples_of_its_images():
     # The first of a step's images decides: steps 0 and 1 have seen 0 and 2 images.
     found = [lr_factor(2 * (step + 1), stepped) for step in range(6)]
     assert found == [1, 1, 0.5, 0.5, 0.25, 0.25]
+
+
+def test_gradients_are_no_longer_than_the_norm_they_are_clipped_to(tmp_path):
+    norms = {}
+
+    def watched(clip):
+        def begin(optimisers):
+            def look(optimiser, *_):
+                gradients = [p.grad for p in optimiser.param_groups[0]["params"]]
+                norms.setdefault(clip, []).append(float(nn.utils.get_total_norm(gradients)))
+
+            optimisers["main"].register_step_pre_hook(look)
+
+        settings = SETTINGS.model_copy(update={"clip_norm": clip})
+        return run(tmp_path / str(clip), settings=settings, begin=begin)[0]
+
+    plain = watched(0.0)
+    assert same(plain, watched(1e6)) and not same(plain, watched(0.1))
+    assert len(norms[0.1]) == 20 and max(norms[0.1]) == pytest.approx(0.1, rel=1e-4)
+    assert max(norms[0.0]) > 0.2
+
+
+def test_elsewhere_than_in_the_main_thread_training_is_the_same(tmp_path):
+    found, handler = [], signal.getsignal(signal.SIGTERM)
+    thread = threading.Thread(target=lambda: found.append(run(tmp_path / "thread")[0]))
+    thread.start()
+    thread.join()
+    assert same(found[0], run(tmp_path / "main")[0])
+    assert signal.getsignal(signal.SIGTERM) is handler
+
+
+def test_a_state_that_cannot_be_written_is_told_with_the_room_there_is(tmp_path):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # No file may grow beyond this, as on a full disk.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, before[1]))
+    try:
+        with pytest.raises(OSError, match=r"state\.pt: the state cannot be written, \d+ MiB are"):
+            run(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_clock_that_stands_still_gives_no_speed(tmp_path, monkeypatch):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: 5.0))
+    run(tmp_path, settings=SETTINGS.model_copy(update={"tensorboard": True}))
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert "loss" in events.Tags()["scalars"]
+    assert "images_per_second" not in events.Tags()["scalars"]
+
+
+def test_compiled_code_is_kept_in_its_folder_and_draws_as_uncompiled(tmp_path, monkeypatch):
+    from torch._inductor import config
+
+    monkeypatch.setattr(config, "fallback_random", False)
+    for name in (compiling.BACKEND, "TORCHINDUCTOR_CACHE_DIR"):
+        # Set first, so that whatever the test leaves is taken back.
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+
+    class Network(nn.Linear):
+        def compile(self, **options):
+            self.asked = options
+
+    network = Network(3, 2)
+    compiling.compile_network(network, tmp_path / "inductor")
+    assert network.asked == {"dynamic": False, "backend": "inductor"} and config.fallback_random
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path / "inductor")
+    # A folder that the user chose stays.
+    compiling.compile_network(network, tmp_path / "other")
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path / "inductor")

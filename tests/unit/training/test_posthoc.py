@@ -105,3 +105,30 @@ def test_large_numbers_are_not_halved_and_foreign_files_are_refused(tmp_path):
     save_file({"a": torch.ones(1)}, tmp_path / "std-other.safetensors")
     with pytest.raises(ValueError, match="std-other.safetensors: not a snapshot"):
         find_snapshots(tmp_path)
+
+
+def test_snapshots_of_two_networks_are_not_mixed(tmp_path):
+    PowerAverages(nn.Linear(2, 1), (0.1,), tmp_path).snapshot(10)
+    PowerAverages(nn.Linear(2, 1, bias=False), (0.1,), tmp_path).snapshot(20)
+    with pytest.raises(ValueError, match=r"20\.safetensors: other weights than before: \['bias'\]"):
+        mix(find_snapshots(tmp_path), 0.1)
+
+
+def test_folders_that_hold_no_such_model_are_told(tmp_path):
+    model, state, out = tmp_path / "m", tmp_path / "state", tmp_path / "out"
+    PowerAverages(nn.Linear(2, 1), (0.05, 0.1), state / "ema/abc").snapshot(10)
+    model.mkdir()
+    with pytest.raises(FileNotFoundError, match=r"model\.safetensors: no such file; is the model"):
+        write_posthoc(model, out, 0.1, state=state)
+    save_file({"other": torch.ones(1)}, model / "model.safetensors")
+    with pytest.raises(FileNotFoundError, match=r"model\.json: no such file; is the model"):
+        write_posthoc(model, out, 0.1, state=state)
+    record = {"name": "m", "kind": "redirector"}
+    (model / "model.json").write_text(json.dumps(record))
+    with pytest.raises(ValueError, match=r"model\.json: snapshots: expected .* train\.ema_std"):
+        write_posthoc(model, out, 0.1, state=state)
+    (model / "model.json").write_text(json.dumps(record | {"snapshots": "abc"}))
+    words = r"other weights than the model's: \['bias', 'other', 'weight'\]"
+    with pytest.raises(ValueError, match=f"{state}: {words}"):
+        write_posthoc(model, out, 0.1, state=state)
+    assert not out.exists()

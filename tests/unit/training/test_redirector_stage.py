@@ -8,14 +8,25 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import nn
 
+from regaze.estimators import store
 from regaze.estimators.build import build_estimator
+from regaze.estimators.settings import EstimatorSettings
+from regaze.faces import FacesAttributes, FacesWriter
 from regaze.redirectors.base import build_redirector
 from regaze.redirectors.xunet.settings import ModelSettings
 from regaze.training.posthoc import write_posthoc
-from regaze.training.settings import RedirectorTraining, transfer_file
-from regaze.training.stages import ModelFiles, TrainingData, train_redirector
-from regaze.training.transfer import begin_from
+from regaze.training.published import published_estimator
+from regaze.training.settings import RedirectorTraining, TrainSettings, transfer_file
+from regaze.training.stages import (
+    ModelFiles,
+    TrainingData,
+    _share,
+    train_estimator,
+    train_redirector,
+)
+from regaze.training.transfer import begin_from, read_start, restore_moments
 
 TRAIN = {
     "images": 24,
@@ -145,6 +156,41 @@ def test_a_published_optimiser_has_to_fit(world, cold, tmp_path):
         trained(world, tmp_path, asked)
 
 
+def stepped(network):
+    """The network's optimiser after a step that gave its bias no gradient."""
+    optimiser = torch.optim.AdamW(network.parameters())
+    network.weight.grad = torch.ones_like(network.weight)
+    optimiser.step()
+    return optimiser
+
+
+def test_parameters_without_moments_start_without(tmp_path):
+    saved = stepped(nn.Linear(2, 3)).state_dict()
+    fresh = torch.optim.AdamW(nn.Linear(2, 3).parameters(), lr=0.5)
+    restore_moments({"main": fresh}, {"main": saved}, "state.pt")
+    (weight, bias), state = fresh.param_groups[0]["params"], fresh.state
+    assert torch.equal(state[weight]["exp_avg"], saved["state"][0]["exp_avg"])
+    assert bias not in state and fresh.param_groups[0]["lr"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("saved", "message"),
+    [
+        ({"generator": {}}, r"phases \['generator'\] are not those of this model, \['main'\]"),
+        ({"main": {"state": {}}}, r"not the state of an Adam \(KeyError\('param_groups'\)\)"),
+        ({"main": 3}, "not the state of an Adam"),
+        (
+            {"main": {"state": {}, "param_groups": [{"params": [0, 1, 2]}]}},
+            "moments of 3 parameters do not fit 2",
+        ),
+    ],
+)
+def test_moments_of_another_kind_are_refused(saved, message):
+    optimiser = stepped(nn.Linear(2, 3))
+    with pytest.raises(ValueError, match=f"^state.pt: optimiser.*{message}"):
+        restore_moments({"main": optimiser}, saved, "state.pt")
+
+
 def test_weights_of_another_image_size_fit_by_their_position_map(world, cold, tmp_path):
     entry = {"class": "xunet", "preset": "tiny", "size_px": 16, "train": TRAIN | {"lr": 1e-30}}
     entry["train"] |= {"transfer": str(cold[0] / "models/m"), "ema_halflife_images": 0}
@@ -171,6 +217,12 @@ def test_wrong_files_and_keys_are_told(world, cold, tmp_path):
         trained(world, tmp_path, frozen(transfer=str(tmp_path / "odd.pt")))
     with pytest.raises(FileNotFoundError, match=r"train.transfer: .*gone.pt: no such file"):
         trained(world, tmp_path, frozen(transfer=str(tmp_path / "gone.pt")))
+    (tmp_path / "cut.safetensors").write_bytes(b"cut")
+    with pytest.raises(ValueError, match="cut.safetensors: not a safetensors file"):
+        read_start(tmp_path / "cut.safetensors")
+    torch.save([torch.zeros(1)], tmp_path / "list.pt")
+    with pytest.raises(ValueError, match="list.pt: expected a dictionary of weights, found list"):
+        read_start(tmp_path / "list.pt")
 
 
 @pytest.mark.parametrize("value", ["False", "None", "", " false ", False, True, "null"])
@@ -223,3 +275,40 @@ def test_other_averages_of_a_trained_model(cold, tmp_path):
     # So near the end of a training of 6 steps all averages are alike.
     assert torch.allclose(found["conv.weight"], weights["conv.weight"], atol=0.02)
     assert not torch.equal(found["conv.weight"], weights["conv.weight"])
+
+
+def estimator(persons):
+    entry = {"arch": "resnet", "preset": "tiny", "size_px": 32, "persons": persons}
+    return EstimatorSettings(**entry).model_dump()
+
+
+def test_lists_and_labels_that_are_not_there_are_told(world, tmp_path):
+    files = ModelFiles(*(tmp_path / name for name in ("model", "record", "curve", "state")))
+    given = {"split": str(world / "split.json"), "seed": 0, "files": files}
+    faces = [str(world / "faces.h5")]
+    words = "split.json: estimators.judge.persons is 'nobody'; the file has test, train-redirector"
+    with pytest.raises(ValueError, match=words):
+        train_estimator("judge", estimator("nobody"), faces=faces, **given)
+    attributes = FacesAttributes("sted", (32, 32), 125.0, 600.0, "none", "test", gaze="absent")
+    with FacesWriter(tmp_path / "faces.h5", attributes) as writer:
+        labels = np.zeros((2, 8), np.float32)
+        writer.add_person("a", np.zeros((2, 32, 32, 3), np.uint8), labels)
+    with pytest.raises(ValueError, match="faces.h5: expected gaze labels to train on, found"):
+        train_estimator("judge", estimator("val"), faces=[str(tmp_path / "faces.h5")], **given)
+
+
+def test_processes_that_cannot_share_a_batch_are_refused():
+    assert _share(TrainSettings(batch=8), 0, 1, 2)["batch"] == 4
+    with pytest.raises(ValueError, match="train.batch: 8 is not divisible by 3 processes"):
+        _share(TrainSettings(batch=8), 0, 1, 3)
+
+
+def test_a_published_estimator_is_measured_where_there_are_faces(world, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        store, "build_estimator", lambda arch, preset: build_estimator(arch, "tiny", 32, "none")
+    )
+    torch.save(build_estimator("resnet", "tiny", 32, "none").state_dict(), tmp_path / "weights.pt")
+    config = {"arch": "resnet", "checkpoint": str(tmp_path / "weights.pt")}
+    faces = [str(world / "faces.h5")]
+    assert published_estimator(config, faces, ["f"])[1]["held_out"]["n"] == 4
+    assert "held_out" not in published_estimator(config, faces, [])[1]

@@ -338,11 +338,10 @@ class XUNet(nn.Module):
         """Modulations ``{step: (1 + scale, shift)}`` of one frame, (B, C, h, w) each."""
         films = {}
         for indices, pose_map in zip(self._film_steps[frame], maps, strict=True):
-            if indices:
-                noise = level_embedding[..., None, None].to(pose_map.dtype)
-                layers = [self._steps[index][1].film for index in indices]
-                computed = film_maps(layers, F.silu(pose_map + noise))
-                films.update(zip(indices, computed, strict=True))
+            noise = level_embedding[..., None, None].to(pose_map.dtype)
+            layers = [self._steps[index][1].film for index in indices]
+            computed = film_maps(layers, F.silu(pose_map + noise))
+            films.update(zip(indices, computed, strict=True))
         return films
 
     def _noise(self, logsnr, told):

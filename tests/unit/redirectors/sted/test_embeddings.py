@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from regaze.redirectors.sted.compact import appearance_channels
 from regaze.redirectors.sted.embeddings import Factors, similarity_loss, turn
 
 FACTORS = Factors.of(size_0d_unit=5, num_1d_units=2, size_1d_unit=3, num_2d_units=3, size_2d_unit=4)
@@ -35,6 +36,17 @@ def test_head_and_gaze_are_needed():
         Factors(((0, 8), (2, 4)))
     with pytest.raises(ValueError, match="expected one of appearance, one_1"):
         FACTORS.place("mouth")
+    with pytest.raises(ValueError, match="angles: expected 1 or 2 per factor, found 3"):
+        turn(torch.zeros(1, 3))
+
+
+def test_appearance_fills_the_cells_of_its_map():
+    head_and_gaze = ((2, 4), (2, 4))
+    assert appearance_channels(Factors(((0, 48), *head_and_gaze)), 32) == 3
+    with pytest.raises(ValueError, match="multiple of 16, .* size_px 32, found 5"):
+        appearance_channels(FACTORS, 32)
+    with pytest.raises(ValueError, match="multiple of 16, .* size_px 32, found 0"):
+        appearance_channels(Factors(head_and_gaze), 32)
 
 
 def test_pitch_of_an_embedding_turns_the_other_way_than_a_label():

@@ -8,6 +8,7 @@ from regaze.images import equalise, reduce_patches, to_uint8
 from regaze.redirectors.base import Perturbable, build_redirector
 from regaze.redirectors.settings import requirements
 from regaze.redirectors.sted.checkpoints import read_checkpoint, write_checkpoint
+from regaze.redirectors.sted.objective import Objective
 from regaze.redirectors.sted.settings import ModelSettings
 from regaze.redirectors.sted.walks import STEPS, walk_names, walks
 
@@ -95,6 +96,37 @@ def test_terms_of_zero_are_left_out():
     assert list(redirector.phases()) == ["main"] and redirector.net.discriminator is None
     assert set(losses(redirector, batch(), "main")) == {"loss", "l1", "gaze_a", "head_a"}
     assert not redirector.needs.estimator
+
+
+@pytest.mark.parametrize(
+    ("off", "lost"),
+    [
+        ("disentangle_embedding", {"embedding_disentangle"}),
+        ("disentangle_pseudo_label", {"label_disentangle"}),
+        ("redirection_feature", {"redirection_feature_loss"}),
+        ("redirection_gaze", {"gaze_redirection", "head_redirection"}),
+    ],
+)
+def test_each_term_can_be_left_out_alone(off, lost):
+    whole, data = built(), batch()
+    some = built(objective={off: 0.0})
+    some.net.load_state_dict(whole.net.state_dict())
+    wanted, found = losses(whole, data), losses(some, data)
+    assert set(wanted) - set(found) == lost
+    for name in set(found) - {"loss"}:
+        torch.testing.assert_close(found[name], wanted[name], msg=name)
+    assert found["loss"] < wanted["loss"]
+
+
+def test_without_mixing_no_mask_is_drawn():
+    off = {"mixing": False, "disentangle_embedding": 0.0, "disentangle_pseudo_label": 0.0}
+    redirector, generator = built(objective=off), torch.Generator().manual_seed(0)
+    before = generator.get_state()
+    found = redirector.losses(batch(), "generator", generator)
+    assert torch.equal(generator.get_state(), before)
+    assert not {"embedding_disentangle", "label_disentangle"} & set(found)
+    with pytest.raises(ValueError, match="objective.mixing: expected true"):
+        Objective(mixing=False)
 
 
 def test_loss_learns():
@@ -196,6 +228,7 @@ def test_equalised_pictures_go_in():
 
 def test_estimators_that_do_not_fit():
     redirector = build_redirector(settings().resolve())
+    redirector.attach(estimator=None)
     with pytest.raises(ValueError, match="found none attached"):
         losses(redirector, batch())
     with pytest.raises(ValueError, match="size_px: expected 32"):
@@ -229,6 +262,9 @@ def test_what_training_requires():
     reference = settings(preset="reference", size_px=128)
     assert requirements(reference).unlabelled_targets
     assert reference.resolve()["network"]["size_0d_unit"] == 1024
+    published = settings(preset="reference", size_px=128, checkpoint="1.pt")
+    assert published.resolve()["checkpoint"] == "1.pt"
+    assert requirements(published).estimator is None
 
 
 def test_checkpoints_of_the_published_layout(tmp_path):
@@ -246,6 +282,19 @@ def test_checkpoints_of_the_published_layout(tmp_path):
         own = getattr(first.net, name).state_dict()
         found = getattr(second.net, name).state_dict()
         assert all(torch.equal(found[key], own[key]) for key in own)
+    del content["discriminator"]
+    with pytest.raises(ValueError, match=r"part 'discriminator', found \['decoder', 'encoder'\]"):
+        second.load_reference(content, second.config)
+    # Who does not learn against one needs none, and cannot write the published layout.
+    alone = built(seed=2, objective={"discriminator": 0.0})
+    alone.load_reference(content, alone.config)
+    own = first.net.decoder.state_dict()
+    assert all(
+        torch.equal(value, own[key]) for key, value in alone.net.decoder.state_dict().items()
+    )
+    with pytest.raises(ValueError, match="expected a discriminator, .*found none"):
+        write_checkpoint(alone.net, home / "11.pt")
+    assert not (home / "11.pt").exists()
     del content["decoder"]["last.bias"]
     with pytest.raises(ValueError, match=r"checkpoint: decoder: .*missing last\.bias"):
         second.load_reference(content, second.config)

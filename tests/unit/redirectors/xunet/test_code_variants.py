@@ -128,6 +128,11 @@ def test_warm_start_refuses_other_weights_and_then_changes_nothing():
         )
     with pytest.raises(ValueError, match=r"convs.0.weight expected .* found \(32, "):
         warm_start(model, new(emb_ch=32).state_dict())
+    stacked = new("stack")
+    with pytest.raises(
+        ValueError, match=r"1 keys .*: conv.weight expected .* found \(\d+, 6, 3, 3\)"
+    ):
+        warm_start(stacked, new(concat_source=True).state_dict())
     assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
 
 

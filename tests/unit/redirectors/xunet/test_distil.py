@@ -12,6 +12,7 @@ from regaze.diffusion.samplers import sample
 from regaze.diffusion.schedules import karras_sigmas
 from regaze.redirectors.base import build_redirector
 from regaze.redirectors.settings import requirements
+from regaze.redirectors.sted import settings as sted
 from regaze.redirectors.xunet.distil import XUNetStudent
 from regaze.redirectors.xunet.settings import ModelSettings
 from regaze.settings import ConfigurationError, Sampling, load_settings
@@ -226,6 +227,13 @@ def test_pictures_do_not_depend_on_the_batch_and_losses_repeat():
     )
 
 
+def test_the_way_of_a_student_is_its_picture():
+    made, data = student(teacher(), {}).eval(), batch()
+    with torch.no_grad():
+        way = made.record_path(data, seed=5)
+    assert torch.equal(way, pictures(made, data, seed=5)[None])
+
+
 def test_the_teacher_is_neither_trained_nor_saved():
     big = teacher()
     before = {key: value.clone() for key, value in big.network.state_dict().items()}
@@ -264,6 +272,12 @@ def test_a_teacher_that_does_not_fit_is_refused_before_any_job(changes, distil, 
         build_redirector(learner.resolve(), {}).attach(
             teacher=build_redirector(learnt.resolve(), {})
         )
+
+
+def test_a_teacher_of_another_method_is_refused():
+    other = sted.ModelSettings(**{"class": "sted", "preset": "tiny", "size_px": 32})
+    with pytest.raises(ValueError, match="'big' is of class 'sted', expected xunet"):
+        entry(distil=DISTIL).check_teacher(other)
 
 
 def test_faults_of_the_section_name_it():

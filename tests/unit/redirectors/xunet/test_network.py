@@ -4,6 +4,7 @@ import itertools
 import pytest
 import torch
 
+from regaze.redirectors.xunet.kernels import attention
 from regaze.redirectors.xunet.network import XUNet, XUNetConfig
 from regaze.redirectors.xunet.rays import gaze_poses
 
@@ -158,6 +159,22 @@ def test_base_is_used_and_falls_back_to_the_source():
         assert torch.equal(without, same)
 
 
+def test_a_base_stands_in_for_the_source_of_one_frame():
+    model = build(frames=1, concat_source=True)
+    batch, mask = batch_for(model, base=True)
+    found = model({key: value for key, value in batch.items() if key != "x"}, mask)
+    assert torch.equal(found, model(batch, mask))
+
+
+@pytest.mark.parametrize("tokens", [1024, 1025])
+def test_attention_is_the_same_for_small_and_large_maps(tokens):
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(2, n, 8, generator=generator) for n in (3, tokens, tokens))
+    parts = (part.chunk(2, -1) for part in (q, k, v))
+    heads = [torch.softmax(a @ b.mT / 2, -1) @ c for a, b, c in zip(*parts, strict=True)]
+    torch.testing.assert_close(attention(q, k, v, 2), torch.cat(heads, -1))
+
+
 def test_higher_octaves_are_zero():
     coarse, fine = build(pos_octaves=3, dir_octaves=2), build()
     weights = copy.deepcopy(fine.state_dict())
@@ -204,6 +221,8 @@ def test_bfloat16_stays_close():
         ({"emb_ch": 15}, "emb_ch"),
         ({"dropout": 1.0}, "dropout"),
         ({"pos_octaves": 16}, "pos_octaves"),
+        ({"ch": 0}, "ch: expected a positive number, found 0"),
+        ({"ch_mult": (), "attn_levels": ()}, "ch_mult: expected at least one level, found none"),
     ],
 )
 def test_bad_configurations_are_refused(options, message):

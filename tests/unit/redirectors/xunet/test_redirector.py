@@ -59,6 +59,25 @@ def test_untrained_residual_model_returns_the_warped_source():
         torch.testing.assert_close(made, expected.clamp(-1, 1), atol=1e-5, rtol=0)
 
 
+def test_untrained_residual_model_may_start_from_the_source_itself():
+    data = batch()
+    redirector = build_redirector(config(objective={"base": "source"}), SAMPLING).eval()
+    with torch.no_grad():
+        made = redirector.redirect(data, seed=0)
+    torch.testing.assert_close(made, data["source"], atol=1e-5, rtol=0)
+
+
+def test_a_rule_of_weights_multiplies_the_outputs_units():
+    options = {"parameterization": "v", "noise": "uniform_t", "base": "none"}
+    plain, bounded = (
+        build_redirector(config(objective=options | {"loss_weight": rule}), SAMPLING).objective
+        for rule in ("uniform", "min_snr")
+    )
+    sigma = torch.tensor([0.1, 0.5, 10.0])
+    assert bounded.image_weight(sigma).tolist() == pytest.approx([5.0, 4.0, 0.01])
+    assert plain.image_weight(sigma).tolist() == pytest.approx([101.0, 5.0, 1.01])
+
+
 @pytest.mark.parametrize("frames", [1, 2])
 @pytest.mark.parametrize(
     "objective",
@@ -136,6 +155,27 @@ def test_foreign_weights_are_listed():
     state["module.extra"] = state.pop("lastconv.bias")
     with pytest.raises(ValueError, match="missing lastconv.bias; unexpected extra"):
         load_strictly(redirector.network, state)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"parameterization": "v"}, "objective.base: 'warp' does not go with parameterization 'v'"),
+        ({"loss_weight": "min_snr"}, "objective.loss_weight: 'min_snr' is for eps, v, edm and"),
+    ],
+)
+def test_objectives_that_contradict_themselves_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        config(objective=changes)
+
+
+def test_a_position_map_of_other_channels_is_told_and_not_resized():
+    redirector = build_redirector(config(), SAMPLING)
+    name = "conditioningprocessor.pos_emb"
+    state = dict(redirector.network.state_dict())
+    state[name] = state[name].new_zeros(7, 16, 16)
+    with pytest.raises(ValueError, match=rf"1 keys .*{name} expected .* found \(7, 16, 16\)"):
+        redirector.load_start(state)
 
 
 def test_warp_is_the_identity_for_equal_poses_and_moves_the_face_for_others():
