@@ -2,6 +2,9 @@
 
 import json
 import pickle
+import re
+from dataclasses import replace
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -18,6 +21,7 @@ from regaze.faces import FacesAttributes, FacesReader, FacesWriter
 from regaze.latents import CODES, LatentsError, LatentsWriter
 from regaze.masks import NAMES, NUMBER, MasksError, MasksReader, MasksWriter, derive
 from regaze.masks.background import WithoutBackground, faces_reader
+from regaze.masks.exact import write_exact
 from regaze.masks.mesh import MeshMasks, crop_size_of, vertex_parts
 from regaze.masks.parsed import assign_eyes, part_numbers
 from regaze.masks.settings import MaskSettings
@@ -26,6 +30,7 @@ from regaze.masks.stage import make_masks
 from regaze.normalise.geometry import Variant, normalise
 from regaze.normalise.pipeline import normalise_shard
 from regaze.normalise.warp import make_patch
+from regaze.provenance import file_sha256
 from regaze.sources import open_source
 
 SIZE = 48
@@ -139,14 +144,72 @@ def test_captures_without_label_maps_are_refused(rendered, tmp_path):
         with h5py.File(tmp_path / "parameters.h5", "w") as copy:
             copy.attrs["labels"] = truth.attrs["labels"]
             copy.create_dataset(f"{person}/landmarks", data=truth[person]["landmarks"][:])
-    from regaze.masks.exact import write_exact
-
     read = open_source({"source": "synthetic", "root": str(root / "capture")}).read
     with pytest.raises(MasksError, match=f"{person}/mask: expected"):
         write_exact(faces.paths[0], tmp_path, read, tmp_path / "out.h5")
     with pytest.raises(MasksError, match="found no file"):
         write_exact(faces.paths[0], tmp_path / "frames", read, tmp_path / "out.h5")
     assert not (tmp_path / "out.h5").exists()
+
+
+def test_label_maps_that_do_not_fit_are_named(rendered, tmp_path):
+    root, source, faces = rendered
+    path, person = tmp_path / "parameters.h5", faces.persons[0]
+
+    def refused(change, words):
+        path.write_bytes((root / "capture/parameters.h5").read_bytes())
+        with h5py.File(path, "r+") as file:
+            change(file)
+        with pytest.raises(MasksError, match=words):
+            write_exact(faces.paths[0], tmp_path, source.read, tmp_path / "out.h5")
+        assert not (tmp_path / "out.h5").exists()
+
+    for labels in ("{", '["skin"]', '{"wing": 1}', '{"skin": 256}'):
+        words = rf"parameters\.h5: attribute labels: .*, found {re.escape(repr(labels))}"
+        refused(lambda file, labels=labels: file.attrs.__setitem__("labels", labels), words)
+    refused(lambda file: file.attrs.__delitem__("labels"), "attribute labels: .* found None")
+
+    def shorten(file):
+        maps = file[person]["mask"][:1]
+        del file[person]["mask"]
+        file[person]["mask"] = maps
+
+    refused(shorten, f"{person}/mask: expected 2 maps, one per photo.*; found 1 maps")
+
+
+def test_maps_of_cameras_that_hang_upside_down_are_turned(rendered, tmp_path):
+    root, source, faces = rendered
+    (tmp_path / "parameters.h5").write_bytes((root / "capture/parameters.h5").read_bytes())
+    with h5py.File(tmp_path / "parameters.h5", "r+") as file:
+        for person in faces.persons:
+            # the turned photo's pixel (x, y) is the photo's (w - x, h - y)
+            maps = np.roll(np.flip(file[person]["mask"][:], (1, 2)), 1, (1, 2))
+            file[person]["mask"][...] = maps
+
+    def read(person):
+        records = source.read(person)
+        return replace(records, turned=np.ones(len(records), bool))
+
+    assert write_exact(faces.paths[0], tmp_path, read, tmp_path / "out.h5") == 4
+    masks = MasksReader(tmp_path / "out.h5", faces).read(np.arange(4))["segmentation"]
+    wanted = MasksReader(root / "masks.h5", faces).read(np.arange(4))["segmentation"]
+    assert (masks == wanted).mean() > 0.999
+
+
+def test_persons_without_faces_have_empty_masks(rendered, tmp_path):
+    root, source, faces = rendered
+    path = tmp_path / "faces.h5"
+    path.write_bytes(Path(faces.paths[0]).read_bytes())
+    bare, kept = faces.persons
+    with h5py.File(path, "r+") as file:
+        for name, values in file[bare].items():
+            none = values[:0]
+            del file[bare][name]
+            file[bare][name] = none
+    assert write_exact(path, root / "capture", source.read, tmp_path / "masks.h5") == 2
+    with h5py.File(tmp_path / "masks.h5") as file:
+        assert len(file[bare]["segmentation"]) == 0 and len(file[kept]["segmentation"]) == 2
+    assert MasksReader(tmp_path / "masks.h5", FacesReader(path)).read([1])["head"].any()
 
 
 @pytest.fixture(scope="module")
@@ -222,14 +285,16 @@ def test_masks_of_the_mesh_need_latents_of_the_same_head(tmp_path, head):
     found = masks.read(np.arange(5))
     np.testing.assert_array_equal(found["head"].any((1, 2)), masks.valid)
     assert masks.attributes["method_version"] == "c" * 64
+    latents_of(tmp_path / "part.parquet", head, faces, detected=np.zeros(5, bool))
+    assert make_masks(faces.paths[0], tmp_path / "none.h5", "mesh", **given) == 0
+    none = MasksReader(tmp_path / "none.h5", faces)
+    assert not none.valid.any() and not none.read(np.arange(5))["segmentation"].any()
     latents_of(tmp_path / "part.parquet", head, faces, {"head_sha256": "d" * 64})
     with pytest.raises(LatentsError, match="head_sha256: expected"):
         make_masks(faces.paths[0], tmp_path / "masks.h5", "mesh", **given)
 
 
 def test_heads_without_regions_take_parts_from_their_joints(head):
-    from dataclasses import replace
-
     bare = vertex_parts(replace(head, regions=None, meta={}))
     full = vertex_parts(head)
     for name in ("left_eye", "right_eye"):
@@ -257,6 +322,9 @@ def test_the_parser_has_the_published_keys(tmp_path):
     torch.save({**state, "other": torch.zeros(1)}, path)
     with pytest.raises(ValueError, match="79999_iter.pth: 1 keys do not fit.*unexpected other"):
         load_parser(path)
+    torch.save([1, 2], path)
+    with pytest.raises(ValueError, match="79999_iter.pth: expected a state dict, found list"):
+        load_parser(path)
     path.write_bytes(b"no weights")
     with pytest.raises(ValueError, match="expected a state dict"):
         load_parser(path)
@@ -272,6 +340,39 @@ def test_the_parser_sees_every_picture_alone(monkeypatch):
     both = parse_faces(parser, pixels)
     assert both.shape == (2, 20, 30) and both.max() < 19
     assert torch.equal(both[1:], parse_faces(parser, pixels[1:]))
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_masks_of_the_parser_are_its_classes_as_parts(tmp_path, monkeypatch, known):
+    torch.manual_seed(0)
+    monkeypatch.setattr("regaze.face3d.parsing.SIDE", 64)
+    parser = BiSeNet().eval()
+    with torch.no_grad():
+        # so that eyes are among what an untrained network finds
+        parser.conv_out.conv_out.weight[CLASSES.index("l_eye")] *= 4
+    weights = tmp_path / "79999_iter.pth"
+    torch.save(parser.state_dict(), weights)
+    attributes = FacesAttributes("sted", (30, 20), 190.0, 600.0, "none", "folder")
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 20, 30, 3), dtype=np.uint8)
+    marks = np.full((3, 68, 2), 5.0, np.float32)
+    with FacesWriter(tmp_path / "faces.h5", attributes) as writer:
+        given = {"landmarks": marks} if known else {}
+        writer.add_person("00001", pixels, np.zeros((3, 8)), **given)
+    out = tmp_path / "masks.h5"
+    # the default device is the processor where there is no GPU
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert make_masks(tmp_path / "faces.h5", out, "parsing", parsing=weights) == 3
+    masks = MasksReader(out, FacesReader(tmp_path / "faces.h5"))
+    found = masks.read(np.arange(3))["segmentation"]
+    parts = part_numbers()[parse_faces(parser, torch.from_numpy(pixels)).numpy()]
+    np.testing.assert_array_equal(found, assign_eyes(parts, marks if known else None))
+    left = NUMBER["left_eye"] == found
+    # the line between the eyes is column 5, or the middle where no landmarks are known
+    assert left[..., 6 if known else 15 :].any() and left[..., 6:15].any() == known
+    assert masks.attributes["method"] == "parsing"
+    assert masks.attributes["method_version"] == file_sha256(weights)
+    told = json.loads(masks.attributes["told_apart"])
+    assert "lips" in told and "right_eye" in told
 
 
 def test_classes_of_the_parser_become_parts_and_eyes_take_their_side():
@@ -314,6 +415,8 @@ def test_files_that_do_not_fit_the_faces_are_refused(rendered, tmp_path):
     path.write_bytes(full)
     with pytest.raises(MasksError, match=f"person {person} is already in"):
         MasksReader([root / "masks.h5", path], faces)
+    with pytest.raises(FileNotFoundError, match=r"none\.h5: no such masks file"):
+        MasksReader(tmp_path / "none.h5", faces)
     path.write_bytes(full[:100])
     with pytest.raises(MasksError, match="expected an HDF5 file of masks"):
         MasksReader(path, faces)
@@ -333,6 +436,10 @@ def test_writers_refuse_what_has_no_name_and_leave_nothing(tmp_path):
     with pytest.raises(MasksError, match="expected 1 rows, found more"):
         write(np.zeros((2, 2, 3), np.uint8))
     assert not list(tmp_path.iterdir())
+    with pytest.raises(MasksError, match="method: expected one of exact, .*, found 'magic'"):
+        MasksWriter(
+            tmp_path / "masks.h5", method="magic", version="x", told_apart=NAMES, patch_size=(3, 2)
+        )
 
 
 def test_the_way_is_chosen_by_the_data_and_the_settings(tmp_path):

@@ -35,7 +35,7 @@ from regaze.face3d.found_faces import (
 )
 from regaze.face3d.gaze import eye_pose_from_labels
 from regaze.face3d.obj import write_obj
-from regaze.face3d.patches import crop_patches
+from regaze.face3d.patches import LEAST_EXTENT, crop_patches
 from regaze.face3d.render import Renderer
 from regaze.face3d.shading import sh_shading, vertex_normals
 from regaze.face3d.turntable import turntable, write_gif
@@ -78,6 +78,8 @@ def encoder_crop(face: FoundFace, encoder: Deca) -> tuple[Tensor, np.ndarray]:
     Published networks get the bilinear crop that they were trained on; those of the workflow the
     crop that they were trained on, which averages where pixels are many.
     """
+    if np.ptp(face.landmarks, axis=0).sum() < LEAST_EXTENT:
+        raise NoFace(f"{face.source}: the landmarks span no face")
     size = encoder.size_px
     if encoder.D_detail is not None:
         transform = crop_box(landmark_bounds(face.landmarks)).transform(size)
@@ -91,8 +93,6 @@ def encoder_crop(face: FoundFace, encoder: Deca) -> tuple[Tensor, np.ndarray]:
     if not part.size:
         raise NoFace(f"{face.source}: the face lies outside the picture")
     made = crop_patches(part[None], (face.landmarks - low)[None], size)
-    if not made.detected[0]:
-        raise NoFace(f"{face.source}: the landmarks span no face")
     shift = np.eye(3)
     shift[:2, 2] = -low
     return made.images, made.transforms[0] @ shift
@@ -311,8 +311,8 @@ class _Drawer:
         colours = self.renderer.extract_texture(self.picture, self.flat)
         return blend_texture(colours, mask * facing * inside, made)
 
-    def _detail(self) -> tuple[Tensor, Tensor] | None:
-        """Displacement without the fixed one, and the normals with both."""
+    def _detail(self) -> Tensor | None:
+        """Normals of the displaced surface (1, 3, 256, 256)."""
         if self.encoder.D_detail is None:
             return None
         codes = self.codes
@@ -326,7 +326,7 @@ class _Drawer:
             None if fixed is None else torch.as_tensor(fixed).to(found),
             blend=self.encoder.kind == "deca",
         )
-        return found, normals
+        return normals
 
     def write_pictures(self, folder: Path) -> None:
         """The crop and what the codes say of it."""
@@ -343,7 +343,7 @@ class _Drawer:
             "normals": normals,
         }
         if self.detail is not None:
-            _, normals = self.detail
+            normals = self.detail
             pictures["geometry_detail"] = self.renderer.shape_image(
                 self.head.vertices, self.flat, self.picture, normals, size=PICTURE
             )
@@ -370,13 +370,11 @@ class _Drawer:
         )
         if self.detail is None:
             return
-        displacement = self.detail[0][0, 0].cpu().numpy()
-        if head.fixed_displacement is not None:
-            displacement = displacement + head.fixed_displacement
+        displacement = self.encoder.displacement(self.codes)
         points, colours, triangles = dense_mesh(
             vertices,
             self.normals[0].cpu().numpy(),
-            displacement,
+            displacement[0, 0].cpu().numpy(),
             to_uint8(self.texture[0]),
             dense_template(self.renderer),
         )

@@ -143,14 +143,14 @@ def read_texture(path: str | os.PathLike, count: int) -> tuple[np.ndarray, np.nd
     Raises:
         ValueError: neither FLAME's nor the BFM's layout, with what the file holds instead.
     """
-    with _npz(path) as stored:
-        layout = next((_TEXTURES[word] for word in _TEXTURES if word in stored.files), None)
-        if layout is None or layout[1] not in stored.files:
-            held = ", ".join(stored.files) or "nothing"
-            raise ValueError(f"{path}: expected MU and PC, or mean and tex_dir; found {held}")
-        mean_name, basis_name, scale = layout
-        mean, basis = stored[mean_name], stored[basis_name]
-    side = len(mean)
+    stored, held = _npz(path, [name for layout in _TEXTURES.values() for name in layout[:2]])
+    layout = next((_TEXTURES[word] for word in _TEXTURES if word in stored), None)
+    if layout is None or layout[1] not in stored:
+        found = ", ".join(held) or "nothing"
+        raise ValueError(f"{path}: expected MU and PC, or mean and tex_dir; found {found}")
+    mean_name, basis_name, scale = layout
+    mean, basis = stored[mean_name], stored[basis_name]
+    side = mean.shape[0] if mean.ndim else 0
     if mean.shape != (side, side, 3) or basis.ndim != 4 or basis.shape[:3] != mean.shape:
         raise ValueError(
             f"{path}: expected (R, R, 3) and (R, R, 3, K), found {mean.shape} and {basis.shape}"
@@ -163,24 +163,31 @@ def read_texture(path: str | os.PathLike, count: int) -> tuple[np.ndarray, np.nd
     return mean, basis
 
 
-def _npz(path):
-    try:
-        stored = np.load(path, allow_pickle=False)
-    except (ValueError, OSError) as error:
-        raise ValueError(f"{path}: not an .npz without pickles ({error})") from None
-    if not hasattr(stored, "files"):
-        raise ValueError(f"{path}: not an .npz")
-    return stored
+def _npz(path, names) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Those of some arrays that an .npz holds, and the names of all that it holds."""
+    stored = _loaded(path, ".npz")
+    if isinstance(stored, np.ndarray):
+        raise ValueError(f"{path}: expected an .npz, found an .npy")
+    with stored:
+        try:
+            return {name: stored[name] for name in names if name in stored.files}, stored.files
+        except Exception as error:  # as below
+            raise ValueError(f"{path}: not an .npz without pickles ({error})") from None
 
 
 def _plain_npy(path) -> np.ndarray:
-    try:
-        value = np.load(path, allow_pickle=False)
-    except (ValueError, OSError) as error:
-        raise ValueError(f"{path}: not an .npy without pickles ({error})") from None
+    value = _loaded(path, ".npy")
     if not isinstance(value, np.ndarray):
-        raise ValueError(f"{path}: not an .npy")
+        value.close()
+        raise ValueError(f"{path}: expected an .npy, found an .npz")
     return value
+
+
+def _loaded(path, kind: str):
+    try:
+        return np.load(path, allow_pickle=False)
+    except Exception as error:  # a damaged zip raises many kinds
+        raise ValueError(f"{path}: not an {kind} without pickles ({error})") from None
 
 
 def _mask(path) -> np.ndarray:
@@ -200,8 +207,8 @@ def _mediapipe(path) -> dict[str, np.ndarray]:
         "lmk_b_coords": "mediapipe_lmk_bary_coords",
         "landmark_indices": "mediapipe_landmark_indices",
     }
-    with _npz(path) as stored:
-        lacking = [name for name in names if name not in stored.files]
-        if lacking:
-            raise ValueError(f"{path}: lacks {', '.join(lacking)}")
-        return {ours: stored[theirs] for theirs, ours in names.items()}
+    stored, _ = _npz(path, names)
+    lacking = [name for name in names if name not in stored]
+    if lacking:
+        raise ValueError(f"{path}: lacks {', '.join(lacking)}")
+    return {ours: stored[theirs] for theirs, ours in names.items()}

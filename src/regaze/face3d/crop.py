@@ -275,12 +275,12 @@ def read_landmarks(path: str | os.PathLike) -> np.ndarray:
     """
     path = Path(path)
     if path.suffix == ".mat":
-        try:
-            content = scipy.io.loadmat(path)
-        except OSError:
-            raise
-        except Exception as error:  # SciPy's reader has no common class for broken files
-            raise ValueError(f"{path}: not a readable MAT file ({error})") from error
+        # opened here: of a file that is not there, SciPy's own error does not tell the name
+        with open(path, "rb") as stream:
+            try:
+                content = scipy.io.loadmat(stream)
+            except Exception as error:  # SciPy's reader has no common class for broken files
+                raise ValueError(f"{path}: not a readable MAT file ({error})") from error
         if "pt3d_68" not in content:
             names = sorted(name for name in content if not name.startswith("__"))
             raise ValueError(f"{path}: expected the key pt3d_68, found {names}")

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from regaze.jobs import replacing
+
 
 def to_drawing(
     points: Tensor, transforms: np.ndarray, crop_size: int, size: tuple[int, int]
@@ -55,4 +57,5 @@ def write_png(path: str | Path, picture: np.ndarray) -> None:
     done, content = cv2.imencode(".png", np.ascontiguousarray(picture[:, :, ::-1]))
     if not done:
         raise ValueError(f"{path}: cannot be written as PNG")
-    Path(path).write_bytes(content.tobytes())
+    with replacing(path) as part:
+        part.write_bytes(content.tobytes())

@@ -153,7 +153,7 @@ def convert_ict(
         "generator": "regaze conversion of ICT-FaceKit 1",
         "licence": "MIT",
         "notice": _notice(folder),
-        "upstream": {"repository": "ICT-VGL/ICT-FaceKit", "commit": commit or _commit(folder)},
+        "upstream": {"repository": "ICT-VGL/ICT-FaceKit", "commit": commit or checked_out(folder)},
         "inputs": {"files": 2 + count + len(files.names), "sha256": files.digest},
         "expressions": extra.pop("expressions"),
         "expression_groups": GROUPS,
@@ -333,7 +333,7 @@ def _notice(folder: Path) -> str:
     return NOTICE
 
 
-def _commit(folder: Path) -> str:
+def checked_out(folder: Path) -> str:
     """The commit checked out in the folder's repository, or ``unknown``."""
     for place in (folder, folder.parent):
         head = place / ".git" / "HEAD"

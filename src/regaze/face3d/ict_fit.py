@@ -62,7 +62,7 @@ def assemble(files, layout, look: float, teeth: bool) -> tuple[dict, dict]:
     uvcoords, uvfaces = charts(rest, faces, plane, skin, part, balls)
     posedirs = correctives(move, residual, jaw["angle"], look, part)
     moving, bary = marks_of.contour(plane[:, 0], plane[:, 1], rest[:skin], faces)
-    still, still_bary = _at(faces, marks)
+    still, still_bary = corners_at(faces, marks)
     directions = np.concatenate([files.identity[:, rows], files.expression[:, rows]])
     used, udim = np.unique(udim, return_inverse=True)
     with_uv = len(files.mesh.uvs) > 0 and used.min() >= 0
@@ -129,7 +129,7 @@ def _check_faces(faces: np.ndarray, count: int) -> None:
         )
 
 
-def _at(faces: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def corners_at(faces: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Triangles (n,) that hold vertices (n,), and one-hot weights (n, 3)."""
     ids, weights = [], []
     for row in rows:
@@ -153,7 +153,9 @@ def fit_ball(points: np.ndarray) -> tuple[np.ndarray, float]:
     low, high = points.min(0), points.max(0)
     back = points[points[:, 2] <= low[2] + 0.5 * (high[2] - low[2])]
     if len(back) < 8:
-        raise ValueError(f"an eyeball shell has {len(back)} vertices behind its middle")
+        raise ValueError(
+            f"an eyeball shell: expected 8 vertices behind its middle, found {len(back)}"
+        )
     matrix = np.concatenate([2 * back, np.ones((len(back), 1))], 1)
     answer = np.linalg.lstsq(matrix, (back**2).sum(1), rcond=None)[0]
     centre = answer[:3]
@@ -219,7 +221,10 @@ def fit_jaw(points, moves, marks, skin) -> dict:
         # skin stretches: only what moves most, below the mouth, is near the jaw's own motion
         rigid = (size > 0.7 * size.max()) & (before[:, 1] < marks[57, 1])
     if rigid.sum() < 4 or size.max() < 1:
-        raise ValueError("jawOpen moves nothing by a millimetre")
+        raise ValueError(
+            "jawOpen: expected teeth, gums or chin to move by a millimetre or more, "
+            f"found {size.max():.2f} mm"
+        )
     p, q = before[rigid], before[rigid] + after[rigid]
     turn = _kabsch(p, q)
     angle = float(np.arctan2(turn[2, 1] - turn[1, 2], turn[1, 1] + turn[2, 2]))
@@ -242,7 +247,9 @@ def fit_jaw(points, moves, marks, skin) -> dict:
             np.arctan2(arm[1] * goal[2] - arm[2] * goal[1], arm[1] * goal[1] + arm[2] * goal[2])
         )
     if not np.radians(1) < angle < np.radians(60):
-        raise ValueError(f"jawOpen turns the jaw by {np.degrees(angle):.1f} degrees")
+        raise ValueError(
+            f"jawOpen: expected a turn of the jaw by 1..60 degrees, found {np.degrees(angle):.1f}"
+        )
     c, s = np.cos(angle), np.sin(angle)
     return {"hinge": hinge, "angle": angle, "turn": np.array([[1, 0, 0], [0, c, -s], [0, s, c]])}
 

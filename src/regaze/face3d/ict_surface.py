@@ -106,11 +106,10 @@ def eye_rings(rest, faces, skin: int, marks) -> np.ndarray:
         beside = np.unique(touching)
         near = np.linalg.norm(rest[:skin] - rest[loop].mean(0), axis=1) < 45
         edge = beside[outside[beside]]
-        if len(edge):
-            distance, _ = cKDTree(rest[edge]).query(rest[:skin])
-            offset = np.maximum(distance / RING_WIDTH, 0.02)
-            mine = outside & near & (offset < surface.RINGS[-1])
-            ring[mine] = np.minimum(ring[mine], offset[mine])
+        distance, _ = cKDTree(rest[edge]).query(rest[:skin])
+        offset = np.maximum(distance / RING_WIDTH, 0.02)
+        mine = outside & near & (offset < surface.RINGS[-1])
+        ring[mine] = np.minimum(ring[mine], offset[mine])
         # vertices used by no triangle of the skin are groups of their own
         lining = keep & ~outside & near & np.isin(np.arange(skin), own)
         ring[lining] = surface.RINGS[0] + 0.005

@@ -280,9 +280,7 @@ def read_views(known: Known, reader: FacesReader, model: FlameModel, seed: int) 
     part = part_of(model, face_triangles(model))
     flame = Flame(part, CODE["shape"], CODE["exp"])
     renderer = Renderer(part.f, part.uvcoords, part.uvfaces, VIEW_SIZE, uv_size=16)
-    mask = torch.ones(1, 1, 2, 2)
-    if model.uv_face_mask is not None:
-        mask = torch.from_numpy(model.uv_face_mask)[None, None]
+    mask = None if model.uv_face_mask is None else torch.from_numpy(model.uv_face_mask)[None, None]
     width = reader.patch_size[0]
     count = int(known.view.max()) + 1
     first = np.unique(known.view, return_index=True)[1]
@@ -302,8 +300,11 @@ def read_views(known: Known, reader: FacesReader, model: FlameModel, seed: int) 
         )
         images = torch.from_numpy(reader.pixels(known.rows[places])).permute(0, 3, 1, 2)
         images = F.interpolate(images.float() / 255, size=(VIEW_SIZE, VIEW_SIZE), mode="area")
-        share = F.grid_sample(mask.expand(len(places), -1, -1, -1), drawn.grid, align_corners=False)
-        share = (share * drawn.front)[:, 0].flatten(1)
+        share = drawn.front
+        if mask is not None:
+            chart = mask.expand(len(places), -1, -1, -1)
+            share = F.grid_sample(chart, drawn.grid, align_corners=False) * share
+        share = share[:, 0].flatten(1)
         # the pixels that count, in random order; pixels that do not come last
         order = (noise[start : start + 16] - 2.0 * (share > 0.05)).argsort(1)[:, :VIEW_SAMPLES]
 

@@ -178,9 +178,10 @@ def load_flame(path: str | os.PathLike) -> FlameModel:
         ValueError: no such file, not an ``.npz``, pickles inside, or arrays missing or wrong.
     """
     try:
-        with np.load(Path(path), allow_pickle=False) as stored:
-            if not hasattr(stored, "files"):
-                raise ValueError("not an .npz")
+        stored = np.load(Path(path), allow_pickle=False)
+        if isinstance(stored, np.ndarray):
+            raise ValueError("found an .npy")
+        with stored:
             wanted = {*_ARRAYS, "n_shape_total", "texture_rgb", "meta"}
             arrays = {name: stored[name] for name in stored.files if name in wanted}
         meta = json.loads(str(arrays.pop("meta", "{}")))

@@ -11,9 +11,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
+from regaze.face3d.drawing import write_png
 from regaze.face3d.objfile import ObjMesh, read_obj
 from regaze.jobs import replacing
 from regaze.normalise.photo import read_photo
@@ -133,11 +133,7 @@ def _write_material(path: Path, texture, normals) -> list[Path]:
         if picture is None:
             continue
         picture = _picture(picture, name)
-        with replacing(path.with_name(name)) as part:
-            done, content = cv2.imencode(".png", picture[:, :, ::-1])
-            if not done:
-                raise ValueError(f"{name}: cannot be written as PNG")
-            part.write_bytes(content.tobytes())
+        write_png(path.with_name(name), picture)
         lines.append(f"{keyword} {name}")
         written.append(path.with_name(name))
     if not written:

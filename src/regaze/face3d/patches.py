@@ -16,6 +16,9 @@ from torch import Tensor
 
 from regaze.face3d.crop import crop_box, landmark_bounds, undetected_bounds, warp_tensor
 
+LEAST_EXTENT = 4
+"""Least width plus height in pixels that landmarks of a face span: their square would be empty."""
+
 _ROWS = 64
 """Patches at a time: bounds the memory of the samples."""
 
@@ -52,8 +55,7 @@ def crop_transforms(
         raise ValueError(f"landmarks: expected (N, 68, 2), found {landmarks.shape}")
     detected = np.isfinite(landmarks).all((1, 2))
     extent = np.ptp(np.where(detected[:, None, None], landmarks, 0.0), axis=1).sum(1)
-    # a face of a few pixels is none: its square would be empty
-    detected &= extent >= 4
+    detected &= extent >= LEAST_EXTENT
     bounds = np.tile(undetected_bounds(*patch_size), (len(landmarks), 1))
     bounds[detected] = landmark_bounds(landmarks[detected])
     return crop_box(bounds).transform(size), detected

@@ -15,12 +15,12 @@ from torch import Tensor
 
 from regaze.face3d.crop import to_image_space
 from regaze.face3d.deca import Deca
+from regaze.face3d.drawing import write_png
 from regaze.face3d.gaze import eye_pose_from_labels
 from regaze.face3d.known import Known
 from regaze.face3d.patches import crop_patches, crop_transforms, oversampling, sample_crops
 from regaze.face3d.rotations import axis_angle_to_matrix
 from regaze.faces import FacesReader
-from regaze.jobs import replacing
 
 CORRELATED = 10
 """So many of the first shape codes are compared; later ones move a face by less than 0.5 mm."""
@@ -231,11 +231,7 @@ def draw_sheet(
         cv2.putText(
             title, name, place, cv2.FONT_HERSHEY_SIMPLEX, 0.45, (30, 30, 30), 1, cv2.LINE_AA
         )
-    done, data = cv2.imencode(".png", np.concatenate([title, *rows])[..., ::-1])
-    if not done:
-        raise RuntimeError(f"{path}: PNG encoding failed")
-    with replacing(path) as part:
-        part.write_bytes(data.tobytes())
+    write_png(path, np.concatenate([title, *rows]))
 
 
 def _pixels(images: Tensor) -> np.ndarray:

@@ -149,7 +149,7 @@ def import_codes(
     place = _places(given, reader, str(table), len(codes["shape"]))
     usable = np.all([np.isfinite(values).all(1) for values in codes.values()], axis=0)
     if given.get("detected") is not None:
-        usable &= np.asarray(given["detected"]).astype(bool)
+        usable &= np.asarray(_column(given, "detected", str(table), len(usable))).astype(bool)
     detected = place >= 0
     detected[detected] = usable[place[detected]]
     with LatentsWriter(out, identity) as writer:
@@ -166,17 +166,26 @@ def import_codes(
     return int(detected.sum())
 
 
+def _column(given: Mapping[str, np.ndarray], name: str, where: str, count: int) -> np.ndarray:
+    values = given[name]
+    if np.shape(values) != (count,):
+        raise LatentsError(
+            f"{where}: {name}: expected ({count},), one per row of codes, found {np.shape(values)}"
+        )
+    return values
+
+
 def _places(given: Mapping[str, np.ndarray], reader: FacesReader, where: str, count: int):
     """Row of the table, -1 for none, for every row of the faces."""
     if given.get("person") is not None and given.get("index") is not None:
-        indices = np.asarray(given["index"], np.int64).tolist()
-        keys = list(zip(map(str, given["person"]), indices, strict=True))
+        people, indices = (_column(given, name, where, count) for name in ("person", "index"))
+        keys = list(zip(map(str, people), np.asarray(indices, np.int64).tolist(), strict=True))
         wanted = [
             (reader.persons[code], int(row))
             for code, row in zip(reader.person_of, reader.row_of, strict=True)
         ]
     elif given.get("file_name") is not None and reader.has("file_name"):
-        keys = [str(name) for name in given["file_name"]]
+        keys = [str(name) for name in _column(given, "file_name", where, count)]
         names = reader.dataset("file_name", np.arange(len(reader)))
         wanted = [n.decode() if isinstance(n, bytes) else str(n) for n in names]
     elif count == len(reader):
@@ -186,8 +195,6 @@ def _places(given: Mapping[str, np.ndarray], reader: FacesReader, where: str, co
             f"{where}: expected columns person and index, or file_name, or {len(reader)} rows in "
             f"the order of the faces, found {count} rows and {', '.join(sorted(given))}"
         )
-    if len(keys) != count:
-        raise LatentsError(f"{where}: expected {count} keys, one per row, found {len(keys)}")
     table = {key: row for row, key in enumerate(keys)}
     if len(table) != len(keys):
         twice = next(key for row, key in enumerate(keys) if table[key] != row)

@@ -121,10 +121,10 @@ class MasksWriter:
         """Make room for ``count`` rows of a person; :meth:`add` fills them in order."""
         width, height = self.patch_size
         group = self._file.create_group(person)
+        # HDF5 has no chunks larger than their data
+        options = {"chunks": (1, height, width), **COMPRESSION} if count else {}
         for name, kind in (("segmentation", np.uint8), ("head", bool), ("eyes", bool)):
-            group.create_dataset(
-                name, (count, height, width), kind, chunks=(1, height, width), **COMPRESSION
-            )
+            group.create_dataset(name, (count, height, width), kind, **options)
         group.create_dataset("valid", (count,), bool)
         self._group, self._next = group, 0
 

@@ -71,7 +71,7 @@ def _numbers(path: Path, labels) -> np.ndarray:
         table = np.zeros(256, np.uint8)
         for name, label in known.items():
             table[label] = NUMBER[name]
-    except (TypeError, ValueError, KeyError, IndexError) as error:
+    except (AttributeError, TypeError, ValueError, KeyError, IndexError) as error:
         raise MasksError(
             f"{path}: attribute labels: expected names of parts and their labels, found {labels!r}"
         ) from error

@@ -1,6 +1,8 @@
 """Acquisition: the files users rely on, gaze in the eyes, faces that are not there, the command."""
 
 import json
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
@@ -13,10 +15,11 @@ from typer.testing import CliRunner
 
 from regaze.capture.head import HeadConfig, build_head
 from regaze.face3d.acquire import PICTURE, acquire, encoder_crop
+from regaze.face3d.acquire_settings import AcquireSettings
 from regaze.face3d.commands_acquire import app, weights_of
 from regaze.face3d.crop import crop_box, landmark_bounds
 from regaze.face3d.deca import Deca
-from regaze.face3d.drawing import to_drawing, to_pixels
+from regaze.face3d.drawing import to_drawing, to_pixels, to_uint8, write_png
 from regaze.face3d.found_faces import (
     FoundFace,
     NoFace,
@@ -209,6 +212,50 @@ def test_every_face_of_a_photo_gets_a_folder(tmp_path, encoder):
     with pytest.raises(ValueError, match="expected landmarks, or a face detector"):
         faces_of_photo(tmp_path / "photos/a.png")
     assert stem(tmp_path / "x.y.png") == "x" and stem(".x.png") == ".x"
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match=r"empty: expected photos \(.*\.png.*\), found none"):
+        list_photos(tmp_path / "empty")
+
+
+def test_two_photos_of_one_name_are_refused(tmp_path, encoder):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        photo(tmp_path / name / "a.png")
+    with pytest.raises(ValueError, match=r"two/a\.png and .*one/a\.png: both would be a00"):
+        acquire(
+            [tmp_path / "one/a.png", tmp_path / "two/a.png"],
+            encoder,
+            tmp_path / "out",
+            find=lambda picture: [marks()],
+            animate=False,
+        )
+
+
+def test_a_face_without_extent_is_left_out_and_the_next_one_done(tmp_path, encoder):
+    photo(tmp_path / "a.png")
+    photo(tmp_path / "b.png")
+    np.savez(tmp_path / "a.npz", landmarks=marks(size=0))
+    np.savez(tmp_path / "b.npz", landmarks=marks())
+    places = [tmp_path / "a.png", tmp_path / "b.png"]
+    done = acquire(places, encoder, tmp_path / "out", landmarks=tmp_path, animate=False)
+    assert [one.folders for one in done] == [(), ("b00",)]
+    assert done[0].reason == "a.png: the landmarks span no face"
+
+
+def test_a_head_without_a_mask_of_the_face_takes_no_colours_from_the_photo(tmp_path, encoder):
+    photo(tmp_path / "a.png")
+    bare = Deca(replace(encoder.head, uv_face_eye_mask=None), "tiny").eval()
+    bare.load_state_dict(encoder.state_dict())
+    given = {"find": lambda picture: [marks()], "animate": False}
+    acquire([tmp_path / "a.png"], bare, tmp_path / "bare", **given)
+    acquire([tmp_path / "a.png"], encoder, tmp_path / "photo", **given)
+    acquire([tmp_path / "a.png"], encoder, tmp_path / "own", extract_texture=False, **given)
+    bare, own, taken = (
+        read_textured_obj(tmp_path / name / "a00/mesh_coarse.obj").texture
+        for name in ("bare", "own", "photo")
+    )
+    np.testing.assert_array_equal(bare, own)
+    assert not np.array_equal(taken, own)
 
 
 def test_landmarks_come_from_the_users_files(tmp_path):
@@ -287,6 +334,42 @@ def test_gaze_beyond_a_right_angle_is_refused(tmp_path, encoder):
             gaze=(10, 20),
         )
     assert not (tmp_path / "out/a00").exists()
+    with pytest.raises(ValueError, match=r"gaze: expected two angles below 90 .*\(0\.0, 90\.0\)"):
+        AcquireSettings(gaze=(0, 90))
+
+
+def test_pictures_become_png_files(tmp_path):
+    grey = torch.tensor([[[0.0, 0.5], [1.0, 7.0]]])
+    picture = to_uint8(grey)
+    assert picture.tolist() == [[[0] * 3, [127] * 3], [[255] * 3, [255] * 3]]
+    picture[0, 0] = (1, 2, 3)
+    write_png(tmp_path / "a.png", picture)
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "a.png")), picture)
+    # PNG files end at a million pixels a row
+    with pytest.raises(ValueError, match=r"b\.png: cannot be written as PNG"):
+        write_png(tmp_path / "b.png", np.zeros((1, 1_000_001, 3), np.uint8))
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_published_weights_need_no_configuration(tmp_path, encoder, monkeypatch):
+    given = {}
+
+    def opened(head, **weights):
+        given.update(weights, head=head)
+        return encoder
+
+    monkeypatch.setattr("regaze.face3d.encode.open_encoder", opened)
+    photo(tmp_path / "a.png")
+    np.savetxt(tmp_path / "marks.txt", marks())
+    words = [
+        str(tmp_path / "a.png"), "--encoder", "emoca", "--checkpoint", "run", "--head", "h.npz",
+        "--out", str(tmp_path / "out"), "--landmarks", str(tmp_path / "marks.txt"),
+        "--no-turntable", "--device", "cpu",
+    ]  # fmt: skip
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    assert given == {"emoca": Path("run"), "head": Path("h.npz"), "device": "cpu"}
+    assert (tmp_path / "out/a00/codes.npz").is_file()
 
 
 def test_the_command_names_encoders_as_the_configuration_does(tmp_path, encoder, monkeypatch):

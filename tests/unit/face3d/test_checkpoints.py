@@ -13,7 +13,7 @@ from regaze.face3d.checkpoints import (
     read_emoca,
 )
 from regaze.face3d.detail import DetailDecoder
-from regaze.face3d.encoders import CodeEncoder
+from regaze.face3d.encoders import CodeEncoder, split_code
 
 
 class Callback:
@@ -125,3 +125,16 @@ def test_reference_encoder_takes_its_own_size_only():
     assert len(network.state_dict()) == 322
     with pytest.raises(ValueError, match=r"expected \(B,3,224,224\).*found \(1, 3, 256, 256\)"):
         network(torch.zeros(1, 3, 256, 256))
+
+
+def test_files_that_are_no_run_of_emoca_are_refused(tmp_path):
+    torch.save({"epoch": 3}, tmp_path / "a.ckpt")
+    with pytest.raises(CheckpointError, match=r"a\.ckpt: state_dict: expected a dictionary"):
+        read_emoca(tmp_path / "a.ckpt")
+
+
+def test_other_presets_and_codes_are_refused():
+    with pytest.raises(ValueError, match="expected one of reference, .*found 'huge'"):
+        CodeEncoder(236, "huge")
+    with pytest.raises(ValueError, match=r"code: expected \(B,236\), found \(2, 200\)"):
+        split_code(torch.zeros(2, 200))

@@ -191,3 +191,5 @@ def test_landmark_files(tmp_path):
     }.items():
         with pytest.raises(ValueError, match=text):
             read_landmarks(tmp_path / name)
+    with pytest.raises(FileNotFoundError, match=r"none\.mat"):
+        read_landmarks(tmp_path / "none.mat")

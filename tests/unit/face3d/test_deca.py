@@ -1,15 +1,18 @@
 """The encoder with its head: codes, heads, pictures, folders and published containers."""
 
 import json
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from regaze.capture.head import HeadConfig, build_head
-from regaze.face3d.deca import Deca, encoder_identity, load_encoder, load_published
+from regaze.face3d.deca import GREY, Deca, encoder_identity, load_encoder, load_published
+from regaze.face3d.encode import open_encoder
 from regaze.face3d.encoders import PRESETS
-from regaze.face3d.model import from_head, model_hash
+from regaze.face3d.model import from_head, model_hash, save_flame
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +98,19 @@ def test_eyes_turn_and_nothing_else_does(deca):
     assert float((moved[skin] > 1e-6).float().mean()) < 0.4
 
 
+def test_heads_without_texture_chart_or_mask(head, deca):
+    grey = Deca(replace(head, MU=None, PC=None), "tiny").albedo(torch.randn(2, 50))
+    assert grey.shape == (2, 3, 256, 256) and grey.unique().tolist() == [pytest.approx(GREY)]
+    bare = Deca(replace(head, uvcoords=None, uvfaces=None, MU=None, PC=None), "tiny")
+    with pytest.raises(ValueError, match="expected texture coordinates"):
+        bare.renderer()
+    unmasked = Deca(replace(head, uv_face_mask=None), "tiny").render(some_codes(), image_size=64)
+    assert torch.equal(unmasked["face"], unmasked["front"])
+    masked = deca.render(some_codes(), image_size=64)
+    assert 0 < float(masked["face"].sum()) < float(masked["front"].sum())
+    assert deca.displacement(some_codes()) is None, "there is no network for it"
+
+
 def test_folder_is_loaded_strictly(head, deca, tmp_path):
     weights = deca.state_dict()
     assert {name.split(".")[0] for name in weights} == {"E_flame"}
@@ -136,13 +152,24 @@ def test_published_weights(head, tmp_path, monkeypatch):
         expected = whole.E_detail(torch.cat([crops, torch.zeros(7, 3, 32, 32)]))[:1]
     codes = found.encode(crops)
     assert torch.equal(codes["detail"], expected)
-    assert found.displacement(codes).shape == (1, 1, 256, 256)
+    own = found.displacement(codes)
+    assert own.shape == (1, 1, 256, 256)
+    found.head = replace(head, fixed_displacement=np.full((256, 256), 0.002, np.float32))
+    shifted = found.displacement(codes)
+    found.head = replace(head, fixed_displacement=None)
+    torch.testing.assert_close(found.displacement(codes) + 0.002, shifted)
+    found.head = head
     folder = tmp_path / "run" / "detail" / "checkpoints"
     folder.mkdir(parents=True)
     lightning = {"state_dict": {f"deca.{key}": value for key, value in state.items()}}
     torch.save(lightning, folder / "epoch=1-loss=3.5.ckpt")
     emoca = load_published(head, emoca=tmp_path / "run")
     assert emoca.kind == "emoca"
+    alone = load_published(head, emoca=folder / "epoch=1-loss=3.5.ckpt")
+    assert alone.checkpoint_sha256 == emoca.checkpoint_sha256 != found.checkpoint_sha256
+    save_flame(tmp_path / "head.npz", head)
+    opened = open_encoder(tmp_path / "head.npz", deca=tmp_path / "deca_model.tar", device="cpu")
+    assert opened.kind == "deca" and opened.checkpoint_sha256 == found.checkpoint_sha256
     lightning["state_dict"].pop("deca.E_expression.layers.0.bias")
     torch.save(lightning, folder / "epoch=2-loss=1.5.ckpt")
     with pytest.raises(ValueError, match=r"E_expression.*missing layers\.0\.bias"):

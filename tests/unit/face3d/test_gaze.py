@@ -9,6 +9,7 @@ from regaze.angles import vector_from_angles
 from regaze.capture.writer import CaptureConfig, render_person
 from regaze.face3d import gaze
 from regaze.face3d.flame import Flame
+from regaze.face3d.rotations import rodrigues
 
 
 def pupils(model, vertices):
@@ -123,6 +124,14 @@ def test_no_torsion_and_zero_for_straight_ahead():
     assert torch.allclose(
         gaze.eye_pose_from_directions(ahead, root)[0, :3], torch.tensor([0.0, -0.3, 0.0]), atol=1e-6
     )
+
+
+def test_a_turn_of_the_head_may_be_a_matrix():
+    labels = torch.tensor([[0.2, -0.1], [0.0, 0.3]])
+    root = torch.tensor([[0.1, 0.3, 0.0], [-0.2, 0.0, 0.1]])
+    turned = gaze.eye_pose_from_labels(labels, rodrigues(root))
+    torch.testing.assert_close(turned, gaze.eye_pose_from_labels(labels, root))
+    assert not torch.allclose(turned, gaze.eye_pose_from_labels(labels), atol=0.01)
 
 
 def test_gradients_are_finite_straight_ahead():

@@ -1,5 +1,6 @@
 import importlib.util
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -15,11 +16,12 @@ from regaze.capture.head import posed
 from regaze.capture.parts import LABELS
 from regaze.capture.subject import draw_look
 from regaze.capture.writer import CaptureConfig, render_person
-from regaze.face3d import gaze
+from regaze.face3d import gaze, ict_fit
 from regaze.face3d.commands import head_app
 from regaze.face3d.flame import Flame
-from regaze.face3d.ict import IctLayout, convert_ict
-from regaze.face3d.ict_fit import affine_row, fit_ball
+from regaze.face3d.ict import IctLayout, checked_out, convert_ict
+from regaze.face3d.ict_fit import affine_row, fit_ball, fit_jaw
+from regaze.face3d.ict_surface import eye_rings
 from regaze.face3d.model import load_flame, model_hash
 
 _spec = importlib.util.spec_from_file_location(
@@ -188,9 +190,15 @@ def test_notice_commit_and_determinism(folder, path, model, tmp_path):
     (copy / ".git" / "refs" / "heads").mkdir(parents=True)
     (copy / ".git" / "HEAD").write_text("ref: refs/heads/master\n")
     (copy / ".git" / "refs" / "heads" / "master").write_text("b" * 40 + "\n")
+    mesh = copy / "FaceXModel/generic_neutral_mesh.obj"
+    lines = [line for line in mesh.read_text().splitlines() if not line.startswith("vt ")]
+    mesh.write_text(re.sub(r"(\d+)/\d+", r"\1", "\n".join(lines)))
     meta = convert_ict(copy, tmp_path / "c.npz", teeth=True).meta
     assert meta["notice"] == "the file's own notice" and meta["upstream"]["commit"] == "b" * 40
     assert len(load_flame(tmp_path / "c.npz").v_template) == len(model.v_template) + 24
+    # charts of the download's own are kept where it has them
+    with np.load(path) as own, np.load(tmp_path / "c.npz") as bare:
+        assert set(own.files) - set(bare.files) == {"udim_uvcoords", "udim_uvfaces"}
 
 
 def test_the_capture_renders_it(path):
@@ -239,6 +247,75 @@ def test_balls_and_affine_rows():
     assert np.allclose(row @ (1.1 * points @ turn + 5), 1.1 * centre @ turn + 5)
     with pytest.raises(ValueError, match="no sphere"):
         fit_ball(points * [1, 1, 0.2])
+    with pytest.raises(ValueError, match="expected 8 vertices behind its middle, found 7"):
+        fit_ball(np.concatenate([points[points[:, 2] < 75][:7], points[points[:, 2] > 94]]))
+
+
+def lower_face():
+    """Points of a skull and, below its mouth, of a chin; 68 landmarks with the ears at z = -10."""
+    rng = np.random.default_rng(0)
+    skull = rng.uniform([-60, -40, -60], [60, 100, 60], (60, 3))
+    chin = rng.uniform([-25, -100, 40], [25, -85, 60], (40, 3))
+    marks = np.zeros((68, 3))
+    marks[[0, 16], 1:], marks[57, 1] = (5, -10), -70
+    return {"face": chin, "head": skull}, marks
+
+
+def about_x(points, degrees, hinge):
+    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    return (points - hinge) @ np.array([[1, 0, 0], [0, c, -s], [0, s, c]]).T + hinge - points
+
+
+def test_a_jaw_without_teeth_is_fitted_to_the_chin():
+    points, marks = lower_face()
+    still = np.zeros_like(points["head"])
+    hinge = np.array([0.0, 10.0, -20.0])
+    moves = {"face": about_x(points["face"], 14, hinge), "head": still}
+    found = fit_jaw(points, moves, marks, None)
+    np.testing.assert_allclose(found["hinge"], hinge, atol=1e-6)
+    assert np.degrees(found["angle"]) == pytest.approx(14)
+    # a hinge outside the head, or a chin that moves straight down, is that before the ears
+    for away in (
+        about_x(points["face"], 4, np.array([0, 200.0, 0])),
+        0 * points["face"] - [0, 8, 0],
+    ):
+        found = fit_jaw(points, {"face": away, "head": still}, marks, None)
+        np.testing.assert_allclose(found["hinge"], [0, 0, -10])
+        arm, goal = ((points["face"] + move).mean(0) - [0, 0, -10] for move in (0, away))
+        turned = found["turn"] @ arm
+        np.testing.assert_allclose(
+            turned / np.linalg.norm(turned), goal / np.linalg.norm(goal), atol=0.1
+        )
+        assert 1 < np.degrees(found["angle"]) < 15
+    with pytest.raises(ValueError, match=r"by 1\.\.60 degrees, found -\d"):
+        fit_jaw(points, {"face": 0 * points["face"] + [0, 8, 0], "head": still}, marks, None)
+    with pytest.raises(ValueError, match="a millimetre or more, found 0.50 mm"):
+        fit_jaw(points, {"face": 0 * points["face"] + [0, 0.5, 0], "head": still}, marks, None)
+
+
+def test_a_neck_without_vertices_at_its_joint_takes_the_nearest():
+    rng = np.random.default_rng(0)
+    rest = rng.uniform(-80, 80, (200, 3))
+    rest[:80, 1], rest[80:160, 1] = -100, 0
+    part = {"left_sclera": np.arange(160, 180), "right_sclera": np.arange(180, 200)}
+    balls = {"left": (np.array([30.0, 40, 50]), 12.0), "right": (np.array([-30.0, 40, 50]), 12.0)}
+    jaw = {"hinge": np.array([0.0, 0, -20])}
+    found = ict_fit.joints(rest, 160, part, balls, jaw, np.arange(80, 148))
+    np.testing.assert_allclose(found.sum(1), 1)
+    assert np.flatnonzero(found[0]).tolist() == list(range(80))
+    upper = np.flatnonzero(found[1])
+    assert len(upper) == 12 and upper.min() >= 80
+    np.testing.assert_allclose(
+        found[2:] @ rest, [jaw["hinge"], balls["left"][0], balls["right"][0]], atol=1e-9
+    )
+
+
+def test_an_eye_on_two_pieces_of_skin_is_refused():
+    rest = np.random.default_rng(0).normal(size=(6, 3))
+    marks = np.zeros(68, int)
+    marks[36:42] = [0, 1, 2, 3, 4, 5]
+    with pytest.raises(ValueError, match="landmarks of an eye lie on separate pieces of skin"):
+        eye_rings(rest, np.array([[0, 1, 2], [3, 4, 5]]), 6, marks)
 
 
 def _copy(folder, tmp_path):
@@ -254,6 +331,8 @@ def _copy(folder, tmp_path):
         (lambda c, j: (c / "identity002.obj").unlink(), "identity002.obj: no such file"),
         (lambda c, j: (c / "jawOpen.obj").unlink(), "jawOpen.obj: no such file"),
         (lambda c, j: (c / "vertex_indices.json").write_text("{"), "not a readable JSON"),
+        (lambda c, j: (c / "vertex_indices.json").write_text("[]"), "an object, found list"),
+        (lambda c, j: j.update(expressions="jawOpen"), "expressions: expected a list of names"),
         (lambda c, j: (c / "mouthPucker.obj").write_text("v 0 0 0\n"), "Pucker.obj: expected"),
         (lambda c, j: j.update(expressions=["jawOpen"]), "lacks eyeLookUp_L"),
         (lambda c, j: j["expressions"].append("../x"), "plain names"),
@@ -278,6 +357,47 @@ def test_what_is_missing_or_other_is_named(folder, tmp_path, change, words):
     with pytest.raises(ValueError, match=words):
         convert_ict(copy, tmp_path / "o.npz")
     assert not (tmp_path / "o.npz").exists()
+
+
+def test_turns_of_the_eyes_beyond_the_usual_are_refused(folder, tmp_path):
+    with pytest.raises(ValueError, match=r"look_degrees: expected 5\.\.60, found 3"):
+        convert_ict(folder, tmp_path / "o.npz", look_degrees=3)
+
+
+@pytest.mark.parametrize(
+    "head, packed, commit",
+    [
+        ("b" * 40, None, "b" * 40),
+        ("ref: refs/heads/main", f"# packed\n{'c' * 40} refs/heads/main\n", "c" * 40),
+        ("ref: refs/heads/main", f"{'c' * 40} refs/heads/other\n", "unknown"),
+        ("ref: refs/heads/main", None, "unknown"),
+        ("no commit", None, "unknown"),
+    ],
+)
+def test_the_commit_of_a_download_is_read_from_its_git_data(tmp_path, head, packed, commit):
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".git/HEAD").write_text(head + "\n")
+    if packed is not None:
+        (tmp_path / ".git/packed-refs").write_text(packed)
+    assert checked_out(tmp_path / "FaceXModel") == commit
+
+
+def test_polygons_that_leave_the_parts_bare_are_refused(folder, tmp_path):
+    copy, _ = _copy(folder, tmp_path)
+    path = copy / "generic_neutral_mesh.obj"
+    lines = path.read_text().splitlines()
+    faces = [line for line in lines if line.startswith("f ")]
+    path.write_text("\n".join([n for n in lines if n[:2] != "f "] + faces[:100]) + "\n")
+    with pytest.raises(ValueError, match=r"parts: \d+ of \d+ vertices belong to no polygon"):
+        convert_ict(copy, tmp_path / "o.npz")
+
+
+def test_landmarks_outside_the_polygons_are_named():
+    faces = np.array([[0, 1, 2], [2, 1, 3]])
+    triangles, weights = ict_fit.corners_at(faces, np.array([3, 1]))
+    assert triangles.tolist() == [1, 0] and weights.tolist() == [[0, 0, 1], [0, 1, 0]]
+    with pytest.raises(ValueError, match="landmarks: vertex 4 .* is in no polygon"):
+        ict_fit.corners_at(faces, np.array([0, 4]))
 
 
 def test_the_published_layout_is_the_default():

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from typer.testing import CliRunner
 
 from regaze.capture import load_head, save_head
 from regaze.capture.writer import CaptureConfig, render_person
+from regaze.face3d.commands import head_app
 from regaze.face3d.convert import convert_flame, read_texture
 from regaze.face3d.model import (
     FlameModel,
@@ -89,6 +91,18 @@ def test_optional_arrays_may_be_absent(tmp_path, model):
         bare.rows_of("left_eye")
 
 
+def test_heads_may_lack_eyes_and_numbers_of_mediapipe(model):
+    skin = dataclasses.replace(model, meta={**model.meta, "regions": ["skin"]})
+    alone = changed(skin, regions=np.zeros_like(model.regions))
+    assert len(alone.rows_of("skin")) == len(model.v_template)
+    points = {
+        "mediapipe_lmk_faces_idx": np.arange(5), "mediapipe_lmk_bary_coords": np.full((5, 3), 1 / 3)
+    }  # fmt: skip
+    assert changed(model, **points).mediapipe_landmark_indices is None
+    with pytest.raises(ValueError, match=r"mediapipe_landmark_indices: .* 0\.\.477, found"):
+        changed(model, **points, mediapipe_landmark_indices=np.arange(475, 480))
+
+
 def bad(array, value, where=(0, 0)):
     out = array.copy()
     out[where] = value
@@ -149,7 +163,7 @@ def test_files_that_are_no_models(tmp_path, model):
     with pytest.raises(ValueError, match="not a head model"):
         load_flame(path)
     np.save(tmp_path / "m.npy", np.zeros(3))
-    with pytest.raises(ValueError, match="not a head model"):
+    with pytest.raises(ValueError, match=r"m\.npy: not a head model .*: found an \.npy"):
         load_flame(tmp_path / "m.npy")
 
 
@@ -218,6 +232,21 @@ def test_conversion_of_a_users_files(tmp_path, files, head):
     assert len(again.mediapipe_lmk_faces_idx) == 105
     assert len(again.meta["inputs"]["model"]["sha256"]) == 64
     assert again.meta["inputs"]["texture"]["name"] == "texture.npz"
+    template = tmp_path / "same.obj"
+    lines = [f"v {x} {y} {z}" for x, y, z in head.v_template]
+    lines += [f"vt {u} {v}" for u, v in head.uvcoords]
+    for face, uv in zip(head.f + 1, head.uvfaces + 1, strict=True):
+        lines.append("f " + " ".join(f"{i}/{j}" for i, j in zip(face, uv, strict=True)))
+    template.write_text("\n".join(lines) + "\n")
+    words = [
+        str(files / "generic_model.pkl"), str(files / "landmark_embedding.npy"), str(out),
+        "--shapes", "12", "--template", str(template),
+    ]  # fmt: skip
+    done = CliRunner().invoke(head_app, ["convert", *words])
+    assert done.exit_code == 0 and "source flame, sha256" in done.output
+    # a template in the model's own order gives its charts as they are
+    assert np.array_equal(load_flame(out).uvfaces, head.uvfaces)
+    assert done.output.split("sha256 ")[1][:64] == model_hash(load_flame(out))
     bare = convert_flame(
         files / "generic_model.pkl", files / "landmark_embedding.npy", out, n_shape_total=12
     )
@@ -255,6 +284,40 @@ def test_conversion_names_what_is_wrong(tmp_path, files):
     assert not (tmp_path / "o.npz").exists()
 
 
+@pytest.mark.parametrize(
+    "kind, content, words",
+    [
+        ("template_obj", "v 0 0 0\nv 1 0 0\nv 1 1 0\nf 1 2 3\n", "triangles with texture"),
+        ("template_obj", "v 0 0 0\nvt 0 0\nf 1/1 1/1 1/1 1/1\n", "triangles with texture"),
+        ("texture_npz", "no zip", "not an .npz without pickles"),
+        ("texture_npz", "", "not an .npz without pickles"),
+        ("texture_npz", "PK\x03\x04 cut off", "not an .npz without pickles"),
+        ("texture_npz", {"MU": np.zeros((4, 4, 3)), "PC": np.array([{}], object)},
+         "not an .npz without pickles"),
+        ("texture_npz", {"MU": np.float32(1), "PC": np.zeros((4, 4, 3, 2))},
+         r"expected \(R, R, 3\) and \(R, R, 3, K\), found \(\) and \(4, 4, 3, 2\)"),
+        ("texture_npz", np.zeros(3), "expected an .npz, found an .npy"),
+        ("texture_npz", {"MU": np.zeros((4, 3, 3)), "PC": np.zeros((4, 3, 3, 2))},
+         r"expected \(R, R, 3\) and \(R, R, 3, K\), found \(4, 3, 3\) and \(4, 3, 3, 2\)"),
+        ("displacement_npy", "no array", "not an .npy without pickles"),
+        ("displacement_npy", "", "not an .npy without pickles"),
+        ("displacement_npy", {"a": np.zeros(3)}, "expected an .npy, found an .npz"),
+        ("mediapipe_npz", {"lmk_face_idx": np.zeros(3)}, "lacks lmk_b_coords, landmark_indices"),
+    ],
+)  # fmt: skip
+def test_files_beside_the_model_are_named(tmp_path, files, kind, content, words):
+    path = tmp_path / "given"
+    if isinstance(content, str):
+        path.write_text(content)
+    else:
+        with open(path, "wb") as stream:
+            np.savez(stream, **content) if isinstance(content, dict) else np.save(stream, content)
+    first, second = files / "generic_model.pkl", files / "landmark_embedding.npy"
+    with pytest.raises(ValueError, match=f"given: {words}|given: expected {words}"):
+        convert_flame(first, second, tmp_path / "o.npz", n_shape_total=12, **{kind: path})
+    assert not (tmp_path / "o.npz").exists()
+
+
 def test_obj_files(tmp_path):
     path = tmp_path / "m.obj"
     path.write_text(
@@ -279,5 +342,8 @@ def test_obj_files(tmp_path):
         path.write_text(text)
         with pytest.raises(ValueError, match=word):
             read_obj(path)
+    path.write_text("f 1 1 1\n")
+    with pytest.raises(ValueError, match=r"m\.obj: no vertices"):
+        read_vertices(path)
     with pytest.raises(ValueError, match="cannot be read"):
         read_vertices(tmp_path / "none.obj")

@@ -37,6 +37,15 @@ def test_round_trip_with_texture(tmp_path):
     assert text == ("newmtl FaceTexture\nmap_Kd mesh_coarse.png\ndisp mesh_coarse_normals.png\n")
 
 
+def test_a_chart_without_pictures_needs_no_material(tmp_path):
+    written = write_obj(tmp_path / "m.obj", VERTICES, FACES, uvcoords=UVS, uvfaces=UVFACES)
+    assert written == [tmp_path / "m.obj"] == list(tmp_path.iterdir())
+    assert "usemtl" not in written[0].read_text()
+    found = read_textured_obj(written[0])
+    np.testing.assert_allclose(found.mesh.uvs, UVS, atol=1e-7)
+    assert found.texture is None and found.normals is None
+
+
 def test_round_trip_with_colours_and_same_bytes(tmp_path):
     colours = np.linspace(0, 1, 12).reshape(4, 3)
     for name in ("a.obj", "b.obj"):

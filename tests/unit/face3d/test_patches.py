@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from regaze.face3d.crop import crop_box, landmark_bounds, warp
-from regaze.face3d.patches import crop_patches, crop_transforms
+from regaze.face3d.patches import crop_patches, crop_transforms, oversampling
 
 
 def rows(count=3, seed=0, side=128):
@@ -76,3 +76,15 @@ def test_wrong_arrays_are_refused():
         crop_patches(pixels, marks[:1], 64)
     with pytest.raises(ValueError, match=r"\(N, 68, 2\)"):
         crop_transforms(marks[:, :60], (128, 128), 64)
+
+
+def test_no_patches_give_no_crops():
+    pixels, marks = rows(2)
+    crops = crop_patches(pixels[:0], marks[:0], 32)
+    assert crops.images.shape == (0, 3, 32, 32) and crops.transforms.shape == (0, 3, 3)
+
+
+def test_crops_take_the_more_samples_the_more_they_reduce():
+    assert oversampling(np.zeros((0, 3, 3))) == 1
+    for zoom, samples in ((3.0, 1), (0.5, 2), (0.25, 4), (0.001, 20)):
+        assert oversampling(np.diag([zoom, zoom, 1])[None]) == samples

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from regaze.face3d.rasterize import Fragments, choose_backend, rasterize, scan
+from regaze.face3d.rasterize import Fragments, choose_backend, embree, rasterize, scan
 from regaze.face3d.rasterize.grid import pixel_centres, weights_at
 
 
@@ -234,7 +234,8 @@ def test_nothing_to_see(backend):
     assert (rasterize(flat[None], faces[None], 8, backend=backend).zbuf == -1).all()
 
 
-def test_choice_of_the_backend():
+def test_choice_of_the_backend(monkeypatch):
+    monkeypatch.setattr("regaze.face3d.rasterize.pytorch3d.available", lambda: False)
     assert choose_backend("auto", "cpu") == "embree"
     assert choose_backend("auto", "cpu", 3) == "reference"
     assert choose_backend("auto", "cuda") == "torch"
@@ -245,6 +246,12 @@ def test_choice_of_the_backend():
     for backend in ("embree", "torch"):
         with pytest.raises(ValueError, match="faces_per_pixel"):
             choose_backend(backend, "cpu", 2)
+    monkeypatch.setattr("regaze.face3d.rasterize.pytorch3d.available", lambda: True)
+    assert choose_backend("auto", "cuda") == "pytorch3d" == choose_backend("auto", "cuda", 3)
+    assert choose_backend("auto", "cpu") == "embree"
+    verts, faces = sheet(0, 3)
+    with pytest.raises(ValueError, match="the embree backend gives 1, found 2"):
+        embree.hits(verts.numpy(), faces.numpy(), 4, 4, 2)
 
 
 def test_bad_input_is_named():

@@ -54,6 +54,14 @@ def test_normals_of_loose_vertices_are_zero_and_have_finite_gradients():
     assert torch.isfinite(verts.grad).all()
 
 
+def test_triangles_may_have_an_axis_of_one_batch():
+    verts, faces = sphere(4, 6)
+    whole = verts[None].repeat(2, 1, 1)
+    assert torch.equal(vertex_normals(whole, faces[None]), vertex_normals(whole, faces))
+    with pytest.raises(ValueError, match=r"expected \(F, 3\) or \(1, F, 3\), found \(2, 36, 3\)"):
+        vertex_normals(whole, faces[None].repeat(2, 1, 1))
+
+
 def test_three_triangles_are_not_mistaken_for_three_axes():
     verts, faces = sphere(4, 6)
     few = vertex_normals(verts[None], faces[:3])

@@ -1,5 +1,7 @@
 """Texture codes to albedo."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -63,6 +65,10 @@ def test_bad_files_and_codes_are_named(tmp_path):
     with pytest.raises(ValueError, match="not a texture"):
         TextureSpace.from_file(tmp_path / "objects.npz")
     mean, basis = arrays()
+    with pytest.raises(FileNotFoundError, match=r"none\.npz"):
+        TextureSpace.from_file(tmp_path / "none.npz")
+    with pytest.raises(ValueError, match=r"texture mean: expected .* found \(8, 8\)"):
+        TextureSpace(mean[..., 0], basis)
     with pytest.raises(ValueError, match="texture basis"):
         TextureSpace(mean, basis[:4])
     with pytest.raises(ValueError, match="finite"):
@@ -77,6 +83,16 @@ def test_the_procedural_head_has_a_texture():
     assert found.shape == (1, 3, 256, 256) and found.dtype == torch.float32
     assert 0 <= float(found.min()) < float(found.max()) <= 1
     assert not list(space.parameters()) and not space.state_dict()
+
+
+def test_heads_without_texture_chart_or_eyes_are_named():
+    model = from_head(build_head(HeadConfig.tiny()))
+    with pytest.raises(ValueError, match=r"the head model has none \(MU, PC\)"):
+        TextureSpace.from_model(replace(model, MU=None, PC=None))
+    with pytest.raises(ValueError, match="eyes: the head model has no chart"):
+        eye_overlay(replace(model, uvcoords=None, uvfaces=None))
+    with pytest.raises(ValueError, match="eyes: .* no vertices that turn with an eye joint alone"):
+        eye_overlay(replace(model, weights=np.full_like(model.weights, 0.2)))
 
 
 def test_eyes_are_painted_about_their_axes():

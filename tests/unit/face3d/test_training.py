@@ -1,6 +1,8 @@
 """Training on the synthetic set: what is known, its signs, the losses, and a tiny whole run."""
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -19,6 +21,7 @@ from regaze.face3d.patches import crop_patches
 from regaze.face3d.quality import measure, photos
 from regaze.face3d.rotations import axis_angle_to_matrix
 from regaze.face3d.settings import EncoderSettings
+from regaze.face3d.shading import SH_CONSTANTS
 from regaze.face3d.training import EncoderTask, plain_weights
 from regaze.faces import FacesReader
 from regaze.normalise.stage import make_faces
@@ -168,6 +171,38 @@ def test_known_codes_cost_nothing_but_the_perspective(data, known):
         task.losses(batch, "other", None)
 
 
+def test_a_head_without_texture_is_painted_grey(data, known):
+    files, split, model = data
+    _, batches = task_and_batch(data, known)
+    batch = batches.finish(batches.load(0))
+    bare = Deca(replace(model, MU=None, PC=None), "tiny")
+    faces = read_known(files["parameters"], known[1], known[1].rows(split["train"]), model)
+    task = EncoderTask(bare, faces, EncoderSettings().losses.model_dump())
+    found = {name: batch[name] for name in ("shape", "exp", "pose", "cam")}
+    found |= {"tex": torch.ones(4, 50), "light": torch.zeros(4, 9, 3)}
+    found["light"][:, 0] = 3.0
+    task.network.regress = lambda crops: found
+    shading = 3 * SH_CONSTANTS[0]
+    grey = {**batch, "colours": torch.full_like(batch["colours"], 0.7 * shading)}
+    assert float(task.losses(grey, "main", None)["photo"]) == pytest.approx(0, abs=1e-6)
+    lighter = {**batch, "colours": grey["colours"] + 0.1}
+    assert float(task.losses(lighter, "main", None)["photo"]) == pytest.approx(0.2, rel=1e-4)
+
+
+def test_a_head_without_a_mask_or_a_chart(known, data):
+    _, reader = known
+    faces, model = known[0], data[2]
+    whole = replace(model, uv_face_mask=None)
+    assert face_triangles(whole).all() and not face_triangles(model).all()
+    share = read_views(faces, reader, whole, 0).share
+    assert set(share.unique().tolist()) <= {0.0, 1.0} and float(share.mean()) > 0.9
+    torch.manual_seed(0)
+    bare = Deca(replace(model, uvcoords=None, uvfaces=None, MU=None, PC=None), "tiny")
+    found = measure(bare, reader, faces)
+    assert found["psnr_db"] is None and found["psnr_db_mean"] is None
+    assert found["landmark_percent"] > found["landmark_percent_known"]
+
+
 def test_untrained_encoder_predicts_the_mean_and_folds_exactly(data, known):
     task, batches = task_and_batch(data, known)
     batch = batches.finish(batches.load(0))
@@ -195,10 +230,39 @@ def test_wrong_inputs_are_named(data, tmp_path):
         del file[split["test"][1]]["eye_pose"]
     with pytest.raises(ValueError, match=f"{split['test'][1]}/eye_pose: expected a dataset"):
         read_known(broken, reader, rows, model)
+    with h5py.File(broken, "r+") as file:
+        del file[split["test"][0]]["shape"]
+        file[split["test"][0]]["shape"] = np.zeros((1, 4))
+    words = f"{split['test'][0]}/shape: expected at least 4 rows, found 1"
+    with pytest.raises(ValueError, match=words):
+        read_known(broken, reader, reader.rows(split["test"][:1]), model)
+    with h5py.File(broken, "r+") as file:
+        del file[split["test"][0]]
+    with pytest.raises(ValueError, match=f"{split['test'][0]}: expected a group, found none"):
+        read_known(broken, reader, rows, model)
+    with pytest.raises(ValueError, match="expected rows of faces, found none"):
+        read_known(broken, reader, rows[:0], model)
     with pytest.raises(ValueError, match="another head_model"):
         read_known(broken, reader, reader.rows(split["train"]), model)
     with pytest.raises(ValueError, match="no such file"):
         read_known(tmp_path / "absent.h5", reader, rows, model)
+
+
+def test_faces_without_landmarks_or_sources_are_named(data, tmp_path):
+    files, _, model = data
+    path = tmp_path / "faces.h5"
+    path.write_bytes(Path(files["faces"][0]).read_bytes())
+    reader = FacesReader(path)
+    person = reader.persons[1]
+    row = int(reader.rows([person])[2])
+    with h5py.File(path, "r+") as file:
+        file[person]["landmarks"][2, 30] = np.nan
+    with pytest.raises(ValueError, match=rf"faces\.h5: landmarks: row {row}: expected numbers"):
+        read_known(files["parameters"], FacesReader(path), reader.rows(), model)
+    with h5py.File(path, "r+") as file:
+        del file[person]["source_index"]
+    with pytest.raises(ValueError, match=r"faces\.h5: source_index: expected in every person"):
+        read_known(files["parameters"], FacesReader(path), reader.rows(), model)
 
 
 def test_photos_lie_under_renderings(known):

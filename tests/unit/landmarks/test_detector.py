@@ -2,13 +2,17 @@
 
 import pickle
 import socket
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from regaze.assets import AssetError
+from regaze.assets import AssetError, AssetFile
+from regaze.face3d import commands_acquire
 from regaze.landmarks.detector import Detector, crop_square, cut, find_peaks, to_photo
+from regaze.landmarks.settings import WEIGHTS
+from regaze.provenance import file_sha256
 
 NOWHERE = np.full((1, 4), np.nan)
 DOTS = ((125, 60), (95, 75), (110, 95))
@@ -152,6 +156,38 @@ def test_files_that_are_no_weights(weights, tmp_path):
 def test_unknown_device(weights):
     with pytest.raises(ValueError, match="device: expected auto, cpu or cuda"):
         Detector(*weights, device="tpu")
+
+
+def test_a_gpu_that_is_not_there_is_named(weights, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match="device: cuda was asked for, but there is no usable GPU"):
+        Detector(*weights, device="cuda")
+
+
+def test_acquisition_finds_all_faces_the_largest_first(
+    weights, detector, draw, expected, monkeypatch
+):
+    """The command's detector, with the weights that its configuration names."""
+    opened = []
+
+    def loaded(*files, device):
+        opened.append((files, device))
+        return detector
+
+    monkeypatch.setattr("regaze.landmarks.detector.Detector", loaded)
+    files = [AssetFile(path=str(path), sha256=file_sha256(path)) for path in weights]
+    assets = SimpleNamespace(**dict(zip(WEIGHTS, files, strict=True)))
+    find = commands_acquire._detector(SimpleNamespace(assets=assets), "cpu")
+    assert opened == [(tuple(weights), "cpu")]
+    small, large = ((20, 40), (60, 50), (40, 80)), ((200, 50), (270, 60), (240, 110))
+    photo = draw((320, 192), [("green", 2, 3)], small)
+    photo = np.maximum(photo, draw((320, 192), [("red", 7, 2)], large))
+    found = find(photo)
+    assert len(found) == 2
+    # A heatmap's cell is four pixels of the large face, two of the small one.
+    assert np.abs(found[0] - expected(large)).max() < 2.2
+    assert np.abs(found[1] - expected(small)).max() < 1.1
+    assert find(draw((96, 96))) == []
 
 
 def test_peaks_are_found_to_a_quarter_of_a_cell():

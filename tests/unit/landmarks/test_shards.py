@@ -7,6 +7,7 @@ from PIL import Image
 
 from regaze.landmarks.base import Detection, choose_face, overlap
 from regaze.landmarks.detect import detect_shard
+from regaze.landmarks.files import read_landmarks
 from regaze.landmarks.poses import face_centre, pose_shard, target_from_angles
 from regaze.normalise.camera import project
 from regaze.normalise.face_model import FACE_MODELS
@@ -178,32 +179,43 @@ def write_landmarks(path, person, names, points, score, status):
 
 
 def test_poses_are_the_true_ones(tmp_path):
-    truth = poses(6)
+    truth = poses(7)
     points = np.stack([true_landmarks(pose) for pose in truth])
-    points[4] = NAN
+    points[[4, 6]] = NAN
     points[5] = 100.0
-    names = [f"p/{number}.jpg" for number in range(6)]
-    status = ["", "", "", "", "no_face", ""]
-    score = [0.9, 0.5, 0.49, 0.9, NAN, 0.9]
+    names = [f"p/{number}.jpg" for number in range(7)]
+    # a low score does not hide why there are no landmarks
+    status = ["", "", "", "", "no_face", "", "other_face"]
+    score = [0.9, 0.5, 0.49, 0.9, NAN, 0.9, 0.1]
     write_landmarks(tmp_path / "l.h5", "p", names, points, score, status)
-    target = np.tile([10.0, -90.0, 0.0], (6, 1))
+    target = np.tile([10.0, -90.0, 0.0], (7, 1))
     source = Folder(tmp_path, {"p": {"file_name": tuple(names), "gaze_target": target}})
     counts = pose_shard(source, ["p"], tmp_path / "l.h5", tmp_path / "s.h5")
-    assert counts == {"found": 3, "low_score": 1, "no_face": 1, "pose_failed": 1}
+    assert counts == {
+        "found": 3, "low_score": 1, "no_face": 1, "other_face": 1, "pose_failed": 1
+    }  # fmt: skip
     records = Supplemented(tmp_path, "folder", tmp_path / "s.h5").read("p")
     assert records.file_name == tuple(names) and records.gaze_known
-    assert records.status == ("", "", "low_score", "", "no_face", "pose_failed")
+    assert records.status == ("", "", "low_score", "", "no_face", "pose_failed", "other_face")
     good = [0, 1, 3]
     np.testing.assert_allclose(records.head_pose[good], truth[good], rtol=2e-3, atol=2e-3)
     np.testing.assert_array_equal(records.gaze_target, target)
     np.testing.assert_array_equal(records.distortion[0], LENS)
-    assert np.isnan(records.head_pose[[2, 4, 5]]).all()
+    assert np.isnan(records.head_pose[[2, 4, 5, 6]]).all()
     with h5py.File(tmp_path / "s.h5") as file:
         assert file.attrs["min_score"] == 0.5
         assert file["p"].attrs["camera_assumption"] == "assumed for p"
         assert file["p"].attrs["gaze"] == "known"
         assert file["p/pose_error"][good].max() < 0.01
         np.testing.assert_allclose(file["p/score"][:2], [0.9, 0.5])
+
+
+def test_persons_who_can_have_no_group_are_not_looked_for(tmp_path):
+    points = np.zeros((1, 68, 2))
+    write_landmarks(tmp_path / "l.h5", "a", ["0.png"], points, [0.9], [""])
+    with pytest.raises(SourceError, match=r"l\.h5: person a/\.\.: expected a group") as error:
+        read_landmarks(tmp_path / "l.h5", "a/..", ["0.png"])
+    assert error.value.reason == "missing_person" and error.value.file_names == ("0.png",)
 
 
 def test_landmarks_that_come_with_the_data_set(tmp_path):
