@@ -140,7 +140,8 @@ def error_against_angle(
     and are the same for all methods.
 
     Args:
-        series: methods, floor and ceiling with per-pair tables.
+        series: methods, floor and ceiling with per-pair tables that have pairs of the kind with
+            both numbers known.
         error: column of the error in degrees.
         angle: column of the redirection angle in degrees.
         kind: kind of pairs to use.
@@ -149,19 +150,12 @@ def error_against_angle(
     """
     figure = Figure()
     axes = figure.subplots()
-    parts = {}
-    for one in series:
-        table = one.per_pair
-        if error in table and angle in table:
-            part = table.loc[table["kind"] == kind, ["person", error, angle]].dropna()
-            if len(part):
-                parts[one.title] = part
-    angles = np.concatenate([part[angle].to_numpy(float) for part in parts.values()] or [[]])
-    edges = _edges(angles, bins)
-    for one in series:
-        if one.title not in parts:
-            continue
-        part = parts[one.title]
+    parts = [
+        one.per_pair.loc[one.per_pair["kind"] == kind, ["person", error, angle]].dropna()
+        for one in series
+    ]
+    edges = _edges(np.concatenate([part[angle].to_numpy(float) for part in parts]), bins)
+    for one, part in zip(series, parts, strict=True):
         place = np.clip(np.searchsorted(edges, part[angle], side="right") - 1, 0, len(edges) - 2)
         points = []
         for number in range(len(edges) - 1):
@@ -256,10 +250,9 @@ def svg_text(figure: Figure, salt: str) -> str:
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.style.use(STYLE)
-        if figure.get_layout_engine() is not None:
-            # The layout creeps with every drawing; frozen, a second save gives the same bytes.
-            figure.draw_without_rendering()
-            figure.set_layout_engine("none")
+        # The layout creeps with every drawing; frozen, a second save gives the same bytes.
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
         matplotlib.rcParams["svg.hashsalt"] = f"regaze-{salt}"
         nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         figure.savefig(stream, format="svg", metadata=nothing)
@@ -311,8 +304,6 @@ def _look(one: Series) -> dict:
 
 
 def _edges(values: np.ndarray, bins: int) -> np.ndarray:
-    if not len(values):
-        return np.array([0.0, 1.0])
     edges = np.unique(np.quantile(values, np.linspace(0, 1, bins + 1)))
     return edges if len(edges) > 1 else np.array([edges[0], edges[0] + 1.0])
 

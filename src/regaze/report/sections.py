@@ -365,12 +365,8 @@ def sweep_section(
 ) -> dict | None:
     """Return the combined animation of all methods with sweep samples, or None without any."""
     runs = sweeps.sweep_runs(pairs)
-    if not runs:
-        return None
     candidates = [r for r in all_results if r.role == "method" and r.samples is not None]
     shown = [r for r in candidates if any(run.pairs[0] in r.samples for run in runs)]
-    if not shown:
-        return None
     usable = sweeps.usable_runs(pairs, {r.name: r.samples for r in shown})[:persons]
     if not usable:
         return None

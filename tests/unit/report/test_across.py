@@ -1,6 +1,7 @@
 """Data sets nobody was trained on: what they lack is said, and their numbers stand beside home."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -108,6 +109,34 @@ def test_least_foreign_data_set_is_a_part_too(finished, abroad, tmp_path):
     assert "No pictures: no method has samples." in part
     assert "None of 24 rows was rejected" in part
     assert "not evaluated on far" in part_of(text, "across")
+
+
+def scored(data, **entry):
+    """The data set with one number, or none, in place of all that was measured on it."""
+    metrics = {"free": {"gaze_error_deg": entry}}
+    return replace(data, results=[replace(r, metrics=metrics) for r in data.results])
+
+
+def test_a_data_set_without_any_gaze_error_says_so(finished, abroad):
+    home = DatasetEntry("test", finished.models, finished.reader, finished.pairs).loaded()
+    lost = scored(abroad.loaded(), mean=None, reason="no labels")
+    assert across.transfer_sentences([home, lost]) == (
+        "On photos <1> no gaze error could be measured for any method.",
+    )
+    unpaired = replace(lost, pairs=lost.pairs.iloc[:0])
+    part = across.foreign_part(unpaired, home, 2)
+    assert part["grid"] is None and part["no_grid"] == "there are no pairs with a true image"
+    found = across.cross_table([lost])
+    assert found["missing"] == [
+        "photos <1>, gaze only: not measured",
+        "photos <1>, gaze and head: no labels",
+    ]
+    assert [row["cells"] for row in found["rows"]] == [[]] * len(lost.results)
+
+
+def test_a_number_without_an_interval_stands_alone(abroad):
+    (cell,) = across.cross_table([scored(abroad.loaded(), mean=2.0)])["rows"][0]["cells"]
+    assert (cell["text"], cell["interval"]) == ("2.00", "")
 
 
 def test_a_data_set_twice_and_a_missing_file_are_named(finished, abroad, tmp_path):

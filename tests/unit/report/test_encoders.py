@@ -29,12 +29,14 @@ def test_measured_encoders_are_listed_with_their_sheet(tmp_path):
     measured = record(tmp_path / "deca", name="deca", quality=QUALITY)
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "deca/quality.png")
     published = record(tmp_path / "published", name="published")
-    section = encoder_section([measured, published])
-    assert [row["name"] for row in section["rows"]] == ["deca"]
+    unseen = record(tmp_path / "unseen", quality=QUALITY)
+    section = encoder_section([measured, published, unseen])
+    assert [row["name"] for row in section["rows"]] == ["deca", "unseen"]
     cells = section["rows"][0]["cells"]
     assert cells[:3] == [("0.92", ""), ("1.44", "7.10"), ("1.4", "13.0")]
     assert cells[3] == ("—", "—") and cells[4] == ("0.95, 0.46", "")
     assert len(section["columns"]) == len(cells)
+    assert [sheet["name"] for sheet in section["sheets"]] == ["deca"]
     assert section["sheets"][0]["uri"].startswith("data:image/")
 
 

@@ -86,9 +86,16 @@ def test_two_figures_share_no_identifiers():
 def test_validation_is_drawn_only_in_the_units_of_the_loss():
     checked = curve().assign(val_score=np.nan)
     checked.loc[[30, 59], "val_score"] = [0.4, 0.3]
-    degrees = checked.assign(val_gaze_deg=4.0)
-    texts = [figures.svg_text(figures.training_curve(c, "a"), "a") for c in (checked, degrees)]
-    assert [">validation<" in text for text in texts] == [True, False]
+    degrees, unchecked = checked.assign(val_gaze_deg=4.0), checked.assign(val_score=np.nan)
+    curves = (checked, degrees, unchecked)
+    texts = [figures.svg_text(figures.training_curve(c, "a"), "a") for c in curves]
+    assert [">validation<" in text for text in texts] == [True, False, False]
+
+
+def test_numbers_of_images_are_written_short():
+    axes = figures.training_curve(curve(), "net").axes[0]
+    written = [axes.xaxis.get_major_formatter()(value) for value in (800, 40_000, 2_500_000)]
+    assert written == ["800", "40k", "2.5M"]
 
 
 def test_running_mean_keeps_constants_and_ends():
@@ -110,3 +117,19 @@ def test_all_pairs_at_one_angle_can_be_drawn():
         ylabel="",
     )
     assert "<svg" in figures.svg_text(figure, "a")
+
+
+def test_methods_that_share_a_title_keep_their_own_numbers():
+    first = series()[1]
+    worse = first.per_pair.assign(gaze_error_deg=first.per_pair["gaze_error_deg"] + 2)
+    figure = figures.error_against_angle(
+        [first, figures.Series(first.title, worse, "method", 2)],
+        error="gaze_error_deg",
+        angle="angle_deg",
+        kind="free",
+        title="",
+        xlabel="",
+        ylabel="",
+    )
+    one, other = (line.get_ydata() for line in figure.axes[0].lines)
+    np.testing.assert_allclose(other, one + 2)

@@ -42,6 +42,8 @@ def test_the_judge_of_identity_is_named():
     words = identity_note([results("a", {}, identity_similarity=value)])
     assert "network small" in words and "0.9994" in words and "1.1 %" in words
     assert identity_note([results("a", {})]) == ""
+    untested = results("a", {}, identity_similarity={"mean": 0.9, "network": "small"})
+    assert identity_note([untested]) == "Identity is judged by the network small"
 
 
 def test_the_section_of_random_turns_is_read(tmp_path):

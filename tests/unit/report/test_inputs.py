@@ -64,11 +64,25 @@ def test_bad_tables(tmp_path):
         inputs.read_curve(tmp_path / "curve.csv")
 
 
-def test_bad_samples(tmp_path):
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            {"pixels": np.zeros((2, 4, 4), np.uint8), "pair": np.arange(2)},
+            r"pixels: expected \(P,H,W,3\) uint8, found \(2, 4, 4\)",
+        ),
+        ({"pixels": np.zeros((2, 4, 4, 3), np.uint8)}, "data set 'pair' is missing"),
+        (
+            {"pixels": np.zeros((2, 4, 4, 3), np.uint8), "pair": np.arange(3)},
+            "pair: expected 2 entries, found 3",
+        ),
+    ],
+)
+def test_bad_samples(tmp_path, content, message):
     with h5py.File(tmp_path / "a.h5", "w") as file:
-        file["pixels"] = np.zeros((2, 4, 4), np.uint8)
-        file["pair"] = np.arange(2)
-    with pytest.raises(ValueError, match=r"pixels: expected \(P,H,W,3\) uint8, found \(2, 4, 4\)"):
+        for name, values in content.items():
+            file[name] = values
+    with pytest.raises(ValueError, match=rf"a\.h5: {message}"):
         inputs.Samples(tmp_path / "a.h5")
 
 
@@ -79,4 +93,5 @@ def test_every_cited_key_is_a_work():
     assert keys <= set(citations.WORKS)
     assert citations.works_of_model("mine", "regression") == ("unet",)
     assert citations.works_of_model("xunet_deca_v2")[0] == "cho"
+    assert citations.works_of_model("mine", "own") == ()
     assert citations.works_of_dataset("ETH-XGaze") == ("xgaze",)

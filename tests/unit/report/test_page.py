@@ -1,12 +1,17 @@
 """The page holds everything it needs, says what the numbers say, and repeats itself exactly."""
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
+import h5py
+import numpy as np
 import pandas as pd
 import pytest
 
-from regaze.report import page, sections
+from regaze.faces import FacesReader
+from regaze.report import citations, page
+from regaze.report.inputs import read_results
 from regaze.report.page import write_report
 
 
@@ -177,8 +182,22 @@ def test_least_report_is_a_page_too(finished, tmp_path):
     assert '<section id="pictures">' not in text
 
 
-def test_rejections_are_ordered_by_number():
-    table = pd.DataFrame({"reason": ["b", "a", "a"]})
-    found = sections.rejected_summary(table, kept=97)
-    assert [row["reason"] for row in found["rows"]] == ["a", "b"]
-    assert found["rows"][0]["share"] == "2 %"
+def test_faces_that_do_not_say_how_they_were_made_have_fewer_facts(finished, tmp_path):
+    # Files of ST-ED's own preprocessing hold data sets alone.
+    with h5py.File(tmp_path / "bare.h5", "w") as file:
+        file["p00/pixels"] = np.zeros((1, 8, 8, 3), np.uint8)
+        file["p00/labels"] = np.zeros((1, 8), np.float32)
+    bare = FacesReader(tmp_path / "bare.h5")
+    named = [name for name, _ in page._facts(finished.reader, finished.pairs, [])]
+    assert named[-2:] == ["Normalisation", "Source"]
+    assert [name for name, _ in page._facts(bare, finished.pairs, [])] == named[:-2]
+
+
+def test_methods_of_ones_own_cite_nothing(finished):
+    results = read_results(finished.models)
+    uses, _ = page._citations(results, ["test"])
+    assert [name for name, _ in uses][:2] == ["xunet", "lite"]
+    plain = [replace(one, model={}) for one in results if one.name == "lite"]
+    uses, works = page._citations(plain, ["test"])
+    assert [name for name, _ in uses] == ["Normalisation, estimators and error definitions"]
+    assert [key for _, key, _ in works] == list(citations.ALWAYS)

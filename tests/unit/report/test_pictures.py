@@ -1,5 +1,6 @@
 """Grids and sweeps: the right pictures in the right places, the same bytes every time."""
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -42,6 +43,31 @@ def test_grid_rows_hold_the_pictures_of_their_pair(finished):
     assert np.abs(rows[1].source - expected).max() <= 0.5
     assert rows[1].target is not None
     assert np.allclose(rows[1].directions["target_gaze"], np.rad2deg(record.target_gaze))
+
+
+def test_what_a_grid_lacks_is_written_in_its_place(finished):
+    samples = samples_of(finished, "xunet")
+    rows = grids.collect(finished.reader, finished.pairs, samples, "sweep", 1)
+    assert rows[0].target is None
+    image = grids.draw_grid(rows, ["xunet", "lite"], kind="sweep", titles={}, cell=64)
+    source, target, made, absent = (
+        np.asarray(image)[42 : 42 + 64, x : x + 64] for x in (128, 196, 270, 338)
+    )
+    np.testing.assert_array_equal(source, drawing.fitted(rows[0].source, (64, 64)))
+    np.testing.assert_array_equal(made, drawing.fitted(rows[0].pictures["xunet"], (64, 64)))
+    for empty in (target, absent):
+        assert (empty[0] == (221, 225, 231)).all() and (empty[2:20, 2:-2] == 255).all()
+    # "no picture" and "not sampled"
+    assert target[20:44].min() < 150 > absent[20:44].min() and (target != absent).any()
+
+
+def test_a_picture_of_the_size_wanted_is_left_alone():
+    picture = np.random.default_rng(0).integers(0, 256, (4, 8, 3), np.uint8)
+    assert drawing.fitted(picture, (8, 4)) is picture
+    assert (
+        drawing.fitted(picture, (4, 2)).tolist()
+        == np.rint(picture.reshape(2, 2, 4, 2, 3).mean((1, 3))).astype(int).tolist()
+    )
 
 
 def test_choice_takes_every_person_once_before_any_twice():
@@ -96,6 +122,24 @@ def test_sweep_shrinks_to_its_limit(finished, tmp_path):
         )
         sizes.append(out.stat().st_size)
     assert sizes[1] < sizes[0] and sizes[1] <= 40_000
+
+
+def test_sweep_is_never_smaller_than_its_smallest_pictures(finished, tmp_path):
+    out = tmp_path / "a.gif"
+    samples = samples_of(finished, "xunet")
+    sweeps.sweep_animation(finished.reader, finished.pairs, samples, out, persons=1, max_bytes=1)
+    with Image.open(out) as image:
+        assert image.height == 2 * 48 + 2
+
+
+def test_sweep_holds_the_picture_before_one_that_is_missing(finished, tmp_path):
+    run = sweeps.sweep_runs(finished.pairs)[0]
+    with h5py.File(tmp_path / "some.h5", "w") as file:
+        file["pixels"] = np.array([200, 90], np.uint8).repeat(16 * 16 * 3).reshape(2, 16, 16, 3)
+        file["pair"] = [run.pairs[1], run.pairs[3]]
+    stores = [grids.Samples(tmp_path / "some.h5")]
+    frames = sweeps.sweep_frames(finished.reader, [run], stores, 32)
+    assert [frame.getpixel((16, 50))[0] for frame in frames] == [255, 200, 200, 90, 90, 90]
 
 
 def test_sweep_needs_samples_and_a_known_suffix(finished, tmp_path):

@@ -2,6 +2,7 @@
 
 import pandas as pd
 import pytest
+from PIL import Image
 
 from regaze.report import stage
 
@@ -73,6 +74,31 @@ def test_files_are_sorted_by_data_set(finished, abroad, tmp_path):
     table = pd.read_csv(tmp_path / "report" / "comparison.csv")
     assert list(table["dataset"].unique()) == ["test", "photos"]
     assert (tmp_path / "pictures" / "photos" / "grid-free.png").exists()
+
+
+def test_sweeps_of_several_methods_are_shown_together_too(finished, tmp_path):
+    models = [entry for entry in finished.models if entry.name in ("xunet", "lite", "copy")]
+    pairs = finished.pairs[finished.pairs["kind"] == "sweep"]
+    stage.write_pictures(tmp_path, models, finished.reader, pairs)
+    heights = {path.name: Image.open(path).height for path in tmp_path.iterdir()}
+    assert heights == {
+        "sweep-xunet.gif": 2 * 130 - 2,
+        "sweep-lite.gif": 2 * 130 - 2,
+        "sweep-all.gif": 3 * 130 - 2,
+    }
+
+
+def test_a_report_of_no_data_set_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="datasets: expected at least the one trained on"):
+        stage.report_results(
+            tmp_path / "report" / "index.html",
+            tmp_path / "report" / "comparison.csv",
+            rows=["xunet"],
+            datasets=[],
+            evaluator="resnet",
+            settings={},
+            estimators=[],
+        )
 
 
 def test_files_of_no_data_set_are_refused(tmp_path):

@@ -1,6 +1,7 @@
 """Steps and guidance: figures, rows and table of variants against the run's own sampling."""
 
 import json
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -113,6 +114,41 @@ def test_section_says_what_there_is(entries, results, finished):
     assert sentence.endswith("on the same 6 pairs: worse.")
     none = studies.study_section([], results, finished.reader, finished.pairs, **common)
     assert none is None
+
+
+def test_what_cannot_be_compared_is_not_claimed(entries, results, finished):
+    variants = studies.load_variants(entries, KIND)
+    common = {"kind": KIND, "dataset": "test"}
+
+    def shown(variants, results):
+        return studies.study_section(variants, results, finished.reader, finished.pairs, **common)
+
+    # The run's own results are not there: nothing to differ from.
+    alone = shown(
+        [variants[0], variants[-1]], [replace(r, per_pair=None, samples=None) for r in results]
+    )
+    cells = [row["cells"] for row in alone["tables"][0]["rows"]]
+    assert {cell["difference"] for row in cells for cell in row} == {"—"}
+    assert alone["tables"][0]["own"] == "this run's own sampling" and alone["sentences"] == []
+    # Its pictures are not there: how many network runs it took is not known.
+    (sentence,) = shown(variants[-1:], [replace(r, samples=None) for r in results])["sentences"]
+    assert "times fewer network runs" not in sentence and "by +0.25°" in sentence
+
+
+def test_pairs_of_one_variant_only_have_no_strip_and_no_bounds(entries, results, finished):
+    one, four = studies.load_variants(entries[:2], KIND)
+    one = replace(one, per_pair=one.per_pair.iloc[:6])
+    four = replace(four, per_pair=four.per_pair.iloc[6:])
+    others = [
+        r if r.role == "method" else replace(r, per_pair=r.per_pair.iloc[:0]) for r in results
+    ]
+    table = studies.study_table([one, four], others, KIND, "test")
+    assert table["axis"].tolist() == ["steps", "steps"]
+    (group,) = studies.study_section(
+        [one, four], others, finished.reader, finished.pairs, kind=KIND, dataset="test"
+    )["groups"]
+    assert group["strips"] == [] and len(group["plots"]) == 2
+    assert not any("true image" in plot or ">source<" in plot for plot in group["plots"])
 
 
 def test_identity_is_drawn_where_it_was_measured(entries, results, tmp_path):

@@ -119,3 +119,19 @@ def test_verdict_admits_that_nothing_was_learned():
     text = verdict([results("copy", 16.0), results("a", 15.0), results("truth", 3.7)]).headline
     assert "has not been learned" in text
     assert verdict([]).headline == "No method was evaluated."
+
+
+def test_verdict_claims_nothing_that_the_numbers_do_not_hold():
+    nothing = verdict([results("a", None), results("copy", 16.0)])
+    assert nothing.headline == "No gaze error could be measured for any method."
+    level = verdict([results("copy", 3.0), results("a", 4.0), results("truth", 3.0)]).headline
+    assert level.endswith("the unchanged source scores 3.0° and the true image 3.0°.")
+    # Pairs of one person have no interval, so neither method is said to be ahead.
+    one = [results(name, 1.0, np.arange(4.0) + n, persons=1) for n, name in enumerate("ab")]
+    assert verdict(one).details == ()
+
+
+def test_long_lists_are_cut():
+    many = [results(f"m{n}", 15.0 + n / 100) for n in range(7)]
+    said = verdict([results("copy", 16.0), results("truth", 4.0), results("best", 5.0), *many])
+    assert "m0, m1, m2, m3 and 3 more have learned little or no gaze" in said.details[0]
