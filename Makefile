@@ -49,7 +49,7 @@ cluster: .venv/.dev .venv/.slurm  ## the workflow on a SLURM that the test start
 coverage: .venv/.dev  ## which lines and branches of src/regaze the tests run; table, and pages in build/coverage
 	mkdir -p build/coverage
 	rm -f build/coverage/data*
-	-$(BIN)/python -m coverage run -m pytest tests
+	-$(BIN)/python -m coverage run -m pytest tests -m "not slurm and not faults"
 	$(BIN)/python -m coverage combine
 	$(BIN)/python -m coverage html --quiet
 	$(BIN)/python -m coverage report
