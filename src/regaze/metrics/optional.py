@@ -56,9 +56,10 @@ class OptionalNetworks:
     sted_view: bool = True
 
     def measure(self, ours: Tensor, source: Tensor) -> dict[str, np.ndarray]:
-        """Return what needs no true picture: values (n,) per column, of (n,3,H,W) in [-1,1]."""
-        if self.identity is None:
-            return {}
+        """Return what needs no true picture: values (n,) per column, of (n,3,H,W) in [-1,1].
+
+        Only with a recogniser.
+        """
         return {IDENTITY_SOURCE: self._cosine(ours, source)}
 
     def compare(self, ours: Tensor, wanted: Tensor) -> dict[str, np.ndarray]:

@@ -7,8 +7,10 @@ with the ``lpips`` package (version 0.1, richzhang/PerceptualSimilarity).
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections.abc import Mapping
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -70,7 +72,8 @@ def load_lpips(path: str | os.PathLike, net: str) -> nn.Module:
     try:
         load_strictly(network.net, {key: state[name] for key, name in places.items()})
     except ValueError as error:
-        raise ValueError(f"{path}: not the weights of {BACKBONES[net]}: {error}") from None
+        told = re.sub(r"\bslice\d+\.", "features.", str(error))
+        raise ValueError(f"{path}: not the weights of {BACKBONES[net]}: {told}") from None
     return network.eval().requires_grad_(False)
 
 
@@ -148,9 +151,7 @@ class FidInception(tv.Inception3):
     def embed(self, images: Tensor) -> Tensor:
         """Return pooled features (N,2048) of (N,3,H,W) in [-1,1], enlarged to 299 px."""
         values = F.interpolate(images, (INCEPTION_SIZE, INCEPTION_SIZE), mode="bilinear")
-        for name, layer in self.named_children():
-            if name == "avgpool":
-                break
+        for _, layer in takewhile(lambda child: child[0] != "avgpool", self.named_children()):
             values = layer(values)
         return values.mean(dim=(2, 3))
 

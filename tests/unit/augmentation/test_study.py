@@ -1,6 +1,7 @@
 """The study's numbers, its settings, and what it says when redirected pictures do not help."""
 
 import copy
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from safetensors.torch import save_file
 
-from regaze.augmentation.estimator import SCHEMA, read_errors
+from regaze.augmentation.estimator import SCHEMA, read_errors, write_errors
 from regaze.augmentation.page import report_study, summary
 from regaze.augmentation.settings import Draw, estimator_entry, redirector_entry
 from regaze.augmentation.study import Measured, collect, summarise, verdict
+from regaze.estimators.build import build_estimator
+from regaze.faces import FacesAttributes, FacesWriter
 from regaze.settings import ConfigurationError, load_settings
 
 DEFAULT = yaml.safe_load((Path(__file__).parents[3] / "config.yaml").read_text())
@@ -120,6 +124,37 @@ def test_page_table_and_figure_are_the_same_twice(measured, tmp_path):
     assert "2 of 2 comparisons show no difference in gaze." in page
 
 
+def test_one_person_alone_has_numbers_without_intervals(tmp_path):
+    for maker, gaze in (("real", 6.0), ("net", 5.0)):
+        write(tmp_path, maker, "n10-s0", 10, gaze, people="a")
+    files = {key: tmp_path / key for key in ("table", "figure", "page")}
+    paths = sorted(tmp_path.glob("*/*/errors.parquet"))
+    report_study([Measured.at(path) for path in paths], **files, about={})
+    page = files["page"].read_text()
+    assert "<td>6.00</td>" in page and "<td>5.00</td>" in page
+    assert "<td>-1.00</td><td>one person, no interval</td>" in page
+
+
+def test_a_list_without_pictures_cannot_be_measured_on(tmp_path):
+    network = build_estimator("resnet", "tiny")
+    save_file(network.state_dict(), tmp_path / "model.safetensors")
+    record = {"name": "judge", "kind": "estimator", "config": network.config()}
+    (tmp_path / "model.json").write_text(json.dumps(record))
+    attributes = FacesAttributes("sted", (32, 32), 125.0, 600.0, "none", "test")
+    with FacesWriter(tmp_path / "faces.h5", attributes) as writer:
+        writer.add_person("a", np.zeros((1, 32, 32, 3), np.uint8), np.zeros((1, 8), np.float32))
+    (tmp_path / "split.json").write_text(json.dumps({"test": ["b"]}))
+    with pytest.raises(ValueError, match=r"split.json: list 'test' has no pictures in .*faces.h5"):
+        write_errors(
+            tmp_path,
+            faces=[tmp_path / "faces.h5"],
+            split=tmp_path / "split.json",
+            persons="test",
+            threads=1,
+            output=tmp_path / "errors.parquet",
+        )
+
+
 def test_estimators_measured_on_different_pictures_are_not_compared(measured, tmp_path):
     other = write(tmp_path / "other", "net", "n10-s2", 10, 5.0, people="abc")
     with pytest.raises(ValueError, match=r"n10-s2.*measured on other pictures"):
@@ -172,6 +207,10 @@ def test_entries_of_the_study():
         (
             {"augmentation__redirectors": ["xunet_student"]},
             "'xunet_student' learns from its teacher 'xunet_lite'",
+        ),
+        (
+            {"augmentation__redirectors": ["sted"], "models__sted__preprocess": "equalise"},
+            "augmentation.estimator: '.*' has preprocess 'none', but .* 'sted' .* 'equalise'",
         ),
         ({"models__xunet_lite__labels": {"count": 0}}, "models.xunet_lite.labels.count"),
         ({"models__xunet_lite__labels": {"cuont": 5}}, "labels.cuont: unknown key"),

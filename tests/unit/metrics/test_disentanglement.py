@@ -20,6 +20,7 @@ from regaze.metrics.disentanglement import (
     read_perturbed,
     turn,
 )
+from regaze.metrics.redirection import read_images
 from regaze.metrics.targets import kde_targets
 from regaze.redirectors.base import Needs, Perturbable, Redirector
 
@@ -141,6 +142,12 @@ def test_neither_batch_nor_number_of_pictures_changes_a_reading(world, monkeypat
     assert fewer["sample"].unique().tolist() == [0, 2, 4, 6]
     same = whole[whole["sample"] % 2 == 0].reset_index(drop=True)
     pd.testing.assert_frame_equal(fewer, same, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("size", "seen"), [(32, 1.25), (16, 1.0)])
+def test_only_an_estimator_of_the_same_size_sees_what_overshoots(monkeypatch, size, seen):
+    monkeypatch.setattr(Corner, "size_px", size)
+    assert read_images(Corner(), torch.full((2, 3, 32, 32), 1.25)).tolist() == [[seen] * 4] * 2
 
 
 def test_turns_are_drawn_per_picture_and_factor():

@@ -362,6 +362,22 @@ def test_no_pairs_of_any_kind_asked_for_give_an_empty_table(world, tmp_path):
     assert metrics["kinds"]["head_only"]["psnr"]["reason"] == "no pairs of this kind were sampled"
 
 
+def test_pictures_that_are_not_square_have_no_eye_boxes(world):
+    root, truth = world
+    write_samples(root / "wide.h5", truth[:1, :16], [0])
+    metrics, _ = measured(root, "wide.h5", kinds=["head_only"])
+    assert metrics["pixels"]["size"] == [32, 16] and metrics["pixels"]["eye_boxes"] is None
+
+
+def test_attributes_without_a_value_are_null(world):
+    root, truth = world
+    write_samples(root / "noted.h5", truth[:1], [0])
+    with h5py.File(root / "noted.h5", "a") as file:
+        file.attrs.update({"note": h5py.Empty("f"), "weights": np.array([1, 2])})
+    told = measured(root, "noted.h5", kinds=["head_only"])[0]["samples"]
+    assert told["note"] is None and told["weights"] == [1, 2] and told["model"] == "noted"
+
+
 def test_induced_errors_come_from_the_readings(world, tmp_path):
     rows = [
         (sample, person, 0, "angles", factor, gaze, head)

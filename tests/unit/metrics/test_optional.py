@@ -63,6 +63,12 @@ def test_lpips_refuses_other_files(alexnet, tmp_path):
     torch.save({"features.0.weight": torch.zeros(64, 3, 11, 11)}, tmp_path / "part.pth")
     with pytest.raises(ValueError, match="not the weights of alexnet: missing features"):
         load_lpips(tmp_path / "part.pth", "alex")
+    # torchvision's numbering, but another network's widths.
+    state = torch.load(alexnet, weights_only=True)
+    state["features.0.weight"] = torch.zeros(32, 3, 11, 11)
+    torch.save(state, tmp_path / "narrow.pth")
+    with pytest.raises(ValueError, match=r"narrow.pth: .*features.0.weight expected \(64.*\(32"):
+        load_lpips(tmp_path / "narrow.pth", "alex")
     with pytest.raises(ValueError, match="expected one of alex, vgg"):
         load_lpips(alexnet, "squeeze")
     with pytest.raises(FileNotFoundError):
