@@ -105,6 +105,14 @@ def draw_study(rows: pd.DataFrame) -> Figure:
     return figure
 
 
+_UNDECIDED = {
+    "no difference shown": "show no difference in gaze",
+    "seeds disagree": "do not go the same way with every seed",
+    "one person, no interval": "are of one person, from whom nothing follows",
+}
+"""What is said of verdicts that neither help nor harm."""
+
+
 def summary(rows: pd.DataFrame) -> str:
     """One sentence that says, for gaze, where redirected pictures help."""
     if "gaze_verdict" not in rows:
@@ -123,9 +131,9 @@ def summary(rows: pd.DataFrame) -> str:
         for name, cases in found.items()
         if cases
     ]
-    rest = len(told) - sum(map(len, found.values()))
-    if rest:
-        parts.append(f"{rest} of {len(told)} comparisons show no difference in gaze.")
+    for name, words in _UNDECIDED.items():
+        if count := int((told["gaze_verdict"] == name).sum()):
+            parts.append(f"{count} of {len(told)} comparisons {words}.")
     return " ".join(parts)
 
 

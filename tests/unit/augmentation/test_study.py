@@ -94,6 +94,11 @@ def test_verdicts_and_the_sentence_are_honest():
     said = summary(rows)
     assert "harm gaze with net at 10 (+0.70 degrees)" in said and "help" not in said
     assert "1 of 2 comparisons show no difference in gaze." in said
+    rows = rows.assign(gaze_verdict=[None, "seeds disagree", "one person, no interval"])
+    assert summary(rows) == (
+        "1 of 2 comparisons do not go the same way with every seed. "
+        "1 of 2 comparisons are of one person, from whom nothing follows."
+    )
 
 
 def test_the_sentence_when_there_is_nothing_to_compare_or_all_is_clear():
@@ -121,7 +126,8 @@ def test_page_table_and_figure_are_the_same_twice(measured, tmp_path):
     assert made[0] == made[1]
     page = made[0][2].decode()
     assert "&lt;synthetic&gt;" in page and "<script" not in page and "http" not in page
-    assert "2 of 2 comparisons show no difference in gaze." in page
+    assert "1 of 2 comparisons show no difference in gaze." in page
+    assert "1 of 2 comparisons do not go the same way with every seed." in page
 
 
 def test_one_person_alone_has_numbers_without_intervals(tmp_path):
