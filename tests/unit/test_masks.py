@@ -361,7 +361,8 @@ def test_masks_of_the_parser_are_its_classes_as_parts(tmp_path, monkeypatch, kno
     out = tmp_path / "masks.h5"
     # the default device is the processor where there is no GPU
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert make_masks(tmp_path / "faces.h5", out, "parsing", parsing=weights) == 3
+    chosen = {} if known else {"device": "cpu"}
+    assert make_masks(tmp_path / "faces.h5", out, "parsing", parsing=weights, **chosen) == 3
     masks = MasksReader(out, FacesReader(tmp_path / "faces.h5"))
     found = masks.read(np.arange(3))["segmentation"]
     parts = part_numbers()[parse_faces(parser, torch.from_numpy(pixels)).numpy()]

@@ -212,7 +212,7 @@ def test_files_that_are_named_but_absent_are_listed(tmp_path, monkeypatch):
     config["encoders"] = {"deca": {"class": "deca", "preset": "reference", "checkpoint": "d.tar"}}
     config["models"]["xunet"]["train"]["transfer"] = "earlier"
     config["models"]["regression"]["train"]["transfer"] = "results/models/xunet"
-    settings = load_settings(config)
+    settings, anonymous = load_settings(config), load_settings(config | {"identity": None})
     assert [line.split(": no such")[0] for line in missing_files(settings)] == [
         "encoders.deca: d.tar",
         "models.xunet.train.transfer: earlier/model.safetensors",
@@ -226,7 +226,8 @@ def test_files_that_are_named_but_absent_are_listed(tmp_path, monkeypatch):
     (tmp_path / "s.json").touch()
     (tmp_path / "earlier").mkdir()
     (tmp_path / "earlier/model.safetensors").touch()
-    assert [line.split(":")[0] for line in missing_files(settings)] == ["encoders.deca"]
+    for one in (settings, anonymous):
+        assert [line.split(":")[0] for line in missing_files(one)] == ["encoders.deca"]
 
 
 def test_settings_do_not_need_torch(tmp_path):

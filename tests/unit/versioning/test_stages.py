@@ -108,3 +108,20 @@ def test_a_model_without_a_row_has_no_study():
     found = stages({"evaluation": {"models": ["copy", "truth", "xunet"]}})
     assert "evaluate-xunet" in found
     assert [name for name in found if name.startswith("study-")] == []
+
+
+def test_a_short_configuration_has_the_stages_of_its_defaults():
+    config = {
+        "dataset": "mine",
+        "datasets": {"mine": PHOTOS},
+        "encoders": {},
+        "estimators": {name: {"arch": name, "persons": "train"} for name in ("resnet", "vgg")},
+        "models": {"lite": {"class": "xunet", "preset": "small"}},
+    }
+    found = yaml.safe_load(dvc_yaml(config))["stages"]
+    assert {"faces", "pairs", "train-resnet", "train-lite", "report"} <= set(found)
+    assert not any(name.startswith(("latents", "train-deca")) for name in found)
+    # What the file does not say is at its default, and no parameter that DVC could look up.
+    assert params(found["train-lite"]) == ["models.lite"]
+    # A stage of which the file says nothing has no parameters at all.
+    assert "params" not in found["evaluate-lite"]
