@@ -189,3 +189,13 @@ def test_a_variant_without_pairs_of_the_kind_is_refused(entries):
     absent = StudyEntry("xunet", "steps2", {"steps": 2}, "nowhere")
     with pytest.raises(FileNotFoundError, match="per_pair.parquet"):
         studies.load_variants([absent], KIND)
+
+
+@pytest.mark.parametrize(("unit", "from_zero"), [("°", True), (" dB", False)])
+def test_errors_are_drawn_from_zero_and_other_scores_where_they_are(unit, from_zero):
+    line = {"title": "net", "slot": 0, "x": [1, 2], "mean": [30.0, 31.0]}
+    line |= {"low": np.array([29.0, 30.0]), "high": np.array([31.0, 32.0])}
+    figure = studies.line_panel([line], title="score", xlabel="steps", unit=unit, doubling=True)
+    (axes,) = figure.axes
+    assert (axes.get_ylim()[0] == 0) == from_zero
+    assert axes.yaxis.get_major_formatter()(30.0, 0) == f"30{unit}"
