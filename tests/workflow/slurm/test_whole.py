@@ -9,9 +9,11 @@ from kills import differences
 from running import ROOT
 
 PROFILE = ROOT / "profiles/slurm"
-# What docs/cluster.md has every cluster say for itself: partitions, limits, how states are asked.
+# What docs/cluster.md has every cluster say for itself: partitions, limits, CPUs of a node, how
+# states are asked.
 OVERLAY = """
 resources: {partition: cpu, gpu_partition: gpu, max_runtime: 60, max_mem_mb: 16000}
+capture: {threads: 2}
 """
 HERE = ("--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "8")
 HERE += ("--latency-wait", "5")
