@@ -114,7 +114,7 @@ _UNDECIDED = {
 
 
 def summary(rows: pd.DataFrame) -> str:
-    """One sentence that says, for gaze, where redirected pictures help."""
+    """Sentences that say, for gaze, where redirected pictures help, harm, or neither."""
     if "gaze_verdict" not in rows:
         return "No redirector was asked to make pictures; these are real pictures alone."
     told = rows[rows["gaze_verdict"].notna()]
