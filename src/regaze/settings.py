@@ -6,8 +6,8 @@ unknown key, a wrong type or a contradiction stops the run before any job, with 
 
 from __future__ import annotations
 
-import importlib
 import json
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,15 +22,9 @@ from regaze.face3d.settings import EncoderSettings
 from regaze.identity.settings import TRAINED, IdentitySettings
 from regaze.landmarks.settings import LandmarkSettings
 from regaze.masks.settings import MaskSettings
-from regaze.redirectors import methods
-from regaze.redirectors.settings import (
-    Requirements,
-    check_labels,
-    guidable,
-    requirements,
-    samples_with_noise,
-    with_labels,
-)
+from regaze.redirectors import method_module, methods
+from regaze.redirectors.declaration import Declaration, check_labels, declared
+from regaze.redirectors.inputs import KINDS as INPUT_KINDS
 from regaze.report.settings import StudySettings
 from regaze.resources import ResourceTable
 from regaze.sources import KINDS, SourceError, SourceOptions, options_class
@@ -246,10 +240,9 @@ class Settings(Section):
             for name in self.evaluation.remove_background:
                 _known("evaluation.remove_background", name, self.evaluated)
         for name, entry in self.models.items():
-            self._check_requirements(f"models.{name}", name, requirements(entry))
-            if entry.labels is not None and entry.labels.estimator is not None:
-                _known(f"models.{name}.labels.estimator", entry.labels.estimator, self.estimators)
-            check_labels(f"models.{name}", entry, self.estimators, self.models)
+            self._check_declaration(f"models.{name}", name)
+            sections = {"estimators": self.estimators, "models": self.models}
+            check_labels(f"models.{name}", entry, sections)
         self.augmentation.check(self.estimators, self.models)
         taken = {"identity": "identity"} if self.identity else {}
         for section in ("encoders", "estimators", "models"):
@@ -280,42 +273,55 @@ class Settings(Section):
     def _check_study(self, study: StudySettings) -> None:
         for name in study.models or []:
             _known("evaluation.study.models", name, self.models)
-            if not samples_with_noise(self.models[name]):
+            if not self.declarations[name].denoises:
                 raise ValueError(
                     f"evaluation.study.models: {name!r} samples without noise: it has neither "
                     "steps nor guidance"
                 )
-            if any(study.weights) and not guidable(self.models[name]):
+            if any(study.weights) and not self.declarations[name].guidable:
                 raise ValueError(
                     f"evaluation.study.weights: {name!r} cannot be guided: it was trained with its "
                     "condition only (drop_prob 0); expected [0] or [], found "
                     f"{study.weights}"
                 )
 
-    def _check_requirements(self, path: str, name: str, needs: Requirements) -> None:
-        if needs.encoder is not None:
-            _known(f"{path}: its encoder", needs.encoder, self.encoders)
-        if needs.estimator is not None:
-            _known(f"{path}: its training estimator", needs.estimator, self.estimators)
-            if needs.estimator == self.evaluation.estimator:
+    def _check_declaration(self, path: str, name: str) -> None:
+        """Refuse names that are not defined, a judge as a teacher, and circles of networks."""
+        own = self.declarations[name]
+        for one in own.inputs:
+            for option, section in INPUT_KINDS[one.kind].sections.items():
+                _known(f"{path}: its {option}", one.options[option], getattr(self, section))
+        for one in own.networks:
+            _known(f"{path}: its {one.role}", one.entry, getattr(self, one.section))
+            if one.section == "estimators" and one.entry == self.evaluation.estimator:
                 raise ValueError(
-                    f"{path}: its training estimator {needs.estimator!r} also measures all "
-                    "methods (evaluation.estimator); learn from another one"
+                    f"{path}: its {one.role} {one.entry!r} also measures all methods "
+                    "(evaluation.estimator); learn from another one"
                 )
-        if needs.teacher is not None:
-            # Teachers of teachers are not forbidden, circles are.
-            chain = [name]
-            while needs.teacher is not None:
-                _known(f"models.{chain[-1]}: its teacher", needs.teacher, self.models)
-                if needs.teacher in chain:
-                    raise ValueError(f"{path}: its teacher {needs.teacher!r} learns from itself")
-                chain.append(needs.teacher)
-                needs = requirements(self.models[needs.teacher])
-            if check := getattr(self.models[name], "check_teacher", None):
-                try:
-                    check(self.models[chain[1]])
-                except ValueError as error:
-                    raise ValueError(f"{path}.{error}") from error
+        self._check_circles(path, [name])
+        configs = {
+            one.role: self.models[one.entry].resolve()
+            for one in own.networks
+            if one.section == "models"
+        }
+        try:
+            self.models[name].check_networks(self.models[name].resolve(), configs)
+        except ValueError as error:
+            raise ValueError(f"{path}.{error}") from error
+
+    def _check_circles(self, path: str, chain: list[str]) -> None:
+        for one in self.declarations[chain[-1]].networks:
+            if one.section != "models":
+                continue
+            _known(f"models.{chain[-1]}: its {one.role}", one.entry, self.models)
+            if one.entry in chain:
+                raise ValueError(f"{path}: its {one.role} {one.entry!r} learns from itself")
+            self._check_circles(path, [*chain, one.entry])
+
+    @cached_property
+    def declarations(self) -> dict[str, Declaration]:
+        """What every entry of ``models`` reads and uses."""
+        return {name: declared(entry) for name, entry in self.models.items()}
 
     @property
     def patch_size(self) -> tuple[int, int]:
@@ -332,14 +338,18 @@ class Settings(Section):
         """Models that are also sampled with the guidance weights of ``sampling.max_w``."""
         if not self.sampling.weights:
             return []
-        return [name for name in self.rows if guidable(self.models.get(name))]
+        return [
+            name for name in self.rows if name in self.models and self.declarations[name].guidable
+        ]
 
     @property
     def animated(self) -> list[str]:
         """Models whose way from noise to picture is animated, if it is at all."""
         if not self.sampling.save_gif:
             return []
-        return [name for name in self.rows if samples_with_noise(self.models.get(name))]
+        return [
+            name for name in self.rows if name in self.models and self.declarations[name].denoises
+        ]
 
     def without_background(self, dataset: str) -> bool:
         """Whether sources and targets of a data set lose their background."""
@@ -501,4 +511,4 @@ def json_schema() -> str:
 
 
 def _method_settings(name: str) -> type[BaseModel]:
-    return with_labels(importlib.import_module(f"regaze.redirectors.{name}.settings").ModelSettings)
+    return method_module(name, "settings").ModelSettings

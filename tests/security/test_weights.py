@@ -18,7 +18,7 @@ from regaze.face3d.checkpoints import read_deca, read_emoca
 from regaze.face3d.model import load_flame
 from regaze.face3d.parsing import load_parser
 from regaze.face3d.pickles import PickleRefused, read_npy_object, read_pickle
-from regaze.face3d.user_codes import read_user_codes
+from regaze.codes.tables import read_user_codes
 from regaze.identity.store import load_published, load_recogniser
 from regaze.metrics.perceptual import load_inception, load_lpips
 from regaze.redirectors.sted.checkpoints import read_checkpoint

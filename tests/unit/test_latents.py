@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from regaze.face3d.user_codes import import_codes, rename_codes
+from regaze.codes.tables import import_codes, rename_codes
 from regaze.faces import FacesAttributes, FacesReader, FacesWriter
-from regaze.latents import (
+from regaze.codes.latents import (
     CODES,
     IDENTITY,
     ROWS_PER_GROUP,

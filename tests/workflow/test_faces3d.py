@@ -12,7 +12,7 @@ from PIL import Image
 from running import ROOT, planned, snakemake
 
 from regaze.faces import FacesReader
-from regaze.latents import LatentsReader
+from regaze.codes.latents import LatentsReader
 from regaze.masks import MasksReader
 
 

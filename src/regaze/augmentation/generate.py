@@ -16,8 +16,7 @@ import torch
 from regaze.faces import FacesAttributes, FacesReader, FacesWriter
 from regaze.images import to_uint8
 from regaze.metrics.targets import kde_targets
-from regaze.redirectors.face_codes import PairCodes
-from regaze.redirectors.sample import chunk_size, load_redirector, pair_batch
+from regaze.redirectors.sample import Engine
 from regaze.training.labels import SHARED, labelled_numbers
 
 log = logging.getLogger("regaze.augmentation")
@@ -38,7 +37,7 @@ def augment_faces(
     output: str | PathLike,
     seed: int,
     per_sample: int = 1,
-    latents: Sequence[str] = (),
+    inputs: Mapping[str, Sequence[str]] | None = None,
 ) -> None:
     """Write a faces file of the labelled samples and their redirected versions.
 
@@ -57,7 +56,7 @@ def augment_faces(
         output: faces file to write.
         seed: seed of the directions.
         per_sample: redirected pictures per sample.
-        latents: shards of the faces' 3-D codes, for redirectors that are told them.
+        inputs: shards by kind of what the redirector reads of pictures besides pixels.
 
     Raises:
         FileNotFoundError: the redirector is not trained.
@@ -65,10 +64,8 @@ def augment_faces(
             pictures do not divide the patches.
     """
     torch.set_num_threads(sampling["threads"])
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    redirector, record = load_redirector(folder, sampling)
-    redirector.to(device)
     reader = FacesReader(faces)
+    engine = Engine(folder, sampling, reader, inputs or {})
     persons = json.loads(Path(split).read_text(encoding="utf-8"))[SHARED]
     rows = reader.rows(persons)
     numbers = np.arange(len(rows))
@@ -76,27 +73,21 @@ def augment_faces(
         numbers = labelled_numbers(reader, persons, labels)
     chosen = rows[numbers]
     targets = draw_targets(reader.labels[chosen, :4], numbers, seed, per_sample)
-    size, width = record["config"]["size_px"], reader.patch_size[0]
+    size, width = engine.record["config"]["size_px"], reader.patch_size[0]
     if width % size:
         raise ValueError(f"{folder}: its {size} px do not divide the patch width {width}")
-    codes = PairCodes(redirector, record, latents, reader) if redirector.needs.latents else None
-
-    step = chunk_size(redirector, sampling)
 
     def redirected(table) -> np.ndarray:
         made = []
-        for start in range(0, len(table), step):
-            chunk = table.iloc[start : start + step]
-            batch = pair_batch(reader, chunk, size)
-            batch |= codes.batch(chunk, batch) if codes else {}
-            batch = {key: value.to(device) for key, value in batch.items()}
+        for chunk in engine.chunks(table):
             with torch.no_grad():
-                made.append(to_uint8(redirector.redirect(batch, seed=sampling["seed"])))
+                state, target = engine.invert(engine.requests(chunk))
+                made.append(to_uint8(engine.redirector.edit(state, target, seed=sampling["seed"])))
         return np.concatenate(made).repeat(width // size, 1).repeat(width // size, 2)
 
     table = _pairs(reader, chosen, numbers, targets)
     with FacesWriter(output, _attributes(reader)) as writer:
-        for places in _blocks(reader.person_of[chosen], max(step, _BLOCK)):
+        for places in _blocks(reader.person_of[chosen], _BLOCK):
             pictures = redirected(table.iloc[places.start * per_sample : places.stop * per_sample])
             pictures = pictures.reshape(-1, per_sample, *pictures.shape[1:])
             given = reader.pixels(chosen[places])

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from regaze.codes.latents import CODES, SHORT, LatentsWriter
 from regaze.face3d.deca import Deca, encoder_identity, load_encoder, load_published
 from regaze.face3d.model import load_flame
 from regaze.face3d.patches import crop_patches
 from regaze.faces import FacesReader
-from regaze.latents import CODES, SHORT, LatentsWriter
 
 log = logging.getLogger(__name__)
 
@@ -105,7 +105,7 @@ def codes_of_faces(
         landmarks: (N, 68, 2) patch pixels, NaN where unknown.
 
     Returns:
-        float32 (N, length) by the names of :data:`regaze.latents.CODES`, zero without a face.
+        float32 (N, length) by the names of :data:`regaze.codes.latents.CODES`, zero without a face.
     """
     detected = usable_landmarks(landmarks, (pixels.shape[2], pixels.shape[1]))
     codes = {name: np.zeros((len(pixels), width), np.float32) for name, width in CODES.items()}
@@ -125,7 +125,7 @@ def encode_shard(
     batch: int = 256,
     identity: Mapping[str, str] | None = None,
 ) -> EncodeCounts:
-    """Write the latents of one faces file; see :mod:`regaze.latents`.
+    """Write the latents of one faces file; see :mod:`regaze.codes.latents`.
 
     Every face is cropped around its landmarks as in training; rows without usable landmarks (see
     :func:`usable_landmarks`) are written as not detected. Memory holds ``batch`` patches and

@@ -12,6 +12,7 @@ import os
 import numpy as np
 import torch
 
+from regaze.codes.latents import LatentsReader
 from regaze.face3d.crop import to_image_space
 from regaze.face3d.drawing import to_drawing
 from regaze.face3d.encoders import PRESETS
@@ -21,7 +22,6 @@ from regaze.face3d.patches import crop_transforms
 from regaze.face3d.rasterize import rasterize
 from regaze.face3d.uv import to_ndc
 from regaze.faces import FacesReader
-from regaze.latents import LatentsReader
 from regaze.masks import NAMES, NUMBER, MasksWriter
 
 log = logging.getLogger(__name__)

@@ -18,7 +18,7 @@ import json
 import logging
 import os
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +36,8 @@ from regaze.jobs import replacing
 from regaze.masks.background import faces_reader
 from regaze.metrics.redirection import read_images
 from regaze.provenance import fingerprint
-from regaze.redirectors.base import Batch, Perturbable, Redirector
-from regaze.redirectors.face_codes import PairCodes
-from regaze.redirectors.sample import chunk_size, load_redirector, pair_batch
+from regaze.redirectors.base import Batch, Perturbable, Redirector, State
+from regaze.redirectors.sample import Engine
 
 log = logging.getLogger("regaze.metrics")
 
@@ -82,38 +81,34 @@ def changes(reference: np.ndarray, turned: np.ndarray) -> tuple[np.ndarray, np.n
 
 
 def turned_angles(
-    redirector: Redirector,
-    batch: Batch,
-    turns: Mapping[str, Tensor],
-    seed: int,
-    told: Callable[[Batch], Batch] = dict,
+    redirector: Redirector, state: State, target: Batch, turns: Mapping[str, Tensor], seed: int
 ) -> Iterator[tuple[str, Tensor]]:
     """Yield ``("", pictures)`` for unchanged angles, then for gaze and for head turned alone.
 
     Args:
         redirector: any method.
-        batch: with ``source_gaze`` and ``source_head``, which the targets are made from.
+        state: of the sources.
+        target: requests for the sources' own angles.
         turns: ``gaze`` and ``head`` (B,2) radians.
         seed: of the pictures; the noise of all three is the same.
-        told: adds what the method is told of a target besides its angles.
     """
-    for factor in ("", GAZE, HEAD):
-        target = {f"target_{name}": batch[f"source_{name}"] for name in (GAZE, HEAD)}
-        if factor:
-            target[f"target_{factor}"] = target[f"target_{factor}"] + turns[factor]
-        yield factor, redirector.redirect(told({**batch, **target}), seed=seed)
+    yield "", redirector.edit(state, target, seed=seed)
+    for factor in (GAZE, HEAD):
+        name = f"target_{factor}"
+        changed = {**target, name: target[name] + turns[factor]}
+        yield factor, redirector.edit(state, changed, seed=seed)
 
 
 def turned_factors(
-    redirector: Perturbable, batch: Batch, turns: Mapping[str, Tensor], seed: int
+    redirector: Perturbable, state: State, turns: Mapping[str, Tensor], seed: int
 ) -> Iterator[tuple[str, Tensor]]:
     """Yield ``("", pictures)`` for the reconstruction, then for every factor turned alone.
 
-    ``turns`` holds (B,n) radians for every name of ``redirector.factors()``.
+    ``turns`` holds (B,n) radians for every name of ``redirector.angles()``.
     """
-    yield "", redirector.reconstruct(batch, seed=seed)
-    for factor in redirector.factors():
-        yield factor, redirector.perturb(batch, factor, turns[factor], seed=seed)
+    yield "", redirector.reconstruct(state, seed=seed)
+    for factor in redirector.angles():
+        yield factor, redirector.perturb(state, factor, turns[factor], seed=seed)
 
 
 def perturb_redirector(
@@ -128,7 +123,7 @@ def perturb_redirector(
     pictures: int,
     seed: int,
     output: str | Path,
-    latents: Sequence[str] = (),
+    inputs: Mapping[str, Sequence[str]] | None = None,
     masks: Sequence[str] | None = None,
     background: Sequence[int] = (0, 0, 0),
 ) -> None:
@@ -143,30 +138,23 @@ def perturb_redirector(
         pictures: how many; all of them when there are fewer.
         seed: of the turns.
         output: ``perturbed.parquet`` (:data:`SCHEMA`).
-        latents: 3-D codes of the faces, for models that are told them.
+        inputs: shards by kind of what the model reads of pictures besides pixels.
         masks, background: as in :func:`regaze.redirectors.sample.sample_redirector`.
 
     Raises:
         ValueError: the list has no pictures or the data set has no gaze labels.
     """
     torch.set_num_threads(sampling["threads"])
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    redirector, record = load_redirector(folder, sampling)
-    redirector.to(device)
-    network = load_estimator(estimator).to(device)
     reader = faces_reader(faces, masks, background)
     if not reader.gaze_known:
         raise ValueError(f"{reader.paths[0]}: data set {dataset!r} has no gaze labels to start at")
+    engine = Engine(folder, sampling, reader, inputs or {})
+    network = load_estimator(estimator).to(engine.device)
     table = _samples(reader, split, persons, pictures)
-    codes = PairCodes(redirector, record, latents, reader) if redirector.needs.latents else None
     parts = []
-    step = chunk_size(redirector, sampling)
-    for start in range(0, len(table), step):
-        rows = table.iloc[start : start + step]
-        batch = pair_batch(reader, rows, record["config"]["size_px"])
-        batch = {key: value.to(device) for key, value in batch.items()}
+    for rows in engine.chunks(table):
         with torch.no_grad():
-            parts += _read(redirector, network, batch, rows, codes, dataset, seed, sampling["seed"])
+            parts += _read(engine, network, rows, dataset, seed)
     metadata = {
         "estimator": network.fingerprint,
         "preprocess": network.preprocess,
@@ -201,29 +189,22 @@ def _samples(reader: FacesReader, split: str | Path, persons: str, count: int) -
     return table
 
 
-def _read(redirector, network, batch, rows, codes, dataset, seed, noise) -> list[pd.DataFrame]:
-    samples = rows["pair"].to_numpy()
-    device = batch["source"].device
+def _read(engine: Engine, network, rows, dataset, seed) -> list[pd.DataFrame]:
+    samples, redirector, noise = rows["pair"].to_numpy(), engine.redirector, engine.sampling["seed"]
 
     def turns_of(factors: Mapping[str, int]) -> dict[str, Tensor]:
         return {
             factor: torch.from_numpy(
                 np.stack([turn(seed, dataset, int(n), factor, count) for n in samples])
-            ).to(device, torch.float32)
+            ).to(engine.device, torch.float32)
             for factor, count in factors.items()
         }
 
-    def told(changed: Batch) -> Batch:
-        if codes is None:
-            return changed
-        plain = {key: value.cpu() for key, value in changed.items()}
-        return {**changed, **{k: v.to(device) for k, v in codes.batch(rows, plain).items()}}
-
-    both = {GAZE: 2, HEAD: 2}
-    runs = {"angles": turned_angles(redirector, batch, turns_of(both), noise, told)}
+    state, target = engine.invert(engine.requests(rows))
+    runs = {"angles": turned_angles(redirector, state, target, turns_of({GAZE: 2, HEAD: 2}), noise)}
     if isinstance(redirector, Perturbable):
-        turns = turns_of(redirector.factors())
-        runs["factors"] = turned_factors(redirector, told(batch), turns, noise)
+        turns = turns_of(redirector.angles())
+        runs["factors"] = turned_factors(redirector, state, turns, noise)
     found = []
     for protocol, pictures in runs.items():
         reference = None

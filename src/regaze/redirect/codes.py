@@ -8,12 +8,11 @@ from pathlib import Path
 
 import torch
 
+from regaze.codes.condition import code_rows
+from regaze.codes.latents import LatentsReader
 from regaze.face3d.deca import Deca, encoder_identity
 from regaze.face3d.encode import codes_of_faces, open_encoder
-from regaze.latents import LatentsReader
 from regaze.redirect.place import Place
-from regaze.redirectors.face_codes import recorded_encoder
-from regaze.redirectors.xunet.codes import code_rows
 
 HEAD = Path("face3d/head.npz")
 """The head model below the folder of results, beside the folder of models."""
@@ -23,32 +22,30 @@ class SourceCodes:
     """Codes of faces by the encoder that a model was trained with.
 
     Args:
+        options: of the model's input ``codes``: ``encoder`` and ``parts``.
         folder: model folder, ``results/models/<name>``; the encoder's is beside it, and
             ``results/face3d/head.npz`` is its head model.
-        record: the model's ``model.json``.
+        identity: the encoder of the model's training.
         published: files of published encoders by the name of the entry: ``{"deca": path}`` or
             ``{"emoca": path}``, as :func:`regaze.face3d.encode.open_encoder` takes them.
         device: where the encoder runs: ``auto``, ``cpu`` or ``cuda``.
-
-    Raises:
-        ValueError: the record names no encoder.
     """
 
     def __init__(
         self,
+        options: Mapping,
         folder: str | PathLike,
-        record: Mapping,
+        identity: Mapping[str, str],
         published: Mapping[str, Mapping[str, str]] | None = None,
         device: str = "auto",
     ):
         self._models = Path(folder).resolve().parent
-        self._name = record["config"]["deca"]["encoder"]
-        self.parts, self.expected = record["config"]["deca"]["parts"], recorded_encoder(record)
+        self._name, self.parts, self.expected = options["encoder"], options["parts"], dict(identity)
         self._files, self._device = dict((published or {}).get(self._name, {})), device
         self._encoder: Deca | None = None
 
-    def of(self, place: Place) -> tuple[torch.Tensor, str]:
-        """The code (1, Dc) of a face, and where it is from.
+    def of(self, place: Place) -> tuple[dict[str, torch.Tensor], str]:
+        """``code`` (1, Dc) of a face, and where it is from.
 
         Latents beside the faces file of a row are taken where they are of the right encoder;
         every other face is encoded.
@@ -59,17 +56,17 @@ class SourceCodes:
         """
         stored = self._stored(place)
         if stored is not None:
-            return stored, "latents"
+            return {"code": stored}, "latents"
         if place.landmarks is None:
             raise ValueError(
-                f"{place.source}: this model is told 3-D codes, which need the face's 68 "
+                f"{place.source}: this model is conditioned on 3-D codes, which need the face's 68 "
                 "landmarks; found none"
             )
         codes, detected = codes_of_faces(self._open(), place.patch[None], place.landmarks[None])
         if not detected[0]:
             raise ValueError(f"{place.source}: expected landmarks of a face, found no usable ones")
         given = {name: torch.from_numpy(values) for name, values in codes.items()}
-        return code_rows(given, self.parts), f"encoder {self._name}"
+        return {"code": code_rows(given, self.parts)}, f"encoder {self._name}"
 
     def _stored(self, place: Place) -> torch.Tensor | None:
         """The row's code in the latents beside its faces file, None where there is none."""

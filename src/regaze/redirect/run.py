@@ -17,14 +17,15 @@ from regaze.angles import angular_error
 from regaze.estimators.base import estimate
 from regaze.estimators.preprocess import prepare
 from regaze.estimators.store import load_estimator
-from regaze.images import reduce_patches, to_uint8
+from regaze.images import to_uint8
 from regaze.jobs import replacing
 from regaze.provenance import fingerprint
 from regaze.redirect.angles import Request
-from regaze.redirect.codes import SourceCodes
 from regaze.redirect.paste import eye_mask, face_mask, paste, window_mask
 from regaze.redirect.place import Place
-from regaze.redirectors.face_codes import told_batch
+from regaze.redirectors.batches import BatchBuilder
+from regaze.redirectors.declaration import declared_by
+from regaze.redirectors.inputs import maker_of
 from regaze.redirectors.sample import load_redirector
 
 _SAME_HEAD = np.radians(0.5)
@@ -126,15 +127,17 @@ class Redirection:
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         self.redirector, self.record = load_redirector(folder, sampling)
-        needs = self.redirector.needs
-        if needs.masks:
-            raise ValueError(
-                f"{folder}: this model also needs masks of the source, which `regaze redirect` "
-                "does not make; choose a model that does without"
-            )
-        self.codes = None
-        if needs.latents:
-            self.codes = SourceCodes(folder, self.record, published, device)
+        self.declaration = declared_by(self.record["config"])
+        self._makers = {}
+        for one in self.declaration.inputs:
+            maker = maker_of(one.kind)
+            if maker is None:
+                raise ValueError(
+                    f"{folder}: this model also needs {one.kind} of the source, which `regaze "
+                    "redirect` does not make; choose a model that does without"
+                )
+            identity = self.record["inputs"][one.kind]["identity"]
+            self._makers[one.kind] = maker(one.options, folder, identity, published, device)
         self.redirector.to(device)
         self.sampling, self.device, self.estimator = dict(sampling), device, estimator
         self.fingerprint = fingerprint(Path(folder) / "model.safetensors")
@@ -214,16 +217,22 @@ class Redirection:
         """
         gaze, gaze_from = self.source_gaze(place, source_gaze)
         targets = [request.resolve(gaze, place.head) for request in requests]
-        source = reduce_patches(place.patch[None], self.size_px)
-        code, code_from = self.codes.of(place) if self.codes else (None, None)
+        source, builder, made_from = self._source(place, gaze)
         made = []
-        for start in range(0, len(targets), batch):
-            part = targets[start : start + batch]
-            made.append(self._pictures(source, gaze, place.head, part, code))
+        with torch.no_grad():
+            seed = self.sampling.get("seed", 0)
+            state = self.redirector.invert(source, seed=seed)
+            for start in range(0, len(targets), batch):
+                labels = np.array(targets[start : start + batch], np.float32).reshape(-1, 4)
+                nobody = np.full(len(labels), -1)
+                wanted = builder.load("target", nobody, labels, picture=False)
+                wanted["pair"] = torch.zeros(len(labels), dtype=torch.int64)
+                wanted = builder.finish({k: v.to(self.device) for k, v in wanted.items()})
+                made.append(self.redirector.edit(state, wanted, seed=seed).cpu())
         pictures = torch.cat(made)
         patches = to_uint8(pictures)
         measured = self.measure(patches)
-        shown = _levels(source)[0]
+        shown = _levels(source["source"].cpu())[0]
         results = []
         for number, (target_gaze, target_head) in enumerate(targets):
             facts = {
@@ -256,30 +265,38 @@ class Redirection:
             "source_head_deg": np.degrees(place.head).tolist(),
             **place.facts,
         }
-        if self.codes:
-            about["source_code_from"] = code_from
+        about |= {f"source_{kind}_from": where for kind, where in made_from.items()}
         return results, about
 
-    def _pictures(self, source, gaze, head, targets, code=None) -> torch.Tensor:
-        count = len(targets)
+    def _source(self, place: Place, gaze: np.ndarray):
+        """The batch of one face, the builder of its requests, and where its inputs are from."""
+        made = {kind: maker.of(place) for kind, maker in self._makers.items()}
+        inputs = {kind: _Single(values) for kind, (values, _) in made.items()}
+        builder = BatchBuilder(
+            self.size_px, self.declaration, inputs, lambda rows: place.patch[None]
+        )
+        label = np.concatenate([gaze, place.head])[None].astype(np.float32)
+        loaded = builder.load("source", np.zeros(1, np.int64), label)
+        # The picture is of no data set that the model could know it by.
+        loaded["source_row"] = torch.full((1,), -1)
+        source = builder.finish({key: value.to(self.device) for key, value in loaded.items()})
+        return source, builder, {kind: where for kind, (_, where) in made.items()}
 
-        def rows(values) -> torch.Tensor:
-            return torch.from_numpy(np.asarray(values, np.float32).reshape(count, 2))
 
-        inputs = {
-            "source": source.expand(count, -1, -1, -1).contiguous(),
-            "source_gaze": rows([gaze] * count),
-            "source_head": rows([head] * count),
-            "target_gaze": rows([one for one, _ in targets]),
-            "target_head": rows([one for _, one in targets]),
-            "pair": torch.zeros(count, dtype=torch.int64),
-        }
-        if code is not None:
-            # There is no photo of the target, whatever kind of code the model was trained with.
-            inputs |= told_batch(inputs, code.expand(count, -1), parts=self.codes.parts)
-        inputs = {key: value.to(self.device) for key, value in inputs.items()}
-        with torch.no_grad():
-            return self.redirector.redirect(inputs, seed=self.sampling.get("seed", 0)).cpu()
+class _Single:
+    """An input of one photo, which is known of no target."""
+
+    in_memory, identity = True, {}
+
+    def __init__(self, values: Mapping[str, torch.Tensor]):
+        self.values, self.columns, self.known = values, tuple(values), np.ones(1, bool)
+
+    def read(self, rows: np.ndarray) -> dict[str, torch.Tensor]:
+        return {name: v.expand(len(rows), *v.shape[1:]) for name, v in self.values.items()}
+
+    @staticmethod
+    def finish(values, size_px, flip):
+        return values
 
 
 def _levels(pictures: torch.Tensor) -> np.ndarray:

@@ -1,79 +1,99 @@
-"""The contract that every redirection method meets, and how methods are found by name.
+"""The contract that every redirection method meets.
 
-A method is a folder below ``regaze/redirectors`` with a ``settings.py`` (its ``ModelSettings``,
-importable without torch, so that the Snakefile can check a configuration) and a ``redirector.py``
-(its ``build(config) -> Redirector``). Nothing else names it.
+A method is a folder with a ``settings.py`` (its ``ModelSettings``, importable without torch, which
+declares what the method reads and uses) and a ``redirector.py`` (its ``build(config, sampling) ->
+Redirector``). It is found by name, see :func:`regaze.redirectors.methods`.
 """
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, Protocol, runtime_checkable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from regaze.redirectors import methods
+from regaze.redirectors import method_module
 from regaze.weights import load_strictly
 
-Batch = Mapping[str, torch.Tensor]
-"""What redirectors take: ``source`` (B,3,H,W) in [-1,1]; ``source_gaze``, ``target_gaze``,
-``source_head``, ``target_head`` (B,2) radians; for methods that need latents ``source_code`` and
-``target_code`` (B,Dc), raw; while training also ``target`` (B,3,H,W); while redirecting ``pair``
-(B,) int64, the identity that an image's noise is seeded by, and for methods that take several
-pictures of the source ``sources`` (B,K,3,H,W), ``sources_gaze``, ``sources_head`` (B,K,2) and with
-latents ``sources_code`` (B,K,Dc), of which number 0 is the source itself."""
+Batch = Mapping[str, Tensor]
+"""What methods are given of pictures, tensors by name.
+
+Of sources: ``source`` (B,3,H,W) in [-1,1], ``source_gaze`` and ``source_head`` (B,2) radians,
+``source_row`` (B,) int64, the picture's number in its data set or -1; per declared input a column
+``source_<column>`` and ``source_<kind>_known`` (B,) bool. With several pictures of the source
+``sources``, ``sources_gaze``, ... (B,K,...), of which number 0 is the source itself.
+
+Of targets: ``target_gaze``, ``target_head``, ``target_row`` (-1 where there is no picture of it),
+inputs as above, and ``pair`` (B,) int64, the identity that a picture's noise is seeded by. While
+training also ``target`` (B,3,H,W) and ``target_labelled`` (B,) bool."""
+
+State = Any
+"""What :meth:`Redirector.invert` keeps of sources: tensors whose first axis is the sources', in
+mappings, sequences and dataclasses; anything else in them is shared by all sources."""
 
 
 @dataclass(frozen=True)
-class Needs:
-    """What a method takes beyond faces, and what it is told about the target.
+class Progress:
+    """How far a training is; what losses may depend on besides batch and weights.
 
     Attributes:
-        target: what of the target picture's description the method sees, for the report.
-        latents: whether it needs the latents of the source (and of the target, if told).
-        masks: whether it needs masks.
-        estimator: whether it needs the training estimator.
+        step: optimiser steps that were made before this one.
+        images: training images seen before this step.
+        generator: of this step, this phase and no other; on the batch's device.
     """
 
-    target: str
-    latents: bool = False
-    masks: bool = False
-    estimator: bool = False
+    step: int
+    images: int
+    generator: torch.Generator
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A part of every training step, or of every so manieth, with an optimiser of its own.
+
+    Attributes:
+        name: as :meth:`Redirector.losses` is told it.
+        parameters: what it trains.
+        options: in place of those of the entry's ``train:``: ``lr``, ``betas``, ``weight_decay``,
+            ``schedule``, ``clip_norm``.
+        every: steps from one time to the next; 1: every step.
+    """
+
+    name: str
+    parameters: Sequence[nn.Parameter]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    every: int = 1
 
 
 class Redirector(nn.Module):
-    """A trainable method that turns a source picture towards another gaze and head pose.
-
-    Methods whose ``needs.latents`` is true name the columns in ``config["deca"]["parts"]`` and
-    take the training codes' statistics in :meth:`standardise`.
-    """
-
-    needs: Needs
+    """A trainable method that turns a source picture towards another gaze and head pose."""
 
     @property
     def network(self) -> nn.Module:
-        """The module whose state is trained, averaged and saved."""
+        """The module whose state is averaged and saved, and of which phases train parts."""
         raise TypeError(f"{type(self).__name__} defines no network")
 
-    def attach(
-        self, *, estimator: nn.Module | None = None, teacher: Redirector | None = None
-    ) -> None:
-        """Take trained, frozen networks that the configuration required; before training only.
+    def attach(self, networks: Mapping[str, nn.Module]) -> None:
+        """Take the frozen networks that the method declared, by role.
 
-        They are no part of :attr:`network`, so they are neither trained nor saved.
+        They are no part of :attr:`network`: neither trained, averaged nor saved. Those declared as
+        ``always`` are given before pictures are made as well, the others before training only.
+
+        Raises:
+            ValueError: one that the method cannot use.
         """
 
-    def standardise(self, codes: torch.Tensor) -> None:
-        """Take the codes (N, Dc) of all rows that are trained on; before training only.
+    def fit_input(self, kind: str, values: Batch) -> None:
+        """Take an input's values (N, ...) by column of all rows that are trained on.
 
-        Their statistics belong to the state of :attr:`network`.
+        Called before training only; statistics of them belong to the state of :attr:`network`.
+        Not called for inputs that are read from disk batch by batch.
         """
 
-    def load_start(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Start from trained weights; before training, after :meth:`standardise`.
+    def load_start(self, state: Mapping[str, Tensor]) -> None:
+        """Start from trained weights; before training, after :meth:`fit_input`.
 
         Args:
             state: state dict of :attr:`network`, of this project or a published checkpoint's.
@@ -83,35 +103,52 @@ class Redirector(nn.Module):
         """
         load_strictly(self.network, state)
 
-    def mean_code(self) -> torch.Tensor:
-        """The mean (Dc,) of the training codes, told where a source has no code."""
-        raise TypeError(f"{type(self).__name__} is told no codes")
+    def phases(self) -> Sequence[Phase]:
+        """In the order in which they run within a step."""
+        return [Phase("main", list(self.network.parameters()))]
 
-    def phases(self) -> dict[str, list[nn.Parameter]]:
-        """Parameters per optimiser, in the order their steps run; one phase unless overridden."""
-        return {"main": list(self.network.parameters())}
-
-    def losses(
-        self, batch: Batch, phase: str, generator: torch.Generator
-    ) -> dict[str, torch.Tensor]:
+    def losses(self, batch: Batch, phase: str, at: Progress) -> dict[str, Tensor]:
         """Scalar losses of a training batch; ``loss`` is minimised."""
         raise TypeError(f"{type(self).__name__} defines no losses")
 
-    def redirect(self, batch: Batch, *, seed: int) -> torch.Tensor:
-        """Redirected pictures (B,3,H,W) in [-1,1].
+    def validation_loss(self, batch: Batch, at: Progress) -> Tensor:
+        """The loss that checkpoints are chosen by where no estimator reads the pictures.
 
-        Each picture depends on its own row of the batch, on its ``pair`` number and on ``seed``,
-        never on the size or order of the batch. Methods with guidance also take ``weights``, a
-        sequence of W guidance weights in place of the configured one, and return (W,B,3,H,W).
+        That of the last phase; adversarial methods name one that means something by itself.
         """
-        raise TypeError(f"{type(self).__name__} defines no redirect")
+        return self.losses(batch, self.phases()[-1].name, at)["loss"]
 
-    def record_path(self, batch: Batch, *, seed: int) -> torch.Tensor:
-        """The way to the pictures of :meth:`redirect`, (T,B,3,H,W), the pictures last.
+    def invert(self, source: Batch, *, seed: int) -> State:
+        """What the method needs of sources, computed once however many pictures are asked for.
+
+        The default keeps the batch as it is. Called without gradients; a method that fits
+        something to the source turns them on itself.
+        """
+        return dict(source)
+
+    def edit(self, state: State, target: Batch, *, seed: int) -> Tensor:
+        """Pictures (B,3,H,W) in [-1,1] of sources as targets describe them.
+
+        Args:
+            state: of as many sources as targets, or of one source.
+            target: see :data:`Batch`. Methods with guidance also take ``weights``, a sequence of
+                W guidance weights in place of the configured one, and return (W,B,3,H,W).
+            seed: each picture depends on its own row, its ``pair`` number and this, never on the
+                size or order of the batch.
+        """
+        raise TypeError(f"{type(self).__name__} defines no edit")
+
+    def redirect(self, batch: Batch, *, seed: int, **options) -> Tensor:
+        """:meth:`edit` of :meth:`invert`, for a batch that holds sources and targets."""
+        source, target = divided(batch)
+        return self.edit(self.invert(source, seed=seed), target, seed=seed, **options)
+
+    def record_path(self, state: State, target: Batch, *, seed: int) -> Tensor:
+        """The way to the pictures of :meth:`edit`, (T,B,3,H,W), the pictures last.
 
         Methods that denoise have their estimates on the way, at most 40 frames; others nothing.
         """
-        return self.redirect(batch, seed=seed)[None]
+        return self.edit(state, target, seed=seed)[None]
 
     def bytes_per_image(self, weights: int = 1) -> int | None:
         """About how much memory a picture takes while it is made with so many guidance weights.
@@ -129,7 +166,7 @@ class Redirector(nn.Module):
         """
         raise TypeError(f"{type(self).__name__} knows no published files")
 
-    def load_reference(self, state: Mapping[str, torch.Tensor], config: Mapping) -> None:
+    def load_reference(self, state: Mapping[str, Tensor], config: Mapping) -> None:
         """Load the method's published checkpoint layout.
 
         Raises:
@@ -154,33 +191,48 @@ class Perturbable(Protocol):
     are those of the decoder, not clipped, and each row depends on itself and ``seed`` alone.
     """
 
-    def factors(self) -> Mapping[str, int]:
+    def angles(self) -> Mapping[str, int]:
         """Factors that can be turned and their numbers of angles; ``gaze`` and ``head`` are two."""
         ...
 
-    def reconstruct(self, batch: Batch, *, seed: int) -> torch.Tensor:
-        """The source as the method makes it with nothing changed: (B,3,H,W)."""
+    def reconstruct(self, state: State, *, seed: int) -> Tensor:
+        """The sources of :meth:`Redirector.invert` with nothing changed: (B,3,H,W)."""
         ...
 
-    def perturb(
-        self, batch: Batch, factor: str, change: torch.Tensor, *, seed: int
-    ) -> torch.Tensor:
-        """The source with one factor turned from its own angles by ``change`` (B,n) radians."""
+    def perturb(self, state: State, factor: str, change: Tensor, *, seed: int) -> Tensor:
+        """The sources with one factor turned from its own angles by ``change`` (B,n) radians."""
         ...
+
+
+def divided(batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The parts of a batch that are of sources and of targets."""
+    source = {name: value for name, value in batch.items() if name.startswith("source")}
+    return source, {name: value for name, value in batch.items() if name not in source}
+
+
+def selected(state: State, rows: Tensor) -> State:
+    """The state of chosen sources, ``rows`` (B,) int64."""
+    if isinstance(state, Tensor):
+        return state.index_select(0, rows.to(state.device))
+    if isinstance(state, Mapping):
+        return {name: selected(value, rows) for name, value in state.items()}
+    if isinstance(state, list | tuple):
+        return [selected(value, rows) for value in state]
+    if is_dataclass(state) and not isinstance(state, type):
+        own = {one.name: getattr(state, one.name) for one in fields(state)}
+        return type(state)(**{name: selected(value, rows) for name, value in own.items()})
+    return state
 
 
 def build_redirector(config: Mapping, sampling: Mapping | None = None) -> Redirector:
     """Build an untrained redirector.
 
     Args:
-        config: the resolved model configuration (``class`` names the method's folder).
-        sampling: the ``sampling:`` section, for methods that sample.
+        config: the resolved model configuration (``class`` names the method).
+        sampling: options of sampling that differ from those of ``config``.
 
     Raises:
         ValueError: no such method.
     """
-    name = config["class"]
-    if name not in methods():
-        raise ValueError(f"unknown class of model {name!r}; expected one of {', '.join(methods())}")
-    module = importlib.import_module(f"regaze.redirectors.{name}.redirector")
-    return module.build(dict(config), dict(sampling or {}))
+    build: Callable = method_module(config["class"], "redirector").build
+    return build(dict(config), dict(sampling or {}))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import h5py
 import numpy as np
+import pandas as pd
 import torch
 
 from regaze.animation import gif as animate
@@ -20,8 +20,11 @@ from regaze.jobs import replacing, several, write_json
 from regaze.masks.background import faces_reader
 from regaze.pairs import read_pairs
 from regaze.provenance import fingerprint
-from regaze.redirectors.base import Redirector, build_redirector
-from regaze.redirectors.face_codes import PairCodes
+from regaze.redirectors.base import Redirector, State, build_redirector
+from regaze.redirectors.batches import BatchBuilder, Requests
+from regaze.redirectors.declaration import declared_by
+from regaze.redirectors.inputs import open_inputs
+from regaze.redirectors.networks import load_network
 from regaze.weights import load_strictly
 
 GIF_PAIRS = 8
@@ -31,18 +34,19 @@ _CHUNK, _LARGEST_ON_CPU, _LARGEST = 50, 32, 1024
 
 
 def load_redirector(folder: str | Path, sampling: Mapping | None = None) -> tuple[Redirector, dict]:
-    """Load a trained redirector.
+    """Load a trained redirector, with the networks that it needs to make pictures.
 
     Args:
-        folder: model folder with ``model.safetensors`` and ``model.json``.
-        sampling: the ``sampling:`` section.
+        folder: model folder with ``model.safetensors`` and ``model.json``; networks lie beside it.
+        sampling: options of sampling in place of the model's own.
 
     Returns:
         ``(redirector, record)`` in evaluation mode; ``record`` is ``model.json``.
 
     Raises:
         FileNotFoundError: a file is missing.
-        ValueError: the folder holds no redirector, or weights that do not fit its configuration.
+        ValueError: the folder holds no redirector, weights that do not fit its configuration, or
+            a network beside it is not the one that it was trained with.
     """
     folder = Path(folder)
     for name in ("model.json", "model.safetensors"):
@@ -52,12 +56,30 @@ def load_redirector(folder: str | Path, sampling: Mapping | None = None) -> tupl
     if record.get("kind") != "redirector":
         raise ValueError(f"{folder}/model.json: kind is {record.get('kind')!r}, not 'redirector'")
     redirector = build_redirector(record["config"], sampling)
+    redirector.attach(_always(folder, record))
     weights = read_weights(folder / "model.safetensors")
     try:
         load_strictly(redirector.network, weights)
     except ValueError as error:
         raise ValueError(f"{folder}/model.safetensors: {error}") from error
     return redirector.eval(), record
+
+
+def _always(folder: Path, record: Mapping) -> dict[str, torch.nn.Module]:
+    """The networks that a trained model makes its pictures with, by role."""
+    found = {}
+    for role, about in record.get("networks", {}).items():
+        if not about["always"]:
+            continue
+        beside = folder.resolve().parent / about["entry"]
+        now = fingerprint(beside / "model.safetensors")
+        if now != about["fingerprint"]:
+            raise ValueError(
+                f"{beside}: expected the {role} that {record['name']!r} was trained with "
+                f"({about['fingerprint']}), found {now}; train {record['name']!r} again"
+            )
+        found[role] = load_network(beside)
+    return found
 
 
 def sample_redirector(
@@ -68,7 +90,7 @@ def sample_redirector(
     sampling: Mapping,
     samples: str | Path | Sequence[str | Path] | None,
     speed: str | Path | Sequence[str | Path] | None,
-    latents: Sequence[str] = (),
+    inputs: Mapping[str, Sequence[str]] | None = None,
     masks: Sequence[str] | None = None,
     background: Sequence[int] = (0, 0, 0),
     kind: str | None = None,
@@ -76,7 +98,7 @@ def sample_redirector(
     weights: Sequence[float] | None = None,
     gif: str | Path | None = None,
 ) -> None:
-    """Redirect the evaluation pairs with a trained model.
+    """Redirect the evaluation pairs with a trained model; every source is inverted once a chunk.
 
     Args:
         folder: model folder.
@@ -85,9 +107,10 @@ def sample_redirector(
         sampling: the ``sampling:`` section; ``seed``, ``batch``, ``memory_mb``, ``sources`` and
             ``threads`` are used here, the rest by the method.
         samples: samples HDF5 to write, one per weight; None writes ``gif`` alone.
-        speed: JSON to write: seconds per image and the threads it took, one per weight. It is a
-            file of its own because everything else is byte-identical between runs.
-        latents: shards of the faces' 3-D codes, for models that are told them.
+        speed: JSON to write, one per weight: seconds per source and per request, and the threads
+            they took. It is a file of its own because everything else is byte-identical between
+            runs.
+        inputs: shards by kind of what the model reads of pictures besides pixels.
         masks: masks of the faces; given, the sources' background is replaced by ``background``.
         background: R, G, B from 0 to 255.
         kind: pairs of this kind only.
@@ -97,73 +120,137 @@ def sample_redirector(
             their sources.
     """
     torch.set_num_threads(sampling["threads"])
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    redirector, record = load_redirector(folder, sampling)
-    redirector.to(device)
-    for module in redirector.network.modules():
-        if isinstance(module, torch.nn.Conv2d):
-            module.to(memory_format=torch.channels_last)
-    reader, table = faces_reader(faces, masks, background), read_pairs(pairs)
+    engine = Engine(folder, sampling, faces_reader(faces, masks, background), inputs or {})
+    table = read_pairs(pairs)
     table = table[table["kind"] == kind] if kind else table
     table = table.iloc[:first]
-    size = record["config"]["size_px"]
-    codes = PairCodes(redirector, record, latents, reader) if redirector.needs.latents else None
-    count = sampling.get("sources", 1)
-
-    def batch_of(chunk) -> dict[str, torch.Tensor]:
-        rows = source_rows(reader, chunk, count, sampling["seed"])
-        batch = pair_batch(reader, chunk, size, rows)
-        if codes:
-            batch |= codes.batch(chunk, batch)
-            batch |= {"sources_code": codes.of_sources(rows)} if count > 1 else {}
-        return {key: value.to(device) for key, value in batch.items()}
-
     if gif is not None:
+        shown = engine.requests(table.iloc[:GIF_PAIRS])
         with torch.no_grad():
-            batch = batch_of(table.iloc[:GIF_PAIRS])
-            path = redirector.record_path(batch, seed=sampling["seed"])
-        write_path(gif, batch["source"], path)
+            state, target = engine.invert(shown)
+            path = engine.redirector.record_path(state, target, seed=sampling["seed"])
+        pictures = shown.to(engine.device)[0]["source"][shown.source_of.to(engine.device)]
+        write_path(gif, pictures, path)
     if samples is None:
         return
-    images: list[list[np.ndarray]] = [[] for _ in weights or [None]]
-    seconds = []
-    step = chunk_size(redirector, sampling, len(images))
-    for start in range(0, len(table), step):
-        chunk = table.iloc[start : start + step]
-        batch = batch_of(chunk)
+    options = {} if weights is None else {"weights": list(weights)}
+    made: list[list[np.ndarray]] = [[] for _ in weights or [None]]
+    costs = []
+    for chunk in engine.chunks(table, len(made)):
+        requests = engine.requests(chunk)
         began = time.perf_counter()
         with torch.no_grad():
-            if weights is None:
-                made = redirector.redirect(batch, seed=sampling["seed"])[None]
-            else:
-                made = redirector.redirect(batch, seed=sampling["seed"], weights=list(weights))
-        for found, one in zip(images, made, strict=True):
+            state, target = engine.invert(requests)
+            engine.wait()
+            inverted = time.perf_counter()
+            pictures = engine.redirector.edit(state, target, seed=sampling["seed"], **options)
+        for found, one in zip(made, pictures if options else pictures[None], strict=True):
             found.append(to_uint8(one))
-        # The first chunk also pays for lazy initialisation unless it is the only one.
-        seconds.append((time.perf_counter() - began) / (len(chunk) * len(made)))
+        sources = len(requests.source["source_row"])
+        edited = (time.perf_counter() - inverted) / (len(chunk) * len(made))
+        costs.append(((inverted - began) / sources, edited))
     attributes = {
-        "model": record["name"],
+        "model": engine.record["name"],
         "fingerprint": fingerprint(Path(folder) / "model.safetensors"),
         "seed": sampling["seed"],
-        **(codes.describe() if codes else {}),
+        **engine.describe(),
     }
+    # The first chunk also pays for lazy initialisation unless it is the only one.
+    per_source, per_request = np.median(costs[1:] or costs, axis=0).tolist()
     content = {
-        "seconds_per_image": float(np.median(seconds[1:] or seconds)),
+        "seconds_per_source": per_source,
+        "seconds_per_request": per_request,
         "images": len(table),
         "threads": torch.get_num_threads(),
-        "device": device,
+        "device": engine.device,
     }
     changes = [{}] if weights is None else [{"guidance": weight} for weight in weights]
     outputs = zip(several(samples), several(speed), strict=True)
-    for found, change, (pictures, times) in zip(images, changes, outputs, strict=True):
-        told = build_redirector(record["config"], {**sampling, **change}) if change else redirector
+    for found, change, (path, times) in zip(made, changes, outputs, strict=True):
+        redirector = engine.redirector
+        if change:
+            redirector = build_redirector(engine.record["config"], {**sampling, **change})
         described = {
             **attributes,
-            "evaluations_per_image": told.evaluations_per_image(),
-            **told.describe_sampling(),
+            "evaluations_per_image": redirector.evaluations_per_image(),
+            **redirector.describe_sampling(),
         }
-        write_samples(pictures, np.concatenate(found), table["pair"].to_numpy(), described)
+        write_samples(path, np.concatenate(found), table["pair"].to_numpy(), described)
         write_json(times, content)
+
+
+class Engine:
+    """A trained redirector at work on the faces of a data set.
+
+    Args:
+        folder: model folder.
+        sampling: the ``sampling:`` section.
+        reader: the data set's faces.
+        inputs: shards by kind of what the model reads of pictures besides pixels.
+
+    Attributes:
+        redirector, record: see :func:`load_redirector`; on ``device``.
+
+    Raises:
+        FileNotFoundError, ValueError: the model or an input cannot be used.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        sampling: Mapping,
+        reader: FacesReader,
+        inputs: Mapping[str, Sequence[str]],
+    ):
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.redirector, self.record = load_redirector(folder, sampling)
+        self.redirector.to(self.device)
+        for module in self.redirector.network.modules():
+            if isinstance(module, torch.nn.Conv2d):
+                module.to(memory_format=torch.channels_last)
+        self.reader, self.sampling = reader, sampling
+        declaration = declared_by(self.record["config"])
+        expect = {kind: about["identity"] for kind, about in self.record["inputs"].items()}
+        opened = open_inputs(declaration, inputs, reader, expect)
+        self._builder = BatchBuilder(
+            self.record["config"]["size_px"], declaration, opened, reader.pixels
+        )
+        self._unknown: dict[str, int] = {}
+
+    def chunks(self, table: pd.DataFrame, weights: int = 1) -> Iterator[pd.DataFrame]:
+        """A table of pairs in parts that are made at a time; no picture depends on it."""
+        step = chunk_size(self.redirector, self.sampling, weights)
+        for start in range(0, len(table), step):
+            yield table.iloc[start : start + step]
+
+    def requests(self, table: pd.DataFrame) -> Requests:
+        """The requests of rows of a pairs table; pictures that lack an input are counted."""
+        found = self._builder.requests(
+            self.reader, table, count=self.sampling.get("sources", 1), seed=self.sampling["seed"]
+        )
+        for one in self._builder.declaration.inputs:
+            for side, columns in (("source", found.source), ("target", found.target)):
+                known = columns.get(f"{side}_{one.kind}_known")
+                if known is not None:
+                    name = f"{side}s_without_{one.kind}"
+                    known = known[found.source_of] if side == "source" else known
+                    self._unknown[name] = self._unknown.get(name, 0) + int((~known).sum())
+        return found
+
+    def invert(self, requests: Requests) -> tuple[State, dict[str, torch.Tensor]]:
+        """The sources' state as the requests need it, and the requests."""
+        source, target = requests.to(self.device)
+        state = self.redirector.invert(source, seed=self.sampling["seed"])
+        return requests.of_requests(state), target
+
+    def wait(self) -> None:
+        """Until the device has done what it was given, for clocks."""
+        if self.device == "cuda":
+            torch.cuda.synchronize()
+
+    def describe(self) -> dict[str, int]:
+        """How many pictures of the requests so far had to do without an input."""
+        return dict(self._unknown)
 
 
 def chunk_size(redirector: Redirector, sampling: Mapping, weights: int = 1) -> int:
@@ -271,51 +358,8 @@ def sample_pseudo_model(
         "guidance": 0.0,
     }
     write_samples(samples, np.concatenate(images), table["pair"].to_numpy(), attributes)
-    write_json(speed, {"seconds_per_image": 0.0, "images": len(rows), "threads": 1})
-
-
-def source_rows(reader: FacesReader, table, count: int, seed: int) -> np.ndarray:
-    """Rows (P, count) of the data set that show the person of each pair, its source first.
-
-    The others are drawn for (seed, pair): never the pair's target, and none twice unless the
-    person has too few pictures, which are then repeated. A larger ``count`` only adds to them.
-    """
-    sources = zip(table["person"], table["source_index"], strict=True)
-    rows = np.array([[reader.global_index(*one)] for one in sources], np.int64).reshape(-1, 1)
-    rows = rows.repeat(count, 1)
-    if count > 1:
-        columns = ("pair", "person", "source_index", "target_index")
-        values = zip(*(table[column] for column in columns), strict=True)
-        for row, (pair, person, source, target) in zip(rows, values, strict=True):
-            others = np.setdiff1d(np.arange(reader.count(person)), [source, target])
-            rng = np.random.default_rng([seed, int(pair), zlib.crc32(b"sources")])
-            chosen = np.resize([source, *rng.permutation(others)], count)
-            row[:] = [reader.global_index(person, int(index)) for index in chosen]
-    return rows
-
-
-def pair_batch(
-    reader: FacesReader, table, size_px: int, rows: np.ndarray | None = None
-) -> dict[str, torch.Tensor]:
-    """Turn rows of a pairs table into a batch for :meth:`Redirector.redirect`.
-
-    ``rows``: pictures of the source, of :func:`source_rows`; None takes the source alone.
-    """
-    rows = source_rows(reader, table, 1, 0) if rows is None else rows
-    batch = {
-        key: torch.from_numpy(np.stack(table[key].to_list()))
-        for key in ("source_gaze", "target_gaze", "source_head", "target_head")
-    }
-    # Files are read in their own order, every picture once.
-    known, places = np.unique(rows, return_inverse=True)
-    pictures = reduce_patches(reader.pixels(known), size_px)[places.reshape(rows.shape)]
-    batch["source"] = pictures[:, 0].contiguous()
-    if rows.shape[1] > 1:
-        labels = torch.from_numpy(reader.labels[rows])
-        batch["sources"] = pictures
-        batch["sources_gaze"], batch["sources_head"] = labels[..., :2], labels[..., 2:4]
-    batch["pair"] = torch.from_numpy(table["pair"].to_numpy().copy())
-    return batch
+    costs = {"seconds_per_source": 0.0, "seconds_per_request": 0.0}
+    write_json(speed, {**costs, "images": len(rows), "threads": 1})
 
 
 def write_samples(

@@ -6,7 +6,7 @@ Processes take consecutive parts of each batch: their union is the batch of a si
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +14,11 @@ import torch
 
 from regaze.estimators.preprocess import prepare
 from regaze.faces import FacesReader
-from regaze.images import reduce_patches
 from regaze.jobs import replacing
 from regaze.provenance import content_hash, fingerprint
-from regaze.redirectors.face_codes import FaceCodes
+from regaze.redirectors.batches import BatchBuilder
+from regaze.redirectors.declaration import Declaration
+from regaze.redirectors.inputs import KINDS, FaceInput
 
 _BLOCK = 256
 """Patches read at a time when they are written to a file."""
@@ -123,9 +124,6 @@ class _Rows:
             return torch.from_numpy(np.ascontiguousarray(self.reader.pixels(self.rows[places])))
         return torch.from_numpy(np.asarray(self._pixels[places]))
 
-    def _labels(self, places: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(self._table[places])
-
 
 def _at_rest(path: str) -> tuple[str, int, int]:
     stat = os.stat(path)
@@ -143,7 +141,7 @@ class ImageBatches(_Rows):
     def load(self, step: int) -> dict[str, torch.Tensor]:
         """Batch ``step``: ``image`` (B,H,W,3) uint8, ``label`` (B,4) radians."""
         places = np.array([self._visited(p) for p in self._positions(step)])
-        return {"image": self._patches(places), "label": self._labels(places)}
+        return {"image": self._patches(places), "label": torch.from_numpy(self._table[places])}
 
     def finish(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Turn a loaded batch, already on its device, into what networks take."""
@@ -165,7 +163,8 @@ class PairBatches(_Rows):
         labelled: np.ndarray | None = None,
         targets: str = "labelled",
         labels: np.ndarray | None = None,
-        codes: FaceCodes | None = None,
+        declaration: Declaration | None = None,
+        inputs: Mapping[str, FaceInput] | None = None,
         **kwargs,
     ):
         """Bind the rows; see :class:`_Rows`.
@@ -183,14 +182,14 @@ class PairBatches(_Rows):
                 decides which target a source gets.
             labels: (N,4) radians for all rows of ``persons``, of an estimator where unlabelled;
                 all pictures are sources and targets then.
-            codes: 3-D codes of ``reader``, for methods that are told them. Pictures without a code
-                are never drawn. Those of all rows are held in memory, 624 bytes per row with the
-                usual parts.
+            declaration: of the method.
+            inputs: what it reads besides, opened for ``reader``. Pictures without one of them are
+                never drawn. Small ones are held in memory, codes with 624 bytes per row.
 
         Raises:
             ValueError: no person has two labelled pictures, and targets have to be labelled; no
-                picture that could be a source has a code; or codes and ``flip`` go together, which
-                they do not, since codes of mirrored faces are not known.
+                picture that could be a source has all inputs; or an input and ``flip`` go
+                together of which nothing is known for mirrored pictures.
         """
         pseudo = labels is not None
         chosen = None
@@ -198,14 +197,14 @@ class PairBatches(_Rows):
             chosen = _paired(reader, persons, labelled)
         super().__init__(reader, persons, chosen=chosen, **kwargs)
         self.same_head_fraction, self.flip = same_head_fraction, flip
-        self._known = np.ones(len(self.rows), bool)
+        self._labelled = np.ones(len(self.rows), bool)
         if labelled is not None and chosen is None:
-            self._known = np.isin(np.arange(len(self.rows)), labelled)
+            self._labelled = np.isin(np.arange(len(self.rows)), labelled)
         if pseudo:
             self._table = np.asarray(labels, np.float32)
-        elif not self._known.all():
-            self._table = np.where(self._known[:, None], self._table, np.float32(0))
-            self._visits = np.flatnonzero(self._known)
+        elif not self._labelled.all():
+            self._table = np.where(self._labelled[:, None], self._table, np.float32(0))
+            self._visits = np.flatnonzero(self._labelled)
             self.same_head_fraction = 0.0
         people = self.reader.person_of[self.rows]
         # Rows come person by person, so each person is one run of places.
@@ -215,28 +214,38 @@ class PairBatches(_Rows):
         self._first, self._end = starts[run], ends[run]
         # Estimates of one pose differ, labels of a held pose do not.
         self._same_head = np.deg2rad(_SAME_ESTIMATE if pseudo else _SAME_LABEL)
-        self._coded = self._codes = None
-        if codes is not None:
-            self._tell(codes)
+        self._place = np.full(len(reader), -1, np.int32)
+        self._place[self.rows] = np.arange(len(self.rows))
+        self._whole = self._with_inputs(inputs or {})
+        held = {
+            kind: _Held(one, self.rows, self._place) if one.in_memory else one
+            for kind, one in (inputs or {}).items()
+        }
+        self.builder = BatchBuilder(
+            self.size,
+            declaration or Declaration(),
+            held,
+            lambda rows: self._patches(self._place[rows]),
+        )
 
-    def _tell(self, codes: FaceCodes) -> None:
-        """Hold the codes of the rows, and pass over rows without one."""
-        if self.flip:
-            raise ValueError("flip: codes of mirrored faces are not known; expected false")
-        self._coded = codes.detected[self.rows]
-        self._visits = self._visits[self._coded[self._visits]]
+    def _with_inputs(self, inputs: Mapping[str, FaceInput]) -> np.ndarray | None:
+        """Which rows have all inputs, None without any; others are passed over."""
+        if not inputs:
+            return None
+        for kind in inputs:
+            if self.flip and not KINDS[kind].mirrored:
+                raise ValueError(f"flip: {kind} of mirrored faces are not known; expected false")
+        whole = np.all([one.known[self.rows] for one in inputs.values()], axis=0)
+        self._visits = self._visits[whole[self._visits]]
         if not len(self._visits):
             paths = ", ".join(self.reader.paths)
-            raise ValueError(f"{paths}: no face has a 3-D code to train with")
-        self._codes = codes.read(self.rows)
+            raise ValueError(f"{paths}: no face has {' and '.join(inputs)} to train with")
+        return whole
 
     def load(self, step: int) -> dict[str, torch.Tensor]:
-        """Batch ``step``.
+        """Batch ``step`` as it is stored, for :meth:`finish`.
 
-        Returns:
-            ``source`` and ``target`` (B,H,W,3) uint8; ``source_label`` and ``target_label`` (B,4)
-            radians; ``target_labelled`` and ``flip`` (B,) bool. A person with one picture is paired
-            with itself. With codes also ``source_code`` and ``target_code`` (B,Dc) float32.
+        A person with one picture is paired with itself.
         """
         sources, targets, flips = [], [], []
         for position in self._positions(step):
@@ -245,29 +254,17 @@ class PairBatches(_Rows):
             sources.append(source)
             targets.append(self._partner(source, rng))
             flips.append(self.flip and rng.random() < 0.5)
-        return self._pictures(np.array(sources), np.array(targets), flips)
-
-    def _pictures(
-        self, sources: np.ndarray, targets: np.ndarray, flips: list[bool]
-    ) -> dict[str, torch.Tensor]:
-        told = {}
-        if self._codes is not None:
-            for side, places in (("source", sources), ("target", targets)):
-                told[f"{side}_code"] = torch.from_numpy(self._codes[places])
-        return told | {
-            "source": self._patches(sources),
-            "target": self._patches(targets),
-            "source_label": self._labels(sources),
-            "target_label": self._labels(targets),
-            "target_labelled": torch.from_numpy(self._known[targets]),
-            "flip": torch.tensor(flips),
-        }
+        loaded = {}
+        for side, places in (("source", np.array(sources)), ("target", np.array(targets))):
+            loaded |= self.builder.load(side, self.rows[places], self._table[places])
+        loaded["target_labelled"] = torch.from_numpy(self._labelled[np.array(targets)])
+        return loaded | ({"flip": torch.tensor(flips)} if self.flip else {})
 
     def _partner(self, source: int, rng: np.random.Generator) -> int:
         others = np.arange(self._first[source], self._end[source])
         others = others[others != source]
-        if self._coded is not None:
-            others = others[self._coded[others]]
+        if self._whole is not None:
+            others = others[self._whole[others]]
         if rng.random() < self.same_head_fraction:
             apart = np.abs(self._table[others, 2:4] - self._table[source, 2:4])
             same = (apart < self._same_head).all(1)
@@ -276,19 +273,20 @@ class PairBatches(_Rows):
 
     def finish(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Turn a loaded batch, already on its device, into what redirectors take."""
-        flip = batch["flip"]
-        whole = ("target_labelled", "source_code", "target_code")
-        done = {name: batch[name] for name in whole if name in batch}
-        for side in ("source", "target"):
-            image = reduce_patches(batch[side], self.size)
-            label = batch[f"{side}_label"]
-            if self.flip:
-                image = torch.where(flip[:, None, None, None], image.flip(-1), image)
-                mirrored = label * label.new_tensor([1, -1, 1, -1])
-                label = torch.where(flip[:, None], mirrored, label)
-            done[side] = image
-            done[f"{side}_gaze"], done[f"{side}_head"] = label[:, :2], label[:, 2:4]
-        return done
+        flip = batch.get("flip")
+        return self.builder.finish({k: v for k, v in batch.items() if k != "flip"}, flip)
+
+
+class _Held:
+    """An input's values of the training's rows, held in memory."""
+
+    def __init__(self, given: FaceInput, rows: np.ndarray, place: np.ndarray):
+        self.columns, self.known, self.identity = given.columns, given.known, given.identity
+        self.finish, self._place, self.values = given.finish, place, given.read(rows)
+
+    def read(self, rows: np.ndarray) -> dict[str, torch.Tensor]:
+        places = torch.from_numpy(self._place[rows].astype(np.int64))
+        return {name: values[places] for name, values in self.values.items()}
 
 
 def _paired(reader: FacesReader, persons: Sequence[str], labelled: np.ndarray) -> np.ndarray:

@@ -52,10 +52,10 @@ class Redirections:
     def errors(self) -> dict[str, float]:
         """Mean errors in degrees: ``gaze_deg``, ``head_deg``, and their sum as ``score``.
 
-        What is read in the pictures is compared with what the redirector was told.
+        What is read in the pictures is compared with the target's labels.
         """
         assert self.estimator is not None
-        batch, count = self._told(), self.pairs.batch
+        batch, count = self._given(), self.pairs.batch
         made = self._redirected(count)
         read = np.concatenate(
             [read_images(self.estimator, part) for part in made.float().split(_CHUNK)]
@@ -75,11 +75,11 @@ class Redirections:
             (count H, 3 W, 3) uint8.
         """
         count = min(count, self.pairs.batch)
-        batch, made = self._told(), self._redirected(count)
+        batch, made = self._given(), self._redirected(count)
         columns = (batch["source"][:count], batch["target"][:count], made)
         return np.concatenate([np.concatenate(to_uint8(column)) for column in columns], axis=1)
 
-    def _told(self) -> dict[str, torch.Tensor]:
+    def _given(self) -> dict[str, torch.Tensor]:
         if self._batch is None:
             device = next(self.redirector.network.parameters()).device
             loaded = {key: value.to(device) for key, value in self.pairs.load(0).items()}
@@ -89,7 +89,7 @@ class Redirections:
 
     @torch.no_grad()
     def _redirected(self, count: int) -> torch.Tensor:
-        batch = self._told()
+        batch = self._given()
         parts = []
         for start in range(0, count, _CHUNK):
             rows = slice(start, min(start + _CHUNK, count))

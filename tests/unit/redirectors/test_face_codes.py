@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from regaze.codes import CODES, code_columns, code_dim
 from regaze.faces import FacesAttributes, FacesReader, FacesWriter
-from regaze.latents import LatentsError, LatentsWriter
+from regaze.codes.latents import LatentsError, LatentsWriter
 from regaze.pairs import draw_pairs, read_pairs, write_pairs
 from regaze.redirectors.base import build_redirector
 from regaze.redirectors.face_codes import FaceCodes, PairCodes, told_batch

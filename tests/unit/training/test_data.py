@@ -12,7 +12,7 @@ import torch
 
 from regaze.codes import CODES
 from regaze.faces import FacesReader
-from regaze.latents import LatentsWriter
+from regaze.codes.latents import LatentsWriter
 from regaze.links import PixelLink
 from regaze.redirectors.base import build_redirector
 from regaze.redirectors.face_codes import FaceCodes

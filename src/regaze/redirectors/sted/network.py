@@ -48,30 +48,10 @@ class StedNetwork(nn.Module):
         """Pictures (B,3,S,S) float32, not limited to [-1,1], of embeddings (B, size)."""
         return self.decoder(embeddings).float()
 
-    def redirect(self, images: Tensor, gaze: Tensor | None, head: Tensor | None) -> Tensor:
-        """Pictures (B,3,S,S) with gaze and head turned to (B,2) radians; None keeps one.
-
-        Factors are turned back by the angles that the encoder predicts, never by labels.
-        """
-        angles, embeddings = self.encode(images)
-        to = self.factors.with_angles(angles, gaze=gaze, head=head)
-        return self.decode(self.factors.moved(embeddings, angles, to))
-
     def transfer(self, images: Tensor, others: Tensor) -> Tensor:
         """Pictures (B,3,S,S) with all factors turned to the predicted angles of ``others``."""
         angles, embeddings = self.encode(images)
         return self.decode(self.factors.moved(embeddings, angles, self.encode(others)[0]))
-
-    def reconstruct(self, images: Tensor) -> Tensor:
-        """Pictures (B,3,S,S) decoded from their own embeddings."""
-        return self.decode(self.encode(images)[1])
-
-    def perturb(self, images: Tensor, factor: str, change: Tensor) -> Tensor:
-        """Pictures (B,3,S,S) with one factor turned by ``change`` (B,dof) from its own angles."""
-        angles, embeddings = self.encode(images)
-        own = angles[:, self.factors.angles_of(factor)]
-        to = self.factors.with_angles(angles, **{factor: own + change})
-        return self.decode(self.factors.moved(embeddings, angles, to))
 
 
 def build_network(config: Mapping, size_px: int, *, adversarial: bool) -> StedNetwork:

@@ -11,10 +11,12 @@ from torch import Tensor, nn
 
 from regaze.estimators.base import GazeHeadEstimator
 from regaze.images import equalise, reduce_patches, to_uint8
-from regaze.redirectors.base import Batch, Needs, Redirector
+from regaze.redirectors.base import Batch, Phase, Progress, Redirector, State
 from regaze.redirectors.sted.checkpoints import load_networks, read_checkpoint
 from regaze.redirectors.sted.network import build_network
 from regaze.redirectors.sted.objective import Objective, Weights
+
+_FACTORS = ("gaze", "head")
 
 
 class StedRedirector(Redirector):
@@ -24,8 +26,6 @@ class StedRedirector(Redirector):
         super().__init__()
         self.config = config
         options = config["objective"]
-        seen = options["redirection_feature"] or options["redirection_gaze"]
-        self.needs = Needs(target="gaze and head angles", estimator=bool(seen))
         few = config.get("labels", {}).get("targets") == "any"
         self.objective = Objective(
             weights=Weights(**{name: options[name] for name in Weights.__dataclass_fields__}),
@@ -38,9 +38,6 @@ class StedRedirector(Redirector):
         )
         adversarial = options["discriminator"] > 0
         self.net = build_network(config["network"], config["size_px"], adversarial=adversarial)
-        if adversarial:
-            # Counted in the state, so that a resumed training goes on with the same weights.
-            self.net.register_buffer("calls", torch.zeros((), dtype=torch.int64))
         self._estimator: list[GazeHeadEstimator] = []
 
     @property
@@ -48,14 +45,13 @@ class StedRedirector(Redirector):
         """Encoder, decoder and discriminator."""
         return self.net
 
-    def attach(
-        self, *, estimator: nn.Module | None = None, teacher: Redirector | None = None
-    ) -> None:
+    def attach(self, networks: Mapping[str, nn.Module]) -> None:
         """Take the frozen estimator of the redirection terms.
 
         Raises:
             ValueError: it reads pictures of another size or pre-processing, or has no features.
         """
+        estimator = networks.get("estimator")
         if estimator is None:
             return
         for name in ("size_px", "preprocess"):
@@ -70,22 +66,20 @@ class StedRedirector(Redirector):
         # A list keeps it out of this module's own parameters.
         self._estimator = [estimator]
 
-    def phases(self) -> dict[str, list[nn.Parameter]]:
+    def phases(self) -> list[Phase]:
         """The discriminator steps first, encoder and decoder learn from the result."""
         made = [*self.net.encoder.parameters(), *self.net.decoder.parameters()]
         if self.net.discriminator is None:
-            return {"main": made}
-        return {"discriminator": list(self.net.discriminator.parameters()), "generator": made}
+            return [Phase("main", made)]
+        return [
+            Phase("discriminator", list(self.net.discriminator.parameters())),
+            Phase("generator", made),
+        ]
 
-    def losses(
-        self, batch: Batch, phase: str, generator: torch.Generator
-    ) -> dict[str, torch.Tensor]:
+    def losses(self, batch: Batch, phase: str, at: Progress) -> dict[str, Tensor]:
         """Terms of a phase by their published names; ``loss`` is minimised.
 
         Both phases encode the batch: the discriminator's step changes nothing that they see.
-
-        Raises:
-            ValueError: the redirection terms are on and no estimator was attached.
         """
         batch = {
             name: self._prepared(value) if name in ("source", "target") else value
@@ -93,43 +87,48 @@ class StedRedirector(Redirector):
         }
         if phase == "discriminator":
             return self.objective.discriminator_losses(self.net, batch)
-        if self.needs.estimator and not self._estimator:
-            raise ValueError(
-                "objective.redirection_feature, objective.redirection_gaze: expected a trained "
-                "estimator, found none attached"
-            )
         mask = None
         if self.objective.mixing:
             count, device = len(batch["source"]), batch["source"].device
             shape = (count, len(self.net.factors))
-            mask = (torch.rand(shape, generator=generator, device=device) < 0.5).float()
+            mask = (torch.rand(shape, generator=at.generator, device=device) < 0.5).float()
         estimator = self._estimator[0] if self._estimator else None
-        return self.objective.generator_losses(self.net, batch, mask, self._step(), estimator)
+        return self.objective.generator_losses(self.net, batch, mask, at.step, estimator)
 
-    def _step(self) -> int:
-        """Steps that were made before this one, and count it while training."""
-        if self.net.discriminator is None:
-            return 0
-        step = int(self.net.calls) // self.config["train"]["accumulate"]
-        if self.net.training:
-            self.net.calls += 1
-        return step
+    def validation_loss(self, batch: Batch, at: Progress) -> Tensor:
+        """The difference of pictures, which no discriminator moves."""
+        return self.losses(batch, self.phases()[-1].name, at)["l1"]
 
     def _prepared(self, images: Tensor) -> Tensor:
         if self.config["preprocess"] == "none":
             return images
         return reduce_patches(equalise(to_uint8(images))).to(images.device)
 
-    def redirect(self, batch: Batch, *, seed: int) -> torch.Tensor:
+    def invert(self, source: Batch, *, seed: int) -> dict[str, Tensor]:
+        """Predicted ``angles`` (B, angles) and ``embeddings`` (B, size) of the sources.
+
+        Those of a model of pre-processed pictures are of the pre-processed source.
+        """
+        angles, embeddings = self.encode(source["source"])
+        return {"angles": angles, "embeddings": embeddings}
+
+    def edit(self, state: State, target: Batch, *, seed: int) -> Tensor:
         """Redirected pictures; without noise, so ``seed`` changes nothing.
 
-        Those of a model of pre-processed pictures are pre-processed pictures. A target that the
-        batch does not name is kept. Targets beyond +-pi/2, which no predicted angle reaches, are
-        taken as +-pi/2 with a warning.
+        A target that the batch does not name is kept. Targets beyond +-pi/2, which no predicted
+        angle reaches, are taken as +-pi/2 with a warning.
         """
-        told = [_within_reach(batch.get(f"target_{name}"), name) for name in ("gaze", "head")]
-        made = self.net.redirect(self._prepared(batch["source"]), *told)
-        return made.clamp(-1, 1)
+        told = {name: _within_reach(target.get(f"target_{name}"), name) for name in _FACTORS}
+        count = max((len(one) for one in told.values() if one is not None), default=None)
+        return self._moved(state, told, count).clamp(-1, 1)
+
+    def _moved(self, state: State, new: Mapping[str, Tensor | None], count=None) -> Tensor:
+        """Pictures (B,3,S,S), not clipped, with named factors turned to new angles."""
+        angles, embeddings = state["angles"], state["embeddings"]
+        if count is not None and count != len(angles):
+            angles, embeddings = angles.expand(count, -1), embeddings.expand(count, -1)
+        to = self.net.factors.with_angles(angles, **new)
+        return self.net.decode(self.net.factors.moved(embeddings, angles, to))
 
     def transfer(self, images_a: Tensor, images_b: Tensor) -> Tensor:
         """Pictures (B,3,S,S) of ``images_a`` with every factor turned as in ``images_b``."""
@@ -144,19 +143,20 @@ class StedRedirector(Redirector):
         """Pictures (B,3,S,S) of embeddings (B, size), not limited to [-1,1]."""
         return self.net.decode(embeddings)
 
-    def factors(self) -> Mapping[str, int]:
+    def angles(self) -> Mapping[str, int]:
         """Factors that can be turned and their numbers of angles."""
         factors = self.net.factors
         named = zip(factors.names, factors.shapes, strict=True)
         return {name: dof for name, (dof, _) in named if dof > 0}
 
-    def reconstruct(self, batch: Batch, *, seed: int) -> Tensor:
-        """The source (B,3,S,S) as it is decoded from its own embeddings, not clipped."""
-        return self.net.reconstruct(self._prepared(batch["source"]))
+    def reconstruct(self, state: State, *, seed: int) -> Tensor:
+        """The sources (B,3,S,S) as they are decoded from their own embeddings, not clipped."""
+        return self.net.decode(state["embeddings"])
 
-    def perturb(self, batch: Batch, factor: str, change: Tensor, *, seed: int) -> Tensor:
-        """The source (B,3,S,S) with a factor turned by ``change`` (B,dof) radians, not clipped."""
-        return self.net.perturb(self._prepared(batch["source"]), factor, change)
+    def perturb(self, state: State, factor: str, change: Tensor, *, seed: int) -> Tensor:
+        """The sources (B,3,S,S) with a factor turned by ``change`` (B,dof) radians, not clipped."""
+        own = state["angles"][:, self.net.factors.angles_of(factor)]
+        return self._moved(state, {factor: own + change})
 
     def read_reference(self, path: str) -> Mapping:
         """See :func:`regaze.redirectors.sted.checkpoints.read_checkpoint`."""

@@ -6,11 +6,12 @@ within CPU minutes, ``tiny`` is for tests. Terms keep the names of the published
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from regaze.redirectors.settings import Requirements
+from regaze.redirectors.declaration import Declaration, MethodSettings, Network
 from regaze.training.settings import RedirectorTraining
 
 
@@ -81,10 +82,8 @@ class ObjectiveSettings(_Section):
     flip: bool | None = Field(None, description="mirror half of the training pairs, labels too")
 
 
-class ModelSettings(_Section):
+class ModelSettings(MethodSettings):
     """One entry of ``models:`` whose class is ``sted``."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
     class_: Literal["sted"] = Field(alias="class", description="folder of the method")
     preset: Literal["reference", "small", "tiny"] = Field(
@@ -106,7 +105,7 @@ class ModelSettings(_Section):
     objective: ObjectiveSettings = ObjectiveSettings()
     train: RedirectorTraining = RedirectorTraining()
 
-    def resolve(self) -> dict:
+    def options(self) -> dict:
         """Return the complete configuration, preset filled in, as plain values.
 
         Raises:
@@ -118,6 +117,7 @@ class ModelSettings(_Section):
             "preset": self.preset,
             "size_px": self.size_px,
             "preprocess": self.preprocess or preset["preprocess"],
+            "estimator": self.estimator,
         }
         for section in ("network", "objective"):
             chosen = getattr(self, section).model_dump(exclude_none=True)
@@ -132,12 +132,15 @@ class ModelSettings(_Section):
         _check(done)
         return done
 
-    def requires(self) -> Requirements:
+    @staticmethod
+    def declare(config: Mapping) -> Declaration:
         """The training estimator where one of its terms is on; targets may lack labels."""
-        options = PRESETS[self.preset]["objective"] | self.objective.model_dump(exclude_none=True)
-        seen = options["redirection_feature"] or options["redirection_gaze"]
-        learns = seen and self.checkpoint is None
-        return Requirements(estimator=self.estimator if learns else None, unlabelled_targets=True)
+        terms = config["objective"]
+        seen = terms["redirection_feature"] or terms["redirection_gaze"]
+        networks = (Network("estimator", "estimators", config["estimator"]),) if seen else ()
+        if "checkpoint" in config:
+            networks = ()
+        return Declaration(networks=networks, unlabelled_targets=True)
 
 
 def _check(config: dict) -> None:

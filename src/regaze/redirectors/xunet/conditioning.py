@@ -99,7 +99,7 @@ class ConditioningProcessor(nn.Module):
         with torch.autocast(logsnr.device.type, enabled=False):
             return self.logsnr_emb_emb(noise_encoding(logsnr, self.emb_ch, self.squashed))
 
-    def _encode(self, R, t, K, cond_mask):
+    def _encode(self, R, t, K, cond_mask, frames):
         """Encoded directions (N, channels, H, W) channels last and constants (N, channels).
 
         Frames are folded as the pose maps have them; directions hold the active octaves only.
@@ -111,14 +111,15 @@ class ConditioningProcessor(nn.Module):
         if keep is not None:
             constant = constant * keep
         if self.first_emb is not None:
-            constant = constant + torch.cat([self.first_emb, self.other_emb], 1)[..., 0, 0]
+            learned = torch.cat([self.first_emb, self.other_emb], 1)[..., 0, 0]
+            constant = constant + learned[:, frames]
         if self.together:
             directions = posenc(rays.permute(0, 2, 3, 1, 4), self.dir_octaves).flatten(3)
             constant = constant.flatten(1)
         else:
             directions = posenc(rays.transpose(0, 1).flatten(0, 1), self.dir_octaves)
             constant = constant.transpose(0, 1).flatten(0, 1)
-            keep = None if keep is None else keep.repeat(2, 1, 1)
+            keep = None if keep is None else keep.repeat(R.shape[1], 1, 1)
         if keep is not None:
             directions = directions * keep[..., None]
         return directions.permute(0, 3, 1, 2), constant
@@ -129,16 +130,19 @@ class ConditioningProcessor(nn.Module):
         poses, codes = frames.split((POSE_CHANNELS, self.code_channels), 2)
         return poses.flatten(1, 2).contiguous(), codes.flatten(1, 2)
 
-    def pose_maps(self, R, t, K, cond_mask=None, codes=None) -> list[torch.Tensor]:
-        """Return one map per level, (2 * B, E, h, w), frame 0 first; (B, E, h, w) if together.
+    def pose_maps(
+        self, R, t, K, cond_mask=None, codes=None, frames: slice = slice(0, 2)
+    ) -> list[torch.Tensor]:
+        """Return one map per level, (F * B, E, h, w), frame 0 first; (B, E, h, w) if together.
 
-        ``R`` (B, 2, 3, 3), ``t`` (B, 2, 3), ``K`` (B, 3, 3) of the grid; ``cond_mask`` (B,) bool,
+        ``R`` (B, F, 3, 3), ``t`` (B, F, 3), ``K`` (B, 3, 3) of the grid; ``cond_mask`` (B,) bool,
         None where every image is conditioned. Unconditioned images keep the learned maps.
-        ``codes`` (B, 2, code_channels), zero where unconditioned, if the processor has any.
+        ``codes`` (B, F, code_channels), zero where unconditioned, if the processor has any.
+        ``frames``: which of the two, F of them; both where they are told together.
         """
         device = R.device.type
         with torch.autocast(device, enabled=False):
-            directions, constant = self._encode(R, t, K, cond_mask)
+            directions, constant = self._encode(R, t, K, cond_mask, frames)
         if torch.is_autocast_enabled(device):
             # Once for all levels; autocast itself would round the map anew for each convolution.
             directions = directions.to(torch.get_autocast_dtype(device))

@@ -26,16 +26,16 @@ is small enough to answer at once on a CPU.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 
 import torch
+from torch import nn
 
 from regaze.diffusion.guidance import guided
 from regaze.diffusion.noise import image_noise
 from regaze.diffusion.samplers import euler, evaluations, sample
 from regaze.diffusion.schedules import karras_sigmas
-from regaze.redirectors.base import Batch, Redirector
+from regaze.redirectors.base import Batch, Progress, State
 from regaze.redirectors.xunet.redirector import XUNetRedirector
 from regaze.redirectors.xunet.sampling import SOURCE_LOGSNR
 from regaze.redirectors.xunet.settings import teacher_faults
@@ -56,8 +56,6 @@ class XUNetStudent(XUNetRedirector):
     def __init__(self, config: dict, sampling: dict):
         super().__init__(config, {**sampling, "guidance": 0.0})
         self.options = config["distil"]
-        told = f"{self.needs.target}; learnt from {self.options['teacher']}"
-        self.needs = replace(self.needs, target=told)
         self._teacher: list[XUNetRedirector] = []
         grid = karras_sigmas(
             self.options["teacher_steps"], self.options["sigma_min"], self.options["sigma_max"]
@@ -69,16 +67,15 @@ class XUNetStudent(XUNetRedirector):
         """Steps of the teacher per step of the student."""
         return self.options["teacher_steps"] // self.options["steps"]
 
-    def attach(self, *, estimator=None, teacher: Redirector | None = None) -> None:
+    def attach(self, networks: Mapping[str, nn.Module]) -> None:
         """Take the teacher, and its weights where the student starts from them.
 
         Raises:
-            ValueError: there is no teacher, or not one that this student can learn from; all
-                reasons are listed.
+            ValueError: not one that this student can learn from; all reasons are listed.
         """
-        name = self.options["teacher"]
+        teacher = networks.get("teacher")
         if teacher is None:
-            raise ValueError(f"distil.teacher: {name!r} is not there; train it first")
+            return
         faults = teacher_faults(self.config, teacher.config)
         if faults:
             raise ValueError("; ".join(faults))
@@ -87,22 +84,20 @@ class XUNetStudent(XUNetRedirector):
         # In a list, so that it is no submodule: neither trained, averaged nor saved.
         self._teacher = [teacher.eval().requires_grad_(False)]
 
-    def standardise(self, codes: torch.Tensor) -> None:
+    def fit_input(self, kind: str, values: Batch) -> None:
         """Keep the codes' statistics; those of the teacher where its weights are taken."""
         if self.options["start"] == "random":
-            super().standardise(codes)
+            super().fit_input(kind, values)
 
-    def losses(
-        self, batch: Batch, phase: str, generator: torch.Generator
-    ) -> dict[str, torch.Tensor]:
+    def losses(self, batch: Batch, phase: str, at: Progress) -> dict[str, torch.Tensor]:
         """The error of one step of the student against the teacher's steps in its place."""
         source = batch["source"]
-        count, device = len(source), source.device
+        count, device, generator = len(source), source.device, at.generator
         noise = torch.randn(source.shape, generator=generator, device=device)
         blank = torch.randn(source.shape, generator=generator, device=device)
         part = int(torch.rand((), generator=generator, device=device) * self.options["steps"])
         sigmas = self.grid[part * self.stride : (part + 1) * self.stride + 1]
-        inputs = self._inputs(batch, source)
+        inputs = self._inputs(batch)
         # Later steps begin on noised data, as the teacher was trained; the first where it samples.
         start = batch["target"] + sigmas[0] * noise if part else self._start(inputs, noise)
         with torch.no_grad():
@@ -133,24 +128,31 @@ class XUNetStudent(XUNetRedirector):
 
     def _guided(self, batch: Batch, blank: torch.Tensor) -> Denoiser:
         """The teacher's denoiser; ``blank`` (B,3,H,W) is the source of its unguided half."""
-        if not self._teacher:
-            raise ValueError("distil.teacher: losses need attach(teacher=...) first")
         teacher, weight = self._teacher[0], self.options["guidance"]
-        inputs = teacher._inputs(batch, batch["source"])
+        inputs = teacher._inputs(batch)
         conditioned = _denoiser(teacher, inputs, True)
         if weight == 0:
             return conditioned
         unconditioned = _denoiser(teacher, {**inputs, "x": blank}, False)
         return lambda z, sigma: guided(conditioned(z, sigma), unconditioned(z, sigma), weight)
 
-    def redirect(self, batch: Batch, *, seed: int) -> torch.Tensor:
+    def edit(self, state: State, target: Batch, *, seed: int) -> torch.Tensor:
         """Pictures in the student's own steps; see :class:`regaze.redirectors.base.Redirector`."""
-        source = batch["source"]
-        inputs = self._inputs(batch, source)
-        noise = image_noise(seed, batch["pair"].tolist(), source.shape[1:]).to(source.device)
-        denoise = _denoiser(self, inputs, True)
+        branch = self.sampler.branch(state, target)
+        source = branch.inputs["x"]
+        noise = image_noise(seed, target["pair"].tolist(), source.shape[1:]).to(source.device)
+        network = self._network(branch.inputs, None, branch.prepared)
+        base = branch.inputs.get("base")
+
+        def denoise(z, sigma):
+            return self.objective.denoise(network, z, sigma, base).clamp(-1, 1)
+
         sigmas = self.grid[:: self.stride]
-        return euler(denoise, self._start(inputs, noise), sigmas).clamp(-1, 1)
+        return euler(denoise, self._start(branch.inputs, noise), sigmas).clamp(-1, 1)
+
+    def record_path(self, state: State, target: Batch, *, seed: int) -> torch.Tensor:
+        """The pictures alone: few steps are not worth recording."""
+        return self.edit(state, target, seed=seed)[None]
 
     def evaluations_per_image(self) -> int:
         """One per step: guidance is learnt."""

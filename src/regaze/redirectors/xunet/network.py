@@ -383,24 +383,27 @@ class XUNet(nn.Module):
                 h = module(h, last=kind == "cross" and index == self._part)
         return h
 
-    def _check(self, batch):
+    def _check(self, batch, frames: int = 2):
         c = self.config
         expected = {
             "x": (c.in_channels, c.height, c.width),
             "z": (c.in_channels, c.height, c.width),
             "logsnr": (2,),
-            "R": (2, 3, 3),
-            "t": (2, 3),
+            "R": (frames, 3, 3),
+            "t": (frames, 3),
             "K": (3, 3),
         }
         if "base" in batch:
             expected["base"] = (c.in_channels, c.height, c.width)
         if c.code != "none":
-            expected["code"] = (2, c.code_dim)
+            expected["code"] = (frames, c.code_dim)
+        optional = {"z"} if frames == 2 else {"x", "z", "logsnr"}
+        if c.frames == 1 and "base" in batch:
+            optional.add("x")
         size = len(batch["R"]) if "R" in batch else 0
         for name, shape in expected.items():
             if name not in batch:
-                if name == "z" or (name == "x" and c.frames == 1 and "base" in batch):
+                if name in optional:
                     continue
                 raise ValueError(f"X-UNet batch: {name} is missing, expected (B, {shape})")
             if tuple(batch[name].shape) != (size, *shape):
@@ -408,6 +411,26 @@ class XUNet(nn.Module):
                     f"X-UNet batch: {name} has shape {tuple(batch[name].shape)}, "
                     f"expected {(size, *shape)}"
                 )
+
+    def _poses(self, batch: dict, cond_mask, frames: slice):
+        """Pose maps of frames (F * B, E, h, w) and what their codes add, (F) or Nones."""
+        K = batch["K"]
+        if self.config.unshuffle > 1:
+            shrink = torch.tensor([1 / self.config.unshuffle] * 2 + [1.0], device=K.device)
+            K = K * shrink[:, None]
+        code, told = None, [None] * (frames.stop - frames.start)
+        if self.config.code != "none":
+            code = self.codeprocessor(batch["code"], cond_mask)
+            told = [self._tell(code[:, frame]) for frame in range(code.shape[1])]
+        maps = self.conditioningprocessor.pose_maps(
+            batch["R"],
+            batch["t"],
+            K,
+            cond_mask,
+            code if self.config.code == "concatenate" else None,
+            frames,
+        )
+        return maps, told
 
     def prepare(self, batch: dict, cond_mask=None) -> Prepared:
         """Compute once what stays the same while one set of images is sampled.
@@ -418,21 +441,7 @@ class XUNet(nn.Module):
         column 1 only. :meth:`look` changes the source image of what was prepared.
         """
         self._check(batch)
-        K = batch["K"]
-        if self.config.unshuffle > 1:
-            shrink = torch.tensor([1 / self.config.unshuffle] * 2 + [1.0], device=K.device)
-            K = K * shrink[:, None]
-        code, told = None, [None, None]
-        if self.config.code != "none":
-            code = self.codeprocessor(batch["code"], cond_mask)
-            told = [self._tell(code[:, frame]) for frame in (0, 1)]
-        maps = self.conditioningprocessor.pose_maps(
-            batch["R"],
-            batch["t"],
-            K,
-            cond_mask,
-            code if self.config.code == "concatenate" else None,
-        )
+        maps, told = self._poses(batch, cond_mask, slice(0, 2))
         if self.config.frames == 1:
             return Prepared(maps, {}, None, [], told[1])
         size = len(batch["R"])
@@ -440,6 +449,32 @@ class XUNet(nn.Module):
         films = self._films(0, [pose_map[:size] for pose_map in maps], noise)
         maps = [pose_map[size:] for pose_map in maps]
         return self.look(Prepared(maps, films, None, [], told[1], told[0]), batch["x"])
+
+    def prepare_source(self, batch: dict, logsnr: float) -> Prepared:
+        """The part of :meth:`prepare` that is the source's alone, of a network of two frames.
+
+        Args:
+            batch: ``x``, ``K``, and ``R`` (B, 1, 3, 3), ``t`` (B, 1, 3), ``code`` (B, 1, code_dim)
+                of frame 0.
+            logsnr: frame 0's level.
+        """
+        self._check(batch, 1)
+        maps, told = self._poses(batch, None, slice(0, 1))
+        level = batch["t"].new_full((len(batch["t"]),), logsnr)
+        films = self._films(0, maps, self._noise(level, told[0]))
+        return self.settle(self.look(Prepared([], films, None, [], None, told[0]), batch["x"]))
+
+    def prepare_target(self, source: Prepared, batch: dict) -> Prepared:
+        """Complete :meth:`prepare_source` by the target's part.
+
+        Args:
+            source: of as many images, or of one.
+            batch: ``K``, and ``R`` (B, 1, 3, 3), ``t`` (B, 1, 3), ``code`` (B, 1, code_dim) of
+                frame 1.
+        """
+        self._check(batch, 1)
+        maps, told = self._poses(batch, None, slice(1, 2))
+        return replace(source, maps=maps, told=told[0])
 
     def look(self, prepared: Prepared, x) -> Prepared:
         """Return ``prepared`` with source images ``x`` (B, 3, H, W), poses and codes as before.

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import nn
 
+from regaze.codes.condition import code_statistics, target_code
 from regaze.diffusion.losses import dropped_source
 from regaze.diffusion.preconditioning import per_image
-from regaze.redirectors.base import Batch, Needs, Redirector
+from regaze.redirectors.base import Batch, Progress, Redirector, State
 from regaze.redirectors.xunet.codeprocessor import warm_start
-from regaze.redirectors.xunet.codes import TARGET_CODES, code_statistics, target_code
 from regaze.redirectors.xunet.network import XUNet, XUNetConfig
 from regaze.redirectors.xunet.objective import Objective
 from regaze.redirectors.xunet.rays import gaze_poses
@@ -28,8 +28,6 @@ class XUNetRedirector(Redirector):
         super().__init__()
         self.config, self.sampling = config, sampling
         self.codes = config["deca"] if config["network"].get("code", "none") != "none" else None
-        kind = "source" if self.codes is None else self.codes["target_code"]
-        self.needs = Needs(target=TARGET_CODES[kind], latents=self.codes is not None)
         size, options = config["size_px"], config["objective"]
         self.net = XUNet(
             XUNetConfig(
@@ -55,16 +53,12 @@ class XUNetRedirector(Redirector):
         """The X-UNet."""
         return self.net
 
-    def standardise(self, codes: torch.Tensor) -> None:
+    def fit_input(self, kind: str, values: Batch) -> None:
         """Keep mean and deviation of the training codes in the network."""
-        self.net.codeprocessor.standardise(*code_statistics(codes))
-
-    def mean_code(self) -> torch.Tensor:
-        """The mean of the training codes, of which the network is told zeros."""
-        return self.net.codeprocessor.mean
+        self.net.codeprocessor.standardise(*code_statistics(values["code"]))
 
     def load_start(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Start from trained weights; before training, after :meth:`standardise`.
+        """Start from trained weights; before training, after :meth:`fit_input`.
 
         Weights of a network without codes give exactly its pictures at first, with the statistics
         of this training's codes. Weights of one with codes are taken with the statistics that they
@@ -81,49 +75,56 @@ class XUNetRedirector(Redirector):
         else:
             warm_start(self.net, state)
 
-    def losses(
-        self, batch: Batch, phase: str, generator: torch.Generator
-    ) -> dict[str, torch.Tensor]:
+    def losses(self, batch: Batch, phase: str, at: Progress) -> dict[str, torch.Tensor]:
         """The weighted denoising error; a share of the batch is trained unconditioned."""
         target, source = batch["target"], batch["source"]
-        count, device = len(target), target.device
+        count, device, generator = len(target), target.device, at.generator
         draws = torch.rand(count, generator=generator, device=device)
         noise = torch.randn(target.shape, generator=generator, device=device)
         blank = torch.randn(source.shape, generator=generator, device=device)
         source, keep = dropped_source(source, blank, draws, self.drop_prob)
         sigma = self.objective.draw_sigma(count, generator)
         noisy = target + per_image(sigma, noise) * noise
-        inputs = self._inputs(batch, source)
+        inputs = self._inputs(batch) | {"x": source}
         network = self._network(inputs, keep)
         estimate = self.objective.denoise(network, noisy, sigma, inputs.get("base"))
         return {"loss": self.objective.loss(estimate, target, sigma)}
 
-    def _inputs(self, batch: Batch, source: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Everything the network is told but the noisy image and its level."""
+    def _inputs(self, batch: Batch) -> dict[str, torch.Tensor]:
+        """All that the network is conditioned on, of both frames; sources may be one for all."""
         names = ("source_gaze", "target_gaze", "source_head", "target_head")
-        R, t, K = gaze_poses(
-            *(batch[name] for name in names), source.shape[-1], self.config["pose"]["mode"]
-        )
-        inputs = {"x": source, "R": R, "t": t, "K": K}
+        angles = torch.broadcast_tensors(*(batch[name] for name in names))
+        source = batch["source"]
+        size, count = source.shape[-1], len(angles[0])
+        R, t, K = gaze_poses(*angles, size, self.config["pose"]["mode"])
+        inputs = {"x": source.expand(count, -1, -1, -1), "R": R, "t": t, "K": K}
         if self.codes is not None:
             inputs["code"] = self._codes(batch)
         if self.base == "warp":
-            inputs["base"] = warp_head(batch["source"], batch["source_head"], batch["target_head"])
+            inputs["base"] = _warped(source, batch["source_head"], batch["target_head"])
         elif self.base == "source":
-            inputs["base"] = batch["source"]
+            inputs["base"] = inputs["x"]
         return inputs
 
     def _codes(self, batch: Batch) -> torch.Tensor:
-        """Codes (B, 2, Dc) of both frames."""
+        """Codes (B, 2, Dc) of both frames; see :func:`regaze.codes.condition.target_code`.
+
+        A source without a code has the mean of the training codes, a target without one, or
+        without a photo, the source's turned as the labels say.
+        """
         source = batch["source_code"]
-        target = target_code(
-            source,
-            batch.get("target_code"),
-            batch["source_head"],
-            batch["target_head"],
-            self.codes["target_code"],
-            self.codes["parts"],
-        )
+        if "source_codes_known" in batch:
+            mean = self.net.codeprocessor.mean.to(source)
+            source = torch.where(batch["source_codes_known"][:, None], source, mean)
+        source = source.expand(len(batch["target_head"]), -1)
+        parts, kind = self.codes["parts"], self.codes["target_code"]
+        heads = torch.broadcast_tensors(batch["source_head"], batch["target_head"])
+        target = turned = target_code(source, None, *heads, "source", parts)
+        if kind != "source":
+            own = batch.get("target_code", turned)
+            if "target_codes_known" in batch:
+                own = torch.where(batch["target_codes_known"][:, None], own, turned)
+            target = target_code(source, own, *heads, kind, parts)
         return torch.stack([source, target], 1)
 
     def _network(self, inputs: dict[str, torch.Tensor], keep: torch.Tensor, prepared=None):
@@ -138,8 +139,12 @@ class XUNetRedirector(Redirector):
         """What makes pictures of the network as it is now."""
         return PictureSampler(self.net, self.objective, self.sampling, self._inputs)
 
-    def redirect(
-        self, batch: Batch, *, seed: int, weights: Sequence[float] | None = None
+    def invert(self, source: Batch, *, seed: int) -> State:
+        """The sources as they are and, with two frames, what the network makes of them alone."""
+        return self.sampler.invert(source)
+
+    def edit(
+        self, state: State, target: Batch, *, seed: int, weights: Sequence[float] | None = None
     ) -> torch.Tensor:
         """Sample redirected pictures; see :class:`~regaze.redirectors.base.Redirector`.
 
@@ -151,13 +156,11 @@ class XUNetRedirector(Redirector):
                 f"weights: guidance {list(weights)} needs a model trained with "
                 "objective.drop_prob above 0"
             )
-        return self.sampler.redirect(batch, seed=seed, weights=weights)
+        return self.sampler.edit(state, target, seed=seed, weights=weights)
 
-    def record_path(self, batch: Batch, *, seed: int) -> torch.Tensor:
-        """Estimates of the picture on the way; a student's few steps are not recorded."""
-        if "distil" in self.config:
-            return super().record_path(batch, seed=seed)
-        return self.sampler.record_path(batch, seed=seed)
+    def record_path(self, state: State, target: Batch, *, seed: int) -> torch.Tensor:
+        """Estimates of the picture on the way."""
+        return self.sampler.record_path(state, target, seed=seed)
 
     def bytes_per_image(self, weights: int = 1) -> int:
         """About how much memory a picture takes while it is sampled."""
@@ -168,8 +171,21 @@ class XUNetRedirector(Redirector):
         return self.sampler.evaluations_per_image()
 
     def describe_sampling(self) -> dict[str, str | float | int]:
-        """Sampler, steps, noise range and guidance."""
-        return self.sampler.describe()
+        """Sampler, steps, noise range and guidance, and whose codes targets have."""
+        told = {} if self.codes is None else {"target_code": self.codes["target_code"]}
+        return {**self.sampler.describe(), **told}
+
+
+def _warped(
+    source: torch.Tensor, source_head: torch.Tensor, target_head: torch.Tensor
+) -> torch.Tensor:
+    """Sources (B,3,H,W) warped to heads (B,2); one source (1,...) is warped once per head."""
+    if len(source) == len(target_head):
+        return warp_head(source, source_head, target_head)
+    heads, rows = target_head.unique(dim=0, return_inverse=True)
+    count = len(heads)
+    made = warp_head(source.expand(count, -1, -1, -1), source_head.expand(count, -1), heads)
+    return made[rows]
 
 
 def build(config: dict, sampling: dict) -> XUNetRedirector:

@@ -41,12 +41,14 @@ DEFAULTS = {
     "precision": "auto",
 }
 
+_SOURCE = ("source", "source_gaze", "source_head", "source_code", "source_codes_known")
+
 # Streams of noise of one picture: its start, its unconditional source, ancestral steps from 2 on,
 # and, above any number of steps, unconditional sources and choices of a source per step.
 _START, _BLANK, _STEP = 0, 1, 2
 _BLANKS, _CHOICES = 1 << 20, 1 << 21
 
-Inputs = Callable[[Batch, torch.Tensor], dict[str, torch.Tensor]]
+Inputs = Callable[[Batch], dict[str, torch.Tensor]]
 
 
 class PictureSampler:
@@ -56,21 +58,46 @@ class PictureSampler:
         net: the network.
         objective: what it predicts.
         options: the ``sampling:`` section; what it leaves out of :data:`DEFAULTS` is as there.
-        inputs: ``(batch, source images) -> everything the network is told but the noisy image and
-            its level``.
+        inputs: from a batch of sources and targets all that the network is conditioned on: ``x``,
+            ``R``, ``t``, ``K`` of both frames, and ``code``, ``base`` where it has them.
     """
 
     def __init__(self, net: XUNet, objective: Objective, options: Mapping, inputs: Inputs):
         self.net, self.objective, self.inputs = net, objective, inputs
         self.options = {**DEFAULTS, **options}
 
-    def redirect(
-        self, batch: Batch, *, seed: int, weights: Sequence[float] | None = None
+    def invert(self, source: Batch) -> dict:
+        """What is kept of sources (B): their columns, and what the network makes of them alone.
+
+        ``source`` as :data:`regaze.redirectors.base.Batch` has it; several pictures are kept where
+        the network can see them.
+        """
+        columns = [{key: value for key, value in source.items() if key in _SOURCE}]
+        if "sources" in source and self.sees_sources:
+            columns += [
+                {
+                    name: source[name.replace("source", "sources", 1)][:, number]
+                    for name in columns[0]
+                }
+                for number in range(1, source["sources"].shape[1])
+            ]
+        looks = []
+        if self.net.config.frames == 2:
+            with self.autocast():
+                looks = [
+                    self.net.prepare_source(_frame(self.inputs(_itself(one)), 0), SOURCE_LOGSNR)
+                    for one in columns
+                ]
+        return {"columns": columns, "looks": looks}
+
+    def edit(
+        self, state: Mapping, target: Batch, *, seed: int, weights: Sequence[float] | None = None
     ) -> torch.Tensor:
         """Sample redirected pictures (B, 3, H, W), or (W, B, 3, H, W) for W guidance weights.
 
         Args:
-            batch: see :data:`regaze.redirectors.base.Batch`.
+            state: of :meth:`invert`, of as many sources as targets or of one.
+            target: see :data:`regaze.redirectors.base.Batch`.
             seed: of all noise, with each picture's ``pair``.
             weights: guidance weights, at least one, in place of the configured one. Every weight
                 gives what it would give alone, up to rounding.
@@ -79,21 +106,35 @@ class PictureSampler:
         if not chosen:
             raise ValueError("weights: expected at least one guidance weight, found none")
         if self.objective.regression:
-            made = self._regress(batch).expand(len(chosen), -1, -1, -1, -1)
+            made = self._regress(state, target).expand(len(chosen), -1, -1, -1, -1)
         else:
-            made = _Run(self, batch, seed, chosen).pictures()
+            made = _Run(self, state, target, seed, chosen).pictures()
         return made[0] if weights is None else made
 
-    def record_path(self, batch: Batch, *, seed: int, frames: int = PATH_FRAMES) -> torch.Tensor:
+    def record_path(
+        self, state: Mapping, target: Batch, *, seed: int, frames: int = PATH_FRAMES
+    ) -> torch.Tensor:
         """Return (T, B, 3, H, W): estimates of the clean picture on the way, the picture last.
 
         At most ``frames`` are spread over the steps; a regression has only its picture.
         """
         if self.objective.regression:
-            return self._regress(batch)[None]
-        run = _Run(self, batch, seed, [self.options["guidance"]], frames)
+            return self._regress(state, target)[None]
+        run = _Run(self, state, target, seed, [self.options["guidance"]], frames)
         last = run.pictures()
         return torch.cat([*run.seen[:-1], last])
+
+    def branch(self, state: Mapping, target: Batch, number: int = 0) -> _Branch:
+        """The network's view of one of the pictures of each source, on its way to the targets."""
+        inputs = self.inputs({**state["columns"][number], **target})
+        with self.autocast():
+            if self.net.config.frames == 2:
+                look = state["looks"][number]
+                prepared = self.net.prepare_target(look, _frame(inputs, 1))
+            else:
+                levels = inputs["R"].new_full((len(inputs["R"]), 2), SOURCE_LOGSNR)
+                prepared = self.net.prepare({**inputs, "logsnr": levels})
+        return _Branch(prepared, inputs)
 
     def evaluations_per_image(self) -> int:
         """Network evaluations of one picture; guidance doubles those that it acts in."""
@@ -161,26 +202,37 @@ class PictureSampler:
         width = 2 if self.low_precision else 4
         return bytes_per_image(self.net.config, weights=weights, sources=sources, width=width)
 
-    def _regress(self, batch: Batch) -> torch.Tensor:
-        source = batch["source"]
-        inputs = self.inputs(batch, source)
-        base = inputs.get("base")
+    def _regress(self, state: Mapping, target: Batch) -> torch.Tensor:
+        branch = self.branch(state, target)
+        source = branch.inputs["x"]
 
         def network(noisy, logsnr):
             levels = torch.stack([torch.full_like(logsnr, SOURCE_LOGSNR), logsnr], 1)
-            return self.net({**inputs, "z": noisy, "logsnr": levels})
+            return self.net({**branch.inputs, "z": noisy, "logsnr": levels}, None, branch.prepared)
 
         with self.autocast():
             level = torch.ones(len(source), device=source.device)
+            base = branch.inputs.get("base")
             return self.objective.denoise(network, source, level, base).clamp(-1, 1)
 
 
 @dataclass(frozen=True)
 class _Branch:
-    """The network's view of one set of sources: what was computed once, and the pictures."""
+    """The network's view of one set of sources: what was computed once, and all inputs."""
 
     prepared: Prepared
-    x: torch.Tensor | None
+    inputs: Mapping[str, torch.Tensor]
+
+
+def _itself(source: Batch) -> dict[str, torch.Tensor]:
+    """A batch whose targets are its sources, for what depends on sources alone."""
+    return dict(source) | {name.replace("source", "target", 1): v for name, v in source.items()}
+
+
+def _frame(inputs: Mapping[str, torch.Tensor], frame: int) -> dict[str, torch.Tensor]:
+    """Inputs of one frame; pictures are the source's."""
+    split = {name: inputs[name][:, [frame]] for name in ("R", "t", "code") if name in inputs}
+    return split | {name: inputs[name] for name in ("K", *(() if frame else ("x",)))}
 
 
 class _Run:
@@ -192,18 +244,19 @@ class _Run:
     def __init__(
         self,
         sampler: PictureSampler,
-        batch: Batch,
+        state: Mapping,
+        target: Batch,
         seed: int,
         weights: Sequence[float],
         frames: int = 0,
     ):
         self.sampler, self.seed, self.weights = sampler, seed, list(weights)
         self.net, self.options = sampler.net, sampler.options
-        source = batch["source"]
+        self.pairs = target["pair"].tolist()
+        self.first = sampler.branch(state, target)
+        source = self.first.inputs["x"]
         self.shape, self.device = source.shape[1:], source.device
-        self.pairs = batch["pair"].tolist()
-        self.inputs = sampler.inputs(batch, source)
-        base = self.inputs.get("base")
+        base = self.first.inputs.get("base")
         self.base = None if base is None else base.repeat(len(weights), 1, 1, 1)
         self.sigmas = sampler.sigmas()
         self.asked = asked_levels(self.options["sampler"], self.sigmas)
@@ -211,7 +264,7 @@ class _Run:
         steps = len(self.sigmas) - 1
         kept = np.linspace(0, steps - 1, min(frames, steps)).round() if frames else []
         self.kept, self.seen = [int(step) for step in kept], []
-        self.images, self.choices = self._conditioned(batch)
+        self.images, self.choices = self._conditioned(state, target)
         self.blank = None
         if any(sampler.guides(w, level) for w in weights for _, level in self.asked):
             self.blank = self._unconditioned()
@@ -234,38 +287,25 @@ class _Run:
             return noise.pin_memory().to(self.device, non_blocking=True)
         return noise
 
-    def _prepare(self, inputs: Mapping[str, torch.Tensor], conditioned: bool) -> Prepared:
-        count = len(inputs["R"])
-        keep = torch.full((count,), conditioned, dtype=torch.bool, device=self.device)
-        levels = torch.full((count, 2), SOURCE_LOGSNR, device=self.device)
-        with self.sampler.autocast():
-            return self.net.prepare({**inputs, "z": inputs["x"], "logsnr": levels}, keep)
-
-    def _conditioned(self, batch: Batch) -> tuple[list[_Branch], torch.Tensor | None]:
+    def _conditioned(
+        self, state: Mapping, target: Batch
+    ) -> tuple[list[_Branch], torch.Tensor | None]:
         """The sources that steps choose from, and (steps, B) choices if there are several.
 
         The picture that residuals are counted from is that of the first source at every step: it
         is the origin of the noisy picture, which may not jump. All else that is told of a source,
         its picture, angles and code, is that of the source that was drawn.
         """
-        first = _Branch(self.net.settle(self._prepare(self.inputs, True)), self.inputs["x"])
-        count = batch["sources"].shape[1] if "sources" in batch else 1
-        if count == 1 or not self.sampler.sees_sources:
-            return [first], None
-        branches = [first]
+        count = len(state["columns"])
+        if count == 1:
+            return [self.first], None
+        branches = [self.first]
         for number in range(1, count):
-            other = {
-                f"source{suffix}": batch[f"sources{suffix}"][:, number]
-                for suffix in ("", "_gaze", "_head", "_code")
-                if f"sources{suffix}" in batch
-            }
-            inputs = self.sampler.inputs({**batch, **other}, other["source"])
-            if "base" in inputs:
-                inputs["base"] = self.inputs["base"]
-            prepared = self.net.settle(self._prepare(inputs, True))
-            if self._same_target(inputs):
-                prepared = replace(prepared, maps=first.prepared.maps)
-            branches.append(_Branch(prepared, inputs["x"]))
+            other = self.sampler.branch(state, target, number)
+            if self._same_target(other.inputs):
+                maps = self.first.prepared.maps
+                other = replace(other, prepared=replace(other.prepared, maps=maps))
+            branches.append(other)
         steps = len(self.sigmas) - 1
         drawn = [
             np.random.default_rng([self.seed, pair, _CHOICES]).integers(count, size=steps)
@@ -277,24 +317,27 @@ class _Run:
         """Whether frame 1's maps are those of the first source."""
         if self.net.config.frames == 1 or self.net.config.code == "concatenate":
             return False
-        return all(torch.equal(inputs[name][:, 1], self.inputs[name][:, 1]) for name in "Rt")
+        return all(torch.equal(inputs[name][:, 1], self.first.inputs[name][:, 1]) for name in "Rt")
 
     def _unconditioned(self) -> _Branch:
         """Poses and codes are masked, so those of one picture serve all; sources are noise."""
         one = {
             name: value[:1]
-            for name, value in self.inputs.items()
+            for name, value in self.first.inputs.items()
             if name in ("x", "R", "t", "K", "code")
         }
-        prepared = self._prepare(one, False)
+        keep = torch.zeros(1, dtype=torch.bool, device=self.device)
+        levels = torch.full((1, 2), SOURCE_LOGSNR, device=self.device)
+        with self.sampler.autocast():
+            prepared = self.net.prepare({**one, "z": one["x"], "logsnr": levels}, keep)
         if self.options["uncond_source"] == "fresh":
-            return _Branch(prepared, None)
+            return _Branch(prepared, {})
         branch = self._looking(prepared, self._noise(_BLANK))
-        return _Branch(self.net.settle(branch.prepared), branch.x)
+        return replace(branch, prepared=self.net.settle(branch.prepared))
 
     def _looking(self, prepared: Prepared, x: torch.Tensor) -> _Branch:
         with self.sampler.autocast():
-            return _Branch(self.net.look(prepared, x), x)
+            return _Branch(self.net.look(prepared, x), {"x": x})
 
     def _drawn(self, step: int) -> _Branch:
         """The source that each picture sees in a step."""
@@ -306,7 +349,8 @@ class _Run:
         def pick(tensors):
             if tensors[0] is None or all(one is tensors[0] for one in tensors):
                 return tensors[0]
-            return torch.cat(tensors).index_select(0, rows)
+            whole = [one.expand(count, *one.shape[1:]) for one in tensors]
+            return torch.cat(whole).index_select(0, rows)
 
         ready = [branch.prepared for branch in self.images]
         prepared = Prepared(
@@ -319,7 +363,7 @@ class _Run:
             skips=[pick(skips) for skips in zip(*(one.skips for one in ready), strict=True)],
             told=pick([one.told for one in ready]),
         )
-        return _Branch(prepared, pick([branch.x for branch in self.images]))
+        return _Branch(prepared, {"x": pick([branch.inputs["x"] for branch in self.images])})
 
     def _estimate(self, branch: _Branch, z, sigma, base) -> torch.Tensor:
         """Clean pictures as one branch sees them, not clipped."""
@@ -328,7 +372,7 @@ class _Run:
         if base is not None:
             beside["base"] = base
         elif self.net.config.concat_source:
-            beside["x"] = branch.x.repeat(times, 1, 1, 1)
+            beside["x"] = branch.inputs["x"].repeat(times, 1, 1, 1)
 
         def network(noisy, logsnr):
             # One level for all, so that its embedding cannot depend on how many there are.
@@ -346,7 +390,7 @@ class _Run:
         acting = [i for i, w in enumerate(self.weights) if self.sampler.guides(w, level)]
         if acting:
             branch = self.blank
-            if branch.x is None:
+            if "x" not in branch.inputs:
                 branch = self._looking(branch.prepared, self._noise(_BLANKS + number))
             if len(acting) == len(self.weights):
                 free = self._estimate(branch, z, sigma, self.base)

@@ -9,12 +9,13 @@ The presets are those of the project's conventions: ``reference`` is the publish
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from regaze.codes import DEFAULT_PARTS, code_dim, code_parts
-from regaze.redirectors.settings import Requirements
+from regaze.codes import DEFAULT_PARTS, TARGET_CODES, code_dim, code_parts
+from regaze.redirectors.declaration import Declaration, Input, MethodSettings, Network
 from regaze.training.settings import RedirectorTraining
 
 
@@ -180,7 +181,7 @@ class DistilSettings(_Section):
         return self
 
 
-class ModelSettings(_Section):
+class ModelSettings(MethodSettings):
     """One entry of ``models:`` whose class is ``xunet``."""
 
     class_: Literal["xunet"] = Field(alias="class", description="folder of the method")
@@ -197,9 +198,7 @@ class ModelSettings(_Section):
     )
     train: RedirectorTraining = RedirectorTraining()
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
-
-    def resolve(self) -> dict:
+    def options(self) -> dict:
         """Return the complete configuration, preset filled in, as plain values.
 
         Raises:
@@ -219,39 +218,40 @@ class ModelSettings(_Section):
         _check(done)
         return done
 
-    def requires(self) -> Requirements:
-        """The latents of the encoder whose codes are told, if any are, and the teacher if any."""
-        told = self.network.code or PRESETS[self.preset]["network"]["code"]
-        return Requirements(
-            encoder=self.deca.encoder if told != "none" else None,
-            teacher=None if self.distil is None else self.distil.teacher,
+    @staticmethod
+    def declare(config: Mapping) -> Declaration:
+        """Codes where the network takes them, the teacher of a student."""
+        network, objective = config["network"], config["objective"]
+        kind, inputs = "source", ()
+        if network["code"] != "none":
+            codes = config["deca"]
+            kind = codes["target_code"]
+            sides = ("source",) if kind == "source" else ("source", "target")
+            options = {"encoder": codes["encoder"], "parts": codes["parts"]}
+            inputs = (Input("codes", options, sides),)
+        condition, networks, student = TARGET_CODES[kind], (), "distil" in config
+        if student:
+            condition += f"; learnt from {config['distil']['teacher']}"
+            networks = (Network("teacher", "models", config["distil"]["teacher"]),)
+        denoises = not student and objective["parameterization"] != "regression"
+        residual = objective["parameterization"] == "residual_x0"
+        return Declaration(
+            condition=condition,
+            inputs=inputs,
+            networks=networks,
+            denoises=denoises,
+            guidable=denoises and objective["drop_prob"] > 0,
+            # A network of one frame sees its source only through the picture that residuals are
+            # counted from, which must stay the same over all steps.
+            several_sources=denoises and (network["frames"] == 2 or not residual),
         )
 
-    def check_teacher(self, teacher) -> None:
-        """Refuse a teacher, another entry of ``models:``, that this entry cannot learn from.
-
-        Raises:
-            ValueError: all reasons, with the options that differ.
-        """
-        if faults := teacher_faults(self.resolve(), teacher.resolve()):
+    @staticmethod
+    def check_networks(config: Mapping, networks: Mapping[str, Mapping]) -> None:
+        """Refuse a teacher that a student cannot learn from; all reasons are told."""
+        teacher = networks.get("teacher")
+        if teacher is not None and (faults := teacher_faults(config, teacher)):
             raise ValueError("; ".join(faults))
-
-    @property
-    def samples_with_noise(self) -> bool:
-        """Whether pictures are made in the steps of ``sampling:``.
-
-        A regression has none, and a student's are its own.
-        """
-        return self.distil is None and self._objective("parameterization") != "regression"
-
-    @property
-    def guidable(self) -> bool:
-        """Whether it was also trained without its condition, which guidance needs."""
-        return self._objective("drop_prob") > 0
-
-    def _objective(self, name: str):
-        chosen = getattr(self.objective, name)
-        return PRESETS[self.preset]["objective"][name] if chosen is None else chosen
 
     def _distilled(self, done: dict) -> dict:
         """Sections of a student."""

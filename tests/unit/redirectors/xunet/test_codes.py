@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from regaze.angles import angular_error, vector_from_angles
 from regaze.face3d.gaze import root_from_labels
 from regaze.face3d.rotations import axis_angle_to_matrix, matrix_to_axis_angle
-from regaze.latents import CODES
+from regaze.codes.latents import CODES
 from regaze.redirectors.xunet.codes import (
     TARGET_CODES,
     code_columns,

@@ -2,7 +2,7 @@
 
 Scripts around ``yfeng95/DECA`` name the blocks ``shape, exp, pose, tex, light, detail``, those
 around ``radekd91/emoca`` ``shapecode, expcode, posecode, ...``, and tables of both prefix them with
-``deca_`` and ``emoca_``. All are accepted; the columns become those of :mod:`regaze.latents`.
+``deca_`` and ``emoca_``. All are accepted; the columns become those of :mod:`regaze.codes.latents`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from regaze.codes.latents import CODES, LatentsError, LatentsWriter
 from regaze.faces import FacesReader
-from regaze.latents import CODES, LatentsError, LatentsWriter
 
 ALIASES = {
     "shape": ("shape", "shapecode"),
@@ -36,7 +36,7 @@ OPTIONAL = ("texture", "camera", "light", "detail")
 def rename_codes(
     given: Mapping[str, np.ndarray], where: str = "codes", expression: str = "emoca"
 ) -> dict[str, np.ndarray]:
-    """Codes under the names of :data:`regaze.latents.CODES`.
+    """Codes under the names of :data:`regaze.codes.latents.CODES`.
 
     Args:
         given: arrays whose first axis is rows; light may be (N, 27) or (N, 9, 3). Names that
@@ -134,7 +134,7 @@ def import_codes(
         faces: the faces HDF5.
         out: the parquet file.
         identity: which encoder, checkpoint and head model made the codes; see
-            :data:`regaze.latents.IDENTITY`.
+            :data:`regaze.codes.latents.IDENTITY`.
         expression: see :func:`rename_codes`.
 
     Returns:

@@ -1,9 +1,9 @@
-"""3-D face codes as a second condition: which columns are told, and whose the target's are.
+"""3-D face codes as a condition: rows of them for a data set's faces, and whose the target's are.
 
-A code row is some columns of the latents (:mod:`regaze.latents`) side by side, always in the
-order in which DECA writes them. The source frame is told its own row. What the target frame is
-told decides what the network knows of the target, see :data:`TARGET_CODES`; without the target's
-photo its row is the source's with the head turned as the labels say.
+A code row is some columns of the latents (:mod:`regaze.codes.latents`) side by side, always in the
+order in which DECA writes them. The source is described by its own row. Which row describes the
+target decides what a network knows of it, see :data:`regaze.codes.TARGET_CODES`; without the
+target's photo its row is the source's with the head turned as the labels say.
 
 Codes and their uses are this project's definitions; DECA is Feng et al. 2021, Learning an
 animatable detailed 3D face model from in-the-wild images.
@@ -12,26 +12,29 @@ animatable detailed 3D face model from in-the-wild images.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from os import PathLike
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from regaze.angles import rotation_from_angles
-from regaze.codes import CODES, DEFAULT_PARTS, SHORT, code_columns, code_dim, code_parts
+from regaze.codes import (
+    CODES,
+    DEFAULT_PARTS,
+    SHORT,
+    TARGET_CODES,
+    code_columns,
+    code_dim,
+    code_parts,
+)
+from regaze.codes.latents import LatentsReader
 from regaze.face3d.gaze import root_from_camera
 from regaze.face3d.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from regaze.faces import FacesReader
 
-TARGET_CODES = {
-    "source": "gaze and head angles",
-    "target": "gaze and head angles; the target photo's own 3-D code (upper bound)",
-    "target_pose_only": "gaze and head angles; the head rotation in the target photo's 3-D code",
-}
-"""Whose code the target frame is told, and what a method so told knows about the target.
-
-``source``: the source's, turned from its head label to the target's. ``target``: that of the
-target photo, which shows an upper bound and is not comparable with methods told angles alone.
-``target_pose_only``: the source's, with the target photo's rotation of the head in it; jaw and
-all else stay the source's."""
+_BLOCK = 4096
+"""Rows read at a time, so that columns that are not used take no memory."""
 
 
 def code_rows(latents: Mapping[str, Tensor], parts: Sequence[str] = DEFAULT_PARTS) -> Tensor:
@@ -135,3 +138,57 @@ def target_code(
     else:
         made[:, root] = turned_root(source[:, root], source_head, target_head)
     return made
+
+
+class CodeRows:
+    """Rows of codes of the faces of a data set; an input, see :mod:`regaze.redirectors.inputs`.
+
+    Args:
+        options: ``parts``, see :func:`regaze.codes.code_parts`.
+        files: shards of the data set's latents.
+        faces: its faces; rows are numbered as there.
+        expect: the encoder that the codes must be of, as a model's record names it; None takes
+            any.
+
+    Attributes:
+        known: (N,) bool, rows that have codes.
+        identity: the encoder, see :data:`regaze.codes.latents.IDENTITY`.
+
+    Raises:
+        FileNotFoundError, regaze.codes.latents.LatentsError: latents that cannot be used, or of
+            another encoder or other faces.
+        ValueError: unknown parts.
+    """
+
+    columns, in_memory = ("code",), True
+
+    def __init__(
+        self,
+        options: Mapping,
+        files: Sequence[str | PathLike],
+        faces: FacesReader,
+        expect: Mapping[str, str] | None = None,
+    ):
+        self.parts = code_parts(options["parts"])
+        self._reader = LatentsReader(files, faces, expect=expect, columns=self.parts)
+        self.known, self.identity = self._reader.detected, dict(self._reader.identity)
+
+    def read(self, rows: np.ndarray) -> dict[str, Tensor]:
+        """``code`` (n, Dc) float32 of rows; zeros where no face was detected.
+
+        Memory: the result, 624 bytes per row with the default parts.
+        """
+        rows = np.asarray(rows, np.int64)
+        made = np.empty((len(rows), code_dim(self.parts)), np.float32)
+        for start in range(0, len(rows), _BLOCK):
+            part = {
+                name: torch.from_numpy(values)
+                for name, values in self._reader.read(rows[start : start + _BLOCK]).items()
+            }
+            made[start : start + _BLOCK] = code_rows(part, self.parts).numpy()
+        return {"code": torch.from_numpy(made)}
+
+    @staticmethod
+    def finish(values: Tensor, size_px: int, flip: Tensor | None) -> Tensor:
+        """Codes as they are; those of mirrored faces are not known."""
+        return values

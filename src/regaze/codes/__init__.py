@@ -27,6 +27,19 @@ DEFAULT_PARTS = ("shape", "expression", "pose")
 """Parts that methods are told unless others are asked for: 156 numbers."""
 
 
+TARGET_CODES = {
+    "source": "gaze and head angles",
+    "target": "gaze and head angles; the target photo's own 3-D code (upper bound)",
+    "target_pose_only": "gaze and head angles; the head rotation in the target photo's 3-D code",
+}
+"""Whose code the target frame is told, and what a method so told knows about the target.
+
+``source``: the source's, turned from its head label to the target's. ``target``: that of the
+target photo, which shows an upper bound and is not comparable with methods told angles alone.
+``target_pose_only``: the source's, with the target photo's rotation of the head in it; jaw and
+all else stay the source's."""
+
+
 def code_parts(parts: Sequence[str] = DEFAULT_PARTS) -> tuple[str, ...]:
     """Return names of parts, long (``expression``) or short (``exp``), in DECA's order.
 

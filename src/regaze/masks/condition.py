@@ -1,0 +1,64 @@
+"""Masks as a condition of redirectors: shares of pixels that belong to parts of the face."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from os import PathLike
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from regaze.faces import FacesReader
+from regaze.images import reduce_patches
+from regaze.masks import MasksError, MasksReader
+
+
+class MaskRows:
+    """Masks of the faces of a data set; an input, see :mod:`regaze.redirectors.inputs`.
+
+    Args:
+        options: ``names``, some of ``head`` and ``eyes``.
+        files: shards of the data set's masks.
+        faces: its faces; rows are numbered as there.
+        expect: ``method`` and ``method_version`` that they must be of; None takes any.
+
+    Attributes:
+        known: (N,) bool, rows whose face was found.
+        identity: ``method`` and ``method_version``.
+
+    Raises:
+        FileNotFoundError, regaze.masks.MasksError: masks that cannot be used.
+    """
+
+    columns, in_memory = ("masks",), False
+
+    def __init__(
+        self,
+        options: Mapping,
+        files: Sequence[str | PathLike],
+        faces: FacesReader,
+        expect: Mapping[str, str] | None = None,
+    ):
+        self._names = tuple(options["names"])
+        self._reader = MasksReader(files, faces)
+        self.known = self._reader.valid
+        said = self._reader.attributes
+        self.identity = {name: str(said[name]) for name in ("method", "method_version")}
+        if expect is not None and dict(expect) != self.identity:
+            raise MasksError(f"{files[0]}: expected masks of {dict(expect)}, found {self.identity}")
+
+    def read(self, rows: np.ndarray) -> dict[str, Tensor]:
+        """``masks`` (n, names, H, W) uint8 of 0 and 255 at the patches' size."""
+        found = self._reader.read(rows, self._names)
+        return {"masks": torch.from_numpy(np.stack(list(found.values()), 1)).to(torch.uint8) * 255}
+
+    @staticmethod
+    def finish(values: Tensor, size_px: int, flip: Tensor | None) -> Tensor:
+        """Shares (B, names, h, w) in [0, 1]; see :meth:`FaceInput.finish`."""
+        pictures = values.flatten(0, 1)[..., None].expand(-1, -1, -1, 3)
+        shares = (reduce_patches(pictures, size_px)[:, 0] + 1) / 2
+        shares = shares.unflatten(0, values.shape[:2])
+        if flip is None:
+            return shares
+        return torch.where(flip[:, None, None, None], shares.flip(-1), shares)

@@ -1,0 +1,193 @@
+"""What an entry of ``models:`` reads, uses and does, said once; importable without torch.
+
+Rules, DVC stages, provenance, loaders, report and commands iterate over the declaration, so a
+new role of a network or a new input is one line of the method's ``declare()``, and for an input a
+class in :mod:`regaze.redirectors.inputs`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from regaze.redirectors import method_module
+from regaze.training.labels import SHARED, PairLabels
+
+
+@dataclass(frozen=True)
+class Network:
+    """A trained network that a method uses as it is, frozen.
+
+    Attributes:
+        role: the name under which the method is given it: ``estimator``, ``teacher``, ...
+        section: of the configuration: ``estimators``, ``encoders`` or ``models``.
+        entry: its name there; its weights are ``results/models/<entry>/model.safetensors``.
+        always: it is needed to make pictures as well; without it in training only.
+    """
+
+    role: str
+    section: Literal["estimators", "encoders", "models"]
+    entry: str
+    always: bool = False
+
+
+@dataclass(frozen=True)
+class Input:
+    """Something that a method reads of every picture besides pixels and labels.
+
+    Attributes:
+        kind: a name of :data:`regaze.redirectors.inputs.KINDS`.
+        options: what of it, as the class of the kind takes it.
+        sides: of which pictures it is read: ``source``, or ``target`` as well.
+    """
+
+    kind: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    sides: tuple[str, ...] = ("source", "target")
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """What an entry reads, uses and does.
+
+    Attributes:
+        condition: what of the target the method is conditioned on, in words for the report.
+        factors: names of :data:`regaze.factors.FACTORS` that it can edit.
+        inputs: what it reads of every picture, each kind once.
+        networks: what it uses, each role once.
+        unlabelled_targets: it can learn from targets without labels. Where few samples have
+            labels, its batches then pair labelled sources with any target of the person, whose
+            labels are zeros unless ``target_labelled`` (B,) bool says otherwise.
+        denoises: its pictures are made from noise in steps.
+        guidable: it was also trained without its condition, so that guidance is possible.
+        several_sources: it can be shown several pictures of the person at a time.
+    """
+
+    condition: str = "gaze and head angles"
+    factors: tuple[str, ...] = ("gaze", "head")
+    inputs: tuple[Input, ...] = ()
+    networks: tuple[Network, ...] = ()
+    unlabelled_targets: bool = False
+    denoises: bool = False
+    guidable: bool = False
+    several_sources: bool = False
+
+    def network(self, role: str) -> str | None:
+        """The entry that has a role, None without one."""
+        return next((one.entry for one in self.networks if one.role == role), None)
+
+    def input(self, kind: str) -> Input | None:
+        """The input of a kind, None without one."""
+        return next((one for one in self.inputs if one.kind == kind), None)
+
+    def using(self, *networks: Network) -> Declaration:
+        """The same with further networks."""
+        return replace(self, networks=(*self.networks, *networks))
+
+
+class MethodSettings(BaseModel):
+    """What every entry of ``models:`` has; a method's ``ModelSettings`` adds its own options.
+
+    A method defines ``class_``, ``size_px``, ``train`` and whatever it likes, :meth:`options` and
+    :meth:`declare`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    labels: PairLabels | None = Field(
+        None, description="learn with the labels of so many samples; default all"
+    )
+
+    def options(self) -> dict:
+        """The method's complete configuration, presets filled in, as plain values.
+
+        Raises:
+            ValueError: options contradict each other; the message starts with the key's path.
+        """
+        return self.model_dump(by_alias=True, exclude={"labels"})
+
+    @staticmethod
+    def declare(config: Mapping[str, Any]) -> Declaration:
+        """What a model of these :meth:`options` reads, uses and does."""
+        return Declaration()
+
+    @staticmethod
+    def check_networks(config: Mapping[str, Any], networks: Mapping[str, Mapping]) -> None:
+        """Refuse networks that a model of these options cannot use.
+
+        Args:
+            config: resolved.
+            networks: resolved configurations of the entries that :meth:`declare` names, by role.
+
+        Raises:
+            ValueError: all reasons; the message starts with the key's path.
+        """
+
+    def resolve(self) -> dict:
+        """:meth:`options`, with ``labels`` (``count``, ``seed``, ``estimator``, and ``targets``:
+        ``labelled``, or ``any`` where the method learns from unlabelled ones) if it is set."""
+        done = self.options()
+        if self.labels is not None:
+            targets = "any" if self.declare(done).unlabelled_targets else "labelled"
+            done["labels"] = {**self.labels.model_dump(), "targets": targets}
+        return done
+
+
+def declared_by(config: Mapping[str, Any]) -> Declaration:
+    """The declaration of a resolved configuration, with what ``train`` and ``labels`` use.
+
+    Raises:
+        ValueError: its losses and its validation name different estimators.
+    """
+    own = method_module(config["class"], "settings").ModelSettings.declare(config)
+    validating = config["train"].get("validate_estimator")
+    learning = own.network("estimator")
+    if validating is not None and learning is None:
+        own = own.using(Network("estimator", "estimators", validating))
+    elif validating not in (None, learning):
+        raise ValueError(
+            f"train.validate_estimator: {validating!r}, but the method learns from "
+            f"{learning!r}; expected the same one"
+        )
+    labeller = (config.get("labels") or {}).get("estimator")
+    return own if labeller is None else own.using(Network("labeller", "estimators", labeller))
+
+
+def declared(entry: MethodSettings) -> Declaration:
+    """The declaration of an entry of ``models:``; see :func:`declared_by`."""
+    return declared_by(entry.resolve())
+
+
+def check_labels(
+    path: str, entry: MethodSettings, sections: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Refuse a model with few labels that would get others through a network it learns from.
+
+    Args:
+        path: where the entry stands in the configuration, for the message.
+        entry: of ``models:``; one without ``labels`` has nothing to hide.
+        sections: ``estimators`` and ``models``: the entries that it may refer to, by name.
+
+    Raises:
+        ValueError: one of its networks has seen other labels; the message names both.
+    """
+    labels = entry.labels
+    if labels is None:
+        return
+    for one in declared(entry).networks:
+        other = sections.get(one.section, {}).get(one.entry)
+        if other is None or one.section not in ("estimators", "models"):
+            continue
+        theirs = getattr(other, "labels", None)
+        persons = getattr(other, "persons", SHARED)
+        if theirs is not None and theirs.within(labels) and persons == SHARED:
+            continue
+        found = "all labels" if theirs is None else f"{theirs.count} labels of seed {theirs.seed}"
+        raise ValueError(
+            f"{path}: it may use {labels.count} labels of seed {labels.seed}, but its {one.role} "
+            f"{one.section}.{one.entry} learns with {found} of {persons}, which would leak; give "
+            f"that one labels: {{count: {labels.count}, seed: {labels.seed}}} of {SHARED} too"
+        )

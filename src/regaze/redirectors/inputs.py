@@ -1,0 +1,143 @@
+"""What methods read of pictures besides pixels and labels: one class per kind, and where files are.
+
+A kind that is new is an entry of :data:`KINDS` and a class; rules, loaders and commands find it
+here. Importable without torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from regaze.redirectors.declaration import Declaration, Input
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from regaze.faces import FacesReader
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of input.
+
+    Attributes:
+        shard: path of a shard of it, with ``{dataset}``, ``{shard}`` and names of options.
+        reader: ``module:class``, a :class:`FaceInput`.
+        sections: for options that name an entry of the configuration, its section.
+        mirrored: whether it is known of mirrored pictures as well.
+        of_photo: ``module:class`` that makes it of a single photo, constructed with ``(options,
+            folder, identity, published, device)``: the model's folder, the identity of its
+            training's values, published files by name of an entry; ``of(place)`` gives values
+            (1, ...) by column and where they are from. Empty where nothing does.
+    """
+
+    shard: str
+    reader: str
+    sections: Mapping[str, str]
+    mirrored: bool = False
+    of_photo: str = ""
+
+
+KINDS = {
+    "codes": Kind(
+        "results/{dataset}/latents/{encoder}/part-{shard}.parquet",
+        "regaze.codes.condition:CodeRows",
+        {"encoder": "encoders"},
+        of_photo="regaze.redirect.codes:SourceCodes",
+    ),
+    "masks": Kind(
+        "results/{dataset}/masks/shard-{shard}.h5",
+        "regaze.masks.condition:MaskRows",
+        {},
+        mirrored=True,
+    ),
+}
+"""``codes``: 3-D face codes, options ``encoder`` and ``parts``, column ``code`` (B, Dc). ``masks``:
+parts of the face, option ``names`` (of ``head`` and ``eyes``), column ``masks`` (B, names, h, w),
+shares of each pixel."""
+
+
+class FaceInput(Protocol):
+    """Values of one kind for the rows of a data set.
+
+    Constructed with ``(options, files, faces, expect)``: the options of the declaration, shards,
+    the faces that they belong to, and the ``identity`` that a trained model's record has, or None.
+
+    Attributes:
+        columns: names of what is read.
+        in_memory: trainings hold the values of all their rows.
+        known: (N,) bool, rows that have it. Others are never trained on.
+        identity: what the values were made with; a model takes those of its training's only.
+    """
+
+    columns: tuple[str, ...]
+    in_memory: bool
+    known: np.ndarray
+    identity: dict[str, str]
+
+    def read(self, rows: np.ndarray) -> dict[str, Tensor]:
+        """Values of rows by column, (n, ...); any for rows that are not known."""
+        ...
+
+    @staticmethod
+    def finish(values: Tensor, size_px: int, flip: Tensor | None) -> Tensor:
+        """Values (B, ...) as networks take them, on their device.
+
+        ``flip`` (B,) bool says which pictures are mirrored; None: none.
+        """
+        ...
+
+
+def shards(one: Input, dataset: str, numbers: Sequence[str]) -> list[str]:
+    """Files of an input of a data set, a path per number of a shard."""
+    pattern = KINDS[one.kind].shard
+    return [pattern.format(dataset=dataset, shard=number, **one.options) for number in numbers]
+
+
+def open_inputs(
+    declaration: Declaration,
+    files: Mapping[str, Sequence[str | PathLike]],
+    faces: FacesReader,
+    expect: Mapping[str, Mapping[str, str]] | None = None,
+) -> dict[str, FaceInput]:
+    """Open all inputs of a declaration for the faces of a data set.
+
+    Args:
+        declaration: of the method.
+        files: shards by kind.
+        faces: whose rows the inputs are of.
+        expect: identities by kind, of the record of a trained model; None takes any.
+
+    Raises:
+        ValueError: an input is declared and no files of it were given, or they cannot be used.
+    """
+    found = {}
+    for one in declaration.inputs:
+        if not files.get(one.kind):
+            raise ValueError(
+                f"{one.kind}: this model is conditioned on them; expected their files, found none"
+            )
+        wanted = None if expect is None else expect[one.kind]
+        found[one.kind] = reader_of(one.kind)(one.options, files[one.kind], faces, wanted)
+    return found
+
+
+def reader_of(kind: str) -> type[FaceInput]:
+    """The class of a kind."""
+    return _named(KINDS[kind].reader)
+
+
+def maker_of(kind: str) -> Callable | None:
+    """The class that makes a kind of a single photo, None where there is none."""
+    return _named(KINDS[kind].of_photo) if KINDS[kind].of_photo else None
+
+
+def _named(path: str) -> type:
+    module, name = path.split(":")
+    return getattr(importlib.import_module(module), name)
