@@ -11,6 +11,7 @@ animatable detailed 3D face model from in-the-wild images.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from os import PathLike
 
@@ -187,6 +188,14 @@ class CodeRows:
             }
             made[start : start + _BLOCK] = code_rows(part, self.parts).numpy()
         return {"code": torch.from_numpy(made)}
+
+    def fingerprint(self) -> str:
+        """Return 16 hex digits over the codes of all rows, and over which rows have any."""
+        digest = hashlib.sha256(self.known.tobytes())
+        for start in range(0, len(self.known), _BLOCK):
+            rows = np.arange(start, min(start + _BLOCK, len(self.known)))
+            digest.update(self.read(rows)["code"].numpy())
+        return digest.hexdigest()[:16]
 
     @staticmethod
     def finish(values: Tensor, size_px: int, flip: Tensor | None) -> Tensor:

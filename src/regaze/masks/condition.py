@@ -12,6 +12,7 @@ from torch import Tensor
 from regaze.faces import FacesReader
 from regaze.images import reduce_patches
 from regaze.masks import MasksError, MasksReader
+from regaze.provenance import fingerprint
 
 
 class MaskRows:
@@ -40,7 +41,7 @@ class MaskRows:
         faces: FacesReader,
         expect: Mapping[str, str] | None = None,
     ):
-        self._names = tuple(options["names"])
+        self._names, self._files = tuple(options["names"]), list(files)
         self._reader = MasksReader(files, faces)
         self.known = self._reader.valid
         said = self._reader.attributes
@@ -52,6 +53,10 @@ class MaskRows:
         """``masks`` (n, names, H, W) uint8 of 0 and 255 at the patches' size."""
         found = self._reader.read(rows, self._names)
         return {"masks": torch.from_numpy(np.stack(list(found.values()), 1)).to(torch.uint8) * 255}
+
+    def fingerprint(self) -> str:
+        """Return 16 hex digits over the files."""
+        return fingerprint(*self._files)
 
     @staticmethod
     def finish(values: Tensor, size_px: int, flip: Tensor | None) -> Tensor:

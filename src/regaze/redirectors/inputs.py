@@ -85,6 +85,10 @@ class FaceInput(Protocol):
         """Values of rows by column, (n, ...); any for rows that are not known."""
         ...
 
+    def fingerprint(self) -> str:
+        """16 hex digits over all values."""
+        ...
+
     @staticmethod
     def finish(values: Tensor, size_px: int, flip: Tensor | None) -> Tensor:
         """Values (B, ...) as networks take them, on their device.

@@ -5,7 +5,6 @@ Processes take consecutive parts of each batch: their union is the batch of a si
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import torch
 from regaze.estimators.preprocess import prepare
 from regaze.faces import FacesReader
 from regaze.jobs import replacing
-from regaze.provenance import content_hash, fingerprint
+from regaze.provenance import content_hash
 from regaze.redirectors.batches import BatchBuilder
 from regaze.redirectors.declaration import Declaration
 from regaze.redirectors.inputs import KINDS, FaceInput
@@ -85,15 +84,12 @@ class _Rows:
         The file is (N,H,W,3) uint8 without a header, in the order of the rows, about as large as
         the patches in memory; its name tells the content of the faces files and the rows, and files
         of other content are removed. Memory is bounded: blocks of rows are written, and mapped
-        pages are the system's cache, one for all processes of a machine. Linked pixels are told
-        apart by size and time of the file that they lie in.
+        pages are the system's cache, one for all processes of a machine.
         """
         # Rows exist, so the patches have a size.
         width, height = self.reader.patch_size or (0, 0)
         shape = (len(self.rows), height, width, 3)
-        rows = content_hash(self.rows.tolist())
-        linked = [_at_rest(path) for path in sorted(self.reader.linked_files)]
-        key = content_hash([fingerprint(*self.reader.paths), linked, rows, shape])
+        key = content_hash([self.reader.fingerprint(), self.rows.tolist(), shape])
         path = Path(folder) / f"patches-{key}.u8"
         if not path.exists() or path.stat().st_size != np.prod(shape):
             with replacing(path) as part, open(part, "wb") as stream:
@@ -123,11 +119,6 @@ class _Rows:
         if self._pixels is None:
             return torch.from_numpy(np.ascontiguousarray(self.reader.pixels(self.rows[places])))
         return torch.from_numpy(np.asarray(self._pixels[places]))
-
-
-def _at_rest(path: str) -> tuple[str, int, int]:
-    stat = os.stat(path)
-    return path, stat.st_size, stat.st_mtime_ns
 
 
 class ImageBatches(_Rows):
