@@ -18,8 +18,9 @@ import yaml
 
 from regaze.metrics.measure import measure_samples
 from regaze.redirectors.sample import sample_redirector
+from regaze.redirectors.train import TrainingData, train_redirector
 from regaze.settings import load_settings
-from regaze.training.stages import ModelFiles, TrainingData, train_redirector
+from regaze.training.context import ModelFiles
 
 ROOT = Path(__file__).parents[1]
 VARIANTS = {

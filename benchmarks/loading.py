@@ -20,7 +20,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from regaze.faces import FacesAttributes, FacesReader, FacesWriter
-from regaze.training.data import PairBatches
+from regaze.redirectors.pairs import PairBatches
 from regaze.training.loop import _Steps
 
 SIDE, PER_PERSON = 128, 50

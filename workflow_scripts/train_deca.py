@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+from regaze.face3d.stage import train_encoder
 from regaze.jobs import start
+from regaze.training.context import ModelFiles
 from regaze.training.launch import launch
-from regaze.training.stages import ModelFiles, train_encoder
 
 
 def main(job):

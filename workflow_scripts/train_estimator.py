@@ -1,8 +1,9 @@
 """Train one estimator."""
 
+from regaze.estimators.stage import train_estimator
 from regaze.jobs import start
+from regaze.training.context import ModelFiles
 from regaze.training.launch import launch
-from regaze.training.stages import ModelFiles, train_estimator
 
 
 def main(job):

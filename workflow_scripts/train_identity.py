@@ -2,8 +2,8 @@
 
 from regaze.identity.stage import make_recogniser
 from regaze.jobs import start
+from regaze.training.context import ModelFiles
 from regaze.training.launch import launch
-from regaze.training.stages import ModelFiles
 
 
 def main(job):

@@ -1,8 +1,9 @@
 """Train one redirector."""
 
 from regaze.jobs import start
+from regaze.redirectors.train import TrainingData, train_redirector
+from regaze.training.context import ModelFiles
 from regaze.training.launch import launch
-from regaze.training.stages import ModelFiles, TrainingData, train_redirector
 
 
 def main(job):

@@ -12,17 +12,17 @@ import numpy as np
 import pytest
 import torch
 
+from regaze.codes.tables import read_user_codes
 from regaze.estimators import store
 from regaze.estimators.store import load_estimator, load_reference
 from regaze.face3d.checkpoints import read_deca, read_emoca
 from regaze.face3d.model import load_flame
 from regaze.face3d.parsing import load_parser
 from regaze.face3d.pickles import PickleRefused, read_npy_object, read_pickle
-from regaze.codes.tables import read_user_codes
 from regaze.identity.store import load_published, load_recogniser
 from regaze.metrics.perceptual import load_inception, load_lpips
 from regaze.redirectors.sted.checkpoints import read_checkpoint
-from regaze.training.transfer import read_start
+from regaze.redirectors.transfer import read_start
 from regaze.weights import torch_content
 
 LOADERS = {

@@ -9,8 +9,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from regaze.codes.tables import import_codes, rename_codes
-from regaze.faces import FacesAttributes, FacesReader, FacesWriter
 from regaze.codes.latents import (
     CODES,
     IDENTITY,
@@ -19,6 +17,8 @@ from regaze.codes.latents import (
     LatentsReader,
     LatentsWriter,
 )
+from regaze.codes.tables import import_codes, rename_codes
+from regaze.faces import FacesAttributes, FacesReader, FacesWriter
 
 ENCODER = {"encoder": "deca", "checkpoint_sha256": "a" * 64, "head_sha256": "b" * 64}
 

@@ -13,12 +13,12 @@ import torch
 
 from regaze.capture import render_capture
 from regaze.capture.head import HeadConfig, build_head
+from regaze.codes.latents import CODES, LatentsError, LatentsWriter
 from regaze.face3d.deca import Deca
 from regaze.face3d.drawing import to_drawing
 from regaze.face3d.model import from_head, save_flame
 from regaze.face3d.parsing import CLASSES, BiSeNet, load_parser, parse_faces
 from regaze.faces import FacesAttributes, FacesReader, FacesWriter
-from regaze.codes.latents import CODES, LatentsError, LatentsWriter
 from regaze.masks import NAMES, NUMBER, MasksError, MasksReader, MasksWriter, derive
 from regaze.masks.background import WithoutBackground, faces_reader
 from regaze.masks.exact import write_exact

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from regaze.redirectors.settings import requirements
 from running import ROOT, snakemake
 
 from regaze.configfiles import merge
-from regaze.redirectors.settings import requirements
 from regaze.settings import load_settings
 from regaze.versioning import dvc_yaml
 

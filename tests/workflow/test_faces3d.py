@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 from running import ROOT, planned, snakemake
 
-from regaze.faces import FacesReader
 from regaze.codes.latents import LatentsReader
+from regaze.faces import FacesReader
 from regaze.masks import MasksReader
 
 

@@ -15,12 +15,13 @@ import torch
 
 from regaze.angles import angular_error
 from regaze.estimators.evaluate import predict_rows
+from regaze.estimators.stage import train_estimator
 from regaze.estimators.store import load_estimator
 from regaze.faces import FacesReader
 from regaze.jobs import replacing
+from regaze.training.context import ModelFiles
 from regaze.training.labels import SHARED
 from regaze.training.loop import mark_finished
-from regaze.training.stages import ModelFiles, train_estimator
 
 SCHEMA = pa.schema(
     [

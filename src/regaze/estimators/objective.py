@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from regaze.angles import vector_from_angles
 from regaze.estimators.base import GazeHeadEstimator
+from regaze.training.phases import Phase, Progress
 
 LOSSES = ("angular", "l1")
 
@@ -132,13 +133,11 @@ class EstimatorTask:
         self.network, self.augmentation = network, augmentation
         self._distance = angular_loss if loss == "angular" else l1_loss
 
-    def phases(self) -> dict[str, list[nn.Parameter]]:
+    def phases(self) -> list[Phase]:
         """Return the parameters of the single phase ``main``."""
-        return {"main": list(self.network.parameters())}
+        return [Phase("main", list(self.network.parameters()))]
 
-    def losses(
-        self, batch: Mapping[str, Tensor], phase: str, generator: torch.Generator
-    ) -> dict[str, Tensor]:
+    def losses(self, batch: Mapping[str, Tensor], phase: str, at: Progress) -> dict[str, Tensor]:
         """Return ``loss`` (to minimise) and the errors ``gaze_deg``, ``head_deg`` (to log).
 
         ``batch`` holds ``image`` (B,3,H,W) float32 in [-1,1], ``gaze`` and ``head`` (B,2) radians.
@@ -148,7 +147,7 @@ class EstimatorTask:
             raise ValueError(f"phase: expected 'main', found {phase!r}")
         images, gaze, head = batch["image"], batch["gaze"], batch["head"]
         if self.augmentation is not None:
-            images, gaze, head = self.augmentation(images, gaze, head, generator)
+            images, gaze, head = self.augmentation(images, gaze, head, at.generator)
         predicted = self.network(images).float()
         with torch.no_grad():
             errors = {

@@ -6,7 +6,6 @@ the same data hold the same samples; the random generators are local to each cal
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -24,24 +23,6 @@ def sample_index(
     """
     names = sorted(counts) if persons is None else [name for name in persons if name in counts]
     return [(name, row) for name in names if counts[name] >= minimum for row in range(counts[name])]
-
-
-def labelled_subset(total: int, size: int, seed: int = 0) -> np.ndarray:
-    """Return the sorted numbers (size,) int64 of the labelled samples among ``total``.
-
-    A Mersenne-Twister shuffle of 0..total-1 seeded by ``seed``, its first ``size`` entries.
-    Raises ValueError when ``size`` is not between 1 and ``total``.
-    """
-    if not 1 <= size <= total:
-        raise ValueError(f"labelled samples: expected 1 to {total}, found {size}")
-    return np.sort(shuffled(total, seed)[:size])
-
-
-def shuffled(total: int, seed: int = 0) -> np.ndarray:
-    """Return 0..total-1 (int64) in the order of Python's seeded shuffle."""
-    numbers = list(range(total))
-    random.Random(seed).shuffle(numbers)
-    return np.asarray(numbers, np.int64)
 
 
 def evaluation_subset(total: int, proportion: float) -> np.ndarray:

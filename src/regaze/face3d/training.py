@@ -23,6 +23,7 @@ from regaze.face3d.known import Known, part_of
 from regaze.face3d.losses import landmark_loss, landmark_weights
 from regaze.face3d.patches import crop_transforms
 from regaze.face3d.shading import sh_basis
+from regaze.training.phases import Phase, Progress
 
 FIRST_LIGHT = 3.0
 """Constant term of the light that an untrained encoder predicts: about 0.85 of the albedo."""
@@ -45,17 +46,15 @@ class EncoderTask:
         self.table = None if deca.texture is None else texel_table(deca)
         self._here: torch.device | None = None
 
-    def phases(self) -> dict[str, list[nn.Parameter]]:
+    def phases(self) -> list[Phase]:
         """Return the parameters of the single phase ``main``."""
         networks = (self.network.E_flame, self.network.E_expression)
-        return {"main": [p for n in networks if n is not None for p in n.parameters()]}
+        return [Phase("main", [p for n in networks if n is not None for p in n.parameters()])]
 
-    def losses(
-        self, batch: Mapping[str, Tensor], phase: str, generator: torch.Generator
-    ) -> dict[str, Tensor]:
+    def losses(self, batch: Mapping[str, Tensor], phase: str, at: Progress) -> dict[str, Tensor]:
         """Return ``loss``, its terms without their weights, and ``landmark_px``.
 
-        ``batch`` is one of :class:`regaze.training.crops.CropBatches`. Raises ValueError for a
+        ``batch`` is one of :class:`regaze.face3d.crops.CropBatches`. Raises ValueError for a
         phase other than ``main``.
         """
         if phase != "main":

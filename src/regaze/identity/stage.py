@@ -14,8 +14,7 @@ from regaze.identity.store import build_recogniser, load_published
 from regaze.identity.training import IdentityTask, PersonBatches
 from regaze.identity.verification import verify
 from regaze.provenance import fingerprint
-from regaze.training import stages
-from regaze.training.loop import mark_finished, train
+from regaze.training.context import ModelFiles, Training
 
 log = logging.getLogger("regaze.identity")
 _PREFIX = "recogniser."
@@ -28,7 +27,7 @@ def make_recogniser(
     split: str,
     seed: int,
     size_px: int,
-    files: stages.ModelFiles,
+    files: ModelFiles,
     code: str | None = None,
 ) -> None:
     """Write the model folder of the identity network.
@@ -46,32 +45,23 @@ def make_recogniser(
         files: what is written.
         code: version of the sources that decide the weights; None takes all of the library.
     """
-    settings, reader, people = stages._begin(config, faces, split, seed)
+    training = Training(
+        "identity", config, faces=faces, split=split, seed=seed, files=files, code=code
+    )
+    reader = training.reader
     recogniser = build_recogniser(config["network"], config["size_px"])
-    stages._expect_faces(reader, people, split, "test")
-    data = stages._data(config["persons"], reader, split)
+    persons, test = training.learn_from(config["persons"]), training.persons("test")
     about = {"kind": "identity", "class": config["network"]}
     if config["network"] in TRAINED:
-        persons = stages._listed(people, config["persons"], split, "identity.persons")
-        stages._expect_faces(reader, people, split, config["persons"])
-        count = PersonBatches(
-            reader, persons, size=config["size_px"], batch=1, seed=seed, cache="none"
-        ).persons
+        alone = {"size": config["size_px"], "batch": 1, "seed": seed, "cache": "none"}
+        count = PersonBatches(reader, persons, **alone).persons
         task = IdentityTask(recogniser, count, config["scale"], config["margin"], Augmentation())
 
         def batches(rank, world):
-            share = stages._share(settings, seed, rank, world)
+            share = training.share(rank, world)
             return PersonBatches(reader, persons, size=config["size_px"], **share)
 
-        weights, points = train(
-            task,
-            batches,
-            settings,
-            seed=seed,
-            state=files.state,
-            config=stages._identity(config, seed, data, reader, code),
-            finished=False,
-        )
+        weights, points = training.run(task, batches)
         weights = {k.removeprefix(_PREFIX): v for k, v in weights.items() if k.startswith(_PREFIX)}
     else:
         recogniser = load_published(config["checkpoint"], config["network"], config["sha256"])
@@ -80,12 +70,12 @@ def make_recogniser(
     recogniser.load_state_dict(weights)
     recogniser.cpu().eval()
     with torch.no_grad():
-        rows = reader.rows(people["test"])
+        rows = reader.rows(test)
         sted_view = not why_not_sted_view(reader)
         quality = verify(recogniser, reader, rows, sted_view=sted_view, size_px=size_px)
     log.info("test: AUC %.4f, equal error rate %.3f", quality["auc"], quality["eer"])
     about["verification"] = {"list": "test", **quality}
     about["preprocess"] = describe(recogniser, sted_view)
-    stages._write("identity", stages.Trained(weights, points), config, data, about, files, seed)
+    training.write(weights, points, about)
     if config["network"] in TRAINED:
-        mark_finished(files.state)
+        training.finish()

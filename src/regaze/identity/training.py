@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from regaze.estimators.batches import ImageBatches
 from regaze.estimators.objective import Augmentation
 from regaze.identity.base import FaceRecogniser
-from regaze.training.data import ImageBatches
+from regaze.training.phases import Phase, Progress
 
 
 def arcface_logits(cosine: Tensor, person: Tensor, scale: float, margin: float) -> Tensor:
@@ -69,13 +70,11 @@ class IdentityTask:
         self.network = nn.ModuleDict({"recogniser": recogniser, "classes": classes})
         self.scale, self.margin, self.augmentation = scale, margin, augmentation
 
-    def phases(self) -> dict[str, list[nn.Parameter]]:
+    def phases(self) -> list[Phase]:
         """Return the parameters of the single phase ``main``."""
-        return {"main": list(self.network.parameters())}
+        return [Phase("main", list(self.network.parameters()))]
 
-    def losses(
-        self, batch: Mapping[str, Tensor], phase: str, generator: torch.Generator
-    ) -> dict[str, Tensor]:
+    def losses(self, batch: Mapping[str, Tensor], phase: str, at: Progress) -> dict[str, Tensor]:
         """Return ``loss`` and ``hit``, the share of pictures whose nearest class is their own.
 
         ``batch`` holds ``image`` (B,3,H,W) in [-1,1] and ``person`` (B,) int64. Raises ValueError
@@ -85,7 +84,7 @@ class IdentityTask:
             raise ValueError(f"phase: expected 'main', found {phase!r}")
         images, person = batch["image"], batch["person"]
         if self.augmentation is not None:
-            images, _, _ = self.augmentation(images, batch["gaze"], batch["head"], generator)
+            images, _, _ = self.augmentation(images, batch["gaze"], batch["head"], at.generator)
         vectors = F.normalize(self.network["recogniser"](images).float(), dim=1)
         with torch.autocast(images.device.type, enabled=False):
             centres = F.normalize(self.network["classes"].weight.float(), dim=1)

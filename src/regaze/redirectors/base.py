@@ -8,13 +8,13 @@ Redirector``). It is found by name, see :func:`regaze.redirectors.methods`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from typing import Any, Protocol, runtime_checkable
 
-import torch
 from torch import Tensor, nn
 
 from regaze.redirectors import method_module
+from regaze.training.phases import Phase, Progress
 from regaze.weights import load_strictly
 
 Batch = Mapping[str, Tensor]
@@ -34,51 +34,28 @@ State = Any
 mappings, sequences and dataclasses; anything else in them is shared by all sources."""
 
 
-@dataclass(frozen=True)
-class Progress:
-    """How far a training is; what losses may depend on besides batch and weights.
-
-    Attributes:
-        step: optimiser steps that were made before this one.
-        images: training images seen before this step.
-        generator: of this step, this phase and no other; on the batch's device.
-    """
-
-    step: int
-    images: int
-    generator: torch.Generator
-
-
-@dataclass(frozen=True)
-class Phase:
-    """A part of every training step, or of every so manieth, with an optimiser of its own.
-
-    Attributes:
-        name: as :meth:`Redirector.losses` is told it.
-        parameters: what it trains.
-        options: in place of those of the entry's ``train:``: ``lr``, ``betas``, ``weight_decay``,
-            ``schedule``, ``clip_norm``.
-        every: steps from one time to the next; 1: every step.
-    """
-
-    name: str
-    parameters: Sequence[nn.Parameter]
-    options: Mapping[str, Any] = field(default_factory=dict)
-    every: int = 1
-
-
 class Redirector(nn.Module):
     """A trainable method that turns a source picture towards another gaze and head pose."""
 
     @property
     def network(self) -> nn.Module:
-        """The module whose state is averaged and saved, and of which phases train parts."""
+        """All that training changes; phases train parts of it."""
         raise TypeError(f"{type(self).__name__} defines no network")
+
+    @property
+    def saved(self) -> nn.Module:
+        """The module in :attr:`network` whose weights are the model's."""
+        return self.network
+
+    @property
+    def averaged(self) -> nn.Module:
+        """The module in :attr:`saved` whose weights are averaged over the training."""
+        return self.saved
 
     def attach(self, networks: Mapping[str, nn.Module]) -> None:
         """Take the frozen networks that the method declared, by role.
 
-        They are no part of :attr:`network`: neither trained, averaged nor saved. Those declared as
+        They are no part of :attr:`network`: neither trained nor saved. Those declared as
         ``always`` are given before pictures are made as well, the others before training only.
 
         Raises:
@@ -96,12 +73,12 @@ class Redirector(nn.Module):
         """Start from trained weights; before training, after :meth:`fit_input`.
 
         Args:
-            state: state dict of :attr:`network`, of this project or a published checkpoint's.
+            state: state dict of :attr:`saved`, of this project or a published checkpoint's.
 
         Raises:
             ValueError: keys are missing or unexpected, or shapes differ; all are listed.
         """
-        load_strictly(self.network, state)
+        load_strictly(self.saved, state)
 
     def phases(self) -> Sequence[Phase]:
         """In the order in which they run within a step."""
@@ -172,7 +149,7 @@ class Redirector(nn.Module):
         Raises:
             ValueError: keys are missing or unexpected; the message lists them.
         """
-        load_strictly(self.network, state)
+        load_strictly(self.saved, state)
 
     def evaluations_per_image(self) -> int:
         """Network evaluations that one redirected picture costs."""

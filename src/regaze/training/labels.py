@@ -7,6 +7,7 @@ and the first ``count`` are labelled. Subsets of one seed are nested. Importable
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -56,8 +57,6 @@ def labelled_numbers(
     Raises:
         ValueError: there are fewer samples than labels asked for.
     """
-    from regaze.estimators.subsets import labelled_subset
-
     total = len(reader.rows(persons))
     if labels["count"] > total:
         raise ValueError(
@@ -67,31 +66,19 @@ def labelled_numbers(
     return labelled_subset(total, labels["count"], labels["seed"])
 
 
-def pair_options(
-    reader: FacesReader,
-    persons: Sequence[str],
-    labels: Mapping[str, Any] | None,
-    labeller=None,
-) -> dict[str, Any]:
-    """Arguments of :class:`regaze.training.data.PairBatches` for a resolved section ``labels``.
+def labelled_subset(total: int, size: int, seed: int = 0) -> np.ndarray:
+    """Return the sorted numbers (size,) int64 of the labelled samples among ``total``.
 
-    Args:
-        reader: faces of the data set.
-        persons: whom to train on.
-        labels: ``count``, ``seed`` and ``targets`` (``labelled`` or ``any``); None: all labels.
-        labeller: a trained estimator that labels the pictures without labels, or None.
-
-    Raises:
-        ValueError: there are fewer samples than labels asked for.
+    A Mersenne-Twister shuffle of 0..total-1 seeded by ``seed``, its first ``size`` entries.
+    Raises ValueError when ``size`` is not between 1 and ``total``.
     """
-    if labels is None:
-        return {}
-    numbers = labelled_numbers(reader, persons, labels)
-    if labeller is None:
-        return {"labelled": numbers, "targets": labels["targets"]}
-    from regaze.estimators.evaluate import predict_rows
+    if not 1 <= size <= total:
+        raise ValueError(f"labelled samples: expected 1 to {total}, found {size}")
+    return np.sort(shuffled(total, seed)[:size])
 
-    rows = reader.rows(persons)
-    table = predict_rows(labeller, reader, rows)
-    table[numbers] = reader.labels[rows[numbers], :4]
-    return {"labelled": numbers, "labels": table}
+
+def shuffled(total: int, seed: int = 0) -> np.ndarray:
+    """Return 0..total-1 (int64) in the order of Python's seeded shuffle."""
+    numbers = list(range(total))
+    random.Random(seed).shuffle(numbers)
+    return np.asarray(numbers, np.int64)

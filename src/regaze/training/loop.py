@@ -20,7 +20,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -35,29 +34,13 @@ from regaze.training.averages import PowerAverages, smooth_into
 from regaze.training.compiling import compile_network, told, uncompiled
 from regaze.training.draws import WholeBatch
 from regaze.training.loader import Batches, loading
+from regaze.training.phases import Progress, Task
 from regaze.training.settings import TrainSettings
 
 log = logging.getLogger("regaze.training")
 
 STATE, FINISHED = "state.pt", "finished.json"
 """What a folder of a state holds: the state, and the number of the training that is finished."""
-
-
-class Task(Protocol):
-    """What can be trained: a network and its losses."""
-
-    network: nn.Module
-
-    def phases(self) -> dict[str, list[nn.Parameter]]:
-        """Parameters per optimiser, in the order the phases run within a step."""
-
-    def losses(
-        self, batch: dict, phase: str, generator: torch.Generator
-    ) -> dict[str, torch.Tensor]:
-        """Scalars of one phase; ``loss`` is minimised, the others are logged.
-
-        Means over the batch: processes average theirs, which is the mean over all images.
-        """
 
 
 class Interrupted(RuntimeError):
@@ -72,12 +55,12 @@ class _Losses(nn.Module):
         self.network = task.network
         self._losses, self._rank, self._world = task.losses, rank, world
 
-    def forward(self, batch, phase, generator):
+    def forward(self, batch, phase, at):
         if self._world == 1:
-            return self._losses(batch, phase, generator)
+            return self._losses(batch, phase, at)
         count = len(next(iter(batch.values())))
         with WholeBatch(self._rank, self._world, count):
-            return self._losses(batch, phase, generator)
+            return self._losses(batch, phase, at)
 
 
 def resolve_precision(precision: str) -> str:
@@ -203,6 +186,23 @@ def _leaves(content, name: str = "") -> dict[str, str]:
     return found
 
 
+def _copied(module: nn.Module) -> dict[str, torch.Tensor]:
+    return {key: value.detach().clone() for key, value in module.state_dict().items()}
+
+
+class _Sums:
+    """Sums of what is logged, each with its own count, since phases may pause."""
+
+    def __init__(self):
+        self.values: dict[str, torch.Tensor] = {}
+        self.counts: dict[str, int] = {}
+
+    def add(self, values: Mapping[str, torch.Tensor]) -> None:
+        for name, value in values.items():
+            self.values[name] = self.values.get(name, 0) + value
+            self.counts[name] = self.counts.get(name, 0) + 1
+
+
 class _Run:
     show: Callable[[], np.ndarray] | None = None
     show_every = 0
@@ -236,23 +236,30 @@ class _Run:
             with self.accelerator.main_process_first():
                 self.batches.keep_in(state)
         averages = state / "ema" / content_hash(config)
-        self.powers = PowerAverages(self.network, settings.ema_std, averages)
+        self.saved = getattr(task, "saved", self.network)
+        self.averaged = getattr(task, "averaged", self.saved)
+        self.powers = PowerAverages(self.averaged, settings.ema_std, averages)
         self.signals = None
         if self.world > 1:
             # On the CPU, so that asking does not wait for the GPU's queue.
             self.signals = distributed.new_group(backend="gloo")
+        self.phases = {phase.name: phase for phase in task.phases()}
+        self.options = {
+            name: TrainSettings(**{**settings.model_dump(), **phase.options})
+            for name, phase in self.phases.items()
+        }
         self.optimisers = {
-            phase: _OPTIMIZERS[settings.optimizer](
-                parameters,
-                lr=settings.lr,
-                betas=settings.betas,
-                weight_decay=settings.weight_decay,
+            name: _OPTIMIZERS[options.optimizer](
+                self.phases[name].parameters,
+                lr=options.lr,
+                betas=options.betas,
+                weight_decay=options.weight_decay,
                 fused=True,
             )
-            for phase, parameters in task.phases().items()
+            for name, options in self.options.items()
         }
         averaged = settings.ema_halflife_images > 0
-        self.average = self._copy() if averaged else None
+        self.average = _copied(self.averaged) if averaged else None
         self.best: tuple[float, dict] | None = None
         self.curve: list[dict] = []
         self.step, self.seconds, self.stopping = 0, 0.0, False
@@ -269,9 +276,6 @@ class _Run:
         if self.accelerator.is_main_process:
             self.powers.forget_after(self.step * self.per_step)
 
-    def _copy(self) -> dict[str, torch.Tensor]:
-        return {key: value.detach().clone() for key, value in self.network.state_dict().items()}
-
     def go(self):
         previous = None
         # Only the main thread may set handlers; elsewhere the state interval suffices.
@@ -282,7 +286,8 @@ class _Run:
         finally:
             if previous is not None:
                 signal.signal(signal.SIGTERM, previous)
-        weights = self._averages() or self._copy()
+        with self._averaged():
+            weights = _copied(self.saved)
         if self.settings.select == "best" and self.best is not None:
             weights = self.best[1]
         return {key: value.cpu() for key, value in weights.items()}, self.curve
@@ -310,8 +315,7 @@ class _Run:
 
     def _go_through(self, stream: Iterator[dict[str, torch.Tensor]]):
         started = time.monotonic() - self.seconds
-        sums: dict[str, torch.Tensor] = {}
-        counted = 0
+        sums = _Sums()
         self.losses.train()
         first = self.step
         self.logged = (first * self.per_step, self.seconds)
@@ -319,23 +323,21 @@ class _Run:
             compiling = self.settings.compile and self.step == first
             with told() if compiling else nullcontext():
                 values = self._step(stream)
-            for name, value in values.items():
-                sums[name] = sums.get(name, 0) + value
-            counted += 1
+            sums.add(values)
             self.step += 1
             self.seconds = time.monotonic() - started
             stop = self._asked_to_stop()
             last = self.step == self.steps
             scores = self._look(last)
             if last or scores or self._due(self.settings.log_every_images):
-                self._log(sums, counted, scores)
-                sums, counted = {}, 0
+                self._log(sums, scores)
+                sums = _Sums()
             if last or stop or self._due(self.settings.state_every_images):
                 # Rows of the curve end where a state is saved, so that a resumed curve has the
                 # same averages as an unbroken one.
-                if counted:
-                    self._log(sums, counted, {})
-                    sums, counted = {}, 0
+                if sums.counts:
+                    self._log(sums, {})
+                    sums = _Sums()
                 # At the end as well: what is measured then may fail, or be stopped.
                 self._save()
             if stop and not last:
@@ -370,35 +372,39 @@ class _Run:
         return seen // every > (seen - self.per_step) // every
 
     def _step(self, stream) -> dict[str, torch.Tensor]:
-        rate = self.settings.lr * lr_factor((self.step + 1) * self.per_step, self.settings)
         parts = []
         for _ in range(self.settings.accumulate):
             loaded = next(stream)
             moved = {k: v.to(self.device, non_blocking=True) for k, v in loaded.items()}
             parts.append(self.batches.finish(moved))
         logged: dict[str, torch.Tensor] = {}
-        for number, (phase, optimiser) in enumerate(self.optimisers.items()):
+        images = self.step * self.per_step
+        for number, (name, phase) in enumerate(self.phases.items()):
+            if self.step % phase.every or images < phase.after:
+                continue
+            optimiser, options = self.optimisers[name], self.options[name]
             # The 0 was the process once; all of them draw alike now.
             seeds = [self.seed, self.step, 0, number]
             noise_seed = int(content_hash(seeds), 16) >> 1
             torch.manual_seed(noise_seed)
             generator = torch.Generator(self.device).manual_seed(noise_seed)
+            at = Progress(self.step, images, generator)
             for group in optimiser.param_groups:
-                group["lr"] = rate
+                group["lr"] = options.lr * lr_factor(images + self.per_step, options)
             optimiser.zero_grad(set_to_none=True)
             for place, batch in enumerate(parts, 1):
                 # Gradients are exchanged once, when they are complete.
                 partial = place < len(parts)
                 with self.accelerator.no_sync(self.losses) if partial else nullcontext():
-                    losses = self.losses(batch, phase, generator)
+                    losses = self.losses(batch, name, at)
                     (losses["loss"] / len(parts)).backward()
-                prefix = "" if len(self.optimisers) == 1 else f"{phase}/"
-                for name, value in losses.items():
+                prefix = "" if len(self.phases) == 1 else f"{name}/"
+                for key, value in losses.items():
                     share = value.detach().float() / len(parts)
-                    logged[prefix + name] = logged.get(prefix + name, 0) + share
+                    logged[prefix + key] = logged.get(prefix + key, 0) + share
             parameters = [p for group in optimiser.param_groups for p in group["params"]]
-            if self.settings.clip_norm > 0:
-                norm = nn.utils.clip_grad_norm_(parameters, self.settings.clip_norm)
+            if options.clip_norm > 0:
+                norm = nn.utils.clip_grad_norm_(parameters, options.clip_norm)
                 self.grad_norm = norm
             elif self.settings.tensorboard and number == 0:
                 self.grad_norm = self._norm_to_log(parameters)
@@ -417,20 +423,20 @@ class _Run:
         seen = (self.step + 1) * self.per_step
         if self.average is not None:
             keep = half_life_decay(seen, self.per_step, self.settings.ema_halflife_images)
-            smooth_into(self.average, self.network.state_dict(), keep)
-        self.powers.update(self.network, seen, self.per_step)
+            smooth_into(self.average, self.averaged.state_dict(), keep)
+        self.powers.update(self.averaged, seen, self.per_step)
 
     @contextmanager
     def _averaged(self) -> Iterator[None]:
         """The network with its averaged weights, not learning and not compiled."""
-        live = self._copy()
+        live = _copied(self.averaged)
         average = self._averages()
         if average is not None:
-            self.network.load_state_dict(average)
+            self.averaged.load_state_dict(average)
         self.network.eval()
         with torch.no_grad(), uncompiled(self.network):
             yield
-        self.network.load_state_dict(live)
+        self.averaged.load_state_dict(live)
         self.losses.train()
 
     def _validate(self) -> dict[str, float]:
@@ -438,7 +444,7 @@ class _Run:
         with self._averaged():
             scores = self.validate()
             if self.best is None or scores["score"] < self.best[0]:
-                self.best = (scores["score"], self._copy())
+                self.best = (scores["score"], _copied(self.saved))
         return {f"val_{name}": value for name, value in scores.items()}
 
     def _picture(self):
@@ -448,11 +454,12 @@ class _Run:
         images = self.step * self.per_step
         self.writer.add_image("validation", picture, images, dataformats="HWC")
 
-    def _log(self, sums, counted, scores):
+    def _log(self, sums: _Sums, scores):
+        found = sums.values
         if self.world > 1:
-            values = torch.stack([value.double() for value in sums.values()])
-            sums = dict(zip(sums, self.accelerator.reduce(values, "mean"), strict=True))
-        means = {name: float(value) / counted for name, value in sums.items()}
+            values = torch.stack([value.double() for value in found.values()])
+            found = dict(zip(found, self.accelerator.reduce(values, "mean"), strict=True))
+        means = {name: float(value) / sums.counts[name] for name, value in found.items()}
         for name, value in means.items():
             if not torch.isfinite(torch.tensor(value)):
                 raise FloatingPointError(f"step {self.step}: {name} is {value}")

@@ -13,11 +13,11 @@ from safetensors.torch import save_file
 from regaze.augmentation import generate
 from regaze.augmentation.files import export_upstream
 from regaze.augmentation.generate import augment_faces, draw_targets
+from regaze.estimators.batches import ImageBatches
 from regaze.faces import FacesReader
 from regaze.images import equalise
 from regaze.redirectors.base import build_redirector
 from regaze.redirectors.xunet.settings import ModelSettings
-from regaze.training.data import ImageBatches
 
 SAMPLING = {
     "sampler": "dpmpp_2m", "steps": 2, "sigma_min": 1.0, "sigma_max": 20.0, "guidance": 0.0,

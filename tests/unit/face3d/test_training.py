@@ -13,6 +13,7 @@ from regaze.angles import vector_from_angles
 from regaze.capture import render_capture
 from regaze.capture.head import HeadConfig, build_head
 from regaze.face3d.crop import to_image_space
+from regaze.face3d.crops import CropBatches
 from regaze.face3d.deca import Deca, load_encoder
 from regaze.face3d.flame import Flame
 from regaze.face3d.known import face_triangles, fit_cameras, part_of, read_known, read_views
@@ -22,11 +23,11 @@ from regaze.face3d.quality import measure, photos
 from regaze.face3d.rotations import axis_angle_to_matrix
 from regaze.face3d.settings import EncoderSettings
 from regaze.face3d.shading import SH_CONSTANTS
+from regaze.face3d.stage import train_encoder
 from regaze.face3d.training import EncoderTask, plain_weights
 from regaze.faces import FacesReader
 from regaze.normalise.stage import make_faces
-from regaze.training.crops import CropBatches
-from regaze.training.stages import ModelFiles, train_encoder
+from regaze.training.context import ModelFiles
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from regaze.codes.latents import LatentsError, LatentsReader
 from regaze.codes.tables import import_codes, read_user_codes, rename_codes
 from regaze.faces import FacesAttributes, FacesReader, FacesWriter
-from regaze.codes.latents import LatentsError, LatentsReader
 
 ENCODER = {"encoder": "mine", "checkpoint_sha256": "a" * 64, "head_sha256": "b" * 64}
 

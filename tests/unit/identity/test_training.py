@@ -15,8 +15,8 @@ from regaze.identity.store import build_recogniser, load_recogniser
 from regaze.identity.training import IdentityTask, arcface_logits
 from regaze.identity.verification import roc, verify
 from regaze.provenance import fingerprint
+from regaze.training.context import ModelFiles
 from regaze.training.settings import TrainSettings
-from regaze.training.stages import ModelFiles
 
 PEOPLE, PICTURES = 9, 6
 

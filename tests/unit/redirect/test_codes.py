@@ -11,11 +11,11 @@ from typer.testing import CliRunner
 
 from regaze.capture.head import HeadConfig, build_head
 from regaze.cli import app
+from regaze.codes.latents import CODES, LatentsReader, LatentsWriter
 from regaze.face3d.deca import Deca, encoder_identity, load_encoder
 from regaze.face3d.encode import encode_shard
 from regaze.face3d.model import from_head, load_flame, model_hash, save_flame
 from regaze.faces import FacesAttributes, FacesWriter
-from regaze.codes.latents import CODES, LatentsReader, LatentsWriter
 from regaze.redirectors.base import build_redirector
 from regaze.redirectors.xunet.settings import ModelSettings
 

@@ -4,11 +4,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from regaze.redirectors.settings import Requirements, requirements
 from torch import nn
 
 from regaze.redirectors.base import Redirector
 from regaze.redirectors.sample import chunk_size
-from regaze.redirectors.settings import Requirements, requirements
 
 
 class Darker(Redirector):

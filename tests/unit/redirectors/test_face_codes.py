@@ -6,19 +6,20 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from regaze.redirectors.face_codes import FaceCodes, PairCodes, told_batch
+from regaze.redirectors.xunet.codes import target_code
 from safetensors.torch import load_file, save_file
 
 from regaze.codes import CODES, code_columns, code_dim
-from regaze.faces import FacesAttributes, FacesReader, FacesWriter
 from regaze.codes.latents import LatentsError, LatentsWriter
+from regaze.faces import FacesAttributes, FacesReader, FacesWriter
 from regaze.pairs import draw_pairs, read_pairs, write_pairs
 from regaze.redirectors.base import build_redirector
-from regaze.redirectors.face_codes import FaceCodes, PairCodes, told_batch
+from regaze.redirectors.pairs import PairBatches
 from regaze.redirectors.sample import load_redirector, sample_redirector
-from regaze.redirectors.xunet.codes import target_code
+from regaze.redirectors.train import TrainingData, train_redirector
 from regaze.redirectors.xunet.settings import ModelSettings
-from regaze.training.data import PairBatches
-from regaze.training.stages import ModelFiles, TrainingData, train_redirector
+from regaze.training.context import ModelFiles
 
 IDENTITY = {"encoder": "deca-tiny", "checkpoint_sha256": "a" * 64, "head_sha256": "b" * 64}
 PARTS = ("pose", "shape")

@@ -9,17 +9,18 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from regaze.redirectors.face_codes import FaceCodes
+from regaze.training.codes import training_codes
 
 from regaze.codes import CODES
-from regaze.faces import FacesReader
 from regaze.codes.latents import LatentsWriter
+from regaze.estimators.batches import ImageBatches
+from regaze.face3d.crops import CropBatches
+from regaze.faces import FacesReader
 from regaze.links import PixelLink
 from regaze.redirectors.base import build_redirector
-from regaze.redirectors.face_codes import FaceCodes
+from regaze.redirectors.pairs import PairBatches
 from regaze.redirectors.xunet.settings import ModelSettings
-from regaze.training.codes import training_codes
-from regaze.training.crops import CropBatches
-from regaze.training.data import ImageBatches, PairBatches
 
 
 @pytest.fixture

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from regaze.estimators.batches import ImageBatches
 from regaze.estimators.build import build_estimator
 from regaze.estimators.evaluate import predict_rows
 from regaze.faces import FacesReader
-from regaze.training.data import ImageBatches, PairBatches
+from regaze.redirectors.pairs import PairBatches
 from regaze.training.labels import LabelSubset, labelled_numbers, pair_options
 
 COUNTS = {"c": 5, "a": 1, "b": 7, "d": 3}

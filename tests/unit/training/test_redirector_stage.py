@@ -7,26 +7,22 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from regaze.training.published import published_estimator
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from regaze.estimators import store
 from regaze.estimators.build import build_estimator
 from regaze.estimators.settings import EstimatorSettings
+from regaze.estimators.stage import train_estimator
 from regaze.faces import FacesAttributes, FacesWriter
 from regaze.redirectors.base import build_redirector
+from regaze.redirectors.train import TrainingData, train_redirector
+from regaze.redirectors.transfer import begin_from, read_start, restore_moments
 from regaze.redirectors.xunet.settings import ModelSettings
+from regaze.training.context import ModelFiles, _share
 from regaze.training.posthoc import write_posthoc
-from regaze.training.published import published_estimator
 from regaze.training.settings import RedirectorTraining, TrainSettings, transfer_file
-from regaze.training.stages import (
-    ModelFiles,
-    TrainingData,
-    _share,
-    train_estimator,
-    train_redirector,
-)
-from regaze.training.transfer import begin_from, read_start, restore_moments
 
 TRAIN = {
     "images": 24,

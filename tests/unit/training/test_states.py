@@ -8,18 +8,20 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from regaze.latents import LatentsWriter
 from safetensors.torch import load_file, save_file
 
 from regaze.codes import CODES
 from regaze.estimators.build import build_estimator
 from regaze.estimators.settings import EstimatorSettings
+from regaze.estimators.stage import train_estimator
 from regaze.faces import FacesAttributes, FacesReader, FacesWriter
-from regaze.latents import LatentsWriter
 from regaze.links import PixelLink
+from regaze.redirectors.train import TrainingData, train_redirector
 from regaze.redirectors.xunet.settings import ModelSettings
 from regaze.training import loop, stages
+from regaze.training.context import ModelFiles
 from regaze.training.loop import Interrupted
-from regaze.training.stages import ModelFiles, TrainingData, train_estimator, train_redirector
 
 
 def same(a, b):

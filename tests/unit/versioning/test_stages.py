@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from regaze.redirectors.settings import requirements
 
 from regaze.configfiles import merge
-from regaze.redirectors.settings import requirements
 from regaze.versioning import dvc_yaml, training
 
 ROOT = Path(__file__).parents[3]

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
+from regaze.redirectors.settings import requirements
 
 from regaze.estimators.build import build_estimator
 from regaze.images import equalise, reduce_patches, to_uint8
 from regaze.redirectors.base import Perturbable, build_redirector
-from regaze.redirectors.settings import requirements
 from regaze.redirectors.sted.checkpoints import read_checkpoint, write_checkpoint
 from regaze.redirectors.sted.objective import Objective
 from regaze.redirectors.sted.settings import ModelSettings

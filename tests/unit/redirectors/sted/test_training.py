@@ -11,12 +11,14 @@ from safetensors.torch import load_file, save_file
 
 from regaze.estimators import store
 from regaze.estimators.build import build_estimator
+from regaze.estimators.stage import train_estimator
 from regaze.redirectors.base import build_redirector
 from regaze.redirectors.sample import load_redirector
 from regaze.redirectors.sted.checkpoints import write_checkpoint
 from regaze.redirectors.sted.redirector import StedRedirector
 from regaze.redirectors.sted.settings import ModelSettings
-from regaze.training.stages import ModelFiles, TrainingData, train_estimator, train_redirector
+from regaze.redirectors.train import TrainingData, train_redirector
+from regaze.training.context import ModelFiles
 
 TRAIN = {
     "images": 24,

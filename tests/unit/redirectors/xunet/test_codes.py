@@ -6,11 +6,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from regaze.angles import angular_error, vector_from_angles
-from regaze.face3d.gaze import root_from_labels
-from regaze.face3d.rotations import axis_angle_to_matrix, matrix_to_axis_angle
-from regaze.codes.latents import CODES
 from regaze.redirectors.xunet.codes import (
     TARGET_CODES,
     code_columns,
@@ -21,6 +16,11 @@ from regaze.redirectors.xunet.codes import (
     target_code,
     turned_root,
 )
+
+from regaze.angles import angular_error, vector_from_angles
+from regaze.codes.latents import CODES
+from regaze.face3d.gaze import root_from_labels
+from regaze.face3d.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 
 LABEL = st.tuples(st.floats(-1.2, 1.2), st.floats(-1.4, 1.4))
 

@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from regaze.redirectors.settings import requirements
 from torch import nn
 
 from regaze.diffusion.noise import image_noise
 from regaze.diffusion.samplers import sample
 from regaze.diffusion.schedules import karras_sigmas
 from regaze.redirectors.base import build_redirector
-from regaze.redirectors.settings import requirements
 from regaze.redirectors.sted import settings as sted
 from regaze.redirectors.xunet.distil import XUNetStudent
 from regaze.redirectors.xunet.settings import ModelSettings

@@ -3,11 +3,11 @@
 import pytest
 import torch
 from pydantic import ValidationError
+from regaze.redirectors.settings import requirements
+from regaze.redirectors.xunet.codes import TARGET_CODES, code_statistics
 
 from regaze.codes import code_columns, code_dim
 from regaze.redirectors.base import build_redirector
-from regaze.redirectors.settings import requirements
-from regaze.redirectors.xunet.codes import TARGET_CODES, code_statistics
 from regaze.redirectors.xunet.settings import DecaSettings, ModelSettings
 
 SAMPLING = {

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from regaze.estimators.batches import ImageBatches
 from regaze.face3d.known import Known, Views
 from regaze.face3d.patches import crop_transforms, oversampling, sample_crops
-from regaze.training.data import ImageBatches
 
 
 class CropBatches(ImageBatches):

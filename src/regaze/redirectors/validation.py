@@ -14,8 +14,8 @@ from regaze.estimators.base import GazeHeadEstimator
 from regaze.images import to_uint8
 from regaze.metrics.redirection import read_images
 from regaze.redirectors.base import Redirector
+from regaze.redirectors.pairs import PairBatches
 from regaze.settings import Sampling
-from regaze.training.data import PairBatches
 
 
 def few_steps(steps: int) -> dict:

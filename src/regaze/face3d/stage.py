@@ -1,0 +1,95 @@
+"""The stage of a 3-D face encoder: train it on rendered faces, measure it, draw a sheet."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from regaze.face3d.crops import CropBatches
+from regaze.face3d.deca import Deca
+from regaze.face3d.known import read_known, read_views
+from regaze.face3d.model import load_flame, model_hash
+from regaze.face3d.quality import draw_sheet, measure
+from regaze.face3d.training import EncoderTask, plain_weights
+from regaze.provenance import fingerprint
+from regaze.training.context import ModelFiles, Training
+
+log = logging.getLogger("regaze.training")
+
+
+def train_encoder(
+    name: str,
+    config: Mapping,
+    *,
+    faces: Sequence[str],
+    split: str,
+    head: str | Path,
+    parameters: str | Path,
+    seed: int,
+    files: ModelFiles,
+    code: str | None = None,
+) -> None:
+    """Train a 3-D face encoder on the synthetic set, measure it on ``test`` and draw a sheet.
+
+    Args:
+        name: entry of ``encoders:``.
+        config: that entry as plain values (``EncoderSettings.resolve``).
+        faces: shards of the synthetic data set.
+        split: split JSON; ``config["persons"]`` names the list trained on.
+        head: the head model (``.npz``) that the capture was rendered with.
+        parameters: ``parameters.h5`` of the capture.
+        seed: seed of initial weights, order and jitter.
+        files: what is written.
+        code: version of the sources that decide the weights; None takes all of the library.
+    """
+    training = Training(name, config, faces=faces, split=split, seed=seed, files=files, code=code)
+    reader = training.reader
+    persons = training.learn_from(config["persons"])
+    val, test = (reader.rows(training.persons(part)) for part in ("val", "test"))
+    model = load_flame(head)
+    known = read_known(parameters, reader, reader.rows(persons), model)
+    views = read_views(known, reader, model, seed)
+    log.info("%d rows in %d views, misfit %.2f px", len(known), len(views.uv), known.misfit.mean())
+    deca = Deca(model, config["preset"], config["class"] == "emoca", config["rasterizer"])
+    task = EncoderTask(deca, known, config["losses"])
+
+    def batches(rank, world):
+        return CropBatches(
+            reader,
+            persons,
+            size=deca.size_px,
+            known=known,
+            views=views,
+            jitter=config["jitter"],
+            tint=config["tint"],
+            **training.share(rank, world),
+        )
+
+    def validate():
+        found = measure(deca, reader, read_known(parameters, reader, val, model))
+        return {"score": found["landmark_percent"], "rotation_deg": found["rotation_deg"]}
+
+    training.data |= {"parameters": fingerprint(parameters), "head": model_hash(model)}
+    weights, points = training.run(task, batches, validate=validate)
+    weights = plain_weights(deca, weights)
+    deca = Deca(model, config["preset"], config["class"] == "emoca", config["rasterizer"]).eval()
+    deca.load_state_dict(weights)
+    truth = read_known(parameters, reader, test, model)
+    quality = {"list": "test", **measure(deca, reader, truth)}
+    log.info(
+        "test: landmarks %.2f %% of the crop, rotation %.2f degrees, PSNR %.5s dB",
+        *(quality["landmark_percent"], quality["rotation_deg"], quality["psnr_db"]),
+    )
+    about = {
+        "kind": "encoder",
+        "class": config["class"],
+        "source": "synthetic",
+        "head_sha256": training.data["head"],
+        "rasterizer": deca.renderer().backend_used,
+        "quality": quality,
+    }
+    training.write(weights, points, about)
+    if files.quality is not None:
+        draw_sheet(files.quality, deca, reader, truth)
+    training.finish()

@@ -1,0 +1,240 @@
+"""The stage of a redirector: train it, or take over a published one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from regaze.estimators.evaluate import predict_rows
+from regaze.provenance import content_hash, fingerprint
+from regaze.redirectors.base import Redirector, build_redirector
+from regaze.redirectors.declaration import declared_by
+from regaze.redirectors.inputs import FaceInput, open_inputs
+from regaze.redirectors.networks import load_network
+from regaze.redirectors.pairs import PairBatches
+from regaze.redirectors.transfer import begin_from
+from regaze.redirectors.validation import Redirections, few_steps
+from regaze.training.context import START, ModelFiles, Training, published, write_model
+from regaze.training.labels import SHARED, labelled_numbers
+from regaze.training.phases import Progress
+from regaze.training.settings import RedirectorTraining, transfer_file
+
+log = logging.getLogger("regaze.training")
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a redirector is trained on and with.
+
+    Attributes:
+        faces: shards of the data set.
+        split: split JSON.
+        inputs: shards by kind of what the method reads of pictures besides pixels.
+        networks: model folders of the networks that it uses, by role.
+    """
+
+    faces: Sequence[str]
+    split: str
+    inputs: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    networks: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of_job(cls, job) -> TrainingData:
+        """Named inputs of a rule; see :func:`given_inputs` and :func:`given_networks`."""
+        return cls(
+            faces=list(job.input["faces"]),
+            split=str(job.input["split"]),
+            inputs=given_inputs(job.input),
+            networks=given_networks(job.input),
+        )
+
+
+def given_inputs(files) -> dict[str, list[str]]:
+    """Shards by kind among the inputs of a rule, where they are called ``input_<kind>``."""
+    return {
+        name.removeprefix("input_"): [value] if isinstance(value, str) else list(value)
+        for name, value in files.items()
+        if name.startswith("input_")
+    }
+
+
+def given_networks(files) -> dict[str, str]:
+    """Model folders by role among the inputs of a rule: weights called ``network_<role>``."""
+    return {
+        name.removeprefix("network_"): str(Path(value).parent)
+        for name, value in files.items()
+        if name.startswith("network_")
+    }
+
+
+def train_redirector(
+    name: str,
+    config: Mapping,
+    data: TrainingData,
+    *,
+    seed: int,
+    files: ModelFiles,
+    code: str | None = None,
+) -> None:
+    """Train a redirector on the list ``train-redirector`` of the split and write its folder.
+
+    Args:
+        name: entry of ``models:``.
+        config: that entry resolved to plain values (``ModelSettings.resolve``).
+        data: what it is trained on and with.
+        seed: seed of initial weights, order and noise.
+        files: what is written.
+        code: version of the sources that decide the weights; None takes all of the library.
+    """
+    declaration = declared_by(config)
+    about = {"kind": "redirector", "class": config["class"], "told": declaration.condition}
+    if config.get("checkpoint"):
+        weights, told = _published(config)
+        about |= {**told, "inputs": {}, "networks": {}}
+        write_model(name, config, weights, START, about, files=files, seed=seed)
+        return
+    training = Training(
+        name, config, faces=data.faces, split=data.split, seed=seed, files=files, code=code
+    )
+    options = RedirectorTraining(**config["train"])
+    redirector = build_redirector(config, few_steps(options.validate_steps))
+    networks = _networks(data)
+    redirector.attach(networks)
+    training.use(data.networks)
+    reader, persons = training.reader, training.learn_from(SHARED)
+    inputs = open_inputs(declaration, data.inputs, reader)
+    _fit(redirector, inputs, reader.rows(persons))
+    begin = None
+    if options.transfer is not None:
+        begin = begin_from(redirector, transfer_file(options.transfer), options.transfer_optimizer)
+        training.data["transfer"] = fingerprint(begin.path)
+    objective = config.get("objective", {})
+    given = {"size": config["size_px"], "declaration": declaration, "inputs": inputs}
+    labels = pair_labels(reader, persons, config.get("labels"), networks.get("labeller"))
+
+    def batches(rank, world):
+        return PairBatches(
+            reader,
+            persons,
+            **given,
+            **training.share(rank, world),
+            **labels,
+            same_head_fraction=objective.get("same_head_fraction", 0.0),
+            flip=objective.get("flip", False),
+        )
+
+    val = training.persons("val")
+
+    def held(count):
+        return PairBatches(reader, val, **given, batch=count, seed=seed, cache="none")
+
+    losses = held(16)
+    estimator = networks.get("estimator")
+    shown = Redirections(redirector, held(options.validate_pairs), seed=seed, estimator=estimator)
+
+    def validate():
+        if options.validate_estimator is not None:
+            return {**shown.errors(), "loss": _validation_loss(redirector, losses)}
+        return {"score": _validation_loss(redirector, losses)}
+
+    training.data |= {kind: one.identity for kind, one in inputs.items()}
+    identity = training.identity({f"{k} of rows": one.fingerprint() for k, one in inputs.items()})
+    weights, points = training.run(
+        redirector,
+        batches,
+        identity=identity,
+        validate=validate,
+        show=shown.picture,
+        show_every=options.image_every_images,
+        begin=None if begin is None else begin.restore,
+    )
+    about["inputs"] = {
+        one.kind: {**one.options, "identity": inputs[one.kind].identity}
+        for one in declaration.inputs
+    }
+    about["networks"] = {
+        one.role: {"entry": one.entry, "always": one.always, "fingerprint": training.data[one.role]}
+        for one in declaration.networks
+    }
+    if training.settings.ema_std:
+        about["snapshots"] = content_hash(identity)
+    training.write(weights, points, about)
+    training.finish()
+
+
+def _networks(data: TrainingData) -> dict[str, torch.nn.Module]:
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return {role: load_network(folder).to(device) for role, folder in data.networks.items()}
+
+
+def _fit(redirector: Redirector, inputs: Mapping[str, FaceInput], rows: np.ndarray) -> None:
+    """Show the redirector small inputs of all rows that are trained on."""
+    for kind, one in inputs.items():
+        known = rows[one.known[rows]]
+        if not len(known):
+            raise ValueError(f"{kind}: none of {len(rows)} training faces has any")
+        if len(known) < len(rows):
+            log.info(
+                "%d of %d training faces have no %s and are not drawn",
+                *(len(rows) - len(known), len(rows), kind),
+            )
+        if one.in_memory:
+            redirector.fit_input(kind, one.read(known))
+
+
+def _validation_loss(redirector: Redirector, batches: PairBatches) -> float:
+    device = next(redirector.network.parameters()).device
+    values = []
+    for step in range(8):
+        batch = {key: value.to(device) for key, value in batches.load(step).items()}
+        generator = torch.Generator(device).manual_seed(step)
+        at = Progress(step, 0, generator)
+        values.append(redirector.validation_loss(batches.finish(batch), at))
+    return float(torch.stack(values).mean())
+
+
+def pair_labels(
+    reader, persons: Sequence[str], labels: Mapping[str, Any] | None, labeller=None
+) -> dict[str, Any]:
+    """Arguments of :class:`regaze.redirectors.pairs.PairBatches` for a section ``labels``.
+
+    Args:
+        reader: faces of the data set.
+        persons: whom to train on.
+        labels: ``count``, ``seed`` and ``targets`` (``labelled`` or ``any``); None: all labels.
+        labeller: a trained estimator that labels the pictures without labels, or None.
+
+    Raises:
+        ValueError: there are fewer samples than labels asked for.
+    """
+    if labels is None:
+        return {}
+    numbers = labelled_numbers(reader, persons, labels)
+    if labeller is None:
+        return {"labelled": numbers, "targets": labels["targets"]}
+    rows = reader.rows(persons)
+    table = predict_rows(labeller, reader, rows)
+    table[numbers] = reader.labels[rows[numbers], :4]
+    return {"labelled": numbers, "labels": table}
+
+
+def _published(config: Mapping) -> tuple[Mapping[str, torch.Tensor], dict[str, Any]]:
+    """Weights of ``config["checkpoint"]`` in the layout of the method, and what is told of them.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not the weights of these networks.
+    """
+    redirector = build_redirector(config)
+    path = config["checkpoint"]
+    try:
+        redirector.load_reference(redirector.read_reference(path), config)
+    except ValueError as error:
+        raise ValueError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None
+    return redirector.saved.state_dict(), published(path)

@@ -1,0 +1,65 @@
+"""What can be trained: tasks, the phases of their steps, and what losses are told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a training is; what losses may depend on besides batch and weights.
+
+    Attributes:
+        step: optimiser steps that were made before this one.
+        images: training images seen before this step.
+        generator: of this step and phase alone, on the batch's device.
+    """
+
+    step: int
+    images: int
+    generator: torch.Generator
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A part of training steps with an optimiser of its own.
+
+    Attributes:
+        name: as losses are told it.
+        parameters: what it trains.
+        options: in place of the entry's ``train:``: ``optimizer``, ``lr``, ``betas``,
+            ``weight_decay``, ``clip_norm``, ``schedule``, ``warmup_images``.
+        every: steps from one time to the next; 1: every step.
+        after: training images before its first step; what it trains is frozen until then.
+    """
+
+    name: str
+    parameters: Sequence[nn.Parameter]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    every: int = 1
+    after: int = 0
+
+
+class Task(Protocol):
+    """What can be trained: a network and its losses.
+
+    ``network`` holds all that changes. A task may have ``saved``, the module in it whose weights
+    are the result, and ``averaged``, the module in that whose weights are averaged over the
+    training; without them both are ``network``.
+    """
+
+    network: nn.Module
+
+    def phases(self) -> Sequence[Phase]:
+        """In the order in which they run within a step."""
+
+    def losses(self, batch: dict, phase: str, at: Progress) -> dict[str, torch.Tensor]:
+        """Scalars of one phase; ``loss`` is minimised, the others are logged.
+
+        Means over the batch: processes average theirs, which is the mean over all images.
+        """
