@@ -51,10 +51,10 @@ rule train_labelled_redirector:
 rule augment_faces:
     """Redirect the labelled samples to directions drawn from their labels."""
     input:
+        unpack(augmenting_inputs),
         faces=face_shards,
         split=f"results/{TRAINED_ON}/split.json",
         model=augmenting_redirector,
-        latents=augmenting_codes,
     output:
         faces="results/augmentation/faces/{redirector}/{draw}.h5",
     log:
@@ -78,7 +78,10 @@ rule augment_faces:
             "metrics/targets.py",
             "estimators/subsets.py",
             "redirectors/sample.py",
-            "redirectors/face_codes.py",
+            "redirectors/batches.py",
+            "redirectors/inputs.py",
+            "redirectors/networks.py",
+            "codes",
             "diffusion",
             "images.py",
         ),

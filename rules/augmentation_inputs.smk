@@ -42,7 +42,7 @@ def augmenting_config(wildcards):
 
 def few_labeller(redirector, draw):
     """The study's estimator, where it labels the pictures without labels."""
-    bare = requirements(settings.models[redirector]).unlabelled_targets
+    bare = settings.declarations[redirector].unlabelled_targets
     wanted = FEW.pseudo_labels and not bare and draw.subset is not None
     return FEW.estimator if wanted else None
 
@@ -51,18 +51,22 @@ def augmenting_training(wildcards):
     """What a redirector of the study learns with; estimators know its labels and no others."""
     files = required_files(SimpleNamespace(model=wildcards.redirector))
     trained = f"{FEW_ROOT}/estimators/{{name}}/real/{wildcards.draw}/model.safetensors"
-    name = requirements(settings.models[wildcards.redirector]).estimator
-    files |= {"estimator": trained.format(name=name)} if name is not None else {}
-    name = few_labeller(wildcards.redirector, Draw.parse(wildcards.draw))
-    files |= {"labeller": trained.format(name=name)} if name is not None else {}
-    return files
+    names = {
+        one.role: one.entry
+        for one in settings.declarations[wildcards.redirector].networks
+        if one.section == "estimators"
+    }
+    labeller = few_labeller(wildcards.redirector, Draw.parse(wildcards.draw))
+    names |= {"labeller": labeller} if labeller is not None else {}
+    return files | {
+        f"network_{role}": trained.format(name=name) for role, name in names.items()
+    }
 
 
-def augmenting_codes(wildcards):
-    """3-D codes of the faces, for redirectors that are told them."""
-    return required_files(SimpleNamespace(model=wildcards.redirector)).get(
-        "latents", []
-    )
+def augmenting_inputs(wildcards):
+    """What the redirector reads of the faces besides pixels, and uses besides its weights."""
+    model = SimpleNamespace(model=wildcards.redirector)
+    return read_inputs(model) | used_networks(model, making=True)
 
 
 def augmented_faces(wildcards):

@@ -1,7 +1,7 @@
 """Shared by several files: shards, paths of a data set, files of a model."""
 
 from regaze.provenance import code_version
-from regaze.redirectors.settings import requirements
+from regaze.redirectors.inputs import shards
 
 SHARDS = [f"{number:03d}" for number in range(settings.shards)]
 TRAINED_ON = settings.dataset
@@ -42,19 +42,24 @@ def model_folder(wildcards):
     return f"results/models/{wildcards.model}/model.safetensors"
 
 
-def told_codes(wildcards):
-    """Latents of a data set where the model is told 3-D codes."""
-    entry = settings.models.get(wildcards.model)
-    encoder = requirements(entry).encoder if entry else None
-    if encoder is None:
-        return {}
-    latents = expand(
-        "results/{dataset}/latents/{encoder}/part-{shard}.parquet",
-        dataset=getattr(wildcards, "dataset", TRAINED_ON),
-        encoder=encoder,
-        shard=SHARDS,
-    )
-    return {"latents": latents}
+def read_inputs(wildcards):
+    """What a model reads of a data set's pictures besides pixels, by its declaration."""
+    declaration = settings.declarations.get(wildcards.model)
+    dataset = getattr(wildcards, "dataset", TRAINED_ON)
+    return {
+        f"input_{one.kind}": shards(one, dataset, SHARDS)
+        for one in (declaration.inputs if declaration else ())
+    }
+
+
+def used_networks(wildcards, making=False):
+    """Weights of the networks that a model uses, in training or while making pictures."""
+    declaration = settings.declarations.get(wildcards.model)
+    return {
+        f"network_{one.role}": f"results/models/{one.entry}/model.safetensors"
+        for one in (declaration.networks if declaration else ())
+        if one.always or not making
+    }
 
 
 def asks(rule, gpus=0, train=None):

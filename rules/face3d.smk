@@ -156,8 +156,7 @@ rule mask_shard:
             "face3d/rotations.py",
             "face3d/uv.py",
             "face3d/checks.py",
-            "codes.py",
-            "latents.py",
+            "codes",
         ),
     script:
         "../workflow_scripts/mask_shard.py"

@@ -42,7 +42,7 @@ CODES_CODE = [
         "patches",
         "model",
     )
-] + ["codes.py", "latents.py"]
+] + ["codes"]
 
 
 def encoder_files(name):

@@ -7,8 +7,14 @@ NO_PICTURE = {"max_w", "sample_only", "save_gif"}
 PICTURES = settings.sampling.model_dump(exclude=NO_PICTURE)
 SAMPLING_CODE = code_version(
     "redirectors/sample.py",
-    "redirectors/face_codes.py",
-    "latents.py",
+    "redirectors/base.py",
+    "redirectors/batches.py",
+    "redirectors/inputs.py",
+    "redirectors/networks.py",
+    "codes",
+    "face3d/gaze.py",
+    "face3d/rotations.py",
+    "masks/condition.py",
     "diffusion",
     "images.py",
     "masks/background.py",
@@ -21,10 +27,11 @@ WEIGHT_SAMPLES = "results/evaluation/{model}/{dataset}/{variant}/samples.h5"
 
 
 def sampled_files(wildcards):
-    """The model, and the codes or masks that it or the data set is sampled with."""
+    """The model, what it makes its pictures with, and masks that the data set is sampled with."""
     model = model_folder(wildcards)
     files = {"model": model} if model else {}
-    return files | told_codes(wildcards) | measured_files(wildcards)
+    files |= read_inputs(wildcards) | used_networks(wildcards, making=True)
+    return files | measured_files(wildcards)
 
 
 def measured_files(wildcards):

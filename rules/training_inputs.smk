@@ -10,24 +10,13 @@ def published_weights(wildcards):
 
 
 def required_files(wildcards):
-    """What a training takes beyond faces: codes, masks, trained networks, first weights."""
-    needs = requirements(settings.models[wildcards.model])
-    files = told_codes(wildcards)
-    if needs.masks:
-        files["masks"] = expand(
-            "results/{dataset}/masks/shard-{shard}.h5", dataset=TRAINED_ON, shard=SHARDS
-        )
-    for role in ("estimator", "teacher"):
-        if (name := getattr(needs, role)) is not None:
-            files[role] = f"results/models/{name}/model.safetensors"
-    start = getattr(settings.models[wildcards.model].train, "transfer", None)
-    if start is not None:
+    """What a training takes beyond faces: inputs, trained networks, first weights."""
+    entry = settings.models[wildcards.model]
+    if checkpoint := getattr(entry, "checkpoint", None):
+        return {"checkpoint": checkpoint}
+    files = read_inputs(wildcards) | used_networks(wildcards)
+    if (start := getattr(entry.train, "transfer", None)) is not None:
         files["transfer"] = transfer_file(start)
-    if checkpoint := getattr(settings.models[wildcards.model], "checkpoint", None):
-        files["checkpoint"] = checkpoint
-    labels = settings.models[wildcards.model].labels
-    if labels is not None and labels.estimator is not None:
-        files["labeller"] = f"results/models/{labels.estimator}/model.safetensors"
     return files
 
 
@@ -36,9 +25,15 @@ def training_code(entry):
     return code_version(
         f"redirectors/{entry.class_}",
         "redirectors/base.py",
-        "redirectors/face_codes.py",
-        "codes.py",
-        "latents.py",
+        "redirectors/batches.py",
+        "redirectors/inputs.py",
+        "redirectors/networks.py",
+        "redirectors/pairs.py",
+        "redirectors/train.py",
+        "redirectors/transfer.py",
+        "redirectors/validation.py",
+        "codes",
+        "masks/condition.py",
         "face3d/gaze.py",
         "face3d/rotations.py",
         "diffusion",

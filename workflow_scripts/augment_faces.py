@@ -4,6 +4,7 @@ from pathlib import Path
 
 from regaze.augmentation.generate import augment_faces
 from regaze.jobs import start
+from regaze.redirectors.inputs import given_inputs
 
 
 def main(job):
@@ -12,7 +13,7 @@ def main(job):
         Path(job.input.model).parent,
         faces=job.input.faces,
         split=job.input.split,
-        latents=job.input.latents,
+        inputs=given_inputs(job.input),
         labels=job.params.draw,
         output=job.output.faces,
         **{name: job.params[name] for name in ("seed", "per_sample", "sampling")},

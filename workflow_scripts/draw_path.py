@@ -3,13 +3,14 @@
 from pathlib import Path
 
 from regaze.jobs import several, start
+from regaze.redirectors.inputs import given_inputs
 from regaze.redirectors.sample import sample_redirector
 
 
 def main(job):
     start(job)
     files = {"faces": job.input.faces, "pairs": job.input.pairs, "sampling": job.params.sampling}
-    files |= {"latents": several(job.input.get("latents", [])), "kind": "free"}
+    files |= {"inputs": given_inputs(job.input), "kind": "free"}
     if job.input.get("masks"):
         files |= {"masks": several(job.input.masks), "background": job.params.background}
     folder = Path(job.input.model).parent

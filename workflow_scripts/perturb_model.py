@@ -4,6 +4,7 @@ from pathlib import Path
 
 from regaze.jobs import several, start
 from regaze.metrics.disentanglement import perturb_redirector
+from regaze.redirectors.inputs import given_inputs
 
 
 def main(job):
@@ -12,7 +13,7 @@ def main(job):
         name: job.params[name] for name in ("persons", "dataset", "sampling", "pictures", "seed")
     }
     given |= {"faces": job.input.faces, "split": job.input.split}
-    given |= {"latents": several(job.input.get("latents", []))}
+    given |= {"inputs": given_inputs(job.input)}
     if job.input.get("masks"):
         given |= {"masks": several(job.input.masks), "background": job.params.background}
     estimator = Path(job.input.estimator).parent

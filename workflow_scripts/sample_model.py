@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from regaze.jobs import several, start
+from regaze.redirectors.inputs import given_inputs
 from regaze.redirectors.sample import sample_pseudo_model, sample_redirector
 
 
@@ -13,8 +14,8 @@ def main(job):
         common |= {"masks": several(job.input.masks), "background": job.params.background}
     if job.input.get("model"):
         folder = Path(job.input.model).parent
-        latents = several(job.input.get("latents", []))
-        sample_redirector(folder, sampling=job.params.sampling, latents=latents, **common)
+        inputs = given_inputs(job.input)
+        sample_redirector(folder, sampling=job.params.sampling, inputs=inputs, **common)
     else:
         sample_pseudo_model(job.params.name, size_px=job.params.size_px, **common)
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from regaze.jobs import several, start
+from regaze.redirectors.inputs import given_inputs
 from regaze.redirectors.sample import sample_variants
 
 
@@ -10,7 +11,7 @@ def main(job):
     start(job)
     outputs = {name: several(job.output[name]) for name in ("samples", "speed")}
     files = {"faces": job.input.faces, "pairs": job.input.pairs, **job.params.get("pairs", {})}
-    files["latents"] = several(job.input.get("latents", []))
+    files["inputs"] = given_inputs(job.input)
     if job.input.get("masks"):
         files |= {"masks": several(job.input.masks), "background": job.params.background}
     folder = Path(job.input.model).parent

@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from regaze.redirectors.settings import requirements
+from regaze.redirectors.declaration import declared
 from regaze.training.labels import SHARED, LabelSubset, PairLabels
 
 ALL = "all"
@@ -99,7 +99,7 @@ class AugmentationSettings(BaseModel):
                 raise ValueError(
                     f"augmentation.redirectors: {name!r} is not defined; expected some of {known}"
                 )
-            teacher = requirements(models[name]).teacher
+            others = [one for one in declared(models[name]).networks if one.section == "models"]
             start = getattr(models[name].train, "transfer", None)
             if self.redirector_labels == "subset" and start is not None:
                 raise ValueError(
@@ -107,11 +107,12 @@ class AugmentationSettings(BaseModel):
                     "may know labels outside the subset; set redirector_labels: all, or leave its "
                     "train.transfer out"
                 )
-            if self.redirector_labels == "subset" and teacher is not None:
+            if self.redirector_labels == "subset" and others:
+                other = others[0]
                 raise ValueError(
-                    f"augmentation.redirectors: {name!r} learns from its teacher {teacher!r}, "
-                    "which would have to be trained on the subset first; name the teacher, or set "
-                    "redirector_labels: all"
+                    f"augmentation.redirectors: {name!r} learns from its {other.role} "
+                    f"{other.entry!r}, which would have to be trained on the subset first; name "
+                    f"the {other.role}, or set redirector_labels: all"
                 )
         if self.redirectors and self.estimator is None:
             known = ", ".join(estimators)

@@ -10,6 +10,7 @@ import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -102,6 +103,29 @@ def shards(one: Input, dataset: str, numbers: Sequence[str]) -> list[str]:
     """Files of an input of a data set, a path per number of a shard."""
     pattern = KINDS[one.kind].shard
     return [pattern.format(dataset=dataset, shard=number, **one.options) for number in numbers]
+
+
+def folder_of(one: Input, dataset: str) -> str:
+    """The folder of an input's files of a data set."""
+    return str(Path(shards(one, dataset, [""])[0]).parent)
+
+
+def given_inputs(files) -> dict[str, list[str]]:
+    """Shards by kind among the inputs of a rule, where they are called ``input_<kind>``."""
+    return {
+        name.removeprefix("input_"): [value] if isinstance(value, str) else list(value)
+        for name, value in files.items()
+        if name.startswith("input_")
+    }
+
+
+def given_networks(files) -> dict[str, str]:
+    """Model folders by role among the inputs of a rule: weights called ``network_<role>``."""
+    return {
+        name.removeprefix("network_"): str(Path(value).parent)
+        for name, value in files.items()
+        if name.startswith("network_")
+    }
 
 
 def open_inputs(

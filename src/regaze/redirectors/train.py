@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from regaze.estimators.evaluate import predict_rows
 from regaze.provenance import content_hash, fingerprint
 from regaze.redirectors.base import Redirector, build_redirector
 from regaze.redirectors.declaration import declared_by
-from regaze.redirectors.inputs import FaceInput, open_inputs
+from regaze.redirectors.inputs import FaceInput, given_inputs, given_networks, open_inputs
 from regaze.redirectors.networks import load_network
 from regaze.redirectors.pairs import PairBatches
 from regaze.redirectors.transfer import begin_from
@@ -53,24 +52,6 @@ class TrainingData:
             inputs=given_inputs(job.input),
             networks=given_networks(job.input),
         )
-
-
-def given_inputs(files) -> dict[str, list[str]]:
-    """Shards by kind among the inputs of a rule, where they are called ``input_<kind>``."""
-    return {
-        name.removeprefix("input_"): [value] if isinstance(value, str) else list(value)
-        for name, value in files.items()
-        if name.startswith("input_")
-    }
-
-
-def given_networks(files) -> dict[str, str]:
-    """Model folders by role among the inputs of a rule: weights called ``network_<role>``."""
-    return {
-        name.removeprefix("network_"): str(Path(value).parent)
-        for name, value in files.items()
-        if name.startswith("network_")
-    }
 
 
 def train_redirector(

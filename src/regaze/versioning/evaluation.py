@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from regaze.redirectors.settings import requirements
+from regaze.redirectors.declaration import declared
+from regaze.redirectors.inputs import folder_of
 from regaze.report.settings import weight_variants
 from regaze.versioning.training import TrainingStages, model_code
 
-_SAMPLING = ["redirectors/sample.py", "redirectors/face_codes.py", "latents.py", "diffusion"]
-_SAMPLING += ["images.py", "masks/background.py"]
+_SAMPLING = [*(f"redirectors/{n}.py" for n in ("sample", "base", "batches", "inputs", "networks"))]
+_SAMPLING += ["codes", "face3d/gaze.py", "face3d/rotations.py", "diffusion", "images.py"]
+_SAMPLING += ["masks/background.py", "masks/condition.py"]
 # Options of sampling that change no picture of the main samples.
 _OTHER_SAMPLES = {"max_w", "sample_only", "save_gif", "threads", "gpus"}
 
@@ -89,9 +91,8 @@ class Stages(TrainingStages):
         """What sampling and measuring read of a data set."""
         folder = f"results/{dataset}"
         deps = [f"{folder}/faces", f"{folder}/split.json", f"{folder}/pairs.parquet"]
-        encoder = requirements(own).encoder if own is not None else None
-        if encoder:
-            deps.append(f"{folder}/latents/{encoder}")
+        if own is not None:
+            deps += self.beside(own, dataset, making=True)
         if self.settings.without_background(dataset):
             deps.append(f"{folder}/masks")
         return deps
@@ -161,8 +162,8 @@ class Stages(TrainingStages):
             entry = settings.models[name]
             code += model_code(entry.class_)
             networks.append(f"results/models/{name}/model.safetensors")
-            if encoder := requirements(entry).encoder:
-                networks.append(f"results/{settings.dataset}/latents/{encoder}")
+            inputs = declared(entry).inputs
+            networks += [folder_of(one, settings.dataset) for one in inputs]
         rules = ["train_labelled_redirector", "augment_faces", "export_augmented"]
         rules += ["train_labelled_estimator", "write_augmentation"]
         scripts = ["train_model", *rules[1:]]

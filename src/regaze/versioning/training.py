@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
 from regaze.landmarks.settings import fetched_weights
-from regaze.redirectors.settings import requirements
+from regaze.redirectors.declaration import declared
+from regaze.redirectors.inputs import folder_of
 from regaze.settings import Settings
 from regaze.training.settings import transfer_file
 
@@ -202,7 +203,7 @@ class TrainingStages:
                     ["encode_shard"],
                     [f"{folder}/part-{shard:03d}.parquet" for shard in range(settings.shards)],
                     deps=[f"results/{dataset}/faces", "results/face3d/head.npz", *given],
-                    code=["face3d", "codes.py", "latents.py", "faces.py"],
+                    code=["face3d", "codes", "faces.py"],
                     scripts=["encode_shard"],
                     params=["shards"],
                     outs=[folder],
@@ -240,7 +241,7 @@ class TrainingStages:
                         "masks",
                         "normalise",
                         "face3d",
-                        *("codes.py", "latents.py", "faces.py", "sources"),
+                        *("codes", "faces.py", "sources"),
                     ],
                     scripts=["mask_shard", "draw_masks"],
                     params=["shards", "masks", f"datasets.{dataset}"],
@@ -248,7 +249,7 @@ class TrainingStages:
                 )
 
     def _masked(self, dataset: str) -> bool:
-        needed = any(requirements(entry).masks for entry in self.settings.models.values())
+        needed = any(one.input("masks") for one in self.settings.declarations.values())
         trained_on = dataset == self.settings.dataset
         return (needed and trained_on) or self.settings.without_background(dataset)
 
@@ -258,7 +259,11 @@ class TrainingStages:
         found = []
         for name in settings.evaluated:
             at_home = name == settings.dataset and settings.datasets[name].source == "synthetic"
-            told = any(requirements(e).encoder == encoder for e in settings.models.values())
+            told = any(
+                one.options.get("encoder") == encoder
+                for entry in settings.declarations.values()
+                for one in entry.inputs
+            )
             chosen = settings.masks.encoder or next(iter(settings.encoders))
             masks = settings.masks.method_for(settings.datasets[name].source) == "mesh"
             if at_home or told or (masks and self._masked(name) and encoder == chosen):
@@ -268,21 +273,12 @@ class TrainingStages:
     def models(self) -> None:
         """One stage per redirector; its dependencies are what its own training reads."""
         settings = self.settings
-        trained_on = f"results/{settings.dataset}"
         for name, entry in settings.models.items():
-            needs = requirements(entry)
-            networks = [needs.estimator, needs.teacher]
-            networks.append(entry.labels.estimator if entry.labels else None)
-            deps: list = [f"results/models/{n}/model.safetensors" for n in networks if n]
-            # The architecture of a network that is loaded stands beside its weights.
-            deps += [f"results/models/{n}/model.json" for n in networks if n]
-            deps.append(getattr(entry, "checkpoint", None))
+            deps: list = [getattr(entry, "checkpoint", None)]
+            if deps == [None]:
+                deps += self.beside(entry, settings.dataset)
             if start := getattr(entry.train, "transfer", None):
                 deps.append(transfer_file(start))
-            if needs.encoder:
-                deps.append(f"{trained_on}/latents/{needs.encoder}")
-            if needs.masks:
-                deps.append(f"{trained_on}/masks")
             self._trained(
                 name,
                 "train_model",
@@ -291,12 +287,26 @@ class TrainingStages:
                 code=model_code(entry.class_),
             )
 
+    def beside(self, entry, dataset: str, making: bool = False) -> list[str]:
+        """What a model of an entry reads besides faces, in training or while making pictures."""
+        declaration = declared(entry)
+        deps = [folder_of(one, dataset) for one in declaration.inputs]
+        for one in declaration.networks:
+            if one.always or not making:
+                # The architecture of a network that is loaded stands beside its weights.
+                files = ("model.safetensors", "model.json")
+                deps += [f"results/models/{one.entry}/{file}" for file in files]
+        return deps
+
+
+_LEARNING = ["base", "batches", "inputs", "networks", "pairs", "train", "transfer", "validation"]
+
 
 def model_code(class_: str) -> list[str]:
     return [
         f"redirectors/{class_}",
-        *("redirectors/base.py", "redirectors/face_codes.py"),
-        *("codes.py", "latents.py", "faces.py", "face3d/gaze.py", "face3d/rotations.py"),
+        *(f"redirectors/{name}.py" for name in _LEARNING),
+        *("codes", "faces.py", "face3d/gaze.py", "face3d/rotations.py", "masks/condition.py"),
         *("diffusion", "metrics/redirection.py", *_TRAINING),
     ]
 
