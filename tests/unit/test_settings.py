@@ -18,22 +18,21 @@ DEFAULT = yaml.safe_load((ROOT / "config.yaml").read_text())
 PUPIL = """
 from typing import Literal
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
-from regaze.redirectors.settings import Requirements
+from regaze.redirectors.declaration import Declaration, MethodSettings, Network
+from regaze.training.settings import RedirectorTraining
 
 
-class ModelSettings(BaseModel):
+class ModelSettings(MethodSettings):
     method: Literal["pupil"] = Field(alias="class")
     size_px: int = 64
     teacher: str
-    train: None = None
+    train: RedirectorTraining = RedirectorTraining()
 
-    def resolve(self):
-        return {"class": "pupil"}
-
-    def requires(self):
-        return Requirements(teacher=self.teacher)
+    @staticmethod
+    def declare(config):
+        return Declaration(networks=(Network("teacher", "models", config["teacher"]),))
 """
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from regaze.redirectors.settings import requirements
 from running import ROOT, snakemake
 
 from regaze.configfiles import merge

@@ -65,7 +65,7 @@ def train_estimator(
         return
     training = Training(name, config, faces=faces, split=split, seed=seed, files=files, code=code)
     reader = training.reader
-    persons = training.learn_from(config["persons"])
+    persons = training.learn_from(config["persons"], f"estimators.{name}.persons")
     val, test = (reader.rows(training.persons(part)) for part in ("val", "test"))
     learnt, chosen = reader, None
     if augmented is not None:

@@ -45,7 +45,7 @@ def train_encoder(
     """
     training = Training(name, config, faces=faces, split=split, seed=seed, files=files, code=code)
     reader = training.reader
-    persons = training.learn_from(config["persons"])
+    persons = training.learn_from(config["persons"], f"encoders.{name}.persons")
     val, test = (reader.rows(training.persons(part)) for part in ("val", "test"))
     model = load_flame(head)
     known = read_known(parameters, reader, reader.rows(persons), model)

@@ -115,9 +115,14 @@ class Training:
             raise ValueError(f"{self.split}: split: {part}: expected somebody, found {told}")
         return found
 
-    def learn_from(self, part: str) -> list[str]:
-        """Persons of the list that is trained on, and say in ``data`` which one."""
-        persons = self.persons(part)
+    def learn_from(self, part: str, key: str = "split") -> list[str]:
+        """Persons of the list that is trained on, and say in ``data`` which one.
+
+        Args:
+            part: name of the list.
+            key: where the configuration names it, for messages.
+        """
+        persons = self.persons(part, key)
         # Content, not files: another number of shards is the same data.
         labels = np.ascontiguousarray(self.reader.labels).tobytes().hex()
         self.data |= {

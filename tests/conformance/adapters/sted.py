@@ -22,12 +22,11 @@ from regaze.estimators.preprocess import prepare
 from regaze.estimators.subsets import (
     evaluation_subset,
     label_density,
-    labelled_subset,
     sample_index,
-    shuffled,
     stepped_rate,
 )
 from regaze.images import equalise, to_uint8
+from regaze.training.labels import labelled_subset, shuffled
 
 OUTPUT = 1e-4  # absolute, of network outputs; spec/sted.md section 12
 BASE_RATE = 5e-5  # learning rate per sample of a batch; spec/sted.md section 1

@@ -73,7 +73,8 @@ def evaluation(case):
     load_strictly(estimator, states["GazeHeadNet_eval"])
 
     own, _ = redirector.encode(given["image_a"])
-    made = redirector.net.redirect(given["image_a"], given["gaze_b"], given["head_b"])
+    state = redirector.invert({"source": given["image_a"]}, seed=0)
+    made = redirector._moved(state, {name: given[f"{name}_b"] for name in ("gaze", "head")})
     everything = redirector.net.transfer(given["image_a"], given["image_b"])
     read = read_images(estimator, made)
     found = {
@@ -91,12 +92,12 @@ def evaluation(case):
         assert_close(value, golden[name], atol, VALUES, name=name)
 
     moved, reference = {}, None
-    turns = _turns(case, redirector.factors(), count)
-    for factor, images in turned_factors(redirector, {"source": given["image_a"]}, turns, 0):
+    turns = _turns(case, redirector.angles(), count)
+    for factor, images in turned_factors(redirector, state, turns, 0):
         reading = read_images(estimator, images)
         reference = reading if reference is None else reference
         moved[factor] = [part.mean() for part in changes(reference, reading)]
-    others = [moved[name] for name in redirector.factors() if name not in ("gaze", "head")]
+    others = [moved[name] for name in redirector.angles() if name not in ("gaze", "head")]
     induced = {
         "gaze_to_head": moved["gaze"][1],
         "head_to_gaze": moved["head"][0],

@@ -78,6 +78,13 @@ def thinned(images: torch.Tensor, name: str) -> torch.Tensor:
     return images[..., ::step, ::step]
 
 
+def redirected(network, image, gaze, head):
+    """Pictures whose gaze and head are turned from their predicted angles to new ones."""
+    angles, embeddings = network.encode(image)
+    to = network.factors.with_angles(angles, gaze=gaze, head=head)
+    return network.decode(network.factors.moved(embeddings, angles, to))
+
+
 @adapter("sted/sted_full*")
 @torch.no_grad()
 def whole(case):
@@ -93,9 +100,9 @@ def whole(case):
     others = network.encode(other)[0]
     factors, mask = network.factors, given["mask"].T.float()
     found = {
-        "redirected": network.redirect(image, gaze, head),
-        "redirected_shifted_s4": network.redirect(image, gaze + 0.3, head),
-        "reconstructed_s2": network.reconstruct(image),
+        "redirected": redirected(network, image, gaze, head),
+        "redirected_shifted_s4": redirected(network, image, gaze + 0.3, head),
+        "reconstructed_s2": network.decode(embeddings),
         "transferred_s2": network.transfer(image, other),
         "canonical_embeddings_a": factors.canonical(embeddings, angles),
         "embeddings_a_to_b": factors.moved(embeddings, angles, others),

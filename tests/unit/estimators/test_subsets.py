@@ -7,11 +7,11 @@ from regaze.estimators.preprocess import prepare
 from regaze.estimators.subsets import (
     evaluation_subset,
     label_density,
-    labelled_subset,
     sample_index,
     stepped_rate,
 )
 from regaze.images import equalise, reduce_patches
+from regaze.training.labels import labelled_subset
 
 
 def test_sample_index_orders():

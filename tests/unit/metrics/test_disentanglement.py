@@ -22,7 +22,9 @@ from regaze.metrics.disentanglement import (
 )
 from regaze.metrics.redirection import read_images
 from regaze.metrics.targets import kde_targets
-from regaze.redirectors.base import Needs, Perturbable, Redirector
+from regaze.redirectors import sample
+from regaze.redirectors.base import Perturbable, Redirector
+from regaze.redirectors.declaration import Declaration
 
 LEAK = 0.25
 
@@ -46,13 +48,13 @@ class Corner(GazeHeadEstimator):
 class Leaky(Redirector):
     """Draws its target angles; a change of gaze moves the head's pitch by a quarter of it."""
 
-    needs = Needs("gaze and head angles")
+    network = nn.Identity()
 
-    def redirect(self, batch, *, seed):
+    def edit(self, state, target, *, seed):
         return self._draw(
-            batch["source"],
-            batch["target_gaze"],
-            batch["target_head"] + LEAK * (batch["target_gaze"] - batch["source_gaze"]),
+            state["source"],
+            target["target_gaze"],
+            target["target_head"] + LEAK * (target["target_gaze"] - state["source_gaze"]),
         )
 
     def _draw(self, source, gaze, head):
@@ -64,19 +66,19 @@ class Leaky(Redirector):
 class LeakyFactors(Leaky):
     """The same with factors, one of which turns both."""
 
-    def factors(self):
+    def angles(self):
         return {"hue": 1, "gaze": 2, "head": 2}
 
-    def reconstruct(self, batch, *, seed):
-        return self._draw(batch["source"], batch["source_gaze"], batch["source_head"])
+    def reconstruct(self, state, *, seed):
+        return self._draw(state["source"], state["source_gaze"], state["source_head"])
 
-    def perturb(self, batch, factor, change, *, seed):
-        gaze, head = batch["source_gaze"], batch["source_head"]
+    def perturb(self, state, factor, change, *, seed):
+        gaze, head = state["source_gaze"], state["source_head"]
         if factor == "hue":
-            return self._draw(batch["source"], gaze + change, head)
+            return self._draw(state["source"], gaze + change, head)
         if factor == "gaze":
-            return self._draw(batch["source"], gaze + change, head)
-        return self._draw(batch["source"], gaze, head + change)
+            return self._draw(state["source"], gaze + change, head)
+        return self._draw(state["source"], gaze, head + change)
 
 
 @pytest.fixture(scope="module")
@@ -95,8 +97,9 @@ def world(tmp_path_factory):
 
 
 def run(world, monkeypatch, redirector, **changed):
-    record = {"name": "leaky", "config": {"size_px": 32}}
-    monkeypatch.setattr(disentanglement, "load_redirector", lambda *a: (redirector, record))
+    record = {"name": "leaky", "config": {"size_px": 32}, "inputs": {}}
+    monkeypatch.setattr(sample, "load_redirector", lambda *a: (redirector, record))
+    monkeypatch.setattr(sample, "declared_by", lambda config: Declaration())
     monkeypatch.setattr(disentanglement, "load_estimator", lambda *a: Corner())
     options = {"pictures": 100, "seed": 1, "batch": 3, "dataset": "drawn", "persons": "test"}
     options |= {"faces": [str(world / "faces.h5")], "split": world / "split.json", **changed}

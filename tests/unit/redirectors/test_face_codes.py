@@ -6,15 +6,17 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from regaze.redirectors.face_codes import FaceCodes, PairCodes, told_batch
-from regaze.redirectors.xunet.codes import target_code
 from safetensors.torch import load_file, save_file
 
 from regaze.codes import CODES, code_columns, code_dim
+from regaze.codes.condition import target_code
 from regaze.codes.latents import LatentsError, LatentsWriter
 from regaze.faces import FacesAttributes, FacesReader, FacesWriter
 from regaze.pairs import draw_pairs, read_pairs, write_pairs
 from regaze.redirectors.base import build_redirector
+from regaze.redirectors.batches import BatchBuilder
+from regaze.redirectors.declaration import Declaration, Input, declared_by
+from regaze.redirectors.inputs import open_inputs
 from regaze.redirectors.pairs import PairBatches
 from regaze.redirectors.sample import load_redirector, sample_redirector
 from regaze.redirectors.train import TrainingData, train_redirector
@@ -87,27 +89,35 @@ def reader(files):
     return FacesReader(files / "faces.h5")
 
 
+TOLD = Declaration(inputs=(Input("codes", {"encoder": "deca", "parts": PARTS}),))
+
+
+def opened(reader, *latents, expect=None):
+    expect = None if expect is None else {"codes": expect}
+    return open_inputs(TOLD, {"codes": latents}, reader, expect)["codes"]
+
+
 def test_rows_are_those_of_the_faces_however_the_latents_are_cut(files, reader):
-    whole = FaceCodes([files / "all.parquet"], reader, PARTS)
-    parts = FaceCodes([files / "one.parquet", files / "two.parquet"], reader, PARTS)
+    whole = opened(reader, files / "all.parquet")
+    parts = opened(reader, files / "one.parquet", files / "two.parquet")
     rows = np.array([17, 3, 0, 9, 3])
-    made = whole.read(rows)
-    assert made.dtype == np.float32 and made.shape == (5, code_dim(PARTS))
-    np.testing.assert_array_equal(made, parts.read(rows))
+    made = whole.read(rows)["code"]
+    assert made.dtype == torch.float32 and made.shape == (5, code_dim(PARTS))
+    assert torch.equal(made, parts.read(rows)["code"])
+    assert whole.fingerprint() == parts.fingerprint()
     np.testing.assert_array_equal(made[0], row_of("c", 5))
     np.testing.assert_array_equal(made[3], row_of("b", 3))
-    assert (~whole.detected).sum() == len(UNSEEN) and whole.identity == IDENTITY
+    assert (~whole.known).sum() == len(UNSEEN) and whole.identity == IDENTITY
     with pytest.raises(LatentsError, match="checkpoint_sha256: expected aaa.*found ccc"):
-        FaceCodes([files / "other.parquet"], reader, PARTS, expect=IDENTITY)
+        opened(reader, files / "other.parquet", expect=IDENTITY)
 
 
 def test_batches_carry_codes_and_never_draw_a_face_without(files, reader):
-    codes = FaceCodes([files / "two.parquet", files / "one.parquet"], reader, PARTS)
-    options = {"size": 32, "batch": 7, "seed": 0, "same_head_fraction": 0.5}
-    batches = PairBatches(reader, ["a", "b"], codes=codes, **options)
-    again = PairBatches(
-        reader, ["a", "b"], codes=FaceCodes([files / "all.parquet"], reader, PARTS), **options
-    )
+    codes = {"codes": opened(reader, files / "two.parquet", files / "one.parquet")}
+    options = {"size": 32, "batch": 7, "seed": 0, "same_head_fraction": 0.5, "declaration": TOLD}
+    batches = PairBatches(reader, ["a", "b"], inputs=codes, **options)
+    others = {"codes": opened(reader, files / "all.parquet")}
+    again = PairBatches(reader, ["a", "b"], inputs=others, **options)
     known = {
         reader.pixels([reader.global_index(person, row)]).tobytes(): row_of(person, row)
         for person in "ab"
@@ -128,30 +138,46 @@ def test_batches_carry_codes_and_never_draw_a_face_without(files, reader):
         assert torch.equal(done["target_code"], loaded["target_code"])
     assert len(seen) == len(known) == 9
     with pytest.raises(ValueError, match="codes of mirrored faces are not known"):
-        PairBatches(reader, ["a"], codes=codes, flip=True, **options)
+        PairBatches(reader, ["a"], inputs=codes, flip=True, **options)
+
+
+def told(kind, mean):
+    """The part of a network's redirector that decides what both frames are told."""
+    redirector = build_redirector(config(kind=kind), SAMPLING)
+    redirector.net.codeprocessor.standardise(mean, torch.ones_like(mean))
+    return lambda batch: redirector._codes(batch).unbind(1)
 
 
 def test_pairs_without_a_code_are_told_the_mean_and_targets_without_the_turned_source(
     files, reader
 ):
-    codes = FaceCodes([files / "all.parquet"], reader, PARTS)
+    inputs = {"codes": opened(reader, files / "all.parquet")}
     mean = torch.arange(code_dim(PARTS), dtype=torch.float32)
     sources, targets = np.array([0, 1, 2, 3]), np.array([2, 3, 4, -1])
-    source, target, known = codes.of_pairs(sources, targets, mean)
-    assert torch.equal(source[1], mean) and known.tolist() == [True, True, False, False]
+    heads = torch.rand(2, 4, 2, generator=torch.Generator().manual_seed(0)) - 0.5
+    builder = BatchBuilder(32, TOLD, inputs, reader.pixels)
+    batch = {}
+    for side, rows, head in zip(("source", "target"), (sources, targets), heads, strict=True):
+        labels = np.concatenate([np.zeros((4, 2), np.float32), head], 1)
+        batch |= builder.finish(builder.load(side, rows, labels, picture=False))
+    assert batch["source_codes_known"].tolist() == [True, False, True, True]
+    assert batch["target_codes_known"].tolist() == [True, True, False, False]
+    source, target = told("target", mean)(batch)
+    assert torch.equal(source[1], mean)
     np.testing.assert_array_equal(source[0], row_of("a", 0))
     np.testing.assert_array_equal(target[1], row_of("a", 3))
-    heads = torch.rand(2, 4, 2, generator=torch.Generator().manual_seed(0)) - 0.5
-    batch = dict(zip(("source_head", "target_head"), heads, strict=True))
-    told = told_batch(batch, source, target, known, PARTS)
     turned = target_code(source, None, *heads, "source", PARTS)
-    assert torch.equal(told["target_code"][:2], target[:2])
-    assert torch.equal(told["target_code"][2:], turned[2:])
+    assert torch.equal(target[:2], batch["target_code"][:2])
+    assert torch.equal(target[2:], turned[2:])
     pose = code_columns(PARTS)["pose"]
     assert torch.equal(turned[:, : pose.start], source[:, : pose.start])
     assert not torch.equal(turned[:, pose], source[:, pose])
-    alone = told_batch(batch, source, parts=PARTS)
-    assert torch.equal(alone["target_code"], turned)
+    without = {key: value for key, value in batch.items() if not key.startswith("target_code")}
+    assert torch.equal(told("target", mean)(without)[1], turned)
+    # One source stands for as many requests as there are.
+    one = {key: value[:1] if key.startswith("source") else value for key, value in batch.items()}
+    alone, asked = told("target", mean)(one)
+    assert torch.equal(alone, source[:1].expand(4, -1)) and torch.equal(asked[1], target[1])
 
 
 def config(code="film", kind="source"):
@@ -169,7 +195,7 @@ def trained(files, folder, latents="all.parquet", **options):
     data = TrainingData(
         faces=[str(files / "faces.h5")],
         split=str(files / "split.json"),
-        latents=[str(files / latents)] if latents else [],
+        inputs={"codes": [str(files / latents)]} if latents else {},
     )
     train_redirector("told", config(**options), data, seed=0, files=outputs)
     return folder
@@ -181,7 +207,7 @@ def sampled(files, folder, out, latents="all.parquet", **changes):
         faces=[files / "faces.h5"],
         pairs=files / "pairs.parquet",
         sampling=SAMPLING | changes,
-        latents=[files / latents] if latents else (),
+        inputs={"codes": [files / latents]} if latents else {},
         samples=out,
         speed=out.with_suffix(".json"),
     )
@@ -196,15 +222,17 @@ def model(files, tmp_path_factory):
 
 def test_training_saves_the_statistics_of_the_rows_trained_on_and_the_encoder(files, model):
     record = json.loads((model / "model.json").read_text())
-    assert record["encoder"] == IDENTITY == record["data"]["codes"]
-    assert record["target_code"] == "target" and "upper bound" in record["told"]
+    about = record["inputs"]["codes"]
+    assert about["identity"] == IDENTITY == record["data"]["codes"]
+    assert about["parts"] == ["shape", "pose"] and about["encoder"] == "deca"
+    assert record["config"]["deca"]["target_code"] == "target" and "upper bound" in record["told"]
     rows = [row_of(p, n) for p in "ab" for n in range(6) if (p, n) not in UNSEEN]
     weights = load_file(model / "model.safetensors")
     # The moving average of the weights leaves them alone.
     np.testing.assert_allclose(weights["codeprocessor.mean"], np.mean(rows, 0), rtol=1e-5)
     np.testing.assert_allclose(weights["codeprocessor.std"], np.std(rows, 0), rtol=1e-5)
     redirector, _ = load_redirector(model, SAMPLING)
-    assert torch.equal(redirector.mean_code(), weights["codeprocessor.mean"])
+    assert torch.equal(redirector.net.codeprocessor.mean, weights["codeprocessor.mean"])
     assert weights["codeprocessor.mlp.2.weight"].any()
 
 
@@ -212,19 +240,20 @@ def test_targets_are_told_their_own_codes_where_nothing_is_said_of_them():
     rng = torch.Generator().manual_seed(0)
     source, target = torch.randn((2, 3, code_dim(PARTS)), generator=rng)
     batch = {"source_head": torch.zeros(3, 2), "target_head": torch.full((3, 2), 0.2)}
-    told = told_batch(batch, source, target, parts=PARTS)
-    assert torch.equal(told["source_code"], source) and torch.equal(told["target_code"], target)
+    batch |= {"source_code": source, "target_code": target}
+    found = told("target", torch.zeros(code_dim(PARTS)))(batch)
+    assert torch.equal(found[0], source) and torch.equal(found[1], target)
 
 
 def test_training_refuses_what_it_cannot_tell(files, tmp_path):
-    with pytest.raises(ValueError, match="latents: this model is told 3-D codes"):
+    with pytest.raises(ValueError, match="codes: this model is conditioned on them; expected their files"):
         trained(files, tmp_path, latents=None)
 
 
 def test_samples_need_latents_of_the_recorded_encoder_and_count_those_without(
     files, model, reader, tmp_path
 ):
-    with pytest.raises(ValueError, match="latents: model 'told' is told 3-D codes"):
+    with pytest.raises(ValueError, match="codes: this model is conditioned on them; expected their files"):
         sampled(files, model, tmp_path / "a.h5", latents=None)
     with pytest.raises(LatentsError, match="checkpoint_sha256: expected aaa"):
         sampled(files, model, tmp_path / "a.h5", latents="other.parquet")
@@ -237,25 +266,26 @@ def test_samples_need_latents_of_the_recorded_encoder_and_count_those_without(
         sum((p, int(n)) in UNSEEN for p, n in zip(table["person"], table[column], strict=True))
         for column in ("source_index", "target_index")
     ]
-    assert attributes["sources_without_code"] == unseen[0] > 0
+    assert attributes["sources_without_codes"] == unseen[0] > 0
     without_photo = int((table["target_index"] < 0).sum())
-    assert attributes["targets_without_code"] == unseen[1] + without_photo > unseen[1] > 0
+    assert attributes["targets_without_codes"] == unseen[1] + without_photo > unseen[1] > 0
     record = json.loads((model / "model.json").read_text())
-    redirector = build_redirector(record["config"], SAMPLING)
-    unknown = {key: value for key, value in record.items() if key != "encoder"}
-    with pytest.raises(ValueError, match="'told': encoder: expected encoder, checkpoint_sha256"):
-        PairCodes(redirector, unknown, [files / "all.parquet"], reader)
-    codes = PairCodes(redirector, record, [files / "all.parquet"], reader)
-    several = codes.of_sources(np.array([[0, 2], [7, 1]]))
-    assert several.shape == (2, 2, code_dim(PARTS)) and not several[1, 1].any()
-    np.testing.assert_array_equal(several[1, 0], row_of("b", 1))
+    declaration = declared_by(record["config"])
+    several = {"codes": opened(reader, files / "all.parquet")}
+    builder = BatchBuilder(32, declaration, several, reader.pixels)
+    rows = np.array([[0, 2], [7, 1]])
+    made = builder.load("sources", rows, np.zeros((2, 2, 4), np.float32))
+    assert made["sources_code"].shape == (2, 2, code_dim(PARTS))
+    assert made["sources_codes_known"].tolist() == [[True, True], [True, False]]
+    assert not made["sources_code"][1, 1].any()
+    np.testing.assert_array_equal(made["sources_code"][1, 0], row_of("b", 1))
 
 
 def test_a_model_without_codes_is_sampled_without_latents(files, tmp_path):
     plain = ModelSettings(**{"class": "xunet", "preset": "tiny", "size_px": 32}).resolve()
     redirector = build_redirector(plain, SAMPLING)
     save_file(redirector.network.state_dict(), tmp_path / "model.safetensors")
-    record = {"name": "plain", "kind": "redirector", "config": plain}
+    record = {"name": "plain", "kind": "redirector", "config": plain, "inputs": {}}
     (tmp_path / "model.json").write_text(json.dumps(record))
     _, attributes = sampled(files, tmp_path, tmp_path / "a.h5", latents=None)
     assert "target_code" not in attributes

@@ -14,14 +14,14 @@ from regaze.images import reduce_patches, to_uint8
 from regaze.masks import MasksWriter
 from regaze.pairs import draw_pairs, write_pairs
 from regaze.redirectors.base import build_redirector
+from regaze.redirectors.batches import BatchBuilder, source_rows
+from regaze.redirectors.declaration import Declaration
 from regaze.redirectors.sample import (
     chunk_size,
     load_redirector,
-    pair_batch,
     sample_pseudo_model,
     sample_redirector,
     sample_variants,
-    source_rows,
 )
 from regaze.redirectors.xunet.settings import ModelSettings
 
@@ -57,7 +57,7 @@ def trained(folder):
     network = build_redirector(config, SAMPLING).network
     torch.nn.init.normal_(network.lastconv.weight, std=0.05)
     save_file(network.state_dict(), folder / "model.safetensors")
-    record = {"name": "xunet", "kind": "redirector", "config": config}
+    record = {"name": "xunet", "kind": "redirector", "config": config, "inputs": {}}
     (folder / "model.json").write_text(json.dumps(record))
     return folder
 
@@ -99,7 +99,9 @@ def test_samples_are_reproducible_and_independent_of_the_chunk(data, tmp_path):
     assert np.abs(first.astype(int) - pixels(made[2])[0]).max() <= 1
     assert attributes["evaluations_per_image"] == 2 and attributes["sampler"] == "dpmpp_2m"
     assert len(first) == len(pairs)
-    assert json.loads((tmp_path / "speed.json").read_text())["seconds_per_image"] > 0
+    speed = json.loads((tmp_path / "speed.json").read_text())
+    assert speed["seconds_per_source"] > 0 and speed["seconds_per_request"] > 0
+    assert speed["images"] == len(pairs)
 
 
 def test_variants_are_what_single_runs_would_be(data, tmp_path):
@@ -220,14 +222,48 @@ def test_other_sources_are_of_the_person_and_never_the_target(data):
     assert (many[:, :4] == rows).all()
     assert all(len(set(row)) == (6 if target < 0 else 5)
                for row, target in zip(many, pairs["target_index"], strict=True))  # fmt: skip
-    batch = pair_batch(reader, pairs, 32, rows)
-    assert batch["sources"].shape == (len(pairs), 4, 3, 32, 32)
+    several = BatchBuilder(32, Declaration(several_sources=True), {}, reader.pixels)
+    requests = several.requests(reader, pairs, count=4, seed=1)
+    batch, target = requests.to("cpu")
+    of, count = requests.source_of, len(batch["source"])
+    assert batch["sources"].shape == (count, 4, 3, 32, 32)
     assert torch.equal(batch["sources"][:, 0], batch["source"])
     assert torch.equal(batch["sources_gaze"][:, 0], batch["source_gaze"])
-    np.testing.assert_array_equal(batch["sources_head"], reader.labels[rows][..., 2:4])
+    np.testing.assert_array_equal(batch["sources_row"][of], rows)
+    np.testing.assert_array_equal(batch["sources_head"][of], reader.labels[rows][..., 2:4])
     picture = reduce_patches(reader.pixels([rows[3, 2]]), 32)
-    assert torch.equal(batch["sources"][3, 2], picture[0])
-    assert "sources" not in pair_batch(reader, pairs, 32)
+    assert torch.equal(batch["sources"][of[3], 2], picture[0])
+    assert "sources" not in several.requests(reader, pairs).to("cpu")[0]
+    single = BatchBuilder(32, Declaration(), {}, reader.pixels)
+    assert "sources" not in single.requests(reader, pairs, count=4).to("cpu")[0]
+
+
+def test_every_source_is_loaded_and_inverted_once(data):
+    _, reader, pairs = data
+    read = []
+
+    def patches(rows):
+        read.append(rows.tolist())
+        return reader.pixels(rows)
+
+    builder = BatchBuilder(32, Declaration(), {}, patches)
+    requests = builder.requests(reader, pairs)
+    wanted = [
+        reader.global_index(person, index)
+        for person, index in zip(pairs["person"], pairs["source_index"], strict=True)
+    ]
+    source, target = requests.to("cpu")
+    assert sorted(sum(read, [])) == sorted(set(wanted)) == sorted(source["source_row"].tolist())
+    assert source["source_row"][requests.source_of].tolist() == wanted
+    expected = reduce_patches(reader.pixels(np.array(wanted)), 32)
+    assert torch.equal(source["source"][requests.source_of], expected)
+    assert "target" not in target and target["pair"].tolist() == pairs["pair"].tolist()
+    shown = requests.of_requests({"rows": source["source_row"], "shared": 3})
+    assert shown["rows"].tolist() == wanted and shown["shared"] == 3
+    unseen = pairs["target_index"].to_numpy() < 0
+    assert (target["target_row"].numpy() == -1).tolist() == unseen.tolist()
+    for name in ("gaze", "head"):
+        np.testing.assert_array_equal(target[f"target_{name}"], np.stack(pairs[f"target_{name}"]))
 
 
 def test_samples_do_not_depend_on_chunks_shards_or_order(data, tmp_path):

@@ -9,17 +9,18 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from regaze.redirectors.face_codes import FaceCodes
-from regaze.training.codes import training_codes
 
 from regaze.codes import CODES
+from regaze.codes.condition import CodeRows
 from regaze.codes.latents import LatentsWriter
 from regaze.estimators.batches import ImageBatches
 from regaze.face3d.crops import CropBatches
 from regaze.faces import FacesReader
 from regaze.links import PixelLink
 from regaze.redirectors.base import build_redirector
+from regaze.redirectors.declaration import declared_by
 from regaze.redirectors.pairs import PairBatches
+from regaze.redirectors.train import _fit
 from regaze.redirectors.xunet.settings import ModelSettings
 
 
@@ -125,7 +126,7 @@ def test_pairs_are_of_one_person_and_half_share_the_head(reader):
         source, target = batch["source"][:, 0, 0, 0], batch["target"][:, 0, 0, 0]
         assert torch.equal(source // 50, target // 50)
         assert (source != target).all()
-        same += (batch["source_label"][:, 2:] == batch["target_label"][:, 2:]).all(1).sum()
+        same += (batch["source_head"] == batch["target_head"]).all(1).sum()
         total += len(source)
     # Half are drawn so; of the other half 2 of 5 share the head by chance.
     assert float(same) / total == pytest.approx(0.5 + 0.5 * 0.4, abs=0.08)
@@ -165,11 +166,13 @@ def test_faces_that_all_lack_a_code_train_nothing(reader, tmp_path):
         for person in reader.persons:
             codes = {name: np.zeros((6, width), np.float32) for name, width in CODES.items()}
             writer.add([person] * 6, np.arange(6), codes, np.full(6, person == "d"))
-    codes = FaceCodes([latents], reader, ("pose",))
-    with pytest.raises(ValueError, match="faces.h5: no face has a 3-D code to train with"):
-        PairBatches(reader, ["a", "b"], codes=codes, size=8, batch=2, seed=0)
+    inputs = {"codes": CodeRows({"parts": ("pose",)}, [latents], reader)}
     entry = {"class": "xunet", "preset": "tiny", "size_px": 16, "network": {"code": "film"}}
     told = build_redirector(ModelSettings(**entry, deca={"parts": ("pose",)}).resolve(), {})
-    with pytest.raises(ValueError, match="latents.parquet: none of 12 training faces has a code"):
-        training_codes(told, [str(latents)], reader, ["a", "b"])
-    assert training_codes(told, [str(latents)], reader, ["a", "d"]).detected.sum() == 6
+    given = {"inputs": inputs, "declaration": declared_by(told.config)}
+    with pytest.raises(ValueError, match="faces.h5: no face has codes to train with"):
+        PairBatches(reader, ["a", "b"], **given, size=8, batch=2, seed=0)
+    with pytest.raises(ValueError, match="codes: none of 12 training faces has any"):
+        _fit(told, inputs, reader.rows(["a", "b"]))
+    _fit(told, inputs, reader.rows(["a", "d"]))
+    assert inputs["codes"].known.sum() == 6

@@ -13,7 +13,8 @@ from regaze.estimators.build import build_estimator
 from regaze.estimators.evaluate import predict_rows
 from regaze.faces import FacesReader
 from regaze.redirectors.pairs import PairBatches
-from regaze.training.labels import LabelSubset, labelled_numbers, pair_options
+from regaze.redirectors.train import pair_labels
+from regaze.training.labels import LabelSubset, labelled_numbers
 
 COUNTS = {"c": 5, "a": 1, "b": 7, "d": 3}
 ORDER = ["c", "x", "a", "b", "d"]
@@ -82,11 +83,12 @@ def seen(batches, steps=40):
     found = {"source": {}, "target": {}}
     for step in range(steps):
         batch = batches.load(step)
-        for place in range(len(batch["flip"])):
+        for place in range(len(batch["source_row"])):
             for side in found:
                 known = side == "source" or bool(batch["target_labelled"][place])
                 level = int(batch[side][place, 0, 0, 0])
-                found[side][level] = (batch[f"{side}_label"][place].numpy(), known)
+                label = [*batch[f"{side}_gaze"][place], *batch[f"{side}_head"][place]]
+                found[side][level] = (np.array(label), known)
     return found
 
 
@@ -107,7 +109,7 @@ def test_estimators_see_the_labelled_pictures_alone(reader):
 
 def test_pairs_of_labelled_pictures(reader):
     labels = {"count": 7, "seed": 0, "targets": "labelled"}
-    options = pair_options(reader, ORDER, labels)
+    options = pair_labels(reader, ORDER, labels)
     rows = reader.rows(ORDER)[options["labelled"]]
     people, counts = np.unique(reader.person_of[rows], return_counts=True)
     able = rows[np.isin(reader.person_of[rows], people[counts > 1])]
@@ -119,12 +121,12 @@ def test_pairs_of_labelled_pictures(reader):
 def test_nobody_with_two_labels_is_an_error(reader):
     labels = {"count": 1, "seed": 0, "targets": "labelled"}
     with pytest.raises(ValueError, match="labels.count: 1 labelled pictures of 1 persons.*two"):
-        pairs(reader, **pair_options(reader, ORDER, labels))
+        pairs(reader, **pair_labels(reader, ORDER, labels))
 
 
 def test_unlabelled_targets_tell_nothing(reader):
     labels = {"count": 6, "seed": 0, "targets": "any"}
-    options = pair_options(reader, ORDER, labels)
+    options = pair_labels(reader, ORDER, labels)
     rows = reader.rows(ORDER)
     labelled = levels(reader, rows[options["labelled"]])
     found = seen(pairs(reader, **options))
@@ -137,7 +139,7 @@ def test_unlabelled_targets_tell_nothing(reader):
 
 def test_which_target_a_source_gets_does_not_depend_on_hidden_labels(reader):
     labels = {"count": 6, "seed": 0, "targets": "any"}
-    options = pair_options(reader, ORDER, labels)
+    options = pair_labels(reader, ORDER, labels)
     before = [pairs(reader, **options).load(step) for step in range(5)]
     hidden = np.setdiff1d(np.arange(16), options["labelled"])
     reader.labels[reader.rows(ORDER)[hidden]] = 0.7
@@ -150,7 +152,7 @@ def test_which_target_a_source_gets_does_not_depend_on_hidden_labels(reader):
 def test_an_estimator_labels_the_others(reader):
     estimator = build_estimator("vgg", "tiny", 16).eval()
     labels = {"count": 6, "seed": 0, "targets": "labelled"}
-    options = pair_options(reader, ORDER, labels, estimator)
+    options = pair_labels(reader, ORDER, labels, estimator)
     rows = reader.rows(ORDER)
     expected = predict_rows(estimator, reader, rows)
     found = seen(pairs(reader, **options), steps=60)
@@ -165,7 +167,7 @@ def test_an_estimator_labels_the_others(reader):
 
 def test_ranks_share_the_labelled_sources(reader):
     labels = {"count": 8, "seed": 0, "targets": "any"}
-    options = pair_options(reader, ORDER, labels)
+    options = pair_labels(reader, ORDER, labels)
     whole = PairBatches(reader, ORDER, size=16, batch=4, seed=3, **options).load(2)
     parts = [
         PairBatches(reader, ORDER, size=16, batch=2, seed=3, rank=rank, world=2, **options).load(2)

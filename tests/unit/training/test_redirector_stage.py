@@ -7,7 +7,6 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from regaze.training.published import published_estimator
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -20,9 +19,9 @@ from regaze.redirectors.base import build_redirector
 from regaze.redirectors.train import TrainingData, train_redirector
 from regaze.redirectors.transfer import begin_from, read_start, restore_moments
 from regaze.redirectors.xunet.settings import ModelSettings
-from regaze.training.context import ModelFiles, _share
+from regaze.training.context import ModelFiles, Training
 from regaze.training.posthoc import write_posthoc
-from regaze.training.settings import RedirectorTraining, TrainSettings, transfer_file
+from regaze.training.settings import RedirectorTraining, transfer_file
 
 TRAIN = {
     "images": 24,
@@ -71,7 +70,8 @@ def trained(world, folder, config=None, estimator=None):
         *(folder / "models/m" / name for name in ("model.safetensors", "model.json", "curve.csv")),
         state=folder / "state/m",
     )
-    data = TrainingData([str(world / "faces.h5")], str(world / "split.json"), estimator=estimator)
+    networks = {} if estimator is None else {"estimator": estimator}
+    data = TrainingData([str(world / "faces.h5")], str(world / "split.json"), networks=networks)
     train_redirector("m", config or settings(), data, seed=0, files=files)
     record = json.loads((folder / "models/m/model.json").read_text())
     rows = list(csv.DictReader((folder / "models/m/curve.csv").read_text().splitlines()))
@@ -293,10 +293,13 @@ def test_lists_and_labels_that_are_not_there_are_told(world, tmp_path):
         train_estimator("judge", estimator("val"), faces=[str(tmp_path / "faces.h5")], **given)
 
 
-def test_processes_that_cannot_share_a_batch_are_refused():
-    assert _share(TrainSettings(batch=8), 0, 1, 2)["batch"] == 4
+def test_processes_that_cannot_share_a_batch_are_refused(world, tmp_path):
+    files = ModelFiles(*(tmp_path / name for name in ("model", "record", "curve", "state")))
+    given = {"faces": [str(world / "faces.h5")], "split": str(world / "split.json")}
+    training = Training("m", settings(batch=8), **given, seed=0, files=files)
+    assert training.share(1, 2)["batch"] == 4
     with pytest.raises(ValueError, match="train.batch: 8 is not divisible by 3 processes"):
-        _share(TrainSettings(batch=8), 0, 1, 3)
+        training.share(1, 3)
 
 
 def test_a_published_estimator_is_measured_where_there_are_faces(world, tmp_path, monkeypatch):
@@ -304,7 +307,16 @@ def test_a_published_estimator_is_measured_where_there_are_faces(world, tmp_path
         store, "build_estimator", lambda arch, preset: build_estimator(arch, "tiny", 32, "none")
     )
     torch.save(build_estimator("resnet", "tiny", 32, "none").state_dict(), tmp_path / "weights.pt")
-    config = {"arch": "resnet", "checkpoint": str(tmp_path / "weights.pt")}
-    faces = [str(world / "faces.h5")]
-    assert published_estimator(config, faces, ["f"])[1]["held_out"]["n"] == 4
-    assert "held_out" not in published_estimator(config, faces, [])[1]
+    config = estimator("train-evaluator") | {"checkpoint": str(tmp_path / "weights.pt")}
+    files = ModelFiles(*(tmp_path / name for name in ("model", "record", "curve", "state")))
+
+    def told(people):
+        (tmp_path / "split.json").write_text(json.dumps({"test": people}))
+        split = str(tmp_path / "split.json")
+        train_estimator(
+            "judge", config, faces=[str(world / "faces.h5")], split=split, seed=0, files=files
+        )
+        return json.loads((tmp_path / "record").read_text())
+
+    assert told(["f"])["held_out"]["n"] == 4
+    assert "held_out" not in told([])

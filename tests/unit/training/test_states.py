@@ -8,10 +8,10 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from regaze.latents import LatentsWriter
 from safetensors.torch import load_file, save_file
 
 from regaze.codes import CODES
+from regaze.codes.latents import LatentsWriter
 from regaze.estimators.build import build_estimator
 from regaze.estimators.settings import EstimatorSettings
 from regaze.estimators.stage import train_estimator
@@ -19,7 +19,7 @@ from regaze.faces import FacesAttributes, FacesReader, FacesWriter
 from regaze.links import PixelLink
 from regaze.redirectors.train import TrainingData, train_redirector
 from regaze.redirectors.xunet.settings import ModelSettings
-from regaze.training import loop, stages
+from regaze.training import context, loop
 from regaze.training.context import ModelFiles
 from regaze.training.loop import Interrupted
 
@@ -84,8 +84,12 @@ class Faces:
         entry |= {"network": {"code": "film"}, "deca": {"parts": ("pose",)}}
         entry["train"] = {"images": 24, "batch": 4, "validate_estimator": "vgg"} | changes
         files = ModelFiles(*(self.folder / name for name in ("m", "r", "c")), self.folder / "s")
-        networks = {"estimator": str(self.folder / "vgg"), "latents": [str(self.latents)]}
-        data = TrainingData(list(map(str, self.faces)), str(self.split), **networks)
+        data = TrainingData(
+            faces=list(map(str, self.faces)),
+            split=str(self.split),
+            inputs={"codes": [str(self.latents)]},
+            networks={"estimator": str(self.folder / "vgg")},
+        )
         told = []
 
         def train(*_, config, **__):
@@ -93,7 +97,7 @@ class Faces:
             raise Interrupted
 
         with monkeypatch.context() as patch, pytest.raises(Interrupted):
-            patch.setattr(stages, "train", train)
+            patch.setattr(context, "train", train)
             resolved = ModelSettings(**entry).resolve()
             train_redirector("m", resolved, data, seed=0, files=files, code=code)
         return told[0]
@@ -153,7 +157,7 @@ CHANGES = {
     "variant": (lambda faces: faces.write(variant="faze"), {}, ["data.faces"]),
     "landmarks": (lambda faces: faces.write(landmarks=3.0), {}, ["data.faces"]),
     "labels": (other_labels, {}, ["data.faces", "data.labels"]),
-    "codes": (other_codes, {}, ["data.latents"]),
+    "codes": (other_codes, {}, ["data.codes of rows"]),
     "split": (other_split, {}, ["data.split"]),
     "estimator": (lambda faces: faces.estimator(seed=1), {}, ["data.estimator"]),
     "its input": (
@@ -190,7 +194,7 @@ def test_the_version_of_what_reads_the_data_counts(faces, monkeypatch):
         read.extend(sources)
         return "other"
 
-    monkeypatch.setattr(stages, "code_version", other)
+    monkeypatch.setattr(context, "code_version", other)
     after = faces.identity(monkeypatch)
     assert [key for key in before if before[key] != after[key]] == ["code"]
     assert {"faces.py", "links.py", "estimators"} == set(read)
@@ -221,11 +225,11 @@ def test_only_the_same_training_goes_on_and_once(stopped, caplog, change):
 
 
 def test_a_training_whose_results_cannot_be_written_goes_on_at_its_end(faces, caplog, monkeypatch):
-    def full(*_):
+    def full(*_, **__):
         raise OSError("disk full")
 
     with monkeypatch.context() as patch, pytest.raises(OSError, match="disk full"):
-        patch.setattr(stages, "_write", full)
+        patch.setattr(context, "write_model", full)
         faces.train()
     with caplog.at_level(logging.INFO, "regaze"):
         weights = faces.train(finished=False)
@@ -250,7 +254,7 @@ def test_a_training_whose_results_cannot_be_written_goes_on_at_its_end(faces, ca
 def test_lists_without_anybody_are_told_before_training(faces, lists, words, monkeypatch):
     content = json.loads(faces.split.read_text()) | lists
     faces.split.write_text(json.dumps(content))
-    monkeypatch.setattr(stages, "train", lambda *_, **__: pytest.fail("training began"))
+    monkeypatch.setattr(context, "train", lambda *_, **__: pytest.fail("training began"))
     with pytest.raises(ValueError, match=words):
         faces.train()
     if "test" not in lists:

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from regaze.redirectors.settings import requirements
 
 from regaze.configfiles import merge
-from regaze.versioning import dvc_yaml, training
+from regaze.redirectors.declaration import Input
+from regaze.redirectors.xunet import settings as xunet
+from regaze.versioning import dvc_yaml
 
 ROOT = Path(__file__).parents[3]
 PHOTOS = {"source": "folder", "root": "data/photos"}
@@ -61,10 +62,12 @@ def test_photos_lose_their_background_by_masks_that_follow_the_codes():
 
 
 def test_masks_are_a_dependency_of_methods_that_need_them(monkeypatch):
-    def with_masks(entry):
-        return replace(requirements(entry), masks=True)
+    declare = xunet.ModelSettings.declare
 
-    monkeypatch.setattr(training, "requirements", with_masks)
+    def with_masks(config):
+        return replace(declare(config), inputs=(Input("masks", {"names": ["eyes"]}),))
+
+    monkeypatch.setattr(xunet.ModelSettings, "declare", staticmethod(with_masks))
     found = stages({})
     assert "results/synthetic/masks" in found["train-xunet"]["deps"]
     assert outs(found["masks"]) == {"results/synthetic/masks"}

@@ -90,7 +90,14 @@ class XUNetStudent(XUNetRedirector):
             super().fit_input(kind, values)
 
     def losses(self, batch: Batch, phase: str, at: Progress) -> dict[str, torch.Tensor]:
-        """The error of one step of the student against the teacher's steps in its place."""
+        """The error of one step of the student against the teacher's steps in its place.
+
+        Raises:
+            ValueError: no teacher was attached.
+        """
+        if not self._teacher:
+            name = self.options["teacher"]
+            raise ValueError(f"distil.teacher: expected {name!r}, found none attached")
         source = batch["source"]
         count, device, generator = len(source), source.device, at.generator
         noise = torch.randn(source.shape, generator=generator, device=device)

@@ -6,19 +6,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from regaze.redirectors.xunet.codes import (
-    TARGET_CODES,
-    code_columns,
-    code_dim,
-    code_parts,
-    code_rows,
-    code_statistics,
-    target_code,
-    turned_root,
-)
 
 from regaze.angles import angular_error, vector_from_angles
-from regaze.codes.latents import CODES
+from regaze.codes import CODES, TARGET_CODES, code_columns, code_dim, code_parts
+from regaze.codes.condition import code_rows, code_statistics, target_code, turned_root
 from regaze.face3d.gaze import root_from_labels
 from regaze.face3d.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 

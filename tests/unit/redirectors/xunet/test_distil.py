@@ -5,17 +5,18 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from regaze.redirectors.settings import requirements
 from torch import nn
 
 from regaze.diffusion.noise import image_noise
 from regaze.diffusion.samplers import sample
 from regaze.diffusion.schedules import karras_sigmas
 from regaze.redirectors.base import build_redirector
+from regaze.redirectors.declaration import declared, declared_by
 from regaze.redirectors.sted import settings as sted
 from regaze.redirectors.xunet.distil import XUNetStudent
 from regaze.redirectors.xunet.settings import ModelSettings
 from regaze.settings import ConfigurationError, Sampling, load_settings
+from regaze.training.phases import Progress
 
 SAMPLING = Sampling(sampler="dpmpp_2m", steps=4, sigma_min=0.05, sigma_max=20.0).model_dump()
 DISTIL = {"teacher": "big", "steps": 1, "teacher_steps": 4}
@@ -80,16 +81,20 @@ def teacher(seed=1, **changes):
 def student(of, distil, seed=2, **changes):
     torch.manual_seed(seed)
     made = build_redirector(entry(distil=DISTIL | distil, **changes).resolve(), {})
-    made.attach(teacher=of)
+    made.attach({"teacher": of})
     return made
+
+
+def loss_of(made, data, seed):
+    at = Progress(0, 0, torch.Generator().manual_seed(seed))
+    return made.losses(data, "main", at)["loss"]
 
 
 def fitted(made, data, steps, lr=2e-3):
     optimiser = torch.optim.Adam(made.network.parameters(), lr)
     found = []
     for step in range(steps):
-        generator = torch.Generator().manual_seed(step)
-        loss = made.losses(data, "main", generator)["loss"]
+        loss = loss_of(made, data, step)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -105,7 +110,7 @@ def pictures(redirector, data, seed=0):
 def sampled(redirector, data, sampler="dpmpp_2m", steps=4, guidance=0.0, seed=0):
     """The pictures of a network, with nothing but its own estimates."""
     pairs, shape = data["pair"].tolist(), data["source"].shape[1:]
-    inputs = redirector._inputs(data, data["source"])
+    inputs = redirector._inputs(data)
     blank = {**inputs, "x": image_noise(seed, pairs, shape, 1)}
 
     def denoise(z, sigma):
@@ -163,7 +168,7 @@ def test_with_as_many_steps_as_the_teacher_there_is_nothing_to_learn():
     made = student(teacher(), {"steps": 4, "teacher_steps": 4})
     data = batch() | {"target": batch()["target"] * 0.1}
     for seed in range(4):
-        loss = made.losses(data, "main", torch.Generator().manual_seed(seed))["loss"]
+        loss = loss_of(made, data, seed)
         # All but rounding: the teacher's estimates are clamped, the student's in training not.
         assert float(loss.detach()) < 2e-2
 
@@ -194,11 +199,12 @@ def test_codes_are_told_as_the_teacher_is_told_them():
     for start in ("teacher", "random"):
         made = student(big, {"start": start}, **told)
         codes = torch.randn(20, 50, generator=torch.Generator().manual_seed(3)) + 2
-        made.standardise(codes)
-        kept = big.mean_code() if start == "teacher" else codes.mean(0)
-        torch.testing.assert_close(made.mean_code(), kept)
-        assert made.needs.latents
-        assert made.needs.target == "gaze and head angles; learnt from big"
+        made.fit_input("codes", {"code": codes})
+        kept = big.net.codeprocessor.mean if start == "teacher" else codes.mean(0)
+        torch.testing.assert_close(made.net.codeprocessor.mean, kept)
+        declaration = declared_by(made.config)
+        assert declaration.input("codes").options["parts"] == ["expression"]
+        assert declaration.condition == "gaze and head angles; learnt from big"
         losses = fitted(made, data, 10)
         assert sum(losses[-3:]) < sum(losses[:3])
         changed = data | {"source_code": data["source_code"] + 1}
@@ -216,21 +222,18 @@ def test_pictures_do_not_depend_on_the_batch_and_losses_repeat():
             pictures(made, alone, seed=5), together[row : row + 1], atol=1e-5, rtol=0
         )
     first, second = (
-        float(made.losses(data, "main", torch.Generator().manual_seed(4))["loss"].detach())
-        for _ in range(2)
+        float(loss_of(made, data, 4).detach()) for _ in range(2)
     )
     assert first == second
     assert any(
-        first
-        != float(made.losses(data, "main", torch.Generator().manual_seed(seed))["loss"].detach())
-        for seed in (5, 6)
+        first != float(loss_of(made, data, seed).detach()) for seed in (5, 6)
     )
 
 
 def test_the_way_of_a_student_is_its_picture():
     made, data = student(teacher(), {}).eval(), batch()
     with torch.no_grad():
-        way = made.record_path(data, seed=5)
+        way = made.record_path(made.invert(data, seed=5), data, seed=5)
     assert torch.equal(way, pictures(made, data, seed=5)[None])
 
 
@@ -267,17 +270,19 @@ def test_the_teacher_is_neither_trained_nor_saved():
 def test_a_teacher_that_does_not_fit_is_refused_before_any_job(changes, distil, of, message):
     learner, learnt = entry(distil=DISTIL | distil, **changes), entry(**of)
     with pytest.raises(ValueError, match=message):
-        learner.check_teacher(learnt)
+        learner.check_networks(learner.resolve(), {"teacher": learnt.resolve()})
     with pytest.raises(ValueError, match=message):
         build_redirector(learner.resolve(), {}).attach(
-            teacher=build_redirector(learnt.resolve(), {})
+            {"teacher": build_redirector(learnt.resolve(), {})}
         )
 
 
 def test_a_teacher_of_another_method_is_refused():
     other = sted.ModelSettings(**{"class": "sted", "preset": "tiny", "size_px": 32})
     with pytest.raises(ValueError, match="'big' is of class 'sted', expected xunet"):
-        entry(distil=DISTIL).check_teacher(other)
+        ModelSettings.check_networks(
+            entry(distil=DISTIL).resolve(), {"teacher": other.resolve()}
+        )
 
 
 def test_faults_of_the_section_name_it():
@@ -290,20 +295,19 @@ def test_faults_of_the_section_name_it():
     with pytest.raises(ValueError, match="drop_prob: expected 0 with distil, found 0.2"):
         entry(distil=DISTIL, objective={"drop_prob": 0.2}).resolve()
     made = build_redirector(entry(distil=DISTIL).resolve(), {"guidance": 3.0})
-    with pytest.raises(ValueError, match="distil.teacher: 'big' is not there"):
-        made.attach()
-    with pytest.raises(ValueError, match="losses need attach"):
-        made.losses(batch(), "main", torch.Generator())
-    settings = entry(distil=DISTIL)
-    assert settings.requires().teacher == "big"
-    assert not settings.samples_with_noise
+    made.attach({})  # pictures are made without it
+    with pytest.raises(ValueError, match="distil.teacher: expected 'big', found none attached"):
+        loss_of(made, batch(), 0)
+    declaration = declared(entry(distil=DISTIL))
+    assert declaration.network("teacher") == "big" and not declaration.networks[0].always
+    assert not declaration.denoises and not declaration.guidable
 
 
 def test_the_default_student_is_refused_when_its_teacher_changes():
     config = yaml.safe_load((Path(__file__).parents[4] / "config.yaml").read_text())
     name = next(name for name, model in config["models"].items() if "distil" in model)
     taught = config["models"][name]["distil"]["teacher"]
-    assert requirements(load_settings(config).models[name]).teacher == taught
+    assert declared(load_settings(config).models[name]).network("teacher") == taught
     config["models"][taught]["network"] = {"frames": 1, "ch": 48}
     with pytest.raises(ConfigurationError, match=f"models.{name}.network.ch: 32, but .* has 48"):
         load_settings(config)

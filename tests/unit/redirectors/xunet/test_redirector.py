@@ -7,6 +7,7 @@ import torch
 from regaze.redirectors.base import build_redirector
 from regaze.redirectors.xunet.settings import ModelSettings
 from regaze.redirectors.xunet.warp import warp_head
+from regaze.training.phases import Progress
 from regaze.weights import load_strictly
 
 SAMPLING = {
@@ -45,7 +46,7 @@ def woken(redirector):
 
 def losses(redirector, data, seed=0):
     generator = torch.Generator().manual_seed(seed)
-    return redirector.losses(data, "main", generator)["loss"]
+    return redirector.losses(data, "main", Progress(0, 0, generator))["loss"]
 
 
 def test_untrained_residual_model_returns_the_warped_source():

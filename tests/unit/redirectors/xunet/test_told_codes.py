@@ -3,12 +3,13 @@
 import pytest
 import torch
 from pydantic import ValidationError
-from regaze.redirectors.settings import requirements
-from regaze.redirectors.xunet.codes import TARGET_CODES, code_statistics
 
-from regaze.codes import code_columns, code_dim
+from regaze.codes import TARGET_CODES, code_columns, code_dim
+from regaze.codes.condition import code_statistics
 from regaze.redirectors.base import build_redirector
+from regaze.redirectors.declaration import declared, declared_by
 from regaze.redirectors.xunet.settings import DecaSettings, ModelSettings
+from regaze.training.phases import Progress
 
 SAMPLING = {
     "sampler": "dpmpp_2m", "steps": 2, "sigma_min": 0.5, "sigma_max": 20.0, "guidance": 0.0,
@@ -56,19 +57,21 @@ def pictures(redirector, data):
 
 
 def loss(redirector, data):
-    return redirector.losses(data, "main", torch.Generator().manual_seed(0))["loss"]
+    at = Progress(0, 0, torch.Generator().manual_seed(0))
+    return redirector.losses(data, "main", at)["loss"]
 
 
 def test_settings_fill_in_what_follows_from_the_parts():
     done = settings().resolve()
     assert done["network"]["code_dim"] == 106 and done["network"]["code"] == "film"
     assert done["deca"] == {"encoder": "deca", "parts": ["shape", "pose"], "target_code": "source"}
-    assert requirements(settings()).encoder == "deca"
+    told = declared(settings()).input("codes")
+    assert told.options == {"encoder": "deca", "parts": ["shape", "pose"]}
     # The preset mirrors faces, whose codes nobody knows.
     assert settings("none").resolve()["objective"]["flip"] and not done["objective"]["flip"]
     plain = settings("none")
     assert "deca" not in plain.resolve() and plain.resolve()["network"]["code_dim"] == 0
-    assert requirements(plain).encoder is None
+    assert declared(plain).inputs == ()
     for preset in ("reference", "paper", "modern", "small"):
         entry = ModelSettings(**{"class": "xunet", "preset": preset}).resolve()
         assert entry["network"]["code"] == "none"
@@ -101,7 +104,10 @@ def test_settings_that_cannot_be_are_refused(changes, message):
 @pytest.mark.parametrize("kind", TARGET_CODES)
 def test_a_target_photo_is_looked_at_only_where_the_configuration_says(code, kind):
     redirector, data = built(code, kind), batch()
-    assert redirector.needs.latents and redirector.needs.target == TARGET_CODES[kind]
+    declaration = declared_by(redirector.config)
+    assert declaration.condition == TARGET_CODES[kind]
+    sides = ("source",) if kind == "source" else ("source", "target")
+    assert declaration.input("codes").sides == sides
     first, error = pictures(redirector, data), loss(redirector, data)
     root = code_columns(PARTS)["pose"].start + torch.arange(3)
     turned, whole = data["target_code"].clone(), data["target_code"] + 1
@@ -138,7 +144,7 @@ def test_a_start_from_a_network_without_codes_gives_its_pictures_exactly(code):
     vanilla, data = built("none", seed=3), batch()
     redirector = built(code, awake=False)
     codes = torch.randn((20, DIM), generator=torch.Generator().manual_seed(2)) * 3 + 1
-    redirector.standardise(codes)
+    redirector.fit_input("codes", {"code": codes})
     redirector.load_start({f"module.{k}": v for k, v in vanilla.network.state_dict().items()})
     assert torch.equal(pictures(redirector, data), pictures(vanilla, data))
     mean, std = code_statistics(codes)
@@ -146,10 +152,10 @@ def test_a_start_from_a_network_without_codes_gives_its_pictures_exactly(code):
     assert torch.equal(processor.mean, mean) and torch.equal(processor.std, std)
     # One with codes is taken as it is, with the statistics that it was trained with.
     other = built(code, seed=7)
-    other.standardise(codes + 2)
+    other.fit_input("codes", {"code": codes + 2})
     redirector.load_start(other.network.state_dict())
     assert torch.equal(pictures(redirector, data), pictures(other, data))
-    torch.testing.assert_close(redirector.mean_code(), mean + 2)
+    torch.testing.assert_close(redirector.network.codeprocessor.mean, mean + 2)
     plain = built("none", awake=False)
     plain.load_start(vanilla.network.state_dict())
     assert torch.equal(pictures(plain, data), pictures(vanilla, data))
@@ -160,13 +166,13 @@ def test_a_start_from_a_network_without_codes_gives_its_pictures_exactly(code):
 def test_the_mean_code_tells_nothing():
     redirector, data = built(), batch()
     codes = torch.randn((50, DIM), generator=torch.Generator().manual_seed(2)) * 3 + 1
-    redirector.standardise(codes)
-    torch.testing.assert_close(redirector.mean_code(), codes.mean(0))
+    redirector.fit_input("codes", {"code": codes})
+    torch.testing.assert_close(redirector.network.codeprocessor.mean, codes.mean(0))
     seen = []
     redirector.network.codeprocessor.mlp[0].register_forward_pre_hook(
         lambda _, given: seen.append(given[0])
     )
-    mean = redirector.mean_code().expand(4, -1)
+    mean = redirector.network.codeprocessor.mean.expand(4, -1)
     pictures(redirector, data | {"source_code": mean})
     assert not seen[0][:, 0].any()
 
