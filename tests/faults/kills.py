@@ -35,7 +35,7 @@ _SCRIPT = re.compile(r"/\.snakemake/scripts/\w+\.(\w+)\.py$")
 # machine, which are those of the last run of a job.
 _UNDECLARED = ("state", "provenance")
 # Columns of tables that hold seconds.
-_TIMES = ("seconds", "seconds_per_image")
+_TIMES = ("seconds", "seconds_per_source", "seconds_per_request")
 
 
 def command(folder: Path, goals: Sequence[str] = ()) -> list[str]:

@@ -12,6 +12,7 @@ import yaml
 from running import ROOT, snakemake
 
 from regaze.configfiles import merge
+from regaze.redirectors.declaration import declared
 from regaze.settings import load_settings
 from regaze.versioning import dvc_yaml
 
@@ -67,11 +68,12 @@ def test_dependencies_are_made_or_there_and_parameters_are_in_the_configuration(
 
 def test_models_depend_on_what_their_training_is_given():
     for name, entry in load_settings(CONFIG).models.items():
-        needs, deps = requirements(entry), STAGES[f"train-{name}"]["deps"]
-        for network in (needs.estimator, needs.teacher):
-            assert network is None or f"results/models/{network}/model.safetensors" in deps
-        told = [path for path in deps if "/latents/" in path]
-        assert told == ([f"results/synthetic/latents/{needs.encoder}"] if needs.encoder else [])
+        about, deps = declared(entry), STAGES[f"train-{name}"]["deps"]
+        for network in about.networks:
+            assert f"results/models/{network.entry}/model.safetensors" in deps
+        told, codes = [path for path in deps if "/latents/" in path], about.input("codes")
+        encoders = [] if codes is None else [codes.options["encoder"]]
+        assert told == [f"results/synthetic/latents/{encoder}" for encoder in encoders]
     # A model that nobody learns from is nobody's dependency but that of its own evaluation.
     path = "results/models/regression/model.safetensors"
     assert [name for name, stage in STAGES.items() if path in stage["deps"]] == [

@@ -84,16 +84,19 @@ class PairBatches(Rows):
         self._place = np.full(len(reader), -1, np.int32)
         self._place[self.rows] = np.arange(len(self.rows))
         self._whole = self._with_inputs(inputs or {})
-        held = {
+        self._declaration = declaration or Declaration()
+        self._inputs = {
             kind: _Held(one, self.rows, self._place) if one.in_memory else one
             for kind, one in (inputs or {}).items()
         }
-        self.builder = BatchBuilder(
-            self.size,
-            declaration or Declaration(),
-            held,
-            lambda rows: self._patches(self._place[rows]),
-        )
+
+    @property
+    def builder(self) -> BatchBuilder:
+        """What turns rows into batches; made anew, so that it and this do not hold each other."""
+        return BatchBuilder(self.size, self._declaration, self._inputs, self._pictures)
+
+    def _pictures(self, rows: np.ndarray):
+        return self._patches(self._place[rows])
 
     def _with_inputs(self, inputs: Mapping[str, FaceInput]) -> np.ndarray | None:
         """Which rows have all inputs, None without any; others are passed over."""
@@ -121,9 +124,9 @@ class PairBatches(Rows):
             sources.append(source)
             targets.append(self._partner(source, rng))
             flips.append(self.flip and rng.random() < 0.5)
-        loaded = {}
+        loaded, builder = {}, self.builder
         for side, places in (("source", np.array(sources)), ("target", np.array(targets))):
-            loaded |= self.builder.load(side, self.rows[places], self._table[places])
+            loaded |= builder.load(side, self.rows[places], self._table[places])
         loaded["target_labelled"] = torch.from_numpy(self._labelled[np.array(targets)])
         return loaded | ({"flip": torch.tensor(flips)} if self.flip else {})
 

@@ -153,7 +153,7 @@ def study_table(
         Columns ``dataset, model, variant, axis, value, scope, kind, pairs, persons``, per metric
         its mean, ``_low``, ``_high`` (95 %, by persons) and ``_minus_own`` with ``_low`` and
         ``_high`` (the same of the paired difference from the run's own sampling, on common pairs),
-        ``sampler``, ``evaluations_per_image``, ``seconds_per_image``.
+        ``sampler``, ``evaluations_per_image``, ``seconds_per_source``, ``seconds_per_request``.
     """
     own = {r.name: r for r in results if r.per_pair is not None}
     columns = measures(variants)
@@ -171,7 +171,8 @@ def study_table(
             row |= dict(zip(names, difference, strict=True))
         row["sampler"] = str(variant.samples.attributes.get("sampler", ""))
         row["evaluations_per_image"] = variant.samples.attributes.get("evaluations_per_image")
-        row["seconds_per_image"] = variant.speed.get("seconds_per_image")
+        for cost in ("seconds_per_source", "seconds_per_request"):
+            row[cost] = variant.speed.get(cost)
         rows.append(row)
     for scope in dict.fromkeys(v.scope for v in variants):
         # The reference may have been sampled for fewer pairs than the rest.
@@ -407,7 +408,7 @@ def _rows(model, variants, table, columns, titles, results) -> dict:
                 "title": variant.title + (", all pairs" if variant.scope == "all" else ""),
                 "pairs": int(row["pairs"]),
                 "runs": "—" if pd.isna(runs) else f"{runs:g}",
-                "time": tables.text_of(row["seconds_per_image"], tables.COSTS[0]),
+                "times": [tables.text_of(row[cost.key], cost) for cost in tables.COSTS[:2]],
                 "cells": cells,
             }
         )

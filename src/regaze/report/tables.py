@@ -90,12 +90,21 @@ DETAILS = (
 """Columns of ``comparison.csv`` that the page does not show."""
 COSTS = (
     Column(
-        "seconds_per_image",
-        "Time / image",
+        "seconds_per_source",
+        "Time / source",
         "",
         0,
         "lower",
-        "sampling time per picture on the machine of this run",
+        "time to take in a source, once however many pictures are asked of it, on the machine of "
+        "this run",
+    ),
+    Column(
+        "seconds_per_request",
+        "Time / request",
+        "",
+        0,
+        "lower",
+        "time to make a picture of a source that was taken in, on the machine of this run",
     ),
     Column(
         "evaluations_per_image",
@@ -131,7 +140,8 @@ def cost_of(results: Results, key: str) -> dict:
         return {"mean": None, "reason": NOT_APPLICABLE}
     attributes = results.samples.attributes if results.samples else {}
     sources: dict[str, Sequence[Mapping]] = {
-        "seconds_per_image": (results.speed,),
+        "seconds_per_source": (results.speed,),
+        "seconds_per_request": (results.speed,),
         "evaluations_per_image": (attributes, results.speed, results.model),
         "parameters": (results.model,),
     }
@@ -322,7 +332,7 @@ def text_of(value: float | None, column: Column) -> str:
         return "—"
     if column.key == "parameters":
         return short_count(value)
-    if column.key == "seconds_per_image":
+    if column.key in ("seconds_per_source", "seconds_per_request"):
         return f"{1000 * value:.2g} ms" if value < 0.0995 else _seconds(value)
     return f"{value:.{column.digits}f}".replace("-", "−")
 

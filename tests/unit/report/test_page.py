@@ -168,7 +168,8 @@ def test_csv_has_a_row_per_model_and_kind(folder):
     assert set(table["role"]) == {"floor", "method", "ceiling"}
     row = table[(table["model"] == "lite") & (table["kind"] == "gaze_only")].iloc[0]
     assert row["gaze_error_deg_low"] < row["gaze_error_deg"] < row["gaze_error_deg_high"]
-    assert row["parameters"] == 1012345 and row["seconds_per_image"] == 0.0104
+    assert row["parameters"] == 1012345 and row["seconds_per_request"] == 0.0104
+    assert row["seconds_per_source"] == 0.0042
     assert row["pairs"] == 30 and row["frechet_reason"] == "fewer than two pairs"
 
 

@@ -45,9 +45,9 @@ def test_best_is_marked_and_ties_are_found():
 
 
 def test_a_method_told_the_target_photos_code_is_called_an_upper_bound_and_never_best():
-    told = {"target_code": "target", "told": "angles; the target photo's own 3-D code"}
+    told = {"config": {"deca": {"target_code": "target"}}, "told": "angles; the target photo's own 3-D code"}
     bound = replace(results("oracle", 1.0), model=told)
-    own = replace(results("own", 2.0), model={"target_code": "source", "told": "angles"})
+    own = replace(results("own", 2.0), model={"config": {"deca": {"target_code": "source"}}, "told": "angles"})
     found = [bound, own, results("plain", 3.0), results("truth", 0.5)]
     assert tables.best_methods(found, "gaze_only", GAZE)[0] == {"own"}
     table = tables.comparison(found, "d").set_index("model")
@@ -76,10 +76,10 @@ def test_null_keeps_its_reason():
         ("gaze_error_deg", 4.726, "4.73"),
         ("parameters", 1012345, "1.01 M"),
         ("parameters", 950, "950"),
-        ("seconds_per_image", 0.0104, "10 ms"),
-        ("seconds_per_image", 0.0039, "3.9 ms"),
-        ("seconds_per_image", 0.2, "200 ms"),
-        ("seconds_per_image", 3.14159, "3.14 s"),
+        ("seconds_per_request", 0.0104, "10 ms"),
+        ("seconds_per_request", 0.0039, "3.9 ms"),
+        ("seconds_per_source", 0.2, "200 ms"),
+        ("seconds_per_source", 3.14159, "3.14 s"),
         ("evaluations_per_image", 4.0, "4"),
         ("gaze_error_deg", None, "—"),
     ],

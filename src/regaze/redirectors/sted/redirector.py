@@ -15,6 +15,7 @@ from regaze.redirectors.base import Batch, Phase, Progress, Redirector, State
 from regaze.redirectors.sted.checkpoints import load_networks, read_checkpoint
 from regaze.redirectors.sted.network import build_network
 from regaze.redirectors.sted.objective import Objective, Weights
+from regaze.redirectors.sted.settings import ModelSettings
 
 _FACTORS = ("gaze", "head")
 
@@ -87,6 +88,11 @@ class StedRedirector(Redirector):
         }
         if phase == "discriminator":
             return self.objective.discriminator_losses(self.net, batch)
+        if not self._estimator and ModelSettings.declare(self.config).networks:
+            raise ValueError(
+                "objective.redirection_feature, objective.redirection_gaze: expected a trained "
+                "estimator, found none attached"
+            )
         mask = None
         if self.objective.mixing:
             count, device = len(batch["source"]), batch["source"].device

@@ -33,13 +33,21 @@ class Toy(nn.Module):
 
     def __init__(self, config):
         super().__init__()
+        self.config = config
         self.layers = nn.Sequential(nn.Conv2d(8, 24, 3, padding=1), nn.SiLU(), nn.Conv2d(24, 3, 1))
 
     def prepare(self, batch, keep=None):
         return None
 
+    def prepare_source(self, batch, logsnr):
+        return None
+
+    def prepare_target(self, look, batch):
+        return None
+
     def forward(self, batch, keep, prepared=None):
         z = batch["z"]
+        keep = torch.ones(len(z), dtype=torch.bool) if keep is None else keep
         told = torch.stack([batch["logsnr"][:, 1] / 10, keep.to(z)], 1)[..., None, None]
         source = batch["x"] * keep.to(z)[:, None, None, None]
         return self.layers(torch.cat([z, source, told.expand(-1, -1, *z.shape[2:])], 1))
