@@ -299,10 +299,14 @@ class Settings(Section):
             for option, section in INPUT_KINDS[one.kind].sections.items():
                 _known(f"{path}: its {option}", one.options[option], getattr(self, section))
         for one in own.networks:
-            _known(f"{path}: its {one.role}", one.entry, getattr(self, one.section))
+            where = f"{path}: its {_ROLES.get(one.role, one.role)}"
+            if one.role == "labeller":
+                where = f"{path}.labels.estimator"
+            _known(where, one.entry, getattr(self, one.section))
             if one.section == "estimators" and one.entry == self.evaluation.estimator:
                 raise ValueError(
-                    f"{path}: its {one.role} {one.entry!r} also measures all methods "
+                    f"{path}: its {_ROLES.get(one.role, one.role)} {one.entry!r} also measures all "
+                    "methods "
                     "(evaluation.estimator); learn from another one"
                 )
         self._check_circles(path, [name])
@@ -390,6 +394,10 @@ class Settings(Section):
     def rows(self) -> list[str]:
         """Methods in the report, pseudo-models first."""
         return list(self.evaluation.models or [*PSEUDO_MODELS, *self.models])
+
+
+_ROLES = {"estimator": "training estimator", "labeller": "estimator of labels"}
+"""What roles of networks are called in messages, where that is not their name."""
 
 
 def _known(path: str, name: str, names) -> None:

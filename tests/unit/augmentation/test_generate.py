@@ -49,7 +49,7 @@ def untrained(folder, size):
     torch.nn.init.normal_(network.lastconv.weight, std=0.05)
     folder.mkdir()
     save_file(network.state_dict(), folder / "model.safetensors")
-    record = {"name": "x", "kind": "redirector", "config": config}
+    record = {"name": "x", "kind": "redirector", "config": config, "inputs": {}}
     (folder / "model.json").write_text(json.dumps(record))
 
 

@@ -15,6 +15,7 @@ from regaze.estimators.objective import (
     l1_loss,
     mirror_labels,
 )
+from regaze.training.phases import Progress
 
 angle = st.floats(-1.4, 1.4, allow_nan=False)
 QUIET = {"brightness": 0.0, "contrast": 0.0, "colour": 0.0, "blur": 0.0}
@@ -93,11 +94,12 @@ def test_task_learns_one_batch(loss):
         "gaze": torch.rand(8, 2, generator=seeded(1)) - 0.5,
         "head": torch.rand(8, 2, generator=seeded(2)) - 0.5,
     }
-    assert list(task.phases()) == ["main"]
-    optimiser = torch.optim.Adam(task.phases()["main"], 3e-3)
+    (phase,) = task.phases()
+    assert phase.name == "main"
+    optimiser = torch.optim.Adam(phase.parameters, 3e-3)
     values = []
     for _ in range(60):
-        losses = task.losses(batch, "main", seeded())
+        losses = task.losses(batch, "main", Progress(0, 0, seeded()))
         optimiser.zero_grad()
         losses["loss"].backward()
         optimiser.step()
@@ -111,4 +113,4 @@ def test_task_refuses_unknown_names():
     with pytest.raises(ValueError, match="estimator.loss"):
         EstimatorTask(network, "cosine")
     with pytest.raises(ValueError, match="phase"):
-        EstimatorTask(network).losses({}, "generator", seeded())
+        EstimatorTask(network).losses({}, "generator", Progress(0, 0, seeded()))

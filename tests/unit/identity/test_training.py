@@ -16,6 +16,7 @@ from regaze.identity.training import IdentityTask, arcface_logits
 from regaze.identity.verification import roc, verify
 from regaze.provenance import fingerprint
 from regaze.training.context import ModelFiles
+from regaze.training.phases import Progress
 from regaze.training.settings import TrainSettings
 
 PEOPLE, PICTURES = 9, 6
@@ -108,11 +109,12 @@ def test_without_augmentation_losses_repeat_and_ask_for_no_labels():
     task = IdentityTask(build_recogniser("tiny", 32).eval(), 2, scale=16.0, margin=0.3)
     batch = {"image": torch.rand(3, 3, 32, 32) * 2 - 1, "person": torch.tensor([0, 1, 0])}
     first, second = (
-        task.losses(batch, "main", torch.Generator().manual_seed(seed)) for seed in (0, 1)
+        task.losses(batch, "main", Progress(0, 0, torch.Generator().manual_seed(seed)))
+        for seed in (0, 1)
     )
     assert first["loss"] == second["loss"] > 0 and 0 <= first["hit"] <= 1
     with pytest.raises(ValueError, match="phase: expected 'main', found 'discriminator'"):
-        task.losses(batch, "discriminator", torch.Generator())
+        task.losses(batch, "discriminator", Progress(0, 0, torch.Generator()))
 
 
 def test_roc_of_known_sets():

@@ -17,6 +17,7 @@ from regaze.face3d.encode import encode_shard
 from regaze.face3d.model import from_head, load_flame, model_hash, save_flame
 from regaze.faces import FacesAttributes, FacesWriter
 from regaze.redirectors.base import build_redirector
+from regaze.redirectors.declaration import declared_by
 from regaze.redirectors.xunet.settings import ModelSettings
 
 
@@ -58,9 +59,10 @@ def built(tmp_path_factory, textured):
     folder = tmp_path / "results/models/told"
     folder.mkdir()
     save_file(redirector.network.state_dict(), folder / "model.safetensors")
+    codes = declared_by(config).input("codes")
     record = {
         "name": "told", "kind": "redirector", "config": config,
-        "encoder": encoder_identity(encoder),
+        "inputs": {"codes": {**codes.options, "identity": encoder_identity(encoder)}},
     }  # fmt: skip
     (folder / "model.json").write_text(json.dumps(record))
     return tmp_path / "results"

@@ -5,7 +5,6 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import cv2
 import h5py
@@ -20,7 +19,7 @@ from regaze.normalise.geometry import Variant, normalise
 from regaze.redirect.animate import write_animation
 from regaze.redirect.place import Lens, photo_place, row_place
 from regaze.redirect.run import Redirection
-from regaze.redirectors.sample import load_redirector
+from regaze.redirectors.declaration import Input, declared_by
 
 CONFIG = Path(__file__).parents[3] / "config.yaml"
 
@@ -260,11 +259,10 @@ def test_the_estimator_may_be_named_and_broken_models_are_passed_over(here, scen
 
 
 def test_models_that_need_masks_are_refused(models, monkeypatch):
-    def masked(*arguments):
-        redirector, record = load_redirector(*arguments)
-        return SimpleNamespace(needs=replace(redirector.needs, masks=True)), record
+    def masked(config):
+        return replace(declared_by(config), inputs=(Input("masks", {"names": ["eyes"]}),))
 
-    monkeypatch.setattr("regaze.redirect.run.load_redirector", masked)
+    monkeypatch.setattr("regaze.redirect.run.declared_by", masked)
     with pytest.raises(ValueError, match="small: this model also needs masks of the source"):
         Redirection(models / "small", {})
 

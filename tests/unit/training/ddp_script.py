@@ -14,6 +14,7 @@ from regaze.redirectors.xunet.settings import ModelSettings
 from regaze.training.draws import whole_batch
 from regaze.training.launch import launch
 from regaze.training.loop import train
+from regaze.training.phases import Phase
 from regaze.training.settings import TrainSettings
 
 
@@ -37,9 +38,13 @@ class Denoising:
         self.network, self.act, self.at, self.calls = Net(), act, at, 0
 
     def phases(self):
-        return {"a": list(self.network.parameters()), "b": [self.network.second.weight]}
+        return [
+            Phase("a", list(self.network.parameters())),
+            Phase("b", [self.network.second.weight]),
+        ]
 
-    def losses(self, batch, phase, generator):
+    def losses(self, batch, phase, at):
+        generator = at.generator
         self.calls += 1
         if self.act and self.calls == self.at:
             self.act()

@@ -16,6 +16,7 @@ from regaze.diffusion.averages import half_life_decay, power_decay
 from regaze.provenance import content_hash
 from regaze.training import compiling, loop
 from regaze.training.loop import Interrupted, lr_factor, mark_finished, train
+from regaze.training.phases import Phase, Progress
 from regaze.training.settings import TrainSettings
 
 SETTINGS = TrainSettings(
@@ -42,15 +43,15 @@ class Toy:
         self.calls, self.stop_at, self.kill = 0, stop_at, kill
 
     def phases(self):
-        return {"main": list(self.network.parameters())}
+        return [Phase("main", list(self.network.parameters()))]
 
-    def losses(self, batch, phase, generator):
+    def losses(self, batch, phase, at):
         self.calls += 1
         if self.calls == self.stop_at:
             if self.kill:
                 raise KeyboardInterrupt
             os.kill(os.getpid(), signal.SIGTERM)
-        noise = torch.randn(batch["x"].shape, generator=generator)
+        noise = torch.randn(batch["x"].shape, generator=at.generator)
         error = self.network(batch["x"] + 0.1 * noise) - batch["x"].sum(1, keepdim=True)
         return {"loss": (error**2).mean(), "size": error.abs().mean()}
 
@@ -113,7 +114,8 @@ def test_one_process_computes_the_bytes_of_a_plain_loop(tmp_path, accumulate):
         optimiser.zero_grad()
         for part in range(accumulate):
             batch = Numbers().load(step * accumulate + part)
-            (task.losses(batch, "main", generator)["loss"] / accumulate).backward()
+            at = Progress(step, step * per_step, generator)
+            (task.losses(batch, "main", at)["loss"] / accumulate).backward()
         optimiser.step()
         keep = half_life_decay((step + 1) * per_step, per_step, 24)
         for key, value in network.state_dict().items():
