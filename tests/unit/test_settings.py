@@ -320,5 +320,5 @@ def test_lists_are_needed_of_those_who_take_them(tmp_path):
     published |= {"preprocess": "equalise", "checkpoint": str(tmp_path / "weights")}
     config = on_photos({"test": 1.0}, estimator="judge")
     config |= {"models": {}, "estimators": {"judge": published}, "identity": None}
-    config["evaluation"]["study"] = {}
+    config["evaluation"]["study"], config["augmentation"] = {}, {}
     assert load_settings(config).needed_lists("mine") == {"test": "evaluation.split"}

@@ -85,7 +85,7 @@ def made(place, out):
     done = run(place, out)
     assert done.exit_code == 0, done.output
     (face,) = json.loads((out / "redirect.json").read_text())["faces"]
-    return face["source_code_from"], (out / face["results"][0]["files"][0]).read_bytes()
+    return face["source_codes_from"], (out / face["results"][0]["files"][0]).read_bytes()
 
 
 def test_a_row_has_the_same_code_from_the_latents_and_from_the_encoder(results, tmp_path):
@@ -122,7 +122,7 @@ def test_a_photo_is_encoded(results, tmp_path, scene):
     done = run(scene.path, tmp_path / "a", "--landmarks", scene.marks, "--source-gaze", 0, 0)
     assert done.exit_code == 0, done.output
     (face,) = json.loads((tmp_path / "a/redirect.json").read_text())["faces"]
-    assert face["source_code_from"] == "encoder deca"
+    assert face["source_codes_from"] == "encoder deca"
 
 
 def test_faces_that_cannot_be_encoded_are_refused_with_the_reason(results, tmp_path, textured):

@@ -9,6 +9,7 @@ import torch
 
 import regaze.redirectors
 from regaze.settings import Settings
+from regaze.training.phases import Progress
 
 ROOT = Path(__file__).parents[3]
 
@@ -30,7 +31,7 @@ def blend(tmp_path, monkeypatch):
 
 
 def test_example_is_configured_trained_and_sampled_like_any_method(blend):
-    from regaze.redirectors.base import build_redirector
+    from regaze.redirectors.base import build_redirector, divided
 
     entry = {"class": "blend", "size_px": 64}
     resnet = {"arch": "resnet", "persons": "train-evaluator"}
@@ -50,11 +51,16 @@ def test_example_is_configured_trained_and_sampled_like_any_method(blend):
     torch.testing.assert_close(
         redirector.redirect(batch, seed=0), batch["source"], atol=1e-4, rtol=0
     )
+    # One source stands for as many targets as there are.
+    source, target = divided({k: v[:1] if "source" in k else v for k, v in batch.items()})
+    many = redirector.edit(redirector.invert(source, seed=0), target, seed=0)
+    torch.testing.assert_close(many, source["source"].expand(4, -1, -1, -1), atol=1e-4, rtol=0)
+    assert settings.declarations["blend"].condition == "gaze and head angles"
     moved = batch | {"target": batch["source"].roll(2, 3)}
     optimiser = torch.optim.Adam(redirector.network.parameters(), 1e-2)
     first = None
     for _ in range(30):
-        loss = redirector.losses(moved, "main", torch.Generator())["loss"]
+        loss = redirector.losses(moved, "main", Progress(0, 0, torch.Generator()))["loss"]
         first = first or float(loss.detach())
         optimiser.zero_grad()
         loss.backward()
