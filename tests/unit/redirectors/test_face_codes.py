@@ -246,14 +246,18 @@ def test_targets_are_told_their_own_codes_where_nothing_is_said_of_them():
 
 
 def test_training_refuses_what_it_cannot_tell(files, tmp_path):
-    with pytest.raises(ValueError, match="codes: this model is conditioned on them; expected their files"):
+    with pytest.raises(
+        ValueError, match="codes: this model is conditioned on them; expected their files"
+    ):
         trained(files, tmp_path, latents=None)
 
 
 def test_samples_need_latents_of_the_recorded_encoder_and_count_those_without(
     files, model, reader, tmp_path
 ):
-    with pytest.raises(ValueError, match="codes: this model is conditioned on them; expected their files"):
+    with pytest.raises(
+        ValueError, match="codes: this model is conditioned on them; expected their files"
+    ):
         sampled(files, model, tmp_path / "a.h5", latents=None)
     with pytest.raises(LatentsError, match="checkpoint_sha256: expected aaa"):
         sampled(files, model, tmp_path / "a.h5", latents="other.parquet")

@@ -43,7 +43,9 @@ def entries(finished, tmp_path_factory):
             file["pair"] = table["pair"].to_numpy()
             sampler = CHANGES[name].get("sampler", "dpmpp_2m")
             file.attrs.update({"evaluations_per_image": RUNS[name], "sampler": sampler})
-        (folder / "speed.json").write_text('{"seconds_per_source": 0.02, "seconds_per_request": 0.01, "threads": 1}')
+        (folder / "speed.json").write_text(
+            '{"seconds_per_source": 0.02, "seconds_per_request": 0.01, "threads": 1}'
+        )
         null = {"mean": None, "reason": "no face recognition weights"}
         content = {"kinds": {KIND: {"identity_similarity": null}}}
         (folder / "metrics.json").write_text(json.dumps(content))

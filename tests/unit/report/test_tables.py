@@ -45,9 +45,14 @@ def test_best_is_marked_and_ties_are_found():
 
 
 def test_a_method_told_the_target_photos_code_is_called_an_upper_bound_and_never_best():
-    told = {"config": {"deca": {"target_code": "target"}}, "told": "angles; the target photo's own 3-D code"}
+    told = {
+        "config": {"deca": {"target_code": "target"}},
+        "told": "angles; the target photo's own 3-D code",
+    }
     bound = replace(results("oracle", 1.0), model=told)
-    own = replace(results("own", 2.0), model={"config": {"deca": {"target_code": "source"}}, "told": "angles"})
+    own = replace(
+        results("own", 2.0), model={"config": {"deca": {"target_code": "source"}}, "told": "angles"}
+    )
     found = [bound, own, results("plain", 3.0), results("truth", 0.5)]
     assert tables.best_methods(found, "gaze_only", GAZE)[0] == {"own"}
     table = tables.comparison(found, "d").set_index("model")

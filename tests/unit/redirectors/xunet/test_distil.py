@@ -229,13 +229,9 @@ def test_pictures_do_not_depend_on_the_batch_and_losses_repeat():
         torch.testing.assert_close(
             pictures(made, alone, seed=5), together[row : row + 1], atol=1e-5, rtol=0
         )
-    first, second = (
-        float(loss_of(made, data, 4).detach()) for _ in range(2)
-    )
+    first, second = (float(loss_of(made, data, 4).detach()) for _ in range(2))
     assert first == second
-    assert any(
-        first != float(loss_of(made, data, seed).detach()) for seed in (5, 6)
-    )
+    assert any(first != float(loss_of(made, data, seed).detach()) for seed in (5, 6))
 
 
 def test_the_way_of_a_student_is_its_picture():
@@ -288,9 +284,7 @@ def test_a_teacher_that_does_not_fit_is_refused_before_any_job(changes, distil, 
 def test_a_teacher_of_another_method_is_refused():
     other = sted.ModelSettings(**{"class": "sted", "preset": "tiny", "size_px": 32})
     with pytest.raises(ValueError, match="'big' is of class 'sted', expected xunet"):
-        ModelSettings.check_networks(
-            entry(distil=DISTIL).resolve(), {"teacher": other.resolve()}
-        )
+        ModelSettings.check_networks(entry(distil=DISTIL).resolve(), {"teacher": other.resolve()})
 
 
 def test_faults_of_the_section_name_it():
