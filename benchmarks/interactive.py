@@ -22,6 +22,7 @@ import numpy as np
 import torch
 import yaml
 
+from regaze.redirectors.declaration import declared_by
 from regaze.redirectors.sample import load_redirector
 from regaze.settings import load_settings
 
@@ -66,7 +67,7 @@ def timed(function, items) -> tuple[np.ndarray, np.ndarray]:
 def measure(folder: Path, sampling: dict, count: int) -> str:
     """Return the table row of one model."""
     redirector, record = load_redirector(folder, sampling)
-    if redirector.needs.latents:
+    if declared_by(record["config"]).inputs:
         raise SystemExit(f"{folder}: expected a model without 3-D codes")
     net = redirector.net
     for module in net.modules():
@@ -76,7 +77,7 @@ def measure(folder: Path, sampling: dict, count: int) -> str:
     wall, cpu = timed(lambda batch: redirector.redirect(batch, seed=0), batches)
 
     def inputs(batch):
-        given = redirector._inputs(batch, batch["source"])
+        given = redirector._inputs(batch)
         return {**given, "z": batch["source"], "logsnr": torch.tensor([[20.0, -6.0]])}
 
     told = [inputs(batch) for batch in batches]

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 
 from regaze.faces import FacesAttributes, FacesReader, FacesWriter
 from regaze.redirectors.pairs import PairBatches
-from regaze.training.loop import _Steps
+from regaze.training.loader import _Steps
 
 SIDE, PER_PERSON = 128, 50
 RATES = (500, 1000, 2000)

@@ -12,7 +12,6 @@ from regaze.redirectors.declaration import Declaration, Input, Network, declared
 from regaze.redirectors.sample import chunk_size
 from regaze.training.phases import Progress
 
-
 START = Progress(0, 0, torch.Generator())
 
 
