@@ -83,6 +83,7 @@ if SYNTHETIC is not None:
                 "face3d",
                 "training",
                 "diffusion/averages.py",
+                "estimators/batches.py",
                 "estimators/preprocess.py",
                 "images.py",
                 "angles.py",

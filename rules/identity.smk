@@ -28,6 +28,7 @@ if settings.identity:
             seed=settings.seed,
             code=code_version(
                 "identity",
+                "estimators/batches.py",
                 "estimators/objective.py",
                 "estimators/preprocess.py",
                 "estimators/subsets.py",

@@ -26,6 +26,7 @@ EXEMPT = {
     "regaze.weights": "loads weights as they are, or refuses them",
     "regaze.assets": "verifies files by their checksums",
     "regaze.redirectors": "finds methods by name",
+    "regaze.redirectors.declaration": "what it says are inputs and parameters of the rules",
     "regaze.sources": "finds kinds of data sets by name",
     "regaze.sources.options": "its values are parameters of the rules",
     "regaze.damage": "tells damaged files from whole ones",
@@ -99,6 +100,10 @@ def dynamic(key):
     return {
         ("regaze.redirectors.base", "build_redirector"): [
             (f"regaze.redirectors.{name}.redirector", "build") for name in chosen
+        ],
+        ("regaze.redirectors.inputs", "reader_of"): [
+            ("regaze.codes.condition", "CodeRows"),
+            ("regaze.masks.condition", "MaskRows"),
         ],
         ("regaze.sources", "open_source"): [
             (f"regaze.sources.{kind}", "open_source") for kind in kinds

@@ -28,7 +28,7 @@ class ModelEntry:
             "standard_error", "n", "interval": [low, high]}`` or ``{"value": null, "reason"}``.
         per_pair: ``per_pair.parquet`` with ``pair``, ``person``, ``kind`` and a column per metric.
         samples: ``samples.h5`` with ``pixels`` (P,H,W,3) uint8 and ``pair`` (P,).
-        speed: ``speed.json`` with ``seconds_per_source``, ``seconds_per_request``, ``threads``, or None.
+        speed: ``speed.json`` with seconds per source and per request, and ``threads``, or None.
         model: ``model.json``, or None for pseudo-models.
         curve: ``curve.csv``, or None.
         title: name shown to readers; the model's name by default.

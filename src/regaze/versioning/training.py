@@ -12,6 +12,7 @@ from regaze.redirectors.inputs import folder_of
 from regaze.settings import Settings
 from regaze.training.settings import transfer_file
 
+_PICTURES = ["estimators/batches.py", "estimators/preprocess.py"]
 _TRAINING = ["training", "diffusion/averages.py", "images.py", "angles.py"]
 
 
@@ -191,7 +192,7 @@ class TrainingStages:
                         *(f"{home}/{made}" for made in ("capture", "faces", "split.json")),
                         "results/face3d/head.npz",
                     ],
-                    code=["face3d", "faces.py", "estimators/preprocess.py", *_TRAINING],
+                    code=["face3d", "faces.py", *_PICTURES, *_TRAINING],
                     outs=["model.safetensors", "quality.png"],
                 )
             for dataset in self._encoded(name):
