@@ -1,5 +1,6 @@
 from snakemake.utils import min_version
 
+from regaze.configfiles import merge, read_arguments
 from regaze.locks import Occupied, hold_workflow
 from regaze.settings import load_settings, missing_files
 
@@ -9,6 +10,8 @@ min_version("9.10")
 configfile: f"{workflow.basedir}/config.yaml"
 
 
+# Snakemake hands over the texts of mappings; numbers, true and null are what they are in files.
+merge(config, read_arguments(workflow.config_settings.config_args))
 settings = load_settings(config)
 if absent := missing_files(settings):
     raise WorkflowError("The configuration names what is not there:", *absent)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -366,7 +368,7 @@ def _dataset_options(name: str, entry: Any) -> SourceOptions:
     except SourceError as error:
         raise ValueError(f"{name}.{error}") from error
     try:
-        return options(**entry)
+        return options.model_validate(entry)
     except ValidationError as error:
         raise ValueError("; ".join(_lines(error, f"{name}."))) from error
 
@@ -381,7 +383,7 @@ def _model_settings(name: str, entry: Any):
             f"{', '.join(methods())}"
         )
     try:
-        settings = _method_settings(entry["class"])(**entry)
+        settings = _method_settings(entry["class"]).model_validate(entry)
         settings.resolve()
     except ValidationError as error:
         raise ValueError("; ".join(_lines(error, f"{name}."))) from error
@@ -393,16 +395,36 @@ def _model_settings(name: str, entry: Any):
 def _lines(error: ValidationError, prefix: str = "") -> list[str]:
     lines = []
     for item in error.errors():
-        path = (prefix + ".".join(str(part) for part in item["loc"])).removesuffix(".")
+        location = [str(part) for part in item["loc"] if part != "[key]"]
+        path = (prefix + ".".join(location)).removesuffix(".")
         message = item["msg"].removeprefix("Value error, ")
         if item["type"] == "extra_forbidden":
             message = "unknown key"
         elif item["type"] != "value_error":
             message = f"{message}, found {item['input']!r}"
+        if item["type"] == "string_type" and not isinstance(item["input"], dict | list):
+            message += "; text that YAML takes for something else needs quotes"
         # Faults of one model or data set come from its own settings and start with its name.
         separator = "." if path in ("models", "datasets") else ": " if path else ""
         lines.append(f"{path}{separator}{message}")
     return lines
+
+
+def _octals(config: Any, settings: Any, path: str = "") -> Iterator[str]:
+    """A line for each text that became a number and is another one without its quotes."""
+    if isinstance(config, dict) and isinstance(settings, dict):
+        for key in config.keys() & settings.keys():
+            yield from _octals(config[key], settings[key], f"{path}.{key}" if path else key)
+    elif isinstance(config, list) and isinstance(settings, list | tuple):
+        for number, (text, value) in enumerate(zip(config, settings, strict=False)):
+            yield from _octals(text, value, f"{path}.{number}")
+    elif isinstance(config, str) and type(settings) in (int, float):
+        octal = re.fullmatch("[-+]?0[0-7_]+", config)
+        if octal and int(config, 8) != settings:
+            yield (
+                f"{path}: expected a number without leading zeros, found {config!r}, which is "
+                f"{settings} to some readers of YAML and {int(config, 8)} to others"
+            )
 
 
 def load_settings(config: dict) -> Settings:
@@ -414,10 +436,10 @@ def load_settings(config: dict) -> Settings:
         ConfigurationError: with one line per fault.
     """
     try:
-        settings = Settings(**config)
+        settings = Settings.model_validate(config)
     except ValidationError as error:
         raise _invalid(_lines(error)) from None
-    faults = []
+    faults = list(_octals(config, settings.model_dump(by_alias=True)))
     for name, dataset in settings.datasets.items():
         if isinstance(dataset.split, str) and Path(dataset.split).exists():
             try:

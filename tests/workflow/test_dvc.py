@@ -11,9 +11,9 @@ import pytest
 import yaml
 from running import ROOT, snakemake
 
-from regaze.configfiles import merge
+from regaze.configfiles import merge, read_settings
 from regaze.redirectors.settings import requirements
-from regaze.settings import load_settings
+from regaze.settings import ConfigurationError, load_settings
 from regaze.versioning import dvc_yaml
 
 CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
@@ -97,6 +97,47 @@ def test_other_configurations_have_stages_of_their_own(overlay):
         if not any(Path(out).is_relative_to(path) or Path(path).is_relative_to(out) for out in made)
     ]
     assert nobody == []
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "models.xunet.train.lr=1e-05",
+        "sampling={steps: 4, sigma_min: 1e-05}",
+        "evaluation.study.weights=[0, 1e-05, .5]",
+        "augmentation.counts=[100, all]",
+        "capture.head_model=null",
+        "capture.head_model='null'",
+        "landmarks.fetch=off",
+        "models.sted=null",
+        "seed=1:30",
+        "+datasets.mine={source: folder, root: x, person: '123'}",
+    ],
+)
+def test_what_dvc_writes_means_what_a_file_says(tmp_path, override):
+    from dvc.utils.hydra import apply_overrides
+
+    file = tmp_path / "config.yaml"
+    shutil.copy(ROOT / "config.yaml", file)
+    apply_overrides(file, [override])
+    path, _, value = override.lstrip("+").partition("=")
+    said = yaml.safe_load(value)
+    for key in reversed(path.split(".")):
+        said = {key: said}
+    expected = yaml.safe_load((ROOT / "config.yaml").read_text())
+    merge(expected, said)
+    assert read_settings([file]) == load_settings(expected)
+
+
+@pytest.mark.parametrize("override", ["seed=010", "dataset=off", "dataset='off'"])
+def test_what_dvc_writes_otherwise_is_refused(tmp_path, override):
+    from dvc.utils.hydra import apply_overrides
+
+    file = tmp_path / "config.yaml"
+    shutil.copy(ROOT / "config.yaml", file)
+    apply_overrides(file, [override])
+    with pytest.raises(ConfigurationError, match="leading zeros, found '010'|needs quotes"):
+        read_settings([file])
 
 
 def environment(folder):
