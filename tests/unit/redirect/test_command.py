@@ -146,7 +146,8 @@ def test_a_sweep(here, scene, models, kind):
         assert Image.open(here / "s.gif").size == (320, 240)
     else:
         film = cv2.VideoCapture(str(here / "s.mp4"))
-        assert film.read()[1].shape == (240, 320, 3)
+        assert [film.read()[1].shape for _ in range(4)] == [(240, 320, 3)] * 4
+        assert not film.read()[0]
         film.release()
     assert sorted(one.name for one in here.iterdir()) == sorted(["s.json", f"s.{kind}"])
 
@@ -359,6 +360,25 @@ def test_films_of_odd_size_and_of_large_pictures(here):
     assert Image.open("large.gif").size == (960, 480)
     with pytest.raises(ValueError, match="found none"):
         write_animation("x.gif", [])
+
+
+@pytest.mark.parametrize("count", [1, 9])
+def test_a_film_is_vp9_of_all_frames_in_their_colours(here, count):
+    frames = []
+    for number in range(count):
+        frame = np.zeros((60, 90, 3), np.uint8)
+        frame[:, :30], frame[:, 30:60], frame[:, 60:] = (200, 150, 120), (10 * number, 60, 200), 255
+        frames.append(frame)
+    write_animation("colours.mp4", frames, frame_ms=100)
+    film = cv2.VideoCapture("colours.mp4")
+    assert int(film.get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little") == b"VP90"
+    assert film.get(cv2.CAP_PROP_FPS) == pytest.approx(10)
+    read = [film.read()[1] for _ in range(count)]
+    assert not film.read()[0]
+    film.release()
+    for frame, found in zip(frames, read, strict=True):
+        off = frame.astype(int) - cv2.cvtColor(found, cv2.COLOR_BGR2RGB)
+        assert np.abs(off[:, [10, 45, 80]]).max() <= 8
 
 
 def raising(*_):
