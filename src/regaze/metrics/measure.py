@@ -29,7 +29,7 @@ from regaze.masks.background import WithoutBackground, faces_reader
 from regaze.metrics import optional
 from regaze.metrics.disentanglement import INDUCED, induced_values, read_perturbed
 from regaze.metrics.entries import by_angle, column_entry, mean_entry, null, sted_protocol
-from regaze.metrics.frechet import Moments, frechet_distance
+from regaze.metrics.frechet import Moments, bias_warning, frechet_distance
 from regaze.metrics.redirection import read_pictures, redirection_error
 from regaze.metrics.similarity import eye_psnr, l1, psnr, ssim, ssim_grey
 from regaze.pairs import KINDS, read_pairs
@@ -428,7 +428,7 @@ def _judged(network: GazeHeadEstimator) -> dict[str, str]:
 def _frechet(found: Moments, true: Moments) -> dict[str, Any]:
     if found.count < 2:
         return null("fewer than two pairs with a true image")
-    return {
+    entry = {
         "mean": frechet_distance(found, true),
         "standard_error": None,
         "interval": None,
@@ -436,3 +436,5 @@ def _frechet(found: Moments, true: Moments) -> dict[str, Any]:
         "n": found.count,
         "dimensions": len(found.mean),
     }
+    warning = bias_warning(found.count, len(found.mean))
+    return entry if warning is None else entry | {"warning": warning}

@@ -56,7 +56,7 @@ def comparison_table(
     costs: bool = True,
     home: Mapping[str, Results] | None = None,
 ) -> dict:
-    """Return columns, groups of rows by kind, and numbered notes for missing values.
+    """Return columns, groups of rows by kind, and numbered notes of missing and doubtful values.
 
     Args:
         all_results: the rows.
@@ -147,8 +147,10 @@ def _cell(results, kind, column, marks, notes) -> dict:
     interval = ""
     if low is not None:
         interval = f"{tables.text_of(low, column)}–{tables.text_of(high, column)}"
-    text = tables.text_of(value["mean"], column)
-    return {**blank, "text": text, "interval": interval, "mark": mark}
+    text, note = tables.text_of(value["mean"], column), ""
+    if warning := value.get("warning"):
+        note = notes.setdefault(f"{warning[:1].upper()}{warning[1:]}", len(notes) + 1)
+    return {**blank, "text": text, "interval": interval, "mark": mark, "note": note}
 
 
 def overview_plots(all_results: Sequence[Results]) -> list[Markup]:
