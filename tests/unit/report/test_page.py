@@ -108,6 +108,19 @@ def test_page_shows_every_part(html):
     assert "class: xunet" in html and "regaze  0.1.0" in html
 
 
+def test_dots_stand_beside_names_that_may_break(finished, tmp_path):
+    # One row of a flex box: the dot never has a line of its own, however narrow the column is.
+    entry = replace(pictures_only(finished)[0], name="xunet_student")
+    html = written(finished, tmp_path, models=[entry])
+    (heading,) = set(re.findall(r'<th scope="col">(<span class="key">.*?)</th>', html))
+    assert re.fullmatch(
+        r'<span class="key"><span class="swatch" style="[^"]+"></span>'
+        r"<span>xunet_<wbr>student</span></span>",
+        heading,
+    )
+    assert re.search(r"\.key \{[^}]*display: inline-flex", html)
+
+
 def test_verdict_names_the_best_and_the_unlearned(html):
     verdict = re.search(r'<p class="verdict">(.*?)</p>', html, re.DOTALL).group(1)
     assert "30 gaze-only pairs" in verdict and "5 unseen persons" in verdict
