@@ -2,6 +2,7 @@ from snakemake.utils import min_version
 
 from regaze.locks import Occupied, hold_workflow
 from regaze.settings import load_settings, missing_files
+from regaze.slurm import attend
 
 min_version("9.10")
 
@@ -58,6 +59,7 @@ onstart:
         hold_workflow()
     except Occupied as error:
         raise WorkflowError(str(error))
+    attend(workflow, logger)
 
 
 rule all:
