@@ -3,6 +3,7 @@ from snakemake.utils import min_version
 from regaze.configfiles import merge, read_arguments
 from regaze.locks import Occupied, hold_workflow
 from regaze.settings import load_settings, missing_files
+from regaze.slurm import attend
 
 min_version("9.10")
 
@@ -61,6 +62,7 @@ onstart:
         hold_workflow()
     except Occupied as error:
         raise WorkflowError(str(error))
+    attend(workflow, logger)
 
 
 rule all:
