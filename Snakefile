@@ -1,5 +1,6 @@
 from snakemake.utils import min_version
 
+from regaze.face3d.editions import foreign_heads
 from regaze.locks import Occupied, hold_workflow
 from regaze.settings import load_settings, missing_files
 
@@ -58,6 +59,10 @@ onstart:
         hold_workflow()
     except Occupied as error:
         raise WorkflowError(str(error))
+    if foreign := foreign_heads(settings):
+        raise WorkflowError(
+            "Weights and head model do not belong together:", *foreign
+        )
 
 
 rule all:
