@@ -1,6 +1,7 @@
 from snakemake.utils import min_version
 
 from regaze.configfiles import merge, read_arguments
+from regaze.face3d.editions import foreign_heads
 from regaze.locks import Occupied, hold_workflow
 from regaze.settings import load_settings, missing_files
 from regaze.slurm import attend
@@ -62,6 +63,10 @@ onstart:
         hold_workflow()
     except Occupied as error:
         raise WorkflowError(str(error))
+    if foreign := foreign_heads(settings):
+        raise WorkflowError(
+            "Weights and head model do not belong together:", *foreign
+        )
     attend(workflow, logger)
 
 

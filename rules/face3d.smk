@@ -111,6 +111,7 @@ rule encode_shard:
         device=lambda wc: device_of(wc.encoder),
     params:
         folder="results/models/{encoder}",
+        stated=lambda wc: stated_head(wc.encoder),
         code=code_version(*CODES_CODE),
     script:
         "../workflow_scripts/encode_shard.py"
@@ -203,6 +204,7 @@ rule acquire_faces:
         device=lambda wc: device_of(wc.encoder),
     params:
         folder="results/models/{encoder}",
+        stated=lambda wc: stated_head(wc.encoder),
         options=dict(
             landmarks=settings.acquire.landmarks,
             gaze=settings.acquire.gaze,

@@ -35,6 +35,7 @@ CODES_CODE = [
     for name in (
         "encode",
         "deca",
+        "editions",
         "encoders",
         "checkpoints",
         "detail",
@@ -52,6 +53,12 @@ def encoder_files(name):
         return {entry.class_: entry.published}
     folder = f"results/models/{name}"
     return {"weights": f"{folder}/model.safetensors", "record": f"{folder}/model.json"}
+
+
+def stated_head(name):
+    """The head model that weights of the user's own training belong to, if they are told."""
+    stated = settings.encoders[name].head_sha256
+    return {} if stated is None else {"head_sha256": stated}
 
 
 def device_of(name):

@@ -22,6 +22,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from regaze.filetypes import damage, open_hdf5
 from regaze.jobs import REMEDY, replacing
 from regaze.links import PixelLink, check_links, linked_rows
 
@@ -318,8 +319,8 @@ class FacesReader:
             except OSError as error:
                 raise OSError(
                     f"{data.file.filename}: {self.persons[code]}/{name}: rows {row} to "
-                    f"{row + stop - start - 1} cannot be read ({error}){REMEDY}"
-                ) from error
+                    f"{row + stop - start - 1} cannot be read ({damage(error)}){REMEDY}"
+                ) from None
             if result is None:
                 result = np.empty((len(rows), *data.shape[1:]), data.dtype)
             result[start:stop] = piece
@@ -377,10 +378,7 @@ def open_row(place: str) -> tuple[FacesReader, int]:
 def _open(path: str) -> h5py.File:
     if not Path(path).exists():
         raise FileNotFoundError(f"{path}: no such faces file")
-    try:
-        return h5py.File(path, "r")
-    except OSError as error:
-        raise ValueError(f"{path}: not a readable HDF5 file ({error}){REMEDY}") from error
+    return open_hdf5(path)
 
 
 def _attributes(file: h5py.File) -> dict:

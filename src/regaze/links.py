@@ -15,6 +15,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from regaze.filetypes import unreadable
+
 
 @dataclass(frozen=True)
 class PixelLink:
@@ -103,10 +105,11 @@ def check_links(links: Mapping[str, tuple[str, str, np.ndarray]]) -> None:
                 try:
                     files[path] = stack.enter_context(h5py.File(path, "r"))
                 except OSError as error:
-                    raise ValueError(
-                        f"{path}: not a readable HDF5 file, but the pixels of person {person} are "
-                        f"a link to it ({error})"
-                    ) from error
+                    clause = (
+                        f"not a readable HDF5 file, but the pixels of person {person} are a link "
+                        "to it"
+                    )
+                    raise ValueError(unreadable(path, clause, "hdf5", error)) from None
             found = files[path].get(inside)
             needed = int(rows.max(initial=-1)) + 1
             if not isinstance(found, h5py.Dataset) or len(found) < needed:

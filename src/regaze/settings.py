@@ -77,7 +77,7 @@ class Capture(Section):
     head_model: str | None = Field(
         None,
         description=".npz of `regaze head convert-ict` or `regaze head build` to render instead "
-        "of the procedural head",
+        "of the procedural head, or of `regaze head convert` for published encoders",
     )
 
 

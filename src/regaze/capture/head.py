@@ -12,11 +12,11 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 
 import numpy as np
 
 from regaze.capture import bases, landmarks, skin_maps, surface, template
+from regaze.filetypes import read_npz
 from regaze.jobs import replacing
 
 GENERATOR = "regaze procedural head 1"
@@ -225,14 +225,12 @@ def load_head(path: str | os.PathLike) -> HeadModel:
     """Read a head model written by :func:`save_head`.
 
     Raises:
-        ValueError: the file lacks an array or holds pickles.
+        ValueError: the file is something else, lacks an array or holds pickles.
     """
-    with np.load(Path(path), allow_pickle=False) as stored:
-        names = set(HeadModel.__dataclass_fields__)
-        missing = sorted(names - set(stored.files))
-        if missing:
-            raise ValueError(f"{path}: head model lacks {', '.join(missing)}")
-        content = {name: stored[name] for name in names}
+    names = set(HeadModel.__dataclass_fields__)
+    content = read_npz(path, "not a head model (.npz without pickles)", names)
+    if missing := sorted(names - set(content)):
+        raise ValueError(f"{path}: head model lacks {', '.join(missing)}")
     content["meta"] = json.loads(str(content["meta"]))
     content["n_shape_total"] = int(content["n_shape_total"])
     return HeadModel(**content)

@@ -26,6 +26,10 @@ def face3d(
     head: Annotated[Path, typer.Option(help="The head model that the encoder belongs to.")] = Path(
         "results/face3d/head.npz"
     ),
+    head_sha256: Annotated[
+        str | None,
+        typer.Option(help="Head model that a --checkpoint of your own training belongs to."),
+    ] = None,
     landmarks: Annotated[
         Path | None,
         typer.Option(
@@ -56,6 +60,8 @@ def face3d(
         settings = None
         if checkpoint is not None and encoder in ("deca", "emoca"):
             weights = {encoder: checkpoint}
+            if head_sha256 is not None:
+                weights["head_sha256"] = head_sha256
         else:
             settings = _settings(config)
             weights = weights_of(settings.encoders, encoder)
@@ -97,10 +103,7 @@ def weights_of(encoders, name: str) -> dict[str, object]:
             known = ", ".join(encoders) or "none"
             raise ValueError(f"encoder: expected one of {known}, found {name!r}")
         name = same[0]
-    entry = encoders[name]
-    if entry.published is not None:
-        return {entry.class_: entry.published}
-    return {"folder": Path("results/models") / name}
+    return encoders[name].weights or {"folder": Path("results/models") / name}
 
 
 def _detector(settings, device: str):

@@ -19,6 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from regaze.filetypes import file_type, unreadable
+
 CROP_SIZE = 224
 CROP_SCALE = 1.25
 LANDMARK_FACTOR = 1.1
@@ -280,7 +282,8 @@ def read_landmarks(path: str | os.PathLike) -> np.ndarray:
             try:
                 content = scipy.io.loadmat(stream)
             except Exception as error:  # SciPy's reader has no common class for broken files
-                raise ValueError(f"{path}: not a readable MAT file ({error})") from error
+                told = unreadable(path, "not a readable MAT file", ("mat", "binary"), error)
+                raise ValueError(told) from None
         if "pt3d_68" not in content:
             names = sorted(name for name in content if not name.startswith("__"))
             raise ValueError(f"{path}: expected the key pt3d_68, found {names}")
@@ -289,7 +292,9 @@ def read_landmarks(path: str | os.PathLike) -> np.ndarray:
         try:
             table = np.loadtxt(path, ndmin=2, dtype=np.float64)
         except ValueError as error:
-            raise ValueError(f"{path}: not a table of numbers ({error})") from error
+            if file_type(path).kind == "text":
+                raise ValueError(f"{path}: not a table of numbers ({error})") from error
+            raise ValueError(unreadable(path, "not a table of numbers", ())) from None
     else:
         raise ValueError(f"{path}: expected landmarks in a .txt or .mat file")
     if table.ndim != 2 or table.shape[1] < 2 or not len(table) or not np.isfinite(table).all():

@@ -12,6 +12,7 @@ import numpy as np
 
 from regaze.face3d.crop import read_landmarks
 from regaze.faces import open_row
+from regaze.filetypes import read_npz
 from regaze.normalise.photo import read_photo
 from regaze.sources.tables import LANDMARKS, Table
 
@@ -118,11 +119,10 @@ def landmarks_of(photo: Path, landmarks: str | os.PathLike) -> list[np.ndarray]:
             raise NoFace(f"{photo}: no landmarks in {path}")
         return [values.reshape(68, 2)]
     if path.suffix == ".npz":
-        try:
-            with np.load(path, allow_pickle=False) as stored:
-                points = np.asarray(stored["landmarks"], np.float64)
-        except Exception as error:  # a damaged zip raises many kinds
-            raise ValueError(f"{path}: expected an .npz with landmarks ({error})") from error
+        stored = read_npz(path, "expected an .npz with landmarks", ["landmarks"])
+        if "landmarks" not in stored or stored["landmarks"].dtype.kind not in "fiu":
+            raise ValueError(f"{path}: expected an .npz with landmarks, found no such numbers")
+        points = np.asarray(stored["landmarks"], np.float64)
     else:
         points = read_landmarks(path)
     points = points[None] if points.ndim == 2 else points

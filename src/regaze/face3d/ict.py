@@ -25,6 +25,7 @@ from regaze.capture.template import REGIONS
 from regaze.face3d import ict_fit
 from regaze.face3d.model import FlameModel, make_model
 from regaze.face3d.objfile import ObjMesh, read_obj, read_vertices
+from regaze.filetypes import unreadable
 from regaze.jobs import replacing
 
 MM = 10.0
@@ -196,7 +197,8 @@ def _information(folder: Path) -> dict:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: not a readable JSON file ({error})") from None
+        told = unreadable(path, "not a readable JSON file", ("json", "text", "binary"), error)
+        raise ValueError(told) from None
     if not isinstance(content, dict):
         raise ValueError(f"{path}: expected an object, found {type(content).__name__}")
     return content

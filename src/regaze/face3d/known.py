@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import h5py
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -23,6 +22,7 @@ from regaze.face3d.gaze import root_from_labels
 from regaze.face3d.model import FlameModel
 from regaze.face3d.render import Renderer
 from regaze.faces import FacesReader
+from regaze.filetypes import open_hdf5
 
 CONTOUR_WEIGHT = 0.25
 """Of the 17 contour points in the camera's fit: they lie deepest, where perspective, which the
@@ -215,7 +215,7 @@ def _parameters(path: str | Path, reader: FacesReader, rows: np.ndarray) -> dict
     out: dict[str, np.ndarray] = {}
     if not Path(path).is_file():
         raise ValueError(f"{path}: no such file of capture parameters")
-    with h5py.File(path) as file:
+    with open_hdf5(path) as file:
         for code in np.unique(reader.person_of[rows]):
             person, here = reader.persons[code], reader.person_of[rows] == code
             if person not in file:

@@ -13,11 +13,11 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 
 import numpy as np
 
 from regaze.face3d.checks import check_arrays
+from regaze.filetypes import read_npz
 from regaze.jobs import replacing
 
 JOINTS = ("root", "neck", "jaw", "left_eye", "right_eye")
@@ -177,21 +177,18 @@ def load_flame(path: str | os.PathLike) -> FlameModel:
     Raises:
         ValueError: no such file, not an ``.npz``, pickles inside, or arrays missing or wrong.
     """
+    wanted = {*_ARRAYS, "n_shape_total", "texture_rgb", "meta"}
     try:
-        stored = np.load(Path(path), allow_pickle=False)
-        if isinstance(stored, np.ndarray):
-            raise ValueError("found an .npy")
-        with stored:
-            wanted = {*_ARRAYS, "n_shape_total", "texture_rgb", "meta"}
-            arrays = {name: stored[name] for name in stored.files if name in wanted}
-        meta = json.loads(str(arrays.pop("meta", "{}")))
+        arrays = read_npz(path, "not a head model (.npz without pickles)", wanted)
     except FileNotFoundError:
         raise ValueError(
             f"{path}: no such head model; make one with `regaze head convert` or "
             "`regaze head convert-ict`"
         ) from None
-    except Exception as error:  # a damaged zip raises many kinds
-        raise ValueError(f"{path}: not a head model (.npz without pickles): {error}") from None
+    try:
+        meta = dict(json.loads(str(arrays.pop("meta", "{}"))))
+    except (ValueError, TypeError):
+        raise ValueError(f"{path}: meta: expected a JSON object, found something else") from None
     meta.setdefault("source", "synthetic" if "generator" in meta else "unknown")
     return make_model(arrays, str(path), meta=meta)
 

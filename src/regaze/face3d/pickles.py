@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from regaze.face3d.pickle_machine import Built, Machine, Name, PickleRefused
+from regaze.filetypes import damage, file_type
 
 __all__ = ["PickleRefused", "read_npy_object", "read_pickle"]
 
@@ -96,8 +97,8 @@ def read_npy_object(path: str | os.PathLike, *, expected: type = dict, max_bytes
             shape, _, kind = reader(stream)
         except PickleRefused:
             raise
-        except Exception as error:  # NumPy parses the header as Python text: many kinds
-            raise PickleRefused(f"not an .npy file ({error})") from None
+        except Exception:  # NumPy parses the header as Python text: many kinds
+            raise PickleRefused("not an .npy file (its header is damaged)") from None
         if shape != () or kind != np.dtype("O"):
             raise PickleRefused(f"expected a 0-d object array, found shape {shape} of {kind}")
         value = _Reader(data, stream.tell()).value()
@@ -119,7 +120,9 @@ def _refusing(path, parse):
     try:
         return parse()
     except PickleRefused as error:
-        raise PickleRefused(f"{path}: refused: {error}") from None
+        found = file_type(path)
+        lead = f"{found.words}, " if found.remedy else ""
+        raise PickleRefused(f"{path}: {lead}refused: {error}{found.remedy}") from None
     except (ValueError, TypeError, OverflowError, MemoryError) as error:
         # sizes that pass the checks but that NumPy cannot make, such as (0, 2**39, 2**39)
         raise PickleRefused(f"{path}: refused: damaged ({error})") from None
@@ -281,10 +284,7 @@ def _make_storage(arguments):
     try:
         storage = torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
     except Exception as error:  # whatever torch finds wrong, the file is refused
-        # torch puts advice to load without its checks before what it found
-        text = str(error).rpartition("WeightsUnpickler error:")[2].strip() or type(error).__name__
-        text = text.splitlines()[0][:200]
-        raise PickleRefused(f"a stored tensor that torch does not load: {text}") from None
+        raise PickleRefused(f"a stored tensor that torch does not load: {damage(error)}") from None
     if not isinstance(storage, torch.storage.TypedStorage):
         raise PickleRefused(f"a stored tensor is a {type(storage).__name__}, expected a storage")
     flat = torch.tensor([], dtype=storage.dtype).set_(storage)

@@ -8,15 +8,16 @@ means something only with the basis that it was regressed with.
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from regaze.face3d.checks import texture_fault
 from regaze.face3d.rasterize import rasterize
 from regaze.face3d.uv import chart_points, to_ndc
+from regaze.filetypes import read_npz
 
 UV_SIZE = 256
 N_TEXTURE = 50
@@ -120,21 +121,17 @@ class TextureSpace(nn.Module):
         """The texture of a FLAME texture ``.npz`` (BGR, in 0..1 or 0..255 by its layout).
 
         Raises:
-            ValueError: the file is not such an ``.npz``.
+            ValueError: the file is not such an ``.npz``, or its mean or a direction says nothing.
         """
-        try:
-            with np.load(Path(path), allow_pickle=False) as stored:
-                found = set(stored.files)
-                for (mean, basis), scale in _LAYOUTS.items():
-                    if {mean, basis} <= found:
-                        part = stored[basis][..., :n_tex]
-                        return cls(stored[mean] / scale, part / scale, False, n_tex, size)
-        except FileNotFoundError:
-            raise
-        except Exception as error:  # a damaged zip raises many kinds
-            raise ValueError(f"{path}: not a texture .npz ({error})") from error
+        stored = read_npz(path, "not a texture .npz")
+        for (mean, basis), scale in _LAYOUTS.items():
+            if {mean, basis} <= stored.keys():
+                part = (stored[mean] / scale, stored[basis][..., :n_tex] / scale)
+                if fault := texture_fault(*part, (mean, basis)):
+                    raise ValueError(f"{path}: {fault}")
+                return cls(*part, False, n_tex, size)
         expected = " or ".join("{" + ", ".join(names) + "}" for names in _LAYOUTS)
-        raise ValueError(f"{path}: expected the arrays {expected}, found {sorted(found)}")
+        raise ValueError(f"{path}: expected the arrays {expected}, found {sorted(stored)}")
 
     def forward(self, codes: Tensor) -> Tensor:
         """Albedo (B, 3, size, size) RGB of codes (B, n_tex); about 0..1, not clamped.

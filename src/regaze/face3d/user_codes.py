@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from regaze.faces import FacesReader
+from regaze.filetypes import read_npz, unreadable
 from regaze.latents import CODES, LatentsError, LatentsWriter
 
 ALIASES = {
@@ -92,8 +93,7 @@ def read_user_codes(path: str | os.PathLike) -> dict[str, np.ndarray]:
     path = Path(path)
     try:
         if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as stored:
-                return {name: stored[name] for name in stored.files}
+            return read_npz(path, "cannot be read as a table of codes")
         if path.suffix == ".parquet":
             table = pq.read_table(path)
             return {name: _array(path, name, table[name]) for name in table.column_names}
@@ -101,8 +101,11 @@ def read_user_codes(path: str | os.PathLike) -> dict[str, np.ndarray]:
         raise
     except LatentsError:
         raise
-    except Exception as error:  # a damaged zip or table raises many kinds
-        raise LatentsError(f"{path}: cannot be read as a table of codes ({error})") from error
+    except Exception as error:  # a damaged table raises many kinds
+        if path.suffix == ".npz" and isinstance(error, ValueError):
+            raise LatentsError(str(error)) from None
+        clause = "cannot be read as a table of codes"
+        raise LatentsError(unreadable(path, clause, "parquet", error)) from None
     raise LatentsError(f"{path}: expected a .parquet or .npz file")
 
 

@@ -26,6 +26,7 @@ import h5py
 import numpy as np
 
 from regaze.faces import COMPRESSION, FacesReader
+from regaze.filetypes import unreadable
 from regaze.jobs import REMEDY, replacing
 
 NAMES = (
@@ -255,9 +256,8 @@ def _open(path: str) -> h5py.File:
     try:
         return h5py.File(path, "r")
     except OSError as error:
-        raise MasksError(
-            f"{path}: expected an HDF5 file of masks, found: {error}{REMEDY}"
-        ) from error
+        told = unreadable(path, "expected an HDF5 file of masks", "hdf5", error)
+        raise MasksError(f"{told}{REMEDY}") from None
 
 
 def _attributes(path: str, file: h5py.File) -> Mapping[str, object]:

@@ -22,9 +22,10 @@ from regaze.angles import angular_error
 from regaze.estimators.base import GazeHeadEstimator
 from regaze.estimators.store import load_estimator
 from regaze.faces import FacesReader
+from regaze.filetypes import open_hdf5
 from regaze.identity.align import why_not_sted_view
 from regaze.images import eye_boxes, reduce_patches
-from regaze.jobs import REMEDY, replacing, several, write_json
+from regaze.jobs import replacing, several, write_json
 from regaze.masks.background import WithoutBackground, faces_reader
 from regaze.metrics import optional
 from regaze.metrics.disentanglement import INDUCED, induced_values, read_perturbed
@@ -230,11 +231,7 @@ def _describe(path: str | os.PathLike) -> tuple[dict[str, Any], np.ndarray, tupl
     """Return attributes, pair numbers and picture size (width, height) of a samples file."""
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: expected a samples file, found none")
-    try:
-        opened = h5py.File(path, "r")
-    except OSError as error:
-        raise ValueError(f"{path}: not a readable HDF5 file ({error}){REMEDY}") from None
-    with opened as file:
+    with open_hdf5(path) as file:
         for name in ("pixels", "pair"):
             if name not in file:
                 raise ValueError(f"{path}: expected a data set {name!r}, found {sorted(file)}")

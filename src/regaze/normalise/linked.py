@@ -13,6 +13,7 @@ import h5py
 import numpy as np
 
 from regaze.faces import LABELS, FacesAttributes, FacesWriter
+from regaze.filetypes import damage
 from regaze.links import PixelLink, linked_rows
 from regaze.normalise.rejections import Rejection, RowCounts, write_rejected
 from regaze.sources.hdf5 import last_stored, opened, rows_dataset, stored_rows
@@ -212,8 +213,8 @@ def _undecodable(
         try:
             data[int(rows[row])]
         except OSError as error:
-            detail = f"{data.file.filename}: expected pixels that can be read, found {error}"
-            problems[row] = ("unreadable_image", detail)
+            detail = f"expected pixels that can be read, found damage ({damage(error)})"
+            problems[row] = ("unreadable_image", f"{data.file.filename}: {detail}")
     return problems
 
 

@@ -176,9 +176,7 @@ class Job:
         """Files of the published 3-D encoders that the configuration names."""
         entries = {} if self.settings is None else self.settings.encoders
         return {
-            name: {entry.class_: entry.published}
-            for name, entry in entries.items()
-            if entry.published is not None
+            name: entry.weights for name, entry in entries.items() if entry.published is not None
         }
 
     def _detector(self) -> FindFaces:

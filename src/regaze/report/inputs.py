@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pandas as pd
+
+from regaze.filetypes import open_hdf5
 
 FLOOR, CEILING = "truth", "copy"
 """Pseudo-models: the true target (lowest error that can be shown) and the unchanged source."""
@@ -132,7 +133,7 @@ class Samples:
 
     def __post_init__(self):
         self.path = _existing(self.path, "samples")
-        with h5py.File(self.path, "r") as file:
+        with open_hdf5(self.path) as file:
             for name in ("pixels", "pair"):
                 if name not in file:
                     raise ValueError(f"{self.path}: data set {name!r} is missing")
@@ -155,7 +156,7 @@ class Samples:
 
     def pictures(self, pairs: Sequence[int]) -> dict[int, np.ndarray]:
         """Return ``{pair: (H,W,3) uint8}`` for those of ``pairs`` that the file holds."""
-        with h5py.File(self.path, "r") as file:
+        with open_hdf5(self.path) as file:
             pixels = file["pixels"]
             return {int(p): pixels[self._row[int(p)]] for p in pairs if int(p) in self._row}
 

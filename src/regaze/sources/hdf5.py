@@ -15,6 +15,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from regaze.filetypes import damage, unreadable
 from regaze.sources.records import SourceError
 
 MAX_ROWS = 1_000_000
@@ -42,9 +43,10 @@ def opened(
     try:
         file = h5py.File(path, "r")
     except (OSError, RuntimeError, ValueError) as error:
-        raise SourceError(
-            f"{path}: expected an HDF5 file, found another ({error})", "bad_source", names
-        ) from error
+        told = f"{path}: expected an HDF5 file, found another: an empty file"
+        if path.stat().st_size:
+            told = unreadable(path, "expected an HDF5 file, found another", "hdf5", error)
+        raise SourceError(told, "bad_source", names) from None
     with file:
         try:
             yield file
@@ -52,10 +54,10 @@ def opened(
             raise
         except (OSError, RuntimeError, LookupError, ValueError, TypeError, MemoryError) as error:
             raise SourceError(
-                f"{where or path}: expected readable HDF5, found damage ({error})",
+                f"{where or path}: expected readable HDF5, found damage ({damage(error)})",
                 "bad_source",
                 names,
-            ) from error
+            ) from None
 
 
 def names_in(path: str | Path, group: h5py.Group) -> list[str]:

@@ -22,6 +22,7 @@ import h5py
 import numpy as np
 from pydantic import Field
 
+from regaze.filetypes import unreadable
 from regaze.sources.options import PhotoOptions
 from regaze.sources.records import PersonPhotos, PersonRecords, SourceError, safe_name
 from regaze.sources.regular import read_regular
@@ -258,9 +259,8 @@ def _matlab(path: Path) -> dict[str, np.ndarray]:
     try:
         found = loadmat(path, variable_names=["cameraMatrix", "distCoeffs"])
     except Exception as error:  # scipy's reader raises whatever a damaged file leads it to
-        raise SourceError(
-            f"{path}: expected a MATLAB file, found {error!r}", "bad_shape"
-        ) from error
+        told = unreadable(path, "expected a MATLAB file, found another", ("mat", "binary"), error)
+        raise SourceError(told, "bad_shape") from None
     return {name: _numeric(path, name, value) for name, value in found.items() if name[0] != "_"}
 
 

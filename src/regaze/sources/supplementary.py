@@ -14,6 +14,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from regaze.filetypes import damage
 from regaze.sources.hdf5 import (
     MAX_ROWS,
     add_persons,
@@ -274,8 +275,10 @@ def _stored(where: str, key: str, item: h5py.Dataset, names: tuple[str, ...]) ->
         return item[()]
     except (OSError, RuntimeError, ValueError, TypeError, MemoryError) as error:
         raise SourceError(
-            f"{where}: {key}: expected readable data, found damage ({error})", "bad_source", names
-        ) from error
+            f"{where}: {key}: expected readable data, found damage ({damage(error)})",
+            "bad_source",
+            names,
+        ) from None
 
 
 def _rows(group: h5py.Group) -> int:

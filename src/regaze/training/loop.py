@@ -26,6 +26,7 @@ from torch import distributed, nn
 from torch.utils.data import DataLoader, Dataset
 
 from regaze.diffusion.averages import half_life_decay
+from regaze.filetypes import damage
 from regaze.jobs import replacing
 from regaze.provenance import content_hash
 from regaze.training.averages import PowerAverages, smooth_into
@@ -498,7 +499,8 @@ class _Run:
             content = torch.load(self.state_file, map_location=device, weights_only=True)
             found = content["config"]
         except Exception as error:
-            log.warning("%s: unreadable state, starting afresh (%s)", self.state_file, error)
+            told = (self.state_file, damage(error))
+            log.warning("%s: unreadable state, starting afresh (%s)", *told)
             return
         if found != self.config_hash:
             log.warning(

@@ -197,6 +197,7 @@ class TrainingStages:
                 folder = f"results/{dataset}/latents/{name}"
                 given = [entry.published or f"{weights}/model.safetensors"]
                 given += [] if entry.published else [f"{weights}/model.json"]
+                stated = [f"encoders.{name}.head_sha256"] if entry.head_sha256 else []
                 self.add(
                     _named(f"latents-{name}", dataset, settings),
                     ["encode_shard"],
@@ -204,7 +205,7 @@ class TrainingStages:
                     deps=[f"results/{dataset}/faces", "results/face3d/head.npz", *given],
                     code=["face3d", "codes.py", "latents.py", "faces.py"],
                     scripts=["encode_shard"],
-                    params=["shards"],
+                    params=["shards", *stated],
                     outs=[folder],
                 )
         for name, entry in settings.estimators.items():

@@ -256,7 +256,7 @@ def test_conversion_of_a_users_files(tmp_path, files, head):
 def test_large_textures_keep_every_second_row(tmp_path):
     mean = np.zeros((512, 512, 3), np.float32)
     mean[::2, ::2] = 0.5
-    np.savez(tmp_path / "t.npz", MU=mean, PC=np.zeros((512, 512, 3, 2), np.float32))
+    np.savez(tmp_path / "t.npz", MU=mean, PC=np.ones((512, 512, 3, 2), np.float32))
     found, _ = read_texture(tmp_path / "t.npz", 1)
     assert found.shape == (256, 256, 3) and (found == 0.5).all()
     with pytest.raises(ValueError, match="3 directions asked for, the file has 2"):
@@ -290,8 +290,8 @@ def test_conversion_names_what_is_wrong(tmp_path, files):
         ("template_obj", "v 0 0 0\nv 1 0 0\nv 1 1 0\nf 1 2 3\n", "triangles with texture"),
         ("template_obj", "v 0 0 0\nvt 0 0\nf 1/1 1/1 1/1 1/1\n", "triangles with texture"),
         ("texture_npz", "no zip", "not an .npz without pickles"),
-        ("texture_npz", "", "not an .npz without pickles"),
-        ("texture_npz", "PK\x03\x04 cut off", "not an .npz without pickles"),
+        ("texture_npz", "", "an empty file, not an .npz without pickles"),
+        ("texture_npz", "PK\x03\x04 cut off", "a zip archive that is cut off or damaged, not an"),
         ("texture_npz", {"MU": np.zeros((4, 4, 3)), "PC": np.array([{}], object)},
          "not an .npz without pickles"),
         ("texture_npz", {"MU": np.float32(1), "PC": np.zeros((4, 4, 3, 2))},
@@ -300,7 +300,7 @@ def test_conversion_names_what_is_wrong(tmp_path, files):
         ("texture_npz", {"MU": np.zeros((4, 3, 3)), "PC": np.zeros((4, 3, 3, 2))},
          r"expected \(R, R, 3\) and \(R, R, 3, K\), found \(4, 3, 3\) and \(4, 3, 3, 2\)"),
         ("displacement_npy", "no array", "not an .npy without pickles"),
-        ("displacement_npy", "", "not an .npy without pickles"),
+        ("displacement_npy", "", "an empty file, not an .npy without pickles"),
         ("displacement_npy", {"a": np.zeros(3)}, "expected an .npy, found an .npz"),
         ("mediapipe_npz", {"lmk_face_idx": np.zeros(3)}, "lacks lmk_b_coords, landmark_indices"),
     ],

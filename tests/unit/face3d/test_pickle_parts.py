@@ -153,11 +153,11 @@ REFUSED = {
     ),
     "storage that torch refuses": (
         stored(changed(b"M\xe9\x03.", b"M\xe8\x03.")),
-        "a stored tensor that torch does not load: Invalid protocol version: 1000",
+        "a stored tensor that torch does not load: cut off or altered",
     ),
     "storage that torch's own checks refuse": (
         stored(changed(b"Q.", b"Q2\x86.")),
-        "a stored tensor that torch does not load: Unsupported operand 50",
+        "a stored tensor that torch does not load: cut off or altered",
     ),
     "storage of bfloat16": (
         stored(saved(torch.ones(2, dtype=torch.bfloat16))),

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from regaze.capture.head import HeadConfig, build_head
-from regaze.face3d.model import from_head
+from regaze.face3d.convert import read_texture
+from regaze.face3d.model import from_head, load_flame, save_flame
 from regaze.face3d.texture import EYE_COLOURS, TextureSpace, eye_overlay
 
 
@@ -116,3 +117,44 @@ def test_eyes_are_painted_about_their_axes():
     painted = TextureSpace.from_model(model)(codes)
     changed = (plain - painted).abs().amax(1)[0] > 1e-3
     assert (changed <= (eye_overlay(model)[1][0] > 0)).all() and changed.any()
+
+
+@pytest.mark.parametrize("names, scale", [(("MU", "PC"), 1.0), (("mean", "tex_dir"), 255.0)])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda mean, basis: (0 * mean, 0 * basis), "{0}: expected the colours of a face.*0..0"),
+        (lambda mean, basis: (0 * mean, basis), "{0}: expected the colours of a face, in 0..1"),
+        (lambda mean, basis: (mean / 255, basis), "{0}: expected the colours of a face"),
+        (lambda mean, basis: (mean * np.nan, basis), "{0}: expected the colours of a face"),
+        (lambda mean, basis: (mean, 0 * basis), "{1}: .* found 3 of 3 .* the first is 0"),
+        (lambda mean, basis: (mean, basis * [1, 1, 0]), "{1}: .* found 1 of 3 .* the first is 2"),
+        (lambda mean, basis: (mean, basis[..., :0]), "{0}, {1}: expected a texture, found empty"),
+    ],
+)
+def test_textures_that_say_nothing_are_refused(tmp_path, names, scale, change, words):
+    path = tmp_path / "t.npz"
+    mean, basis = change(*arrays())
+    np.savez(path, **{names[0]: mean * scale, names[1]: basis * scale})
+    words = words.format(*names)
+    with pytest.raises(ValueError, match=rf"t\.npz: {words}"):
+        TextureSpace.from_file(path, n_tex=3)
+    with pytest.raises(ValueError, match=rf"t\.npz: ({words}|3 directions asked for)"):
+        read_texture(path, 3)
+
+
+def test_head_models_with_such_a_texture_or_without_shapes_are_refused(tmp_path):
+    head = from_head(build_head(HeadConfig.tiny()))
+    first = head.n_shape_total
+    still, rigid = head.shapedirs.copy(), head.shapedirs.copy()
+    still[:, :, :first], rigid[:, :, first:] = 0, 0
+    for name, value, words in (
+        ("MU", 0 * head.MU, "MU: expected the colours of a face"),
+        ("PC", 0 * head.PC, "PC: expected directions that change colours"),
+        ("uv_face_mask", 0 * head.uv_face_mask, "uv_face_mask: expected a part of the chart"),
+        ("shapedirs", still, "shapedirs: expected identity directions that move vertices"),
+        ("shapedirs", rigid, "shapedirs: expected expression directions that move vertices"),
+    ):
+        save_flame(tmp_path / "head.npz", replace(head, **{name: value}))
+        with pytest.raises(ValueError, match=rf"head\.npz: {words}"):
+            load_flame(tmp_path / "head.npz")
