@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from regaze.face3d.model import FlameModel, make_model, save_flame
-from regaze.face3d.objfile import read_obj
+from regaze.face3d.obj import read_obj
 from regaze.face3d.pickles import read_npy_object, read_pickle
 
 _MODEL_KEYS = (

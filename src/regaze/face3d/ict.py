@@ -24,7 +24,7 @@ import numpy as np
 from regaze.capture.template import REGIONS
 from regaze.face3d import ict_fit
 from regaze.face3d.model import FlameModel, make_model
-from regaze.face3d.objfile import ObjMesh, read_obj, read_vertices
+from regaze.face3d.obj import ObjMesh, read_obj, read_vertices
 from regaze.jobs import replacing
 
 MM = 10.0

@@ -31,7 +31,7 @@ from regaze.face3d.found_faces import (
 )
 from regaze.face3d.gaze import labels_from_eye_pose
 from regaze.face3d.model import from_head
-from regaze.face3d.obj import read_textured_obj
+from regaze.face3d.obj import read_obj
 from regaze.face3d.patches import crop_patches
 from regaze.face3d.settings import EncoderSettings
 from regaze.face3d.turntable import poses, turntable, write_gif
@@ -107,9 +107,10 @@ def test_a_face_is_written_as_the_demos_write_it(tmp_path, encoder):
     # everything that the pictures were made of is there: the mesh can be made again
     rows = {n: torch.from_numpy(codes[n])[None] for n in ("shape", "exp", "pose", "eye_pose")}
     again = encoder.flame(**rows).vertices[0].numpy()
-    mesh = read_textured_obj(folder / "mesh_coarse.obj")
-    np.testing.assert_allclose(mesh.mesh.vertices, again, atol=1e-6)
-    assert len(mesh.mesh.counts) == len(encoder.head.f) and mesh.texture.shape == (256, 256, 3)
+    mesh = read_obj(folder / "mesh_coarse.obj")
+    np.testing.assert_allclose(mesh.vertices, again, atol=1e-6)
+    assert len(mesh.counts) == len(encoder.head.f)
+    assert cv2.imread(str(folder / "mesh_coarse.png")).shape == (256, 256, 3)
     assert np.loadtxt(folder / "kpt2d.txt").shape == (68, 2)
     assert np.loadtxt(folder / "kpt3d.txt").shape == (68, 4)
     # landmarks over the crop and in the photo are the same points
@@ -133,7 +134,7 @@ def test_eyes_of_the_mesh_point_with_the_gaze(tmp_path, encoder):
             gaze=gaze,
             animate=False,
         )
-        mesh = read_textured_obj(tmp_path / name / "a00/mesh_coarse.obj").mesh.vertices
+        mesh = read_obj(tmp_path / name / "a00/mesh_coarse.obj").vertices
         rows = encoder.head.rows_of("left_eye")
         pupil = rows[encoder.head.v_template[rows, 2].argmax()]
         front[name] = mesh[pupil] - mesh[rows].mean(0)
@@ -153,8 +154,9 @@ def test_detail_is_written_where_there_is_a_network_for_it(tmp_path):
     folder = tmp_path / "out/a00"
     for name in ("geometry_detail.png", "out_im_detail.png", "mesh_coarse_detail.obj"):
         assert (folder / name).stat().st_size > 1000
-    dense = read_textured_obj(folder / "mesh_coarse_detail.obj")
-    assert len(dense.mesh.vertices) > 20_000 and dense.colours is not None
+    dense = folder / "mesh_coarse_detail.obj"
+    assert len(read_obj(dense).vertices) > 20_000
+    assert len(dense.read_text().split("\n", 1)[0].split()) == 7
     assert np.load(folder / "detail.npy").any()
 
 
@@ -251,7 +253,7 @@ def test_a_head_without_a_mask_of_the_face_takes_no_colours_from_the_photo(tmp_p
     acquire([tmp_path / "a.png"], encoder, tmp_path / "photo", **given)
     acquire([tmp_path / "a.png"], encoder, tmp_path / "own", extract_texture=False, **given)
     bare, own, taken = (
-        read_textured_obj(tmp_path / name / "a00/mesh_coarse.obj").texture
+        cv2.imread(str(tmp_path / name / "a00/mesh_coarse.png"))
         for name in ("bare", "own", "photo")
     )
     np.testing.assert_array_equal(bare, own)

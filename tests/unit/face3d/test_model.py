@@ -19,7 +19,7 @@ from regaze.face3d.model import (
     model_hash,
     save_flame,
 )
-from regaze.face3d.objfile import read_obj, read_vertices
+from regaze.face3d.obj import read_obj, read_vertices
 
 
 def changed(model, **changes):
