@@ -15,7 +15,7 @@ from regaze.capture import render_capture
 from regaze.capture.head import HeadConfig, build_head
 from regaze.face3d.deca import Deca
 from regaze.face3d.drawing import to_drawing
-from regaze.face3d.model import from_head, save_flame
+from regaze.face3d.model import save_flame
 from regaze.face3d.parsing import CLASSES, BiSeNet, load_parser, parse_faces
 from regaze.faces import FacesAttributes, FacesReader, FacesWriter
 from regaze.latents import CODES, LatentsError, LatentsWriter
@@ -214,7 +214,7 @@ def test_persons_without_faces_have_empty_masks(rendered, tmp_path):
 
 @pytest.fixture(scope="module")
 def head():
-    return from_head(build_head(HeadConfig.tiny()))
+    return build_head(HeadConfig.tiny())
 
 
 def test_landmarks_of_the_crop_are_drawn_on_their_pixel_of_the_patch():

@@ -22,10 +22,11 @@ import numpy as np
 from regaze.angles import angles_from_vector
 from regaze.capture import scene
 from regaze.capture.actor import Actor
-from regaze.capture.head import HeadConfig, HeadModel, build_head
+from regaze.capture.head import HeadConfig, build_head
 from regaze.capture.parts import LABELS
 from regaze.capture.renderer import SUB, View
 from regaze.capture.subject import draw_look
+from regaze.face3d.model import FlameModel
 from regaze.jobs import replacing, write_json
 
 SPLITS = ("train-redirector", "train-evaluator", "val", "test")
@@ -108,7 +109,7 @@ class Person:
     masks: np.ndarray
 
 
-def render_person(model: HeadModel, config: CaptureConfig, name: str) -> Person:
+def render_person(model: FlameModel, config: CaptureConfig, name: str) -> Person:
     """Render all frames of one person; depends on ``config.seed`` and ``name`` alone."""
     number = int(name)
     rng = np.random.default_rng([config.seed, number, 12])
@@ -279,7 +280,7 @@ def _write_tables(supplementary, parameters, person: Person) -> None:
 _STATE: dict[str, object] = {}
 
 
-def _prepare(model: HeadModel, config: CaptureConfig) -> None:
+def _prepare(model: FlameModel, config: CaptureConfig) -> None:
     cv2.setNumThreads(1)
     _STATE["model"], _STATE["config"] = model, config
 
@@ -300,7 +301,7 @@ def render_capture(
     seed: int = 0,
     workers: int = 1,
     head: HeadConfig | None = None,
-    model: HeadModel | None = None,
+    model: FlameModel | None = None,
 ) -> dict[str, list[str]]:
     """Render a whole capture into ``folder`` (replaced as a whole) and return its split.
 
@@ -342,7 +343,7 @@ def render_capture(
     return split
 
 
-def _persons(model: HeadModel, config: CaptureConfig, names: list[str], workers: int):
+def _persons(model: FlameModel, config: CaptureConfig, names: list[str], workers: int):
     """Persons in the order of ``names``, rendered by a pool when that pays."""
     if workers == 1 or len(names) == 1:
         threads = cv2.getNumThreads()

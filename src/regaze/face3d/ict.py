@@ -125,7 +125,7 @@ def convert_ict(
 ) -> FlameModel:
     """Convert a downloaded ICT-FaceKit into one ``.npz`` and return the model.
 
-    The file holds all arrays of :class:`regaze.capture.head.HeadModel`, so that the capture reads
+    The file holds all arrays of :data:`regaze.capture.head.NEEDED`, so that the capture reads
     it too, and the original texture coordinates as ``udim_uvcoords`` (u in 0..7) and
     ``udim_uvfaces``.
 

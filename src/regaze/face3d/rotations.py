@@ -12,6 +12,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from regaze.angles import rotation_x, rotation_y
+
 _TINY = 1e-8
 
 
@@ -35,7 +37,8 @@ def rodrigues(axis_angle: Tensor) -> Tensor:
     """Matrices (..., 3, 3) of axis-angles (..., 3) as FLAME's public layer makes them.
 
     1e-8 is added to every component before the norm is taken, and the axis is the raw vector over
-    that norm, so that zero gives exactly the identity with a finite gradient.
+    that norm; last digits of heads depend on it. For turns without that detail there is the exact
+    :func:`regaze.angles.rotation_from_vector`.
     """
     _check(axis_angle, (3,), "axis_angle")
     angle = torch.linalg.vector_norm(axis_angle + _TINY, dim=-1, keepdim=True)
@@ -180,12 +183,8 @@ def _axes(convention: str) -> list[int]:
     return ["XYZ".index(letter) for letter in convention]
 
 
-def _about(axis: int, angle: Tensor) -> Tensor:
+def _rotation_z(angle: Tensor) -> Tensor:
     c, s, one, zero = angle.cos(), angle.sin(), torch.ones_like(angle), torch.zeros_like(angle)
-    if axis == 0:
-        return _matrix([[one, zero, zero], [zero, c, -s], [zero, s, c]])
-    if axis == 1:
-        return _matrix([[c, zero, s], [zero, one, zero], [-s, zero, c]])
     return _matrix([[c, -s, zero], [s, c, zero], [zero, zero, one]])
 
 
@@ -198,7 +197,8 @@ def euler_to_matrix(euler: Tensor, convention: str) -> Tensor:
     """
     _check(euler, (3,), "euler")
     turns = [
-        _about(axis, angle) for axis, angle in zip(_axes(convention), euler.unbind(-1), strict=True)
+        (rotation_x, rotation_y, _rotation_z)[axis](angle)
+        for axis, angle in zip(_axes(convention), euler.unbind(-1), strict=True)
     ]
     return turns[0] @ turns[1] @ turns[2]
 

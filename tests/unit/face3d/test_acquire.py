@@ -30,7 +30,6 @@ from regaze.face3d.found_faces import (
     stem,
 )
 from regaze.face3d.gaze import labels_from_eye_pose
-from regaze.face3d.model import from_head
 from regaze.face3d.obj import read_obj
 from regaze.face3d.patches import crop_patches
 from regaze.face3d.settings import EncoderSettings
@@ -50,7 +49,7 @@ DEMO = {
 @pytest.fixture(scope="module")
 def encoder():
     torch.manual_seed(0)
-    made = Deca(from_head(build_head(HeadConfig.tiny())), "tiny").eval()
+    made = Deca(build_head(HeadConfig.tiny()), "tiny").eval()
     with torch.no_grad():
         last = made.E_flame.layers[2]
         last.weight.mul_(0.05)
@@ -146,7 +145,7 @@ def test_eyes_of_the_mesh_point_with_the_gaze(tmp_path, encoder):
 
 def test_detail_is_written_where_there_is_a_network_for_it(tmp_path):
     torch.manual_seed(1)
-    deca = Deca(from_head(build_head(HeadConfig.tiny())), "tiny", detail=True).eval()
+    deca = Deca(build_head(HeadConfig.tiny()), "tiny", detail=True).eval()
     photo(tmp_path / "a.png")
     np.savetxt(tmp_path / "marks.txt", marks())
     given = {"landmarks": tmp_path / "marks.txt", "animate": False}

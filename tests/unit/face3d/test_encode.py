@@ -8,7 +8,7 @@ from regaze.capture.head import HeadConfig, build_head
 from regaze.face3d.deca import Deca, encoder_identity
 from regaze.face3d.encode import encode_shard, open_encoder, usable_landmarks
 from regaze.face3d.head_stage import make_head
-from regaze.face3d.model import from_head, load_flame, model_hash, save_flame
+from regaze.face3d.model import load_flame, model_hash, save_flame
 from regaze.faces import FacesAttributes, FacesReader, FacesWriter
 from regaze.latents import LatentsError, LatentsReader
 
@@ -17,7 +17,7 @@ ATTRIBUTES = FacesAttributes("sted", (48, 48), 190.0, 600.0, "none", "folder")
 
 @pytest.fixture(scope="module")
 def head():
-    return from_head(build_head(HeadConfig.tiny()))
+    return build_head(HeadConfig.tiny())
 
 
 @pytest.fixture(scope="module")

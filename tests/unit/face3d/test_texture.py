@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from regaze.capture.head import HeadConfig, build_head
-from regaze.face3d.model import from_head
 from regaze.face3d.texture import EYE_COLOURS, TextureSpace, eye_overlay
 
 
@@ -78,7 +77,7 @@ def test_bad_files_and_codes_are_named(tmp_path):
 
 
 def test_the_procedural_head_has_a_texture():
-    space = TextureSpace.from_model(from_head(build_head(HeadConfig.tiny())))
+    space = TextureSpace.from_model(build_head(HeadConfig.tiny()))
     found = space(torch.zeros(1, 50))
     assert found.shape == (1, 3, 256, 256) and found.dtype == torch.float32
     assert 0 <= float(found.min()) < float(found.max()) <= 1
@@ -86,7 +85,7 @@ def test_the_procedural_head_has_a_texture():
 
 
 def test_heads_without_texture_chart_or_eyes_are_named():
-    model = from_head(build_head(HeadConfig.tiny()))
+    model = build_head(HeadConfig.tiny())
     with pytest.raises(ValueError, match=r"the head model has none \(MU, PC\)"):
         TextureSpace.from_model(replace(model, MU=None, PC=None))
     with pytest.raises(ValueError, match="eyes: the head model has no chart"):
@@ -96,7 +95,7 @@ def test_heads_without_texture_chart_or_eyes_are_named():
 
 
 def test_eyes_are_painted_about_their_axes():
-    model = from_head(build_head(HeadConfig.tiny()))
+    model = build_head(HeadConfig.tiny())
     colours, share = eye_overlay(model, 512)
     assert colours.shape == (3, 512, 512) and 0.005 < float(share.mean()) < 0.1
     # at the chart position of the vertex in the middle of the pupil, and behind the limbus

@@ -16,7 +16,7 @@ from regaze.face3d.crop import to_image_space
 from regaze.face3d.deca import Deca, load_encoder
 from regaze.face3d.flame import Flame
 from regaze.face3d.known import face_triangles, fit_cameras, part_of, read_known, read_views
-from regaze.face3d.model import from_head, save_flame
+from regaze.face3d.model import save_flame
 from regaze.face3d.patches import crop_patches
 from regaze.face3d.quality import measure, photos
 from regaze.face3d.rotations import axis_angle_to_matrix
@@ -47,7 +47,7 @@ def data(tmp_path_factory):
         shards=1,
         frame_check="none",
     )
-    model = from_head(head)
+    model = head
     save_flame(folder / "head.npz", model)
     files = {
         "faces": [str(folder / "shard.h5")],
