@@ -29,7 +29,7 @@ from regaze.face3d.found_faces import (
     list_photos,
     stem,
 )
-from regaze.face3d.gaze import labels_from_eye_pose
+from regaze.face3d.gaze import eye_pose_from_labels
 from regaze.face3d.obj import read_obj
 from regaze.face3d.patches import crop_patches
 from regaze.face3d.settings import EncoderSettings
@@ -116,8 +116,8 @@ def test_a_face_is_written_as_the_demos_write_it(tmp_path, encoder):
     flat = torch.from_numpy(np.loadtxt(folder / "kpt2d.txt"))[None]
     pixels = to_pixels(flat, codes["transform"][None], encoder.size_px)[0]
     np.testing.assert_allclose(np.loadtxt(folder / "landmarks_photo.txt"), pixels, atol=1e-3)
-    label = labels_from_eye_pose(rows["eye_pose"], rows["pose"][:, :3])[0].numpy()
-    np.testing.assert_allclose(label, [[0.2, -0.3]] * 2, atol=1e-5)
+    eyes = eye_pose_from_labels(torch.tensor([[0.2, -0.3]]), rows["pose"][:, :3])
+    np.testing.assert_allclose(rows["eye_pose"], eyes, atol=1e-5)
 
 
 def test_eyes_of_the_mesh_point_with_the_gaze(tmp_path, encoder):

@@ -150,18 +150,6 @@ def test_mediapipe_points(model):
     assert Flame(model)(**codes(2, kind=torch.float32)).landmarks_mediapipe is None
 
 
-def test_wrong_codes_are_named(model):
-    flame, given = Flame(model), codes(2, kind=torch.float32)
-    for name in given:
-        if name != "shape":
-            with pytest.raises(ValueError, match=f"{name}: expected shape"):
-                flame(**{**given, name: given[name][:, :2]})
-    with pytest.raises(ValueError, match="shape: expected shape"):
-        flame(**{**given, "shape": given["shape"][:, :99]})
-    with pytest.raises(ValueError, match="n_shape"):
-        Flame(model, n_shape=0)
-
-
 @pytest.mark.parametrize("degrees", [-35, -20, 20, 35])
 def test_contour_of_a_turned_head_is_its_silhouette(model, degrees):
     flame = Flame(model).double()

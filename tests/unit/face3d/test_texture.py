@@ -43,39 +43,6 @@ def test_bgr_and_missing_directions():
     np.testing.assert_allclose(found, mean[:, :, ::-1], atol=1e-6)
 
 
-@pytest.mark.parametrize("names, scale", [(("MU", "PC"), 1.0), (("mean", "tex_dir"), 255.0)])
-def test_both_file_layouts(tmp_path, names, scale):
-    mean, basis = arrays()
-    np.savez(tmp_path / "t.npz", **{names[0]: mean * scale, names[1]: basis * scale})
-    codes = torch.randn(2, 3)
-    found = TextureSpace.from_file(tmp_path / "t.npz", n_tex=3, size=8)(codes)
-    wanted = TextureSpace(mean, basis, rgb=False, n_tex=3, size=8)(codes)
-    torch.testing.assert_close(found, wanted)
-
-
-def test_bad_files_and_codes_are_named(tmp_path):
-    np.savez(tmp_path / "other.npz", mean=np.zeros(3))
-    with pytest.raises(ValueError, match=r"other.npz: expected the arrays \{MU, PC\}"):
-        TextureSpace.from_file(tmp_path / "other.npz")
-    (tmp_path / "bad.npz").write_bytes(b"PK no")
-    with pytest.raises(ValueError, match="not a texture"):
-        TextureSpace.from_file(tmp_path / "bad.npz")
-    np.savez(tmp_path / "objects.npz", MU=np.array([{}]), PC=np.zeros(1))
-    with pytest.raises(ValueError, match="not a texture"):
-        TextureSpace.from_file(tmp_path / "objects.npz")
-    mean, basis = arrays()
-    with pytest.raises(FileNotFoundError, match=r"none\.npz"):
-        TextureSpace.from_file(tmp_path / "none.npz")
-    with pytest.raises(ValueError, match=r"texture mean: expected .* found \(8, 8\)"):
-        TextureSpace(mean[..., 0], basis)
-    with pytest.raises(ValueError, match="texture basis"):
-        TextureSpace(mean, basis[:4])
-    with pytest.raises(ValueError, match="finite"):
-        TextureSpace(mean * np.nan, basis)
-    with pytest.raises(ValueError, match=r"tex: expected shape \(B, 50\)"):
-        TextureSpace(mean, basis)(torch.zeros(1, 3))
-
-
 def test_the_procedural_head_has_a_texture():
     space = TextureSpace.from_model(build_head(HeadConfig.tiny()))
     found = space(torch.zeros(1, 50))
@@ -84,10 +51,8 @@ def test_the_procedural_head_has_a_texture():
     assert not list(space.parameters()) and not space.state_dict()
 
 
-def test_heads_without_texture_chart_or_eyes_are_named():
+def test_heads_without_chart_or_eyes_are_named():
     model = build_head(HeadConfig.tiny())
-    with pytest.raises(ValueError, match=r"the head model has none \(MU, PC\)"):
-        TextureSpace.from_model(replace(model, MU=None, PC=None))
     with pytest.raises(ValueError, match="eyes: the head model has no chart"):
         eye_overlay(replace(model, uvcoords=None, uvfaces=None))
     with pytest.raises(ValueError, match="eyes: .* no vertices that turn with an eye joint alone"):
