@@ -20,18 +20,18 @@ from regaze.face3d.commands_acquire import app, weights_of
 from regaze.face3d.crop import crop_box, landmark_bounds
 from regaze.face3d.deca import Deca
 from regaze.face3d.drawing import to_drawing, to_pixels, to_uint8, write_png
-from regaze.face3d.found_faces import (
-    FoundFace,
+from regaze.face3d.gaze import eye_pose_from_labels
+from regaze.face3d.obj import read_obj
+from regaze.face3d.patches import crop_patches
+from regaze.face3d.photo_faces import (
     NoFace,
+    PhotoFace,
     faces_of_photo,
     is_row,
     landmarks_of,
     list_photos,
     stem,
 )
-from regaze.face3d.gaze import eye_pose_from_labels
-from regaze.face3d.obj import read_obj
-from regaze.face3d.patches import crop_patches
 from regaze.face3d.settings import EncoderSettings
 from regaze.face3d.turntable import poses, turntable, write_gif
 from regaze.faces import FacesAttributes, FacesWriter
@@ -288,12 +288,12 @@ def test_landmarks_come_from_the_users_files(tmp_path):
 def test_the_crop_of_a_large_photo_is_that_of_the_whole(encoder):
     picture = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
     points = marks(310, 90, 120)
-    crop, transform = encoder_crop(FoundFace("a", 0, picture, points, "a.png"), encoder)
+    crop, transform = encoder_crop(PhotoFace("a", 0, picture, points, "a.png"), encoder)
     whole = crop_patches(picture[None], points[None], encoder.size_px)
     np.testing.assert_allclose(transform, whole.transforms[0], atol=1e-9)
     np.testing.assert_allclose(crop, whole.images, atol=1e-4)
     with pytest.raises(NoFace, match="outside the picture"):
-        encoder_crop(FoundFace("a", 0, picture, points + 2000, "a.png"), encoder)
+        encoder_crop(PhotoFace("a", 0, picture, points + 2000, "a.png"), encoder)
 
 
 def test_points_over_the_crop_find_their_pixel_in_other_pictures():
