@@ -91,7 +91,6 @@ rule estimate_poses:
             "landmarks/stage.py",
             "normalise/camera.py",
             "normalise/face_model.py",
-            "normalise/geometry.py",
             "normalise/head_pose.py",
             "angles.py",
             "faces.py",

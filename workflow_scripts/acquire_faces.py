@@ -4,7 +4,7 @@ import numpy as np
 
 from regaze.face3d.acquire import acquire
 from regaze.face3d.encode import open_encoder
-from regaze.face3d.found_faces import detector
+from regaze.face3d.photo_faces import detector
 from regaze.jobs import replacing, start
 
 

@@ -56,10 +56,12 @@ class Section(BaseModel):
 class CapturePersons(Section):
     """How many people are rendered for each part of the split."""
 
-    train_redirector: int = Field(160, ge=1, description="redirectors and training estimators")
-    train_evaluator: int = Field(100, ge=1, description="the evaluation estimator only")
-    val: int = Field(8, ge=1, description="choice of checkpoints")
-    test: int = Field(25, ge=1, description="reported numbers")
+    train_redirector: int = Field(
+        160, ge=1, le=19999, description="redirectors and training estimators"
+    )
+    train_evaluator: int = Field(100, ge=1, le=19999, description="the evaluation estimator only")
+    val: int = Field(8, ge=1, le=19999, description="choice of checkpoints")
+    test: int = Field(25, ge=1, le=19999, description="reported numbers")
 
 
 class Capture(Section):
@@ -68,7 +70,9 @@ class Capture(Section):
     persons: CapturePersons = CapturePersons()
     head_poses: int = Field(4, ge=1, description="head poses per person")
     gazes: int = Field(4, ge=1, description="gaze directions per head pose, the same for all")
-    photo: int = Field(240, ge=64, le=2000, description="short side of the photos in pixels")
+    photo: int = Field(
+        240, ge=64, le=2000, multiple_of=2, description="short side of the photos in pixels, even"
+    )
     focal: float = Field(470.0, gt=50, description="mean focal length of the cameras in pixels")
     quality: int = Field(95, ge=50, le=100, description="JPEG quality")
     threads: int = Field(

@@ -23,11 +23,10 @@ from regaze.estimators.store import load_reference
 from regaze.face3d.checkpoints import read_deca, read_emoca
 from regaze.face3d.convert import read_texture
 from regaze.face3d.crop import read_landmarks
-from regaze.face3d.found_faces import landmarks_of
 from regaze.face3d.model import load_flame
 from regaze.face3d.parsing import load_parser
+from regaze.face3d.photo_faces import landmarks_of
 from regaze.face3d.pickles import read_npy_object, read_pickle
-from regaze.face3d.texture import TextureSpace
 from regaze.face3d.user_codes import read_user_codes
 from regaze.faces import FacesReader
 from regaze.filetypes import damage, file_type, open_hdf5, read_npz, unreadable
@@ -137,7 +136,7 @@ LOADERS = {
     "model.json": read_record,
     "head-model": load_flame,
     "capture-head": load_head,
-    "texture": TextureSpace.from_file,
+    "texture": lambda path: read_texture(path, 3),
     "texture-conversion": lambda path: read_texture(path, 1),
     "codes.npz": read_user_codes,
     "codes.parquet": read_user_codes,

@@ -53,6 +53,8 @@ def changed(path, value):
         ("sed", 1, "sed: unknown key"),
         ("shards", "many", "shards: .*integer.*'many'"),
         ("shards", 0, "shards: .*greater than or equal to 1"),
+        ("capture.photo", 121, "capture.photo: .*multiple of 2"),
+        ("capture.persons.test", 20_000, "capture.persons.test: .*less than or equal to 19999"),
         ("dataset", "mine", "dataset: 'mine' is not defined; expected one of synthetic"),
         ("datasets.mine", {"source": "gazecapture"}, "datasets.mine.root: Field required"),
         ("datasets.mine", {"root": "x"}, "datasets.mine.source: missing; .*gazecapture"),

@@ -87,11 +87,12 @@ def build(
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
     """Write the procedural head, which needs no files."""
-    from regaze.capture.head import HeadConfig, build_head, save_head
-    from regaze.face3d.model import load_flame
+    from regaze.capture.head import HeadConfig, build_head
+    from regaze.face3d.model import save_flame
 
-    _said(lambda: save_head(out, build_head(HeadConfig(seed=seed))))
-    _describe(out, load_flame(out))
+    made = build_head(HeadConfig(seed=seed))
+    _said(lambda: save_flame(out, made))
+    _describe(out, made)
 
 
 @head_app.command()

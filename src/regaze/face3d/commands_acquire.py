@@ -54,7 +54,7 @@ def face3d(
 
     from regaze.face3d.acquire import acquire
     from regaze.face3d.encode import open_encoder
-    from regaze.face3d.found_faces import is_row
+    from regaze.face3d.photo_faces import is_row
 
     try:
         settings = None
@@ -109,7 +109,7 @@ def weights_of(encoders, name: str) -> dict[str, object]:
 def _detector(settings, device: str):
     """The face detector with the weights that the configuration names."""
     from regaze.assets import require
-    from regaze.face3d.found_faces import detector
+    from regaze.face3d.photo_faces import detector
     from regaze.landmarks.settings import WEIGHTS
 
     files = [getattr(settings.assets, name) for name in WEIGHTS]

@@ -12,7 +12,7 @@ import numpy as np
 from regaze.face3d.checks import texture_fault
 from regaze.face3d.editions import EDITIONS, SHAPES, TOPOLOGY
 from regaze.face3d.model import FlameModel, make_model, save_flame
-from regaze.face3d.objfile import read_obj
+from regaze.face3d.obj import read_obj
 from regaze.face3d.pickles import read_npy_object, read_pickle
 from regaze.filetypes import file_type, read_npz, unreadable
 

@@ -63,10 +63,6 @@ def open_encoder(
     """
     if device not in DEVICES:
         raise ValueError(f"device: expected one of {', '.join(DEVICES)}, found {device!r}")
-    if sum(x is not None for x in (folder, deca, emoca)) != 1:
-        raise ValueError("encoder: expected exactly one of folder, deca and emoca")
-    if folder is not None and head_sha256 is not None:
-        raise ValueError("head_sha256: is for deca and emoca; a model folder has its own")
     if threads is not None:
         torch.set_num_threads(threads)
     model = load_flame(head)
@@ -146,10 +142,8 @@ def encode_shard(
         identity: what is recorded, by default that of the encoder.
 
     Raises:
-        ValueError: ``batch`` below 1, or the encoder gives codes that are not finite.
+        ValueError: the encoder gives codes that are not finite.
     """
-    if batch < 1:
-        raise ValueError(f"batch: expected at least 1, found {batch}")
     reader = FacesReader(faces)
     known = reader.has("landmarks")
     found = 0

@@ -24,7 +24,7 @@ import numpy as np
 from regaze.capture.template import REGIONS
 from regaze.face3d import ict_fit
 from regaze.face3d.model import FlameModel, make_model
-from regaze.face3d.objfile import ObjMesh, read_obj, read_vertices
+from regaze.face3d.obj import ObjMesh, read_obj, read_vertices
 from regaze.filetypes import unreadable
 from regaze.jobs import replacing
 
@@ -126,7 +126,7 @@ def convert_ict(
 ) -> FlameModel:
     """Convert a downloaded ICT-FaceKit into one ``.npz`` and return the model.
 
-    The file holds all arrays of :class:`regaze.capture.head.HeadModel`, so that the capture reads
+    The file holds all arrays of :data:`regaze.capture.head.NEEDED`, so that the capture reads
     it too, and the original texture coordinates as ``udim_uvcoords`` (u in 0..7) and
     ``udim_uvfaces``.
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from regaze.angles import vector_from_angles
+from regaze.angles import rotation_from_vector, vector_from_angles
 from regaze.landmarks.files import (
     name_problem,
     new_file,
@@ -24,7 +24,6 @@ from regaze.landmarks.files import (
     write_person,
 )
 from regaze.normalise.face_model import FACE_MODELS
-from regaze.normalise.geometry import rotation_from_vector
 from regaze.normalise.head_pose import HeadPoseError, estimate_head_pose
 from regaze.sources.records import PersonPhotos, PhotoSource, SourceError
 

@@ -56,8 +56,6 @@ HEAD = ("skin", "hair", *EYES, "glasses", "lips", "ears", "mouth", "brows", "nos
 """Parts of the head, as ``xcatliu/GazeNeRF`` and HeadNeRF cut it out: without neck, clothes, hat.
 Where a method cannot tell the neck from the skin, the visible neck is in the head."""
 
-METHODS = ("exact", "mesh", "parsing")
-
 
 class MasksError(ValueError):
     """Masks that cannot be made or used; the message names the file and what was expected."""
@@ -82,7 +80,7 @@ class MasksWriter:
 
     Args:
         path: the HDF5 file.
-        method: one of :data:`METHODS`.
+        method: ``exact``, ``mesh`` or ``parsing``.
         version: what the masks were made with: a checkpoint's or an encoder's SHA-256, or a word.
         told_apart: names of the parts that the method knows.
         patch_size: (width, height) of the patches.
@@ -97,8 +95,6 @@ class MasksWriter:
         told_apart: Sequence[str],
         patch_size: tuple[int, int],
     ):
-        if method not in METHODS:
-            raise MasksError(f"method: expected one of {', '.join(METHODS)}, found {method!r}")
         self.path, self.patch_size = Path(path), tuple(patch_size)
         self._attributes = {
             "names": json.dumps(NAMES),
@@ -141,31 +137,12 @@ class MasksWriter:
                 yield rows[start : start + most]
 
     def add(self, segmentation: np.ndarray, valid: np.ndarray | None = None) -> None:
-        """Write the next rows (n, H, W) uint8 of the person; ``valid`` (n,), by default all.
-
-        Raises:
-            MasksError: another shape or type, more rows than announced, or a number without name.
-        """
-        width, height = self.patch_size
-        segmentation = np.asarray(segmentation)
-        where = f"{self.path}: {self._group.name[1:]}/segmentation"
-        if segmentation.shape[1:] != (height, width) or segmentation.dtype != np.uint8:
-            raise MasksError(
-                f"{where}: expected (n, {height}, {width}) uint8, "
-                f"found {segmentation.shape} {segmentation.dtype}"
-            )
-        if segmentation.size and segmentation.max() >= len(NAMES):
-            raise MasksError(
-                f"{where}: expected numbers below {len(NAMES)}, found {segmentation.max()}"
-            )
-        valid = np.ones(len(segmentation), bool) if valid is None else np.asarray(valid, bool)
+        """Write the next rows (n, H, W) uint8 of the person; ``valid`` (n,), by default all."""
         rows = slice(self._next, self._next + len(segmentation))
-        if rows.stop > len(self._group["valid"]):
-            raise MasksError(f"{where}: expected {len(self._group['valid'])} rows, found more")
         head, eyes = derive(segmentation)
         for name, values in (("segmentation", segmentation), ("head", head), ("eyes", eyes)):
             self._group[name][rows] = values
-        self._group["valid"][rows] = valid
+        self._group["valid"][rows] = True if valid is None else valid
         self._next = rows.stop
 
 

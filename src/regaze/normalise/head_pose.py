@@ -12,6 +12,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from regaze.angles import rotation_from_vector
 from regaze.normalise.camera import (
     intrinsic_matrix,
     pad_distortion,
@@ -19,7 +20,6 @@ from regaze.normalise.camera import (
     undistort_points,
 )
 from regaze.normalise.face_model import FaceModel, face_model
-from regaze.normalise.geometry import rotation_from_vector
 
 _SEED = 1
 _LEAST_SPAN = 1.0

@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from regaze.face3d.found_faces import FindFaces, faces_of_photo, stem
+from regaze.face3d.photo_faces import FindFaces, faces_of_photo, stem
 from regaze.faces import FacesReader, open_row
 from regaze.normalise.camera import intrinsic_matrix, pad_distortion, undistort_points
 from regaze.normalise.geometry import Variant, normalise
@@ -114,7 +114,7 @@ def photo_place(
     Args:
         path: the photo; turned as its EXIF orientation says.
         size_px: side of the model's pictures; patches are at least that large.
-        landmarks: file or folder, see :func:`regaze.face3d.found_faces.landmarks_of`.
+        landmarks: file or folder, see :func:`regaze.face3d.photo_faces.landmarks_of`.
         find: a detector, used without landmarks.
         face: which face, 0 the largest, or the first of the landmarks.
         lens: the camera.

@@ -19,7 +19,7 @@ from regaze.estimators.evaluate import held_out_error
 from regaze.estimators.objective import Augmentation, EstimatorTask
 from regaze.estimators.store import load_estimator
 from regaze.face3d.deca import Deca
-from regaze.face3d.known import read_known, read_views
+from regaze.face3d.ground_truth import read_ground_truth, read_views
 from regaze.face3d.model import load_flame, model_hash
 from regaze.face3d.quality import draw_sheet, measure
 from regaze.face3d.training import EncoderTask, plain_weights
@@ -304,7 +304,7 @@ def train_encoder(
     settings, reader, people = _begin(config, faces, split, seed)
     persons = _listed(people, config["persons"], split, f"encoders.{name}.persons")
     model = load_flame(head)
-    known = read_known(parameters, reader, reader.rows(persons), model)
+    known = read_ground_truth(parameters, reader, reader.rows(persons), model)
     views = read_views(known, reader, model, seed)
     log.info("%d rows in %d views, misfit %.2f px", len(known), len(views.uv), known.misfit.mean())
     deca = Deca(model, config["preset"], config["class"] == "emoca", config["rasterizer"])
@@ -323,7 +323,7 @@ def train_encoder(
         )
 
     def of(part):
-        return read_known(parameters, reader, reader.rows(people[part]), model)
+        return read_ground_truth(parameters, reader, reader.rows(people[part]), model)
 
     def validate():
         found = measure(deca, reader, of("val"))

@@ -86,7 +86,7 @@ class TrainingStages:
                     ["render_capture"],
                     [root],
                     deps=[settings.capture.head_model],
-                    code=["capture", "angles.py"],
+                    code=["capture", "face3d/model.py", "face3d/checks.py", "angles.py"],
                     scripts=["render_capture"],
                     params=["seed", *self._below("capture", set())],
                     outs=[root],

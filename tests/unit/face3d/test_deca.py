@@ -12,12 +12,12 @@ from regaze.capture.head import HeadConfig, build_head
 from regaze.face3d.deca import GREY, Deca, encoder_identity, load_encoder, load_published
 from regaze.face3d.encode import open_encoder
 from regaze.face3d.encoders import PRESETS
-from regaze.face3d.model import from_head, model_hash, save_flame
+from regaze.face3d.model import model_hash, save_flame
 
 
 @pytest.fixture(scope="module")
 def head():
-    return from_head(build_head(HeadConfig.tiny()))
+    return build_head(HeadConfig.tiny())
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ class NoFace(ValueError):
 
 
 @dataclass(frozen=True)
-class FoundFace:
+class PhotoFace:
     """A face in a picture.
 
     Attributes:
@@ -139,7 +139,7 @@ def faces_of_photo(
     *,
     landmarks: str | os.PathLike | None = None,
     find: FindFaces | None = None,
-) -> list[FoundFace]:
+) -> list[PhotoFace]:
     """All faces of a photo.
 
     Args:
@@ -164,12 +164,12 @@ def faces_of_photo(
             f"{photo}: expected landmarks, or a face detector with its weights; found neither"
         )
     return [
-        FoundFace(stem(photo), index, picture, np.asarray(points), photo.name, len(found))
+        PhotoFace(stem(photo), index, picture, np.asarray(points), photo.name, len(found))
         for index, points in enumerate(found)
     ]
 
 
-def face_of_row(place: str) -> FoundFace:
+def face_of_row(place: str) -> PhotoFace:
     """The face of ``FACES.h5:person/index``, its gaze that of the labels.
 
     Raises:
@@ -184,7 +184,7 @@ def face_of_row(place: str) -> FoundFace:
     if not np.isfinite(points).all():
         raise NoFace(f"{place}: this row has no landmarks")
     gaze = reader.labels[number, :2].astype(np.float64)
-    return FoundFace(
+    return PhotoFace(
         name=f"{person}_{index}_",
         index=0,
         picture=reader.pixels([number])[0],
