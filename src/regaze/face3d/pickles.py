@@ -87,7 +87,10 @@ def _value(stream: io.BytesIO):
 
 
 def _npy_value(stream: io.BytesIO):
-    version = np.lib.format.read_magic(stream)
+    try:
+        version = np.lib.format.read_magic(stream)
+    except ValueError:
+        raise PickleRefused("not an .npy file (its header is damaged)") from None
     _require(version in ((1, 0), (2, 0)), f".npy version {version}, expected 1.0 or 2.0")
     shape, _, kind = getattr(np.lib.format, f"read_array_header_{version[0]}_0")(stream)
     found = f"found shape {shape} of {kind}"
