@@ -64,11 +64,15 @@ rule write_split:
         split="results/{dataset}/split.json",
     log:
         "logs/write_split/{dataset}.log",
+    # Before hours of work on photos: a split that lacks somebody ends the run.
+    priority: 100
     conda:
         "../envs/main.yaml"
     threads: 1
     resources:
         **asks("write_split"),
+        # Here and not in params: the lists are the same whoever needs them.
+        needed=lambda wc: " ".join(settings.needed_lists(wc.dataset)),
     params:
         source=lambda wc: settings.datasets[wc.dataset].model_dump(),
         seed=settings.seed,

@@ -11,7 +11,7 @@ def main(job):
     start(job)
     data = {name: job.input[name] for name in ("faces", "split", "head")}
     data["parameters"] = Path(job.input.capture) / "parameters.h5"
-    options = {name: job.params[name] for name in ("name", "config", "seed")}
+    options = {name: job.params[name] for name in ("name", "config", "seed", "code")}
     train_encoder(**options, **data, files=ModelFiles.of_job(job))
 
 

@@ -9,7 +9,7 @@ from regaze.training.stages import ModelFiles
 def main(job):
     start(job)
     data = {"faces": job.input.faces, "split": job.input.split}
-    options = {name: job.params[name] for name in ("config", "seed", "size_px")}
+    options = {name: job.params[name] for name in ("config", "seed", "size_px", "code")}
     make_recogniser(**options, **data, files=ModelFiles.of_job(job))
 
 

@@ -8,8 +8,9 @@ from regaze.training.launch import launch
 def main(job):
     start(job)
     given = dict(job.input.items())
+    names = ("name", "config", "seed", "persons", "state", "code")
     train_and_measure(
-        **{name: job.params[name] for name in ("name", "config", "seed", "persons", "state")},
+        **{name: job.params[name] for name in names},
         faces=list(given["faces"]),
         split=str(given["split"]),
         augmented=given.get("augmented") or None,

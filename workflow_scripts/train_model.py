@@ -7,7 +7,7 @@ from regaze.training.stages import ModelFiles, TrainingData, train_redirector
 
 def main(job):
     start(job)
-    options = {name: job.params[name] for name in ("name", "config", "seed")}
+    options = {name: job.params[name] for name in ("name", "config", "seed", "code")}
     train_redirector(**options, data=TrainingData.of_job(job), files=ModelFiles.of_job(job))
 
 

@@ -11,7 +11,7 @@ def main(job):
     split = job.input.get("split") or options["split"]
     source = open_source(options | {"root": root, "split": None})
     given = {"root": root, "split": split, "source": source, "seed": job.params.seed}
-    lists = make_split(job.output.split, **given)
+    lists = make_split(job.output.split, **given, needed=job.resources.needed.split())
     log.info("persons: %s", {name: len(persons) for name, persons in lists.items()})
 
 

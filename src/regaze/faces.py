@@ -14,8 +14,9 @@ pixels as zeros when that file is gone; :class:`FacesReader` refuses to open ins
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -25,6 +26,7 @@ import numpy as np
 from regaze.filetypes import damage, open_hdf5
 from regaze.jobs import REMEDY, replacing
 from regaze.links import PixelLink, check_links, linked_rows
+from regaze.provenance import content_hash
 
 LABELS = (
     "gaze_pitch",
@@ -198,12 +200,15 @@ class FacesReader:
         sizes: dict[tuple[int, int], str] = {}
         common: set[str] | None = None
         self.attributes: dict = {}
+        self._said: list[str] = []
+        self._fingerprint: str | None = None
         self._reversed: list[bool] = []
         self.gaze_known = True
         for number, path in enumerate(self.paths):
             with _open(path) as file:
                 attributes = _attributes(file)
                 self.attributes = self.attributes or attributes
+                self._said.append(content_hash(attributes))
                 self._reversed.append(attributes.get("channel_order") == "bgr")
                 known = attributes.get("gaze", "known") != "absent"
                 self.gaze_known &= known
@@ -242,11 +247,6 @@ class FacesReader:
 
     def __len__(self) -> int:
         return len(self.labels)
-
-    @property
-    def linked_files(self) -> set[str]:
-        """Released files that pixels are links to; empty when the files hold them themselves."""
-        return {path for path, _ in self._links.values()}
 
     def __getstate__(self):
         return {**self.__dict__, "_files": {}, "_datasets": {}}
@@ -326,6 +326,43 @@ class FacesReader:
             result[start:stop] = piece
         return np.array(result.tolist()) if result.dtype == object else result
 
+    def fingerprint(self) -> str:
+        """Return 16 hex digits over all that the rows hold, however many files they are in.
+
+        That is persons, pixels, labels, all other numbers, and the attributes of the files. Pixels
+        count as they are stored, so nothing is decoded and every byte is read once; linked ones by
+        name, size and time of the released file, which may have hundreds of gigabytes.
+
+        Raises:
+            OSError: HDF5 cannot read a row.
+        """
+        if self._fingerprint is None:
+            digest = hashlib.sha256()
+            for code, person in enumerate(self.persons):
+                group = self._file(self.paths[self._home[code]])[person]
+                names = sorted(name for name in group if _is_table(group.get(name)))
+                digest.update(content_hash([person, self._said[self._home[code]], names]).encode())
+                try:
+                    for name in names:
+                        linked = name == "pixels" and code in self._links
+                        parts = self._at_rest(code) if linked else _stored(group[name])
+                        for part in parts:
+                            digest.update(part)
+                except OSError as error:
+                    raise OSError(
+                        f"{group.file.filename}: {person}: cannot be read ({error}){REMEDY}"
+                    ) from error
+            self._fingerprint = digest.hexdigest()[:16]
+        return self._fingerprint
+
+    def _at_rest(self, code: int) -> Iterator[bytes]:
+        """What tells linked pixels of a person apart without reading them."""
+        path, inside = self._links[code]
+        about = os.stat(path)
+        facts = [Path(path).name, about.st_size, about.st_mtime_ns, inside]
+        yield content_hash(facts).encode()
+        yield self._pixel_row[self._start[code] : self._start[code + 1]].tobytes()
+
     def _dataset(self, code: int, name: str) -> h5py.Dataset:
         """The open dataset; looking it up by its path costs more than reading a row."""
         if self._process != os.getpid():
@@ -373,6 +410,27 @@ def open_row(place: str) -> tuple[FacesReader, int]:
         return reader, reader.global_index(person, int(index))
     except KeyError as error:
         raise ValueError(error.args[0]) from None
+
+
+def _is_table(found) -> bool:
+    """Whether an entry of a person is a dataset of numbers."""
+    return isinstance(found, h5py.Dataset) and found.ndim > 0 and found.dtype.kind != "O"
+
+
+def _stored(data: h5py.Dataset) -> Iterator[bytes | np.ndarray]:
+    """Pixels as they are compressed where each row is a chunk of its own, else decoded rows."""
+    yield f"{data.name} {data.shape} {data.dtype}".encode()
+    row = (1, *data.shape[1:])
+    if data.ndim < 4 or data.chunks != row:
+        for start in range(0, len(data), _ROWS_PER_CHUNK):
+            yield np.ascontiguousarray(data[start : start + _ROWS_PER_CHUNK])
+        return
+    for number in range(len(data)):
+        try:
+            yield data.id.read_direct_chunk((number, *(0 for _ in row[1:])))[1]
+        except (OSError, RuntimeError):
+            # Never written, or damaged, of which reading tells.
+            yield np.ascontiguousarray(data[number])
 
 
 def _open(path: str) -> h5py.File:

@@ -36,7 +36,14 @@ from regaze.redirectors.settings import (
 from regaze.report.settings import StudySettings
 from regaze.resources import ResourceTable
 from regaze.sources import KINDS, SourceError, SourceOptions, options_class
-from regaze.sources.splits import SplitError, read_split
+from regaze.sources.splits import (
+    PARTS,
+    WAY,
+    SplitError,
+    complete_split,
+    read_split,
+    without_anybody,
+)
 from regaze.training.settings import transfer_file
 
 PSEUDO_MODELS = ("copy", "truth")
@@ -333,6 +340,29 @@ class Settings(Section):
         """Data sets that methods are evaluated on, the one trained on first."""
         return list(dict.fromkeys([self.dataset, *(self.evaluation.datasets or [])]))
 
+    def needed_lists(self, dataset: str) -> dict[str, str]:
+        """Lists of a data set's split in which somebody must be, each with the first who needs it.
+
+        Networks learn from a list and are validated on ``val``, estimators and the recogniser are
+        measured on ``test``; published ones take what there is.
+        """
+        found: dict[str, str] = {}
+        if dataset in self.evaluated:
+            found[self.evaluation.split] = "evaluation.split"
+        if dataset != self.dataset:
+            return found
+        train, val, test = "train-redirector", "val", "test"
+        for name, entry in self.models.items():
+            if getattr(entry, "checkpoint", None) is None:
+                found = dict.fromkeys((train, val), f"models.{name}") | found
+        for name, entry in self.estimators.items():
+            if entry.checkpoint is None:
+                found = dict.fromkeys((entry.persons, val, test), f"estimators.{name}") | found
+        if self.identity:
+            learnt = (self.identity.persons,) if self.identity.network in TRAINED else ()
+            found = dict.fromkeys((*learnt, test), "identity") | found
+        return found
+
     @property
     def weighted(self) -> list[str]:
         """Models that are also sampled with the guidance weights of ``sampling.max_w``."""
@@ -434,7 +464,8 @@ def _octals(config: Any, settings: Any, path: str = "") -> Iterator[str]:
 def load_settings(config: dict) -> Settings:
     """Check a configuration as merged by Snakemake from its files and command line.
 
-    Split files that it names are read and checked as well, when they exist.
+    Split files that it names are read and checked as well, when they exist, and whether somebody
+    is in the lists that are needed, as far as the configuration tells.
 
     Raises:
         ConfigurationError: with one line per fault.
@@ -444,15 +475,40 @@ def load_settings(config: dict) -> Settings:
     except ValidationError as error:
         raise _invalid(_lines(error)) from None
     faults = list(_octals(config, settings.model_dump(by_alias=True)))
-    for name, dataset in settings.datasets.items():
-        if isinstance(dataset.split, str) and Path(dataset.split).exists():
-            try:
-                read_split(dataset.split)
-            except SplitError as error:
-                faults.append(f"datasets.{name}.split: {error}")
+    for name in settings.datasets:
+        try:
+            faults += _deserted(settings, name)
+        except SplitError as error:
+            faults.append(f"datasets.{name}.split: {error}")
     if faults:
         raise _invalid(faults)
     return settings
+
+
+def _deserted(settings: Settings, name: str) -> list[str]:
+    """A line for each list of a data set's split that is needed and has nobody, where it is known.
+
+    Raises:
+        SplitError: a split file cannot be used.
+    """
+    options = settings.datasets[name]
+    needed, split, where = settings.needed_lists(name), options.split, ""
+    if split is None and options.root is not None:
+        default = Path(options.root, "split.json")
+        split = str(default) if needed and default.is_file() else None
+    if isinstance(split, str):
+        if not Path(split).exists():
+            return []
+        lists, where = complete_split(read_split(split), settings.seed), f" in {split}"
+    elif split is not None:
+        # Of shares it is known who has one.
+        shares = {"val": split.val, "test": split.test, "train": 1 - split.val - split.test}
+        lists = complete_split({part: ["a", "b"][: 2 * (shares[part] > 1e-9)] for part in PARTS})
+    else:
+        lists = {name: [] if name in options.deserted else ["a"] for name in needed}
+    faults = without_anybody(lists, needed)
+    told = ((fault, needed[fault.partition(":")[0]]) for fault in faults)
+    return [f"datasets.{name}.split: {fault}{where} (for {key}); {WAY}" for fault, key in told]
 
 
 def missing_files(settings: Settings, results: str | Path = "results") -> list[str]:

@@ -239,3 +239,89 @@ def test_settings_do_not_need_torch(tmp_path):
     load = "import yaml; regaze.settings.load_settings(yaml.safe_load(open('config.yaml')))"
     check = "assert not {'torch', 'pandas', 'cv2'} & set(sys.modules), 'heavy import'"
     subprocess.run([sys.executable, "-c", f"{code}; {load}; {check}"], cwd=ROOT, check=True)
+
+
+WHOLE = {"train": list("abc"), "val": ["d"], "test": ["e"]}
+
+
+def on_photos(shares, source="folder", folder="photos", **evaluation):
+    """The default configuration, trained on a data set of photos with this split."""
+    config = changed("dataset", "mine")
+    config["datasets"]["mine"] = {"source": source, "root": str(folder)}
+    if shares is not None:
+        config["datasets"]["mine"]["split"] = shares
+    config["evaluation"] |= evaluation
+    return config
+
+
+@pytest.mark.parametrize(
+    ("split", "told"),
+    [
+        ({"test": 0.2}, ["val: expected somebody, found nobody (for models.xunet)"]),
+        ({"val": 0.2, "test": 0.0}, ["test: expected somebody, found nobody (for evaluation.sp"]),
+        (
+            {"val": 0.3, "test": 0.7},
+            [
+                "train-evaluator: expected somebody, found nobody (for estimators.resnet)",
+                "train-redirector: expected somebody, found nobody (for models.",
+            ],
+        ),
+        (WHOLE | {"val": []}, ["val: expected somebody, found nobody in "]),
+        (WHOLE | {"test": []}, ["test: expected somebody, found nobody in "]),
+        (WHOLE | {"train": ["a"]}, ["train-redirector: expected somebody, found nobody in "]),
+        (
+            WHOLE | {"train-redirector": list("abc")},
+            ["train-evaluator: expected somebody, found nobody in "],
+        ),
+    ],
+)
+@pytest.mark.parametrize("at", ["named", "beside the photos"])
+def test_a_split_without_somebody_who_is_needed_stops_at_once(tmp_path, split, told, at):
+    if "train" in split:
+        path = tmp_path / "split.json"
+        path.write_text(json.dumps(split))
+        split = str(path) if at == "named" else None
+    with pytest.raises(ConfigurationError) as error:
+        load_settings(on_photos(split, folder=tmp_path))
+    lines = str(error.value).splitlines()[1:]
+    assert len(lines) == len(told)
+    for words in told:
+        assert any(line.startswith(f"  datasets.mine.split: {words}") for line in lines), lines
+    assert all("deal persons by shares such as {val: 0.1, test: 0.2}" in line for line in lines)
+
+
+@pytest.mark.parametrize("source", ["eth_xgaze", "eth_xgaze_hdf5"])
+def test_the_released_split_of_eth_xgaze_has_nobody_to_validate_on(source):
+    words = r"datasets.mine.split: val: expected somebody, found nobody \(for models.xunet\)"
+    with pytest.raises(ConfigurationError, match=words):
+        load_settings(on_photos(None, source))
+    load_settings(on_photos({"val": 0.05, "test": 0.15}, source))
+    # Whose networks learn elsewhere needs nobody but those it is evaluated on.
+    foreign = changed("datasets.mine", {"source": source, "root": "x"})
+    foreign["evaluation"]["datasets"] = ["mine"]
+    load_settings(foreign)
+
+
+def test_lists_are_needed_of_those_who_take_them(tmp_path):
+    everybody = {"val": 0.0, "test": 1.0}
+    foreign = changed("datasets.mine", {"source": "folder", "root": "x", "split": everybody})
+    foreign["evaluation"]["datasets"] = ["mine"]
+    settings = load_settings(foreign)
+    assert settings.needed_lists("mine") == {"test": "evaluation.split"}
+    foreign["datasets"]["mine"]["split"] = {"val": 1.0, "test": 0.0}
+    with pytest.raises(ConfigurationError, match="mine.split: test: expected somebody, found nob"):
+        load_settings(foreign)
+    foreign["evaluation"]["datasets"] = []
+    assert load_settings(foreign).needed_lists("mine") == {}
+    lists = on_photos({"val": 0.2, "test": 0.2}, split="test-phone")
+    words = "split: test-phone: expected a list with somebody in it, found only train, val, test"
+    with pytest.raises(ConfigurationError, match=words):
+        load_settings(lists)
+    # What is published learns from nobody and is validated on nobody.
+    (tmp_path / "weights").touch()
+    published = {"arch": "resnet", "preset": "reference", "size_px": 128, "persons": "train"}
+    published |= {"preprocess": "equalise", "checkpoint": str(tmp_path / "weights")}
+    config = on_photos({"test": 1.0}, estimator="judge")
+    config |= {"models": {}, "estimators": {"judge": published}, "identity": None}
+    config["evaluation"]["study"], config["augmentation"] = {}, {}
+    assert load_settings(config).needed_lists("mine") == {"test": "evaluation.split"}

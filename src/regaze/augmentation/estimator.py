@@ -19,6 +19,7 @@ from regaze.estimators.store import load_estimator
 from regaze.faces import FacesReader
 from regaze.jobs import replacing
 from regaze.training.labels import SHARED
+from regaze.training.loop import mark_finished
 from regaze.training.stages import ModelFiles, train_estimator
 
 SCHEMA = pa.schema(
@@ -43,6 +44,7 @@ def train_and_measure(
     augmented: str | None,
     state: str,
     errors: str | PathLike,
+    code: str | None = None,
     **outputs: str,
 ) -> None:
     """Train an estimator and write its folder and its errors.
@@ -57,15 +59,17 @@ def train_and_measure(
         augmented: faces file with redirected pictures to learn from; None: the labelled samples.
         state: folder of the resumable state.
         errors: parquet to write, see :func:`write_errors`.
+        code: version of the sources that decide the weights; None takes all of the library.
         outputs: ``model``, ``record`` and ``curve`` to write.
     """
     files = ModelFiles(state=state, **outputs)
-    train_estimator(
-        name, config, faces=faces, split=split, seed=seed, files=files, augmented=augmented
-    )
+    data = {"faces": faces, "split": split, "augmented": augmented}
+    train_estimator(name, config, **data, seed=seed, files=files, code=code, finished=False)
     threads = config["train"]["threads"]
     folder = Path(outputs["model"]).parent
     write_errors(folder, faces=faces, split=split, persons=persons, threads=threads, output=errors)
+    if not config.get("checkpoint"):
+        mark_finished(state)
 
 
 def write_errors(

@@ -15,7 +15,7 @@ from regaze.identity.training import IdentityTask, PersonBatches
 from regaze.identity.verification import verify
 from regaze.provenance import fingerprint
 from regaze.training import stages
-from regaze.training.loop import train
+from regaze.training.loop import mark_finished, train
 
 log = logging.getLogger("regaze.identity")
 _PREFIX = "recogniser."
@@ -29,6 +29,7 @@ def make_recogniser(
     seed: int,
     size_px: int,
     files: stages.ModelFiles,
+    code: str | None = None,
 ) -> None:
     """Write the model folder of the identity network.
 
@@ -43,13 +44,16 @@ def make_recogniser(
         seed: seed of initial weights, order and augmentation.
         size_px: side of the redirected pictures.
         files: what is written.
+        code: version of the sources that decide the weights; None takes all of the library.
     """
     settings, reader, people = stages._begin(config, faces, split, seed)
     recogniser = build_recogniser(config["network"], config["size_px"])
-    data = stages._data(config["persons"], faces, split)
+    stages._expect_faces(reader, people, split, "test")
+    data = stages._data(config["persons"], reader, split)
     about = {"kind": "identity", "class": config["network"]}
     if config["network"] in TRAINED:
         persons = stages._listed(people, config["persons"], split, "identity.persons")
+        stages._expect_faces(reader, people, split, config["persons"])
         count = PersonBatches(
             reader, persons, size=config["size_px"], batch=1, seed=seed, cache="none"
         ).persons
@@ -59,8 +63,15 @@ def make_recogniser(
             share = stages._share(settings, seed, rank, world)
             return PersonBatches(reader, persons, size=config["size_px"], **share)
 
-        whole = stages._identity(config, seed, data, settings)
-        weights, points = train(task, batches, settings, seed=seed, state=files.state, config=whole)
+        weights, points = train(
+            task,
+            batches,
+            settings,
+            seed=seed,
+            state=files.state,
+            config=stages._identity(config, seed, data, reader, code),
+            finished=False,
+        )
         weights = {k.removeprefix(_PREFIX): v for k, v in weights.items() if k.startswith(_PREFIX)}
     else:
         recogniser = load_published(config["checkpoint"], config["network"], config["sha256"])
@@ -76,3 +87,5 @@ def make_recogniser(
     about["verification"] = {"list": "test", **quality}
     about["preprocess"] = describe(recogniser, sted_view)
     stages._write("identity", stages.Trained(weights, points), config, data, about, files, seed)
+    if config["network"] in TRAINED:
+        mark_finished(files.state)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from os import PathLike
 
@@ -63,6 +64,13 @@ class FaceCodes:
             }
             made[start : start + _BLOCK] = code_rows(part, self.parts).numpy()
         return made
+
+    def fingerprint(self) -> str:
+        """Return 16 hex digits over the codes of all rows, and over which rows have any."""
+        digest = hashlib.sha256(self.detected.tobytes())
+        for start in range(0, len(self.detected), _BLOCK):
+            digest.update(self.read(np.arange(start, min(start + _BLOCK, len(self.detected)))))
+        return digest.hexdigest()[:16]
 
     def of_pairs(
         self, sources: np.ndarray, targets: np.ndarray, mean: torch.Tensor

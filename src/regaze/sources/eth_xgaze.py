@@ -18,7 +18,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 from xml.etree import ElementTree
 
 import numpy as np
@@ -44,6 +44,8 @@ _LARGEST_ANNOTATION = 1 << 30
 
 class Options(PhotoOptions):
     """An entry of ``datasets`` for the photos of ETH-XGaze."""
+
+    deserted: ClassVar[tuple[str, ...]] = ("val",)
 
     source: Literal["eth_xgaze"] = Field(description="photos and annotation of ETH-XGaze")
     distortion: Literal["ignored", "used"] = Field(

@@ -10,7 +10,7 @@ their data; rows at the end that were never written do not count.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import h5py
 import numpy as np
@@ -32,6 +32,8 @@ _FOCAL = 960.0
 
 class Options(ReleasedOptions):
     """An entry of ``datasets`` for the released patches of ETH-XGaze."""
+
+    deserted: ClassVar[tuple[str, ...]] = ("val",)
 
     source: Literal["eth_xgaze_hdf5"] = Field(
         description="folder of ETH-XGaze's released subjectSSSS.h5, or the folder above it that "

@@ -25,11 +25,13 @@ class Shares(BaseModel):
 class SourceOptions(BaseModel):
     """One entry of ``datasets``: the part that all kinds share.
 
-    ``normalised`` tells that the release holds patches, not photos.
+    ``normalised`` tells that the release holds patches, not photos; ``deserted`` names the parts
+    of its own split that have nobody.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     normalised: ClassVar[bool] = False
+    deserted: ClassVar[tuple[str, ...]] = ()
 
     root: str = Field(description="folder, or file, of the data set")
     split: str | Shares | None = Field(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from itertools import combinations
 from pathlib import Path
 
@@ -19,6 +19,10 @@ from regaze.sources.regular import read_regular
 PARTS = ("train", "val", "test")
 DISJOINT = (("train-redirector", "train-evaluator"),)
 """Sub-lists that may share nobody: who judges was not trained on whom the judged learned."""
+
+
+WAY = "name a split file, or deal persons by shares such as {val: 0.1, test: 0.2}"
+"""What is to be done about a list without anybody."""
 
 
 class SplitError(ValueError):
@@ -116,6 +120,34 @@ def complete_split(
     }
 
 
+def without_anybody(
+    lists: Mapping[str, Collection[str]],
+    needed: Iterable[str],
+    there: Collection[str] | None = None,
+) -> list[str]:
+    """Return what is wrong with lists in which somebody must be, a text for each.
+
+    Args:
+        lists: of a completed split.
+        needed: names of lists.
+        there: persons of the data set; None: not known.
+    """
+    found = []
+    for name in needed:
+        persons = lists.get(name, ())
+        if name not in lists:
+            known = ", ".join(lists)
+            found.append(f"{name}: expected a list with somebody in it, found only {known}")
+        elif not persons:
+            found.append(f"{name}: expected somebody, found nobody")
+        elif there is not None and not set(persons) & set(there):
+            found.append(
+                f"{name}: expected somebody, found {len(persons)} persons who are not in the data "
+                "set"
+            )
+    return found
+
+
 def _rank(seed: int, person: str) -> float:
     """Return a number in [0, 1) that follows from seed and name alone."""
     return int(hashlib.sha256(f"{seed}/{person}".encode()).hexdigest()[:13], 16) / 16**13
@@ -186,6 +218,7 @@ def make_split(
     split: str | Path | Mapping[str, float] | None = None,
     source=None,
     seed: int = 0,
+    needed: Iterable[str] = (),
 ) -> dict[str, list[str]]:
     """Write and return a data set's checked and completed split.
 
@@ -199,10 +232,11 @@ def make_split(
         split: a file in upstream's format, or shares for :func:`split_by_shares`.
         source: the opened data set; given, its persons are compared with the split's.
         seed: of the shares and of the parts of ``train``.
+        needed: lists in which somebody must be.
 
     Raises:
         SplitError: as :func:`read_split` and :func:`split_from_info`; the split names nobody of
-            the data set; or there is nothing to make one from.
+            the data set, or nobody in a list that is needed; or there is nothing to make one from.
     """
     default = Path(root) / "split.json"
     where = str(split if isinstance(split, str | Path) else root)
@@ -222,6 +256,9 @@ def make_split(
             f"{where}: expected persons of {root} such as {source.persons[0]!r}, found only "
             f"others, such as {(split_persons(lists) or ['nobody'])[0]!r}"
         )
+    faults = without_anybody(lists, needed, None if source is None else source.persons)
+    if faults:
+        raise SplitError(f"{where}: split: {'; '.join(faults)}; {WAY} for the data set")
     write_json(out, lists)
     return lists
 

@@ -58,6 +58,12 @@ class PowerAverages:
             with replacing(path) as part:
                 part.write_bytes(save(stored, about))
 
+    def forget_after(self, images: int) -> None:
+        """Remove snapshots of more images, which an earlier run of the same training left."""
+        for path in self.folder.glob("std*-images*.safetensors"):
+            if int(path.stem.rpartition("images")[2]) > images:
+                path.unlink()
+
     def state_dict(self) -> dict[str, dict[str, Tensor]]:
         """Averages by width, as text."""
         return {repr(width): average for width, average in self.values.items()}

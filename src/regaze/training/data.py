@@ -5,7 +5,6 @@ Processes take consecutive parts of each batch: their union is the batch of a si
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from regaze.estimators.preprocess import prepare
 from regaze.faces import FacesReader
 from regaze.images import reduce_patches
 from regaze.jobs import replacing
-from regaze.provenance import content_hash, fingerprint
+from regaze.provenance import content_hash
 from regaze.redirectors.face_codes import FaceCodes
 
 _BLOCK = 256
@@ -84,15 +83,12 @@ class _Rows:
         The file is (N,H,W,3) uint8 without a header, in the order of the rows, about as large as
         the patches in memory; its name tells the content of the faces files and the rows, and files
         of other content are removed. Memory is bounded: blocks of rows are written, and mapped
-        pages are the system's cache, one for all processes of a machine. Linked pixels are told
-        apart by size and time of the file that they lie in.
+        pages are the system's cache, one for all processes of a machine.
         """
         # Rows exist, so the patches have a size.
         width, height = self.reader.patch_size or (0, 0)
         shape = (len(self.rows), height, width, 3)
-        rows = content_hash(self.rows.tolist())
-        linked = [_at_rest(path) for path in sorted(self.reader.linked_files)]
-        key = content_hash([fingerprint(*self.reader.paths), linked, rows, shape])
+        key = content_hash([self.reader.fingerprint(), self.rows.tolist(), shape])
         path = Path(folder) / f"patches-{key}.u8"
         if not path.exists() or path.stat().st_size != np.prod(shape):
             with replacing(path) as part, open(part, "wb") as stream:
@@ -125,11 +121,6 @@ class _Rows:
 
     def _labels(self, places: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(self._table[places])
-
-
-def _at_rest(path: str) -> tuple[str, int, int]:
-    stat = os.stat(path)
-    return path, stat.st_size, stat.st_mtime_ns
 
 
 class ImageBatches(_Rows):

@@ -1,20 +1,24 @@
 """The training loop of every network: batches by step, phases, averaging, exact resume.
 
 Batch, noise and dropout of step k depend on (seed, k) alone and the state holds everything else, so
-an interrupted run ends in the same bytes as an uninterrupted one on the same machine. Several
-processes share each batch and its draws (:mod:`regaze.training.draws`), so their number changes the
-result by rounding only; see ``docs/training.md``.
+an interrupted run ends in the same bytes as an uninterrupted one on the same machine. A state tells
+what it is of; nothing goes on from one of other data, code or configuration, or of a training whose
+results are written. Several processes share each batch and its draws
+(:mod:`regaze.training.draws`), so their number changes the result by rounding only; see
+``docs/training.md``.
 """
 
 from __future__ import annotations
 
+import json
 import logging
+import secrets
 import shutil
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Protocol
 
@@ -23,18 +27,21 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
 from torch import distributed, nn
-from torch.utils.data import DataLoader, Dataset
 
 from regaze.diffusion.averages import half_life_decay
 from regaze.filetypes import damage
-from regaze.jobs import replacing
-from regaze.provenance import content_hash
+from regaze.jobs import replacing, write_json
+from regaze.provenance import content_hash, versions
 from regaze.training.averages import PowerAverages, smooth_into
 from regaze.training.compiling import compile_network, told, uncompiled
 from regaze.training.draws import WholeBatch
+from regaze.training.loader import Batches, loading
 from regaze.training.settings import TrainSettings
 
 log = logging.getLogger("regaze.training")
+
+STATE, FINISHED = "state.pt", "finished.json"
+"""What a folder of a state holds: the state, and the number of the training that is finished."""
 
 
 class Task(Protocol):
@@ -52,17 +59,6 @@ class Task(Protocol):
 
         Means over the batch: processes average theirs, which is the mean over all images.
         """
-
-
-class Batches(Protocol):
-    """Where batches come from; see :mod:`regaze.training.data`.
-
-    Batches that can be held in a file have ``keep_in(folder)`` too, for ``cache: mmap``.
-    """
-
-    def load(self, step: int) -> dict[str, torch.Tensor]: ...
-
-    def finish(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]: ...
 
 
 class Interrupted(RuntimeError):
@@ -83,19 +79,6 @@ class _Losses(nn.Module):
         count = len(next(iter(batch.values())))
         with WholeBatch(self._rank, self._world, count):
             return self._losses(batch, phase, generator)
-
-
-class _Steps(Dataset):
-    """Batches as a data set of steps, so that loader processes can prepare them ahead."""
-
-    def __init__(self, batches: Batches, start: int, end: int):
-        self.batches, self.start, self.end = batches, start, end
-
-    def __len__(self):
-        return self.end - self.start
-
-    def __getitem__(self, place: int):
-        return self.batches.load(self.start + place)
 
 
 def resolve_precision(precision: str) -> str:
@@ -144,6 +127,7 @@ def train(
     show: Callable[[], np.ndarray] | None = None,
     show_every: int = 0,
     begin: Callable[[Mapping[str, torch.optim.Optimizer]], None] | None = None,
+    finished: bool = True,
 ) -> tuple[dict[str, torch.Tensor], list[dict]]:
     """Train ``task.network``.
 
@@ -156,12 +140,16 @@ def train(
         settings: length, rates, precision.
         seed: seed of noise and dropout.
         state: folder of the resumable state, outside the rule's outputs.
-        config: everything that decides the result; a state made with another one is ignored.
+        config: everything that decides the result, data and code included; a state made with
+            another one is passed over. Precision and versions of packages are added here.
         validate: called with the averaged weights in the network; ``score`` is minimised by
             ``select: best``, all values go into the curve.
         show: called as ``validate`` is, in the first process, every ``show_every`` images (0:
             never) and at the end: a picture (H,W,3) uint8 for TensorBoard.
         begin: called with the fresh optimisers by phase, before a saved state is looked for.
+        finished: whether the training is over with the return; False where results are yet to be
+            written, after which :func:`mark_finished` is called. Until then the same call goes on
+            at the last step, afterwards it begins anew.
 
     Returns:
         ``(weights, curve)``: the state dict to save and one dictionary per logged point. The
@@ -171,26 +159,63 @@ def train(
     Raises:
         Interrupted: SIGTERM arrived; the state was saved first.
         FloatingPointError: the loss is not finite.
-        RuntimeError: ``compile`` was asked for and is not possible here.
+        RuntimeError: ``compile`` was asked for and is not possible here, or loader processes
+            cannot work (:class:`regaze.training.loader.LoaderError`).
+        ValueError: the same training was interrupted with another number of processes.
         SystemExit: with status 0, in every process but the first.
     """
-    run = _Run(task, batches, settings, seed, Path(state), content_hash(config), validate, begin)
+    run = _Run(task, batches, settings, seed, Path(state), config, validate, begin)
     run.show, run.show_every = show, show_every
     result = run.go()
     run.accelerator.wait_for_everyone()
     if not run.accelerator.is_main_process:
         raise SystemExit(0)
+    if finished:
+        mark_finished(state)
     return result
+
+
+def mark_finished(state: str | Path) -> None:
+    """Say that the results of the training whose state a folder holds are written.
+
+    The state stays for those who start from it (``train.transfer``), but nothing continues it.
+    """
+    path = Path(state) / STATE
+    if path.exists():
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        write_json(path.with_name(FINISHED), {"training": content["training"]})
+
+
+def _is_finished(path: Path, content: Mapping) -> bool:
+    try:
+        told = json.loads(path.with_name(FINISHED).read_text(encoding="utf-8"))
+        return told["training"] == content["training"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _leaves(content, name: str = "") -> dict[str, str]:
+    """A hash of every value of nested dictionaries by its dotted name."""
+    if not isinstance(content, Mapping):
+        return {name: content_hash(content)}
+    found = {}
+    for key, value in content.items():
+        found |= _leaves(value, f"{name}.{key}" if name else str(key))
+    return found
 
 
 class _Run:
     show: Callable[[], np.ndarray] | None = None
     show_every = 0
 
-    def __init__(self, task, batches, settings, seed, state, config_hash, validate, begin):
+    def __init__(self, task, batches, settings, seed, state, config, validate, begin):
         self.settings, self.seed, self.validate = settings, seed, validate
-        self.state_file, self.config_hash = state / "state.pt", config_hash
+        self.state_file = state / STATE
         precision = resolve_precision(settings.precision)
+        # Not the number of processes: a state of another number is not another training's.
+        packages = {name: one for name, one in versions().items() if name != "regaze"}
+        self.identity = _leaves({**config, "precision": precision, "packages": packages})
+        self.training = secrets.token_hex(8)
         self.accelerator = Accelerator(
             cpu=not torch.cuda.is_available(),
             mixed_precision="no" if precision == "fp32" else precision,
@@ -211,14 +236,12 @@ class _Run:
         if settings.cache == "mmap":
             with self.accelerator.main_process_first():
                 self.batches.keep_in(state)
-        # Their profiles do not depend on the number of processes, so neither does their folder.
-        self.powers = PowerAverages(self.network, settings.ema_std, state / "ema" / config_hash)
+        averages = state / "ema" / content_hash(config)
+        self.powers = PowerAverages(self.network, settings.ema_std, averages)
         self.signals = None
         if self.world > 1:
             # On the CPU, so that asking does not wait for the GPU's queue.
             self.signals = distributed.new_group(backend="gloo")
-            # Sums of another number of parts are other bytes.
-            self.config_hash = content_hash([config_hash, self.world])
         self.optimisers = {
             phase: _OPTIMIZERS[settings.optimizer](
                 parameters,
@@ -240,9 +263,12 @@ class _Run:
         self.snapshot_every = settings.ema_snapshot_images or -(-settings.images // 32)
         self.grad_norm: torch.Tensor | None = None
         self.logged = (0, 0.0)
+        self.writer = None
         if begin is not None:
             begin(self.optimisers)
         self._resume()
+        if self.accelerator.is_main_process:
+            self.powers.forget_after(self.step * self.per_step)
 
     def _copy(self) -> dict[str, torch.Tensor]:
         return {key: value.detach().clone() for key, value in self.network.state_dict().items()}
@@ -267,23 +293,26 @@ class _Run:
         return self.average or next(iter(self.powers.values.values()), None)
 
     def _loop(self):
+        if self.step >= self.steps:
+            return
+        parts = self.settings.accumulate
+        loader = loading(
+            self.batches,
+            self.step * parts,
+            self.steps * parts,
+            workers=self.settings.workers,
+            pin=self.device.type == "cuda",
+            held=parts,
+            processes=-(-self.world // self.settings.nodes),
+        )
+        self.writer = self._tensorboard()
+        with closing(self.writer) if self.writer else nullcontext(), loader as stream:
+            self._go_through(stream)
+
+    def _go_through(self, stream: Iterator[dict[str, torch.Tensor]]):
         started = time.monotonic() - self.seconds
-        stop = False
-        writer = self._tensorboard()
         sums: dict[str, torch.Tensor] = {}
         counted = 0
-        start = self.step * self.settings.accumulate
-        source = _Steps(self.batches, start, self.steps * self.settings.accumulate)
-        workers = self.settings.workers
-        loader = DataLoader(
-            source,
-            batch_size=None,
-            num_workers=workers,
-            pin_memory=self.device.type == "cuda",
-            persistent_workers=workers > 0,
-            prefetch_factor=4 if workers else None,
-        )
-        stream = iter(loader)
         self.losses.train()
         first = self.step
         self.logged = (first * self.per_step, self.seconds)
@@ -298,29 +327,28 @@ class _Run:
             self.seconds = time.monotonic() - started
             stop = self._asked_to_stop()
             last = self.step == self.steps
-            scores = self._look(last, writer)
+            scores = self._look(last)
             if last or scores or self._due(self.settings.log_every_images):
-                self._log(sums, counted, scores, writer)
+                self._log(sums, counted, scores)
                 sums, counted = {}, 0
-            if not last and (stop or self._due(self.settings.state_every_images)):
+            if last or stop or self._due(self.settings.state_every_images):
                 # Rows of the curve end where a state is saved, so that a resumed curve has the
                 # same averages as an unbroken one.
                 if counted:
-                    self._log(sums, counted, {}, writer)
+                    self._log(sums, counted, {})
                     sums, counted = {}, 0
+                # At the end as well: what is measured then may fail, or be stopped.
                 self._save()
             if stop and not last:
                 raise Interrupted(f"stopped at step {self.step} of {self.steps}; state saved")
-        if writer:
-            writer.close()
 
-    def _look(self, last: bool, writer) -> dict[str, float]:
+    def _look(self, last: bool) -> dict[str, float]:
         """Validate, draw and store averages where it is time to."""
         scores = {}
         if self.validate and (last or self._due(self.settings.validate_every_images)):
             scores = self._validate()
-        if writer and self.show and (self._due(self.show_every) or last and self.show_every):
-            self._picture(writer)
+        if self.writer and self.show and (self._due(self.show_every) or last and self.show_every):
+            self._picture()
         # Before the state: a resumed run then has all snapshots of the unbroken one.
         due = self.powers.values and (last or self._due(self.snapshot_every))
         if due and self.accelerator.is_main_process:
@@ -414,14 +442,14 @@ class _Run:
                 self.best = (scores["score"], self._copy())
         return {f"val_{name}": value for name, value in scores.items()}
 
-    def _picture(self, writer):
-        assert self.show is not None
+    def _picture(self):
+        assert self.show is not None and self.writer is not None
         with self._averaged():
             picture = self.show()
         images = self.step * self.per_step
-        writer.add_image("validation", picture, images, dataformats="HWC")
+        self.writer.add_image("validation", picture, images, dataformats="HWC")
 
-    def _log(self, sums, counted, scores, writer):
+    def _log(self, sums, counted, scores):
         if self.world > 1:
             values = torch.stack([value.double() for value in sums.values()])
             sums = dict(zip(sums, self.accelerator.reduce(values, "mean"), strict=True))
@@ -443,7 +471,7 @@ class _Run:
             "step %d/%d %s lr %.2g %.1f img/s eta %ds",
             *(self.step, self.steps, shown, rate, speed, left),
         )
-        if writer:
+        if self.writer:
             before, since = self.logged
             rest = {"lr": rate}
             if self.seconds > since:
@@ -451,7 +479,7 @@ class _Run:
             if self.grad_norm is not None:
                 rest["grad_norm"] = float(self.grad_norm)
             for name, value in (means | scores | rest).items():
-                writer.add_scalar(name, value, images)
+                self.writer.add_scalar(name, value, images)
         self.logged, self.grad_norm = (images, self.seconds), None
 
     def _tensorboard(self):
@@ -459,17 +487,27 @@ class _Run:
             return None
         from torch.utils.tensorboard import SummaryWriter
 
-        return SummaryWriter(self.state_file.parent / "tensorboard")
+        images = self.step * self.per_step
+        # Hides what was written of the steps to come: by a run that was stopped after its last
+        # state, and by earlier trainings where this one begins.
+        purge = images + 1 if images else 0
+        return SummaryWriter(self.state_file.parent / "tensorboard", purge_step=purge)
 
     def _save(self):
         if self.accelerator.is_main_process:
             self._write()
+        if self.writer:
+            # Of what is before the state, nothing will be written again.
+            self.writer.flush()
         # Whoever ends first makes torchrun end the others.
         self.accelerator.wait_for_everyone()
 
     def _write(self):
         content = {
-            "config": self.config_hash,
+            "config": content_hash(self.identity),
+            "identity": self.identity,
+            "training": self.training,
+            "processes": self.world,
             "step": self.step,
             "seconds": self.seconds,
             "network": self.network.state_dict(),
@@ -491,8 +529,22 @@ class _Run:
                 ) from error
 
     def _resume(self):
-        if not self.state_file.exists():
+        content = self._saved()
+        if content is None:
             return
+        self.network.load_state_dict(content["network"])
+        self.average, self.best = content["average"], content["best"]
+        self.powers.load_state_dict(content["powers"])
+        for name, optimiser in self.optimisers.items():
+            optimiser.load_state_dict(content["optimisers"][name])
+        self.curve, self.step = content["curve"], content["step"]
+        self.seconds, self.training = content["seconds"], content["training"]
+        log.info("resuming at step %d of %d", self.step, self.steps)
+
+    def _saved(self) -> dict | None:
+        """The state of this training, if it was interrupted."""
+        if not self.state_file.exists():
+            return None
         try:
             # A process of several is told "cpu:0", which torch.load does not know.
             device = "cpu" if self.device.type == "cpu" else self.device
@@ -501,18 +553,29 @@ class _Run:
         except Exception as error:
             told = (self.state_file, damage(error))
             log.warning("%s: unreadable state, starting afresh (%s)", *told)
-            return
-        if found != self.config_hash:
+            return None
+        if found != content_hash(self.identity):
             log.warning(
-                "%s: state of another configuration (%s, this is %s), starting afresh",
-                *(self.state_file, found, self.config_hash),
+                "%s: state of another configuration, other data or code (%s), starting afresh",
+                *(self.state_file, self._different(content.get("identity", {}))),
             )
-            return
-        self.network.load_state_dict(content["network"])
-        self.average, self.best = content["average"], content["best"]
-        self.powers.load_state_dict(content["powers"])
-        for name, optimiser in self.optimisers.items():
-            optimiser.load_state_dict(content["optimisers"][name])
-        self.curve, self.step = content["curve"], content["step"]
-        self.seconds = content["seconds"]
-        log.info("resuming at step %d of %d", self.step, self.steps)
+            return None
+        if _is_finished(self.state_file, content):
+            log.info("%s: state of a finished training, this is a new one", self.state_file)
+            return None
+        if content["processes"] != self.world:
+            count = content["processes"]
+            raise ValueError(
+                f"{self.state_file}: this training was interrupted at step {content['step']} of "
+                f"{self.steps} with {count} process{'es' if count > 1 else ''}, found {self.world}, "
+                "whose sums have other bytes; go on with as many as before (train.gpus, "
+                "train.nodes), or delete the file to start afresh"
+            )
+        return content
+
+    def _different(self, theirs: Mapping[str, str]) -> str:
+        """Names of what a state does not share with this training."""
+        names = sorted({*theirs, *self.identity})
+        found = [name for name in names if theirs.get(name) != self.identity.get(name)]
+        more = f" and {len(found) - 6} more" if len(found) > 6 else ""
+        return ", ".join(found[:6]) + more if theirs else "of an earlier version"

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from safetensors.torch import save
 
+from regaze.damage import read_record
 from regaze.estimators.build import build_estimator
 from regaze.estimators.evaluate import held_out_error
 from regaze.estimators.objective import Augmentation, EstimatorTask
@@ -25,14 +26,14 @@ from regaze.face3d.quality import draw_sheet, measure
 from regaze.face3d.training import EncoderTask, plain_weights
 from regaze.faces import FacesReader
 from regaze.jobs import replacing, write_json
-from regaze.provenance import content_hash, fingerprint, git_revision, versions
+from regaze.provenance import code_version, content_hash, fingerprint, git_revision, versions
 from regaze.redirectors.base import build_redirector
 from regaze.redirectors.sample import load_redirector
 from regaze.training.codes import training_codes
 from regaze.training.crops import CropBatches
 from regaze.training.data import ImageBatches, PairBatches
 from regaze.training.labels import labelled_numbers, pair_options
-from regaze.training.loop import resolve_precision, train
+from regaze.training.loop import mark_finished, resolve_precision, train
 from regaze.training.published import START, published_estimator, published_redirector
 from regaze.training.settings import RedirectorTraining, TrainSettings, transfer_file
 from regaze.training.transfer import begin_from
@@ -109,6 +110,8 @@ def train_estimator(
     seed: int,
     files: ModelFiles,
     augmented: str | Path | None = None,
+    code: str | None = None,
+    finished: bool = True,
 ) -> None:
     """Train a gaze and head estimator and write its model folder.
 
@@ -121,6 +124,8 @@ def train_estimator(
         seed: seed of initial weights, order and augmentation.
         files: what is written.
         augmented: faces file of :mod:`regaze.augmentation` to learn from in place of ``faces``.
+        code: version of the sources that decide the weights; None takes all of the library.
+        finished: whether nothing else is to be made of the training; see :func:`mark_finished`.
     """
     if config.get("checkpoint"):
         weights, about = published_estimator(config, faces, _people(split)["test"])
@@ -129,6 +134,7 @@ def train_estimator(
         return
     settings, reader, people = _begin(config, faces, split, seed)
     persons = _listed(people, config["persons"], split, f"estimators.{name}.persons")
+    _expect_faces(reader, people, split, config["persons"], "val", "test")
     learnt, chosen = reader, None
     if augmented is not None:
         learnt = _labelled([str(augmented)])
@@ -154,12 +160,18 @@ def train_estimator(
         error = held_out_error(network, reader, reader.rows(people["val"]))
         return {"score": error["gaze_deg"] + error["head_deg"], **_degrees(error)}
 
-    data = _data(config["persons"], faces, split)
+    data = _data(config["persons"], reader, split)
     if augmented is not None:
         data["augmented"] = fingerprint(augmented)
-    whole = _identity(config, seed, data, settings)
     weights, points = train(
-        task, batches, settings, seed=seed, state=files.state, config=whole, validate=validate
+        task,
+        batches,
+        settings,
+        seed=seed,
+        state=files.state,
+        config=_identity(config, seed, data, reader, code),
+        validate=validate,
+        finished=False,
     )
     network.load_state_dict(weights)
     network.cpu().eval()
@@ -172,10 +184,18 @@ def train_estimator(
         "held_out": {"list": "test", **held_out},
     }
     _write(name, Trained(weights, points), config, data, about, files, seed)
+    if finished:
+        mark_finished(files.state)
 
 
 def train_redirector(
-    name: str, config: Mapping, data: TrainingData, *, seed: int, files: ModelFiles
+    name: str,
+    config: Mapping,
+    data: TrainingData,
+    *,
+    seed: int,
+    files: ModelFiles,
+    code: str | None = None,
 ) -> None:
     """Train a redirector on the list ``train-redirector`` of the split and write its folder.
 
@@ -185,6 +205,7 @@ def train_redirector(
         data: what it is trained on and with.
         seed: seed of initial weights, order and noise.
         files: what is written.
+        code: version of the sources that decide the weights; None takes all of the library.
     """
     if config.get("checkpoint"):
         weights, about = published_redirector(config)
@@ -198,6 +219,7 @@ def train_redirector(
     given = _networks(data)
     redirector.attach(**given)
     objective = config.get("objective", {})
+    _expect_faces(reader, people, split, "train-redirector", "val")
     persons = people["train-redirector"]
     labeller = None if data.labeller is None else load_estimator(data.labeller).to(_here())
     labels = pair_options(reader, persons, config.get("labels"), labeller)
@@ -243,17 +265,21 @@ def train_redirector(
             values.append(redirector.losses(losses.finish(batch), phase, generator)["loss"])
         return float(torch.stack(values).mean())
 
-    about_data = _data("train-redirector", faces, split)
+    about_data = _data("train-redirector", reader, split)
+    roles = ("estimator", "teacher", "labeller")
+    folders = {role: Path(folder) for role in roles if (folder := getattr(data, role)) is not None}
     about_data |= {
-        name: fingerprint(Path(folder) / "model.safetensors")
-        for name in ("estimator", "teacher", "labeller")
-        if (folder := getattr(data, name)) is not None
+        role: fingerprint(folder / "model.safetensors") for role, folder in folders.items()
     }
     if codes is not None:
         about_data["codes"] = codes.identity
     if begin is not None:
         about_data["transfer"] = fingerprint(begin.path)
-    whole = _identity(config, seed, about_data, settings)
+    whole = _identity(config, seed, about_data, reader, code, folders)
+    if codes is not None:
+        whole["data"]["latents"] = codes.fingerprint()
+    if data.masks:
+        whole["data"]["masks"] = fingerprint(*data.masks)
     weights, points = train(
         redirector,
         batches,
@@ -265,6 +291,7 @@ def train_redirector(
         show=shown.picture,
         show_every=options.image_every_images,
         begin=None if begin is None else begin.restore,
+        finished=False,
     )
     about = {
         "kind": "redirector",
@@ -276,6 +303,7 @@ def train_redirector(
     if codes is not None:
         about |= {"target_code": config["deca"]["target_code"], "encoder": codes.identity}
     _write(name, Trained(weights, points), config, about_data, about, files, seed)
+    mark_finished(files.state)
 
 
 def train_encoder(
@@ -288,6 +316,7 @@ def train_encoder(
     parameters: str | Path,
     seed: int,
     files: ModelFiles,
+    code: str | None = None,
 ) -> None:
     """Train a 3-D face encoder on the synthetic set, measure it on ``test`` and draw a sheet.
 
@@ -300,9 +329,11 @@ def train_encoder(
         parameters: ``parameters.h5`` of the capture.
         seed: seed of initial weights, order and jitter.
         files: what is written.
+        code: version of the sources that decide the weights; None takes all of the library.
     """
     settings, reader, people = _begin(config, faces, split, seed)
     persons = _listed(people, config["persons"], split, f"encoders.{name}.persons")
+    _expect_faces(reader, people, split, config["persons"], "val", "test")
     model = load_flame(head)
     known = read_ground_truth(parameters, reader, reader.rows(persons), model)
     views = read_views(known, reader, model, seed)
@@ -329,11 +360,17 @@ def train_encoder(
         found = measure(deca, reader, of("val"))
         return {"score": found["landmark_percent"], "rotation_deg": found["rotation_deg"]}
 
-    data = _data(config["persons"], faces, split)
+    data = _data(config["persons"], reader, split)
     data["parameters"], data["head"] = fingerprint(parameters), model_hash(model)
-    whole = _identity(config, seed, data, settings)
     weights, points = train(
-        task, batches, settings, seed=seed, state=files.state, config=whole, validate=validate
+        task,
+        batches,
+        settings,
+        seed=seed,
+        state=files.state,
+        config=_identity(config, seed, data, reader, code),
+        validate=validate,
+        finished=False,
     )
     weights = plain_weights(deca, weights)
     deca = Deca(model, config["preset"], config["class"] == "emoca", config["rasterizer"]).eval()
@@ -355,6 +392,7 @@ def train_encoder(
     _write(name, Trained(weights, points), config, data, about, files, seed)
     if files.quality is not None:
         draw_sheet(files.quality, deca, reader, test)
+    mark_finished(files.state)
 
 
 def _networks(data: TrainingData) -> dict[str, torch.nn.Module]:
@@ -408,6 +446,17 @@ def _listed(people: dict[str, list[str]], persons: str, split: str, key: str) ->
     return people[persons]
 
 
+def _expect_faces(
+    reader: FacesReader, people: Mapping[str, list[str]], split: str, *lists: str
+) -> None:
+    """Refuse a training before it begins whose lists would be found empty at its end."""
+    for name in lists:
+        persons = people.get(name, [])
+        if not len(reader.rows(persons)):
+            found = f"no face of its {len(persons)} persons" if persons else "nobody"
+            raise ValueError(f"{split}: split: {name}: expected somebody, found {found}")
+
+
 def _labelled(faces: Sequence[str]) -> FacesReader:
     reader = FacesReader(faces)
     if not reader.gaze_known:
@@ -431,23 +480,52 @@ def _degrees(error: Mapping) -> dict[str, float]:
     return {key: float(value) for key, value in error.items() if key.endswith("_deg")}
 
 
-def _data(persons: str, faces: Sequence[str], split: str) -> dict:
+def _data(persons: str, reader: FacesReader, split: str) -> dict:
     # Content, not files: another number of shards is the same data.
-    reader = FacesReader(faces)
     labels = content_hash([reader.persons, np.ascontiguousarray(reader.labels).tobytes().hex()])
     return {"persons": persons, "rows": len(reader), "labels": labels, "split": fingerprint(split)}
 
 
-def _identity(config: Mapping, seed: int, data: dict, settings: TrainSettings) -> dict:
-    """What a saved state must agree with; how often it is written does not matter."""
+def _identity(
+    config: Mapping,
+    seed: int,
+    data: dict,
+    reader: FacesReader,
+    code: str | None,
+    networks: Mapping[str, Path] = {},
+) -> dict:
+    """What a saved state must agree with; how often it is written does not matter.
+
+    Args:
+        config: of the entry.
+        seed: of the training.
+        data: what ``model.json`` tells of the data.
+        reader: the faces.
+        code: version of the rule's sources, None for all.
+        networks: model folders of the frozen networks, by role.
+    """
     quiet = {"state_every_images", "log_every_images", "tensorboard", "workers", "cache"}
     # Of the file that training starts from the content counts, which is part of the data.
     quiet |= {"ema_snapshot_images", "image_every_images", "transfer"}
-    # The number of processes is added by the loop.
-    quiet |= {"nodes"}
+    # Precision and number of processes are looked at by the loop.
+    quiet |= {"precision", "gpus", "nodes"}
     training = {key: value for key, value in config["train"].items() if key not in quiet}
-    precision = resolve_precision(settings.precision)
-    return {**config, "train": training, "seed": seed, "data": data, "computed_in": precision}
+    # Rules leave these out of their version: a change makes their inputs anew, but not the state.
+    sources = ["faces.py", "links.py", *(["estimators"] if networks else [])]
+    frozen = {}
+    for role, folder in networks.items():
+        used = read_record(folder / "model.json")["config"]
+        frozen[role] = {key: value for key, value in used.items() if key != "train"}
+        if role == "teacher":
+            sources.append(f"redirectors/{used['class']}")
+    return {
+        **config,
+        "train": training,
+        "seed": seed,
+        "data": {**data, "faces": reader.fingerprint()},
+        "code": [code or code_version("."), code_version(*sources)],
+        "networks": frozen,
+    }
 
 
 def _write(

@@ -149,3 +149,30 @@ def test_a_split_is_made_from_shares_or_by_the_data_set(tmp_path):
         make_split(out, root=tmp_path, source=source)
     with pytest.raises(SplitError, match=f"{tmp_path}: split: shares need the persons"):
         make_split(out, root=tmp_path, split={"val": 0.2, "test": 0.2})
+
+
+def test_lists_in_which_somebody_must_be_are_checked_where_the_split_is_made(tmp_path):
+    out, source = tmp_path / "made.json", Fifteen()
+
+    def make(lists, *needed):
+        source.split = lambda: {"train": [], "val": [], "test": []} | lists
+        return make_split(out, root=tmp_path, source=source, needed=needed)
+
+    released = {"train": ["p00", "p01"]}
+    assert make(released)["val"] == [] and make(released, "train-evaluator")
+    out.unlink()
+    for lists, needed, words in (
+        (released, ["val", "test"], "val: expected somebody, found nobody; test: expected some"),
+        ({"train": ["p00"]}, ["train-redirector"], "train-redirector: expected somebody, found n"),
+        (
+            released | {"val": ["x", "y"]},
+            ["val"],
+            "val: expected somebody, found 2 persons who are not in the data set",
+        ),
+        (released, ["test-phone"], "test-phone: expected a list with somebody in it, found only"),
+    ):
+        with pytest.raises(SplitError) as error:
+            make(lists, *needed)
+        assert str(error.value).startswith(f"{tmp_path}: split: {words}")
+        assert "or deal persons by shares" in str(error.value)
+    assert not out.exists()

@@ -7,7 +7,6 @@ import json
 import logging
 import os
 import runpy
-import shutil
 import signal
 import socket
 import subprocess
@@ -110,7 +109,7 @@ def test_two_processes_train_the_x_unet_of_one(tmp_path):
     assert apart.norm() <= 1e-5 * whole.norm()
 
 
-def test_a_stopped_run_resumes_to_the_same_bytes(unbroken, tmp_path, caplog):
+def test_a_stopped_run_resumes_to_the_same_bytes(unbroken, tmp_path):
     # 4 calls of losses per step: stopped in the seventh.
     with pytest.raises(Interrupted, match="state of the last step is saved"):
         run(tmp_path, act="sigterm", at=26, launcher=os.getpid())
@@ -118,9 +117,15 @@ def test_a_stopped_run_resumes_to_the_same_bytes(unbroken, tmp_path, caplog):
     assert 6 <= state["step"] < 20
     assert not (tmp_path / "model.pt").exists()
     assert "rank 1 regaze: stopped at step" in (tmp_path / "job.log").read_text()
-    other = shutil.copytree(tmp_path / "state", tmp_path / "other")
-    single(other, {"train": TRAIN})
-    assert "state of another configuration" in caplog.text
+    kept = (tmp_path / "state/state.pt").read_bytes()
+    words = rf"state\.pt: .* at step {state['step']} of 20 with 2 processes, found 1,"
+    with pytest.raises(ValueError, match=words):
+        single(tmp_path / "state", {"train": TRAIN})
+    assert (tmp_path / "state/state.pt").read_bytes() == kept
+    torch.save(state | {"processes": 1}, tmp_path / "state/state.pt")
+    with pytest.raises(RuntimeError, match=r"state\.pt: .* with 1 process, found 2,"):
+        run(tmp_path)
+    (tmp_path / "state/state.pt").write_bytes(kept)
     # The way of stopping is no part of the configuration's identity.
     again = run(tmp_path)
     assert f"resuming at step {state['step']} of 20" in (tmp_path / "job.log").read_text()

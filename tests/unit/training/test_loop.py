@@ -9,12 +9,13 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from torch import nn
 
 from regaze.diffusion.averages import half_life_decay, power_decay
 from regaze.provenance import content_hash
 from regaze.training import compiling, loop
-from regaze.training.loop import Interrupted, lr_factor, train
+from regaze.training.loop import Interrupted, lr_factor, mark_finished, train
 from regaze.training.settings import TrainSettings
 
 SETTINGS = TrainSettings(
@@ -394,3 +395,151 @@ def test_compiled_code_is_kept_in_its_folder_and_draws_as_uncompiled(tmp_path, m
     # A folder that the user chose stays.
     compiling.compile_network(network, tmp_path / "other")
     assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path / "inductor")
+
+
+def interrupted(folder, at=7, **kwargs):
+    with pytest.raises(Interrupted):
+        run(folder, Toy(at), **kwargs)
+    return torch.load(folder / "state.pt", weights_only=True)
+
+
+def steps_of(folder, **kwargs):
+    task = Toy()
+    return run(folder, task, **kwargs), task.calls
+
+
+def test_a_finished_training_is_begun_anew(tmp_path):
+    (first, curve), _ = steps_of(tmp_path)
+    (again, second), calls = steps_of(tmp_path)
+    assert calls == 20 and same(first, again)
+    assert [row["loss"] for row in curve] == [row["loss"] for row in second]
+
+
+def test_until_results_are_written_a_training_goes_on_at_its_end(tmp_path):
+    (first, curve), _ = steps_of(tmp_path, finished=False)
+    (again, second), calls = steps_of(tmp_path, finished=False)
+    assert calls == 0 and same(first, again) and curve == second
+    mark_finished(tmp_path)
+    assert steps_of(tmp_path)[1] == 20
+
+
+def test_a_new_training_after_a_finished_one_is_continued(tmp_path):
+    (first, _), _ = steps_of(tmp_path)
+    interrupted(tmp_path)
+    (again, _), calls = steps_of(tmp_path)
+    assert calls == 13 and same(first, again)
+
+
+def test_what_a_finished_training_left_is_there_to_start_from(tmp_path):
+    run(tmp_path)
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    assert state["step"] == 20 and state["optimisers"]["main"]["state"][0]["step"] == 20
+
+
+def test_a_folder_without_a_state_has_nothing_to_be_finished(tmp_path):
+    mark_finished(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"training": "another"}'])
+def test_only_the_state_of_that_very_training_is_finished(tmp_path, content):
+    interrupted(tmp_path)
+    (tmp_path / "finished.json").write_text(content)
+    assert steps_of(tmp_path)[1] == 13
+
+
+@pytest.mark.parametrize(
+    ("name", "found", "told"),
+    [
+        ("versions", lambda: {"torch": "0"}, "packages.torch"),
+        ("resolve_precision", lambda _: "bf16", "(precision)"),
+    ],
+)
+def test_other_packages_and_precisions_begin_anew(tmp_path, monkeypatch, caplog, name, found, told):
+    interrupted(tmp_path)
+    monkeypatch.setattr(loop, name, found)
+    # Accelerate keeps the first precision of a process.
+    AcceleratorState._reset_state()
+    try:
+        assert steps_of(tmp_path)[1] == 20
+    finally:
+        AcceleratorState._reset_state()
+    assert "state of another configuration" in caplog.text and told in caplog.text
+
+
+def test_what_differs_is_named(tmp_path, caplog):
+    interrupted(tmp_path, config={"train": {"lr": 1, "batch": 2}, "code": "a", "old": 3})
+    run(tmp_path, config={"train": {"lr": 2, "batch": 2}, "code": "b", "new": 4})
+    assert "other data or code (code, new, old, train.lr), starting afresh" in caplog.text
+    torch.save({"config": "0" * 16}, tmp_path / "state.pt")
+    run(tmp_path)
+    assert "(of an earlier version), starting afresh" in caplog.text
+    interrupted(tmp_path, config={str(number): 0 for number in range(9)})
+    run(tmp_path, config={str(number): 1 for number in range(9)})
+    assert "(0, 1, 2, 3, 4, 5 and 3 more), starting afresh" in caplog.text
+
+
+@pytest.mark.parametrize("processes", [2, 4])
+def test_a_state_of_other_processes_is_refused_and_kept(tmp_path, processes):
+    state = interrupted(tmp_path)
+    torch.save(state | {"processes": processes}, tmp_path / "state.pt")
+    kept = (tmp_path / "state.pt").read_bytes()
+    words = rf"state\.pt: .* at step 7 of 20 with {processes} processes, found 1, .*train\.gpus"
+    with pytest.raises(ValueError, match=words):
+        run(tmp_path)
+    assert (tmp_path / "state.pt").read_bytes() == kept
+    torch.save(state, tmp_path / "state.pt")
+    assert steps_of(tmp_path)[1] == 13
+
+
+def test_a_finished_state_of_other_processes_is_passed_over(tmp_path):
+    run(tmp_path)
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    torch.save(state | {"processes": 2}, tmp_path / "state.pt")
+    assert steps_of(tmp_path)[1] == 20
+
+
+def test_snapshots_are_of_one_run_alone(tmp_path):
+    def images(folder):
+        return sorted(int(path.stem[-12:]) for path in folder.glob("ema/*/*"))
+
+    often, seldom = (
+        SETTINGS.model_copy(update={"ema_std": (0.1,), "ema_snapshot_images": every})
+        for every in (40, 80)
+    )
+    run(tmp_path, settings=often)
+    assert images(tmp_path) == [40, 80, 120, 160]
+    run(tmp_path, settings=seldom)
+    assert images(tmp_path) == [80, 160]
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "killed", Toy(14, kill=True), settings=often)
+    # Of 13 steps the state knows 10, and they are gone that were written later.
+    state = torch.load(tmp_path / "killed/state.pt", weights_only=True)
+    torch.save(state | {"step": 5}, tmp_path / "killed/state.pt")
+    run(tmp_path / "killed", settings=seldom)
+    assert images(tmp_path / "killed") == [40, 80, 160]
+
+
+def events(folder):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    found = EventAccumulator(str(folder / "tensorboard"))
+    found.Reload()
+    return [event.step for event in found.Scalars("loss")]
+
+
+def test_tensorboard_shows_every_step_once(tmp_path):
+    settings = SETTINGS.model_copy(update={"tensorboard": True, "log_every_images": 8})
+    whole = list(range(8, 161, 8))
+    # The state is of 120 images: two rows are written again.
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, Toy(18, kill=True), settings)
+    assert events(tmp_path) == whole[:17]
+    run(tmp_path, settings=settings)
+    assert events(tmp_path) == whole
+    # Neither a training that begins anew, nor one that is stopped and goes on, doubles any.
+    with pytest.raises(Interrupted):
+        run(tmp_path, Toy(3), settings)
+    assert events(tmp_path) == whole[:3]
+    run(tmp_path, settings=settings)
+    assert events(tmp_path) == whole
