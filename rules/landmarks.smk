@@ -49,6 +49,7 @@ rule detect_landmarks:
             "landmarks/stage.py",
             "normalise/photo.py",
             "sources/folder.py",
+            "sources/photo_header.py",
             "sources/records.py",
             "sources/regular.py",
             "sources/splits.py",

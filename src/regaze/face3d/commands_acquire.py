@@ -33,7 +33,8 @@ def face3d(
     landmarks: Annotated[
         Path | None,
         typer.Option(
-            help="68 landmarks: .csv, .npz, .txt, .mat, or a folder of them; default: looked for."
+            help="68 landmarks in pixels of the photo as it is shown: .csv, .npz, .txt, .mat, or a "
+            "folder of them; default: looked for."
         ),
     ] = None,
     gaze: Annotated[

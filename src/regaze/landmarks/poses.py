@@ -24,7 +24,8 @@ from regaze.landmarks.files import (
     write_person,
 )
 from regaze.normalise.face_model import FACE_MODELS
-from regaze.normalise.head_pose import HeadPoseError, estimate_head_pose
+from regaze.normalise.head_pose import HeadPoseError, estimate_head_pose, require_fit, roll_doubt
+from regaze.sources.photo_header import photo_header
 from regaze.sources.records import PersonPhotos, PhotoSource, SourceError
 
 log = logging.getLogger(__name__)
@@ -50,6 +51,10 @@ def pose_shard(
     ``unreadable_image``), ``no_landmarks``, ``low_score``, ``pose_failed``, ``bad_file_name``, or
     the reason for which the person could not be read. Landmarks that the data set brings itself
     come before those of the file.
+
+    Landmarks that are not those of a face are ``pose_failed``, and so are those that a data set
+    brings for a photo that EXIF data turn if they show a head on its side: they are points of the
+    photo as stored. Of other heads on their side the log tells.
 
     Args:
         source: the opened raw data set.
@@ -149,6 +154,7 @@ def _pose_person(
     target = np.array(photos.gaze_target, np.float64).reshape(count, 3)
     if not photos.gaze_known:
         target[:] = np.nan
+    rolled: dict[str, str] = {}
     for row, name in enumerate(photos.file_name):
         status[row] = name_problem(name) or status[row]
         if status[row]:
@@ -157,6 +163,11 @@ def _pose_person(
             pose[row], error[row] = estimate_head_pose(
                 points[row], photos.camera_parameters[row], photos.distortion[row]
             )
+            require_fit(points[row], error[row])
+            if doubt := roll_doubt(points[row]):
+                if photos.landmarks is not None and given[row] and _turned(photos.root / name):
+                    raise HeadPoseError(doubt)
+                rolled[name] = doubt
             angles = photos.gaze_angles[row]
             wanted = photos.gaze_known and not np.isfinite(target[row]).all()
             if wanted and np.isfinite(angles).all():
@@ -165,6 +176,12 @@ def _pose_person(
             log.warning("%s: %s", name, problem)
             pose[row], error[row], status[row] = np.nan, np.nan, problem.reason
             detail[row] = str(problem)
+    if rolled:
+        first, doubt = next(iter(rolled.items()))
+        log.warning(
+            "person %s: %d of %d heads lie on their side, the first that of %s: %s",
+            *(photos.person, len(rolled), count, first, doubt),
+        )
     return {
         "file_name": photos.file_name,
         "camera_parameters": np.asarray(photos.camera_parameters, np.float64),
@@ -177,6 +194,11 @@ def _pose_person(
         "status": status,
         "detail": detail,
     }
+
+
+def _turned(photo: Path) -> bool:
+    header = photo_header(photo)
+    return header is not None and header.orientation != 1
 
 
 def _given_up(error: SourceError) -> dict[str, object]:

@@ -331,7 +331,7 @@ def _warp_row(
     recipe: FacesRecipe,
 ) -> _Row:
     try:
-        photo = read_photo(records.root / records.file_name[row])
+        photo = read_photo(records.root / records.file_name[row], records.root)
     except UnreadableImage as error:
         return _Row(reason="unreadable_image", detail=error.what)
     size = (photo.shape[1], photo.shape[0])

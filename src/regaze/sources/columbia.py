@@ -40,7 +40,7 @@ HORIZONTAL = (-15, -10, -5, 0, 5, 10, 15)
 
 SENSOR_MM = 22.3
 ASSUMED_FACTOR = 19720 / 5184
-"""Focal length over the photo's width where EXIF is missing."""
+"""Focal length over the photo's longer side where EXIF is missing."""
 
 _NAME = re.compile(
     r"(\d{4})_2m_(-?\d{1,2})P_(-?\d{1,2})V_(-?\d{1,2})H\.[Jj][Pp][Ee]?[Gg]", re.ASCII

@@ -67,8 +67,8 @@ class BarePhotoOptions(PhotoOptions):
 
     landmarks: str | None = Field(
         None,
-        description="CSV of landmarks: file_name, x0, y0, ..., x67, y67 (pixels); default: they "
-        "are looked for",
+        description="CSV of landmarks: file_name, x0, y0, ..., x67, y67 (pixels of the photo as it "
+        "is shown, turned as its EXIF data say); default: they are looked for",
     )
 
     def needs_landmarks(self) -> bool:

@@ -125,7 +125,8 @@ class PersonPhotos:
     face as annotated, NaN where nothing is. Of the gaze either ``gaze_target`` (N, 3) mm in the
     camera is known, or ``gaze_angles`` (N, 2) pitch, yaw in radians relative to the line of sight
     of a camera held level; the other is NaN, and both are when ``gaze_known`` is False.
-    ``landmarks`` (N, 68, 2) pixels when the data set has them, so that none are looked for.
+    ``landmarks`` (N, 68, 2) pixels when the data set has them, so that none are looked for. Pixels
+    are those of the photo as it is shown, turned as its EXIF data say.
     """
 
     root: Path

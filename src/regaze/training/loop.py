@@ -565,9 +565,10 @@ class _Run:
             return None
         if content["processes"] != self.world:
             count = content["processes"]
+            told = f"{count} process{'es' if count > 1 else ''}, found {self.world}"
             raise ValueError(
                 f"{self.state_file}: this training was interrupted at step {content['step']} of "
-                f"{self.steps} with {count} process{'es' if count > 1 else ''}, found {self.world}, "
+                f"{self.steps} with {told}, "
                 "whose sums have other bytes; go on with as many as before (train.gpus, "
                 "train.nodes), or delete the file to start afresh"
             )

@@ -218,6 +218,17 @@ def test_every_face_of_a_photo_gets_a_folder(tmp_path, encoder):
         list_photos(tmp_path / "empty")
 
 
+def test_other_files_in_a_folder_of_photos_are_counted(tmp_path, caplog):
+    for name in ("a.png", "B.JFIF", "c.avif", "a.npz", "d.gif", "e.gif", "f"):
+        (tmp_path / name).touch()
+    assert [one.name for one in list_photos(tmp_path)] == ["B.JFIF", "a.png", "c.avif"]
+    assert "3 photos; other files are left out: 2 .gif, 1 without ending" in caplog.text
+    for one in list_photos(tmp_path):
+        one.rename(one.with_suffix(".gif"))
+    with pytest.raises(ValueError, match="found none but 5 .gif, 1 without ending"):
+        list_photos(tmp_path)
+
+
 def test_two_photos_of_one_name_are_refused(tmp_path, encoder):
     for name in ("one", "two"):
         (tmp_path / name).mkdir()

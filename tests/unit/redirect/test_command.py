@@ -310,6 +310,30 @@ def test_faces_that_cannot_be_placed_are_named(here, scene, models):
         Lens(intrinsics=[400.0, 400.0, 160.0])
 
 
+def test_landmarks_that_are_not_those_of_the_photo_as_shown(here, scene, models, caplog):
+    def asked(name, points):
+        np.savez(here / "marks.npz", landmarks=points)
+        return (name, "--model", "small", "--models", models, "--gaze", 0, 0,
+                "--landmarks", "marks.npz")  # fmt: skip
+
+    width = scene.photo.shape[1]
+    stored = np.stack([scene.points[:, 1], width - 1 - scene.points[:, 0]], axis=1)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = Image.fromarray(np.ascontiguousarray(np.rot90(scene.photo)))
+    turned.save(here / "turned.jpg", exif=exif, quality=95)
+    done(*asked("turned.jpg", scene.points))
+    said = refused(*asked("turned.jpg", stored))
+    assert "turned.jpg: landmarks of a head that is rolled by -8" in said
+    assert "the photo as it is shown" in said
+    # without EXIF data the photo itself lies on its side
+    turned.save(here / "lying.jpg", quality=95)
+    done(*asked("lying.jpg", stored))
+    assert "lying.jpg: landmarks of a head that is rolled by -8" in caplog.text
+    said = refused(*asked(scene.path, np.roll(scene.points, 1, axis=0)))
+    assert "photo.png: landmarks: expected points of a face in iBUG-68 order" in said
+
+
 def test_without_an_estimator_the_gaze_must_be_given(here, scene, models, tmp_path):
     shutil.copytree(models / "small", tmp_path / "only" / "small")
     arguments = (scene.path, "--model", "small", "--models", tmp_path / "only")
