@@ -204,7 +204,7 @@ class TrainingStages:
                     deps=[f"results/{dataset}/faces", "results/face3d/head.npz", *given],
                     code=["face3d", "codes.py", "latents.py", "faces.py"],
                     scripts=["encode_shard"],
-                    params=["shards"],
+                    params=["shards", *([f"encoders.{name}.class"] if entry.published else [])],
                     outs=[folder],
                 )
         for name, entry in settings.estimators.items():
@@ -228,9 +228,11 @@ class TrainingStages:
             if self._masked(dataset):
                 options, folder = settings.datasets[dataset], f"results/{dataset}"
                 deps = [options.root or f"{folder}/capture"]
+                params = ["shards", "masks", f"datasets.{dataset}"]
                 if settings.masks.method_for(options.source) == "mesh":
                     encoder = settings.masks.encoder or next(iter(settings.encoders))
                     deps = [f"{folder}/latents/{encoder}", "results/face3d/head.npz"]
+                    params.append(f"encoders.{encoder}.rasterizer")
                 self.add(
                     _named("masks", dataset, settings),
                     ["mask_shard", "draw_masks"],
@@ -243,7 +245,7 @@ class TrainingStages:
                         *("codes.py", "latents.py", "faces.py", "sources"),
                     ],
                     scripts=["mask_shard", "draw_masks"],
-                    params=["shards", "masks", f"datasets.{dataset}"],
+                    params=params,
                     outs=[f"{folder}/masks"],
                 )
 
