@@ -44,6 +44,7 @@ localrules:
     augmentation,
 
 
+include: "rules/staleness.smk"
 include: "rules/common.smk"
 include: "rules/capture.smk"
 include: "rules/landmarks.smk"
@@ -75,3 +76,10 @@ rule all:
     input:
         HOME_LATENTS,
         rules.samples.input if settings.sampling.sample_only else rules.report.input,
+
+
+for entry in workflow.rules:
+    if entry.script:
+        compare_whole(entry)
+    else:
+        ask_for_all_before(entry)

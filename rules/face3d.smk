@@ -134,13 +134,8 @@ rule mask_shard:
     resources:
         **asks("mask_shard"),
     params:
-        method=lambda wc: settings.masks.method_for(
-            settings.datasets[wc.dataset].source
-        ),
-        source=lambda wc: settings.datasets[wc.dataset].model_dump(exclude=NO_MATTER),
-        rasterizer=(
-            settings.encoders[MASKS_ENCODER].rasterizer if MASKS_ENCODER else "auto"
-        ),
+        method=mask_method,
+        options=mask_options,
         code=code_version(
             "masks",
             "normalise/camera.py",

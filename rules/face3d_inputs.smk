@@ -66,9 +66,25 @@ def device_of(name):
     return "cuda" if settings.encoders[name].train.gpus else "cpu"
 
 
+def mask_method(wildcards):
+    """How the masks of a data set are made."""
+    return settings.masks.method_for(settings.datasets[wildcards.dataset].source)
+
+
+def mask_options(wildcards):
+    """What the method is told besides files."""
+    method = mask_method(wildcards)
+    if method == "exact":
+        source = settings.datasets[wildcards.dataset].model_dump(exclude=NO_MATTER)
+        return {"source": source}
+    if method == "mesh":
+        return {"rasterizer": settings.encoders[MASKS_ENCODER].rasterizer}
+    return {}
+
+
 def mask_files(wildcards):
     """What the masks of a data set are made from, by the method that is used on it."""
-    method = settings.masks.method_for(settings.datasets[wildcards.dataset].source)
+    method = mask_method(wildcards)
     if method == "exact":
         return source_files(wildcards)
     if method == "parsing":

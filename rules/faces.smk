@@ -10,6 +10,7 @@ rule normalise_shard:
     input:
         unpack(source_files),
         unpack(pose_files),
+        sfm_mesh=settings.faces.sfm_mesh or [],
     output:
         faces="results/{dataset}/faces/shard-{shard}.h5",
         rejected="results/{dataset}/faces/rejected-{shard}.parquet",

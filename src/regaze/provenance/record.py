@@ -24,7 +24,7 @@ FOLDER = Path("results/provenance")
 # brought, by the names and sizes of their files.
 BY_CONTENT = 2**30
 # Parameters that are said elsewhere in the record, or decide nothing.
-_APART = ("code", "state", "name")
+_APART = ("code", "state", "name", "whole")
 
 
 def record_path(rule: str, wildcards: Mapping[str, str], folder: str | Path = FOLDER) -> Path:

@@ -11,7 +11,7 @@ from regaze.versioning.training import TrainingStages, model_code
 _SAMPLING = ["redirectors/sample.py", "redirectors/face_codes.py", "latents.py", "diffusion"]
 _SAMPLING += ["images.py", "masks/background.py"]
 # Options of sampling that change no picture of the main samples.
-_OTHER_SAMPLES = {"max_w", "sample_only", "save_gif", "threads", "gpus"}
+_OTHER_SAMPLES = {"max_w", "sample_only", "save_gif"}
 
 
 class Stages(TrainingStages):

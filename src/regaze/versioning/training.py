@@ -197,7 +197,8 @@ class TrainingStages:
                 folder = f"results/{dataset}/latents/{name}"
                 given = [entry.published or f"{weights}/model.safetensors"]
                 given += [] if entry.published else [f"{weights}/model.json"]
-                stated = [f"encoders.{name}.head_sha256"] if entry.head_sha256 else []
+                stated = [f"encoders.{name}.class"] if entry.published else []
+                stated += [f"encoders.{name}.head_sha256"] if entry.head_sha256 else []
                 self.add(
                     _named(f"latents-{name}", dataset, settings),
                     ["encode_shard"],
@@ -229,9 +230,11 @@ class TrainingStages:
             if self._masked(dataset):
                 options, folder = settings.datasets[dataset], f"results/{dataset}"
                 deps = [options.root or f"{folder}/capture"]
+                params = ["shards", "masks", f"datasets.{dataset}"]
                 if settings.masks.method_for(options.source) == "mesh":
                     encoder = settings.masks.encoder or next(iter(settings.encoders))
                     deps = [f"{folder}/latents/{encoder}", "results/face3d/head.npz"]
+                    params.append(f"encoders.{encoder}.rasterizer")
                 self.add(
                     _named("masks", dataset, settings),
                     ["mask_shard", "draw_masks"],
@@ -244,7 +247,7 @@ class TrainingStages:
                         *("codes.py", "latents.py", "faces.py", "sources"),
                     ],
                     scripts=["mask_shard", "draw_masks"],
-                    params=["shards", "masks", f"datasets.{dataset}"],
+                    params=params,
                     outs=[f"{folder}/masks"],
                 )
 
