@@ -8,6 +8,7 @@ second, most of it Snakemake's own jobs.
 import contextlib
 import copy
 import functools
+import json
 import os
 import sys
 from pathlib import Path
@@ -79,7 +80,10 @@ def loaded(folder, config, targets, snakefile):
     with contextlib.chdir(folder), SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
         given = api.workflow(
             resource_settings=ResourceSettings(cores=1),
-            config_settings=ConfigSettings(config=config),
+            # As the command line has it; the interface alone would hand over Python's own words.
+            config_settings=ConfigSettings(
+                config=config, config_args=[f"{k}={json.dumps(v)}" for k, v in config.items()]
+            ),
             snakefile=snakefile,
             workdir=Path(folder),
         )
