@@ -108,6 +108,7 @@ EXPECTED = {
     "encoders.deca.emoca": "encode_shard * deca *",
     "encoders.given_deca": "",
     "encoders.given_deca.emoca": "encode_shard * given_deca *, acquire_faces given_deca",
+    "encoders.given_deca.head_sha256": "encode_shard * given_deca *, acquire_faces given_deca",
     # Redirectors that learn from it get one of their own in the study of few labels.
     "estimators.vgg": "train_estimator vgg, train_labelled_estimator * vgg *",
     "estimators.vgg.persons": "train_estimator vgg",
@@ -210,7 +211,7 @@ augmentation.counts: {{augmentation: {{counts: [13]}}}}
 WITHOUT = {
     *("datasets.synthetic.source", "datasets.synthetic.split", "datasets.photos.source"),
     *(f"encoders.given_deca.{key}" for key in ("class", "preset", "checkpoint")),
-    "estimators.resnet.checkpoint",
+    *("encoders.deca.head_sha256", "estimators.resnet.checkpoint"),
     *(f"estimators.given.{key}" for key in ("preset", "size_px", "preprocess", "labels")),
     *(f"models.xunet_deca.{key}" for key in ("class", "distil", "objective.flip")),
     *(f"models.sted.{key}" for key in ("class", "labels", "network.densenet_blocks")),
