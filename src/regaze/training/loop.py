@@ -43,6 +43,9 @@ log = logging.getLogger("regaze.training")
 STATE, FINISHED = "state.pt", "finished.json"
 """What a folder of a state holds: the state, and the number of the training that is finished."""
 
+_COMPUTING = ("torch", "torchvision", "numpy", "opencv-python-headless", "embreex")
+"""Packages whose versions decide what a training computes from its data."""
+
 
 class Task(Protocol):
     """What can be trained: a network and its losses."""
@@ -212,8 +215,9 @@ class _Run:
         self.settings, self.seed, self.validate = settings, seed, validate
         self.state_file = state / STATE
         precision = resolve_precision(settings.precision)
+        found = versions()
+        packages = {name: found[name] for name in _COMPUTING}
         # Not the number of processes: a state of another number is not another training's.
-        packages = {name: one for name, one in versions().items() if name != "regaze"}
         self.identity = _leaves({**config, "precision": precision, "packages": packages})
         self.training = secrets.token_hex(8)
         self.accelerator = Accelerator(
