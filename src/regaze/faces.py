@@ -350,8 +350,8 @@ class FacesReader:
                             digest.update(part)
                 except OSError as error:
                     raise OSError(
-                        f"{group.file.filename}: {person}: cannot be read ({error}){REMEDY}"
-                    ) from error
+                        f"{group.file.filename}: {person}: cannot be read ({damage(error)}){REMEDY}"
+                    ) from None
             self._fingerprint = digest.hexdigest()[:16]
         return self._fingerprint
 

@@ -63,6 +63,11 @@ def face3d(
             weights = {encoder: checkpoint}
             if head_sha256 is not None:
                 weights["head_sha256"] = head_sha256
+        elif head_sha256 is not None:
+            raise ValueError(
+                "--head-sha256: belongs to a --checkpoint of --encoder deca or emoca, found none; "
+                "entries of encoders state it as head_sha256"
+            )
         else:
             settings = _settings(config)
             weights = weights_of(settings.encoders, encoder)

@@ -16,7 +16,6 @@ from regaze.face3d import convert, editions
 from regaze.face3d.checkpoints import CheckpointError
 from regaze.face3d.convert import convert_flame
 from regaze.face3d.deca import Deca, load_published
-from regaze.face3d.encode import open_encoder
 from regaze.face3d.encoders import PRESETS
 from regaze.face3d.model import load_flame, model_hash, save_flame
 from regaze.face3d.settings import EncoderSettings
@@ -98,8 +97,6 @@ def test_weights_of_the_users_own_training_name_their_head(model, flame, files, 
     with pytest.raises(CheckpointError, match="found the procedural head"):
         load_published(model, deca=path, head_sha256=own)
     assert load_published(flame, deca=path, head_sha256=model_hash(flame)).kind == "deca"
-    with pytest.raises(ValueError, match="head_sha256: is for deca and emoca"):
-        open_encoder("head.npz", folder="models/deca", head_sha256=own)
 
 
 def test_a_checkpoint_that_holds_its_head_model_decides(model, flame, files):
@@ -157,6 +154,8 @@ def test_the_commands_refuse_and_take_a_statement(model, files, tmp_path):
     done = CliRunner().invoke(app, [*words, "--head-sha256", stated])
     assert "expected FLAME 2020" not in str(done.exception)
     assert "a.png" in str(done.exception)
+    alone = CliRunner().invoke(app, ["face3d", "a.png", "--head-sha256", stated])
+    assert "--head-sha256: belongs to a --checkpoint" in str(alone.exception)
 
 
 def test_a_run_ends_before_its_first_job(tmp_path, model, flame):
