@@ -569,12 +569,12 @@ class _Run:
             return None
         if content["processes"] != self.world:
             count = content["processes"]
-            told = f"{count} process{'es' if count > 1 else ''}, found {self.world}"
+            many = "es" if count > 1 else ""
             raise ValueError(
                 f"{self.state_file}: this training was interrupted at step {content['step']} of "
-                f"{self.steps} with {told}, "
-                "whose sums have other bytes; go on with as many as before (train.gpus, "
-                "train.nodes), or delete the file to start afresh"
+                f"{self.steps} with {count} process{many}, found {self.world}, whose sums have "
+                "other bytes; go on with as many as before (train.gpus, train.nodes), or delete "
+                "the file to start afresh"
             )
         return content
 
