@@ -5,6 +5,7 @@ from regaze.face3d.editions import foreign_heads
 from regaze.locks import Occupied, hold_workflow
 from regaze.settings import load_settings, missing_files
 from regaze.slurm import attend
+from regaze.sources.raw import RawSets
 
 min_version("9.10")
 
@@ -17,6 +18,12 @@ merge(config, read_arguments(workflow.config_settings.config_args))
 settings = load_settings(config)
 if absent := missing_files(settings):
     raise WorkflowError("The configuration names what is not there:", *absent)
+raw_sets = RawSets(settings.datasets)
+if workflow.is_main_process:
+    if faults := raw_sets.faults(settings.evaluated):
+        raise WorkflowError("Data sets cannot be used:", *faults)
+    for line in raw_sets.told(settings.evaluated):
+        logger.warning(line)
 
 
 wildcard_constraints:

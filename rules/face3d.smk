@@ -183,7 +183,7 @@ rule acquire_faces:
     """Meshes, codes, landmarks and pictures of the faces in the user's photos."""
     input:
         unpack(acquire_files),
-        photos=settings.acquire.photos or [],
+        photos=acquired_photos,
         head=HEAD,
     output:
         faces=directory("results/acquired/{encoder}"),
@@ -200,6 +200,7 @@ rule acquire_faces:
     params:
         folder="results/models/{encoder}",
         stated=lambda wc: stated_head(wc.encoder),
+        photos=lambda wc: acquired_manifest(),
         options=dict(
             landmarks=settings.acquire.landmarks,
             gaze=settings.acquire.gaze,
@@ -217,6 +218,7 @@ rule acquire_faces:
             "sources/regular.py",
             "sources/tables.py",
             "faces.py",
+            "hdf5.py",
             "links.py",
             "angles.py",
             "animation.py",

@@ -1,6 +1,9 @@
 """What the 3-D stages read: head, encoder, landmarks."""
 
+from os.path import isdir
+
 from regaze.landmarks.settings import WEIGHTS, weight_files
+from regaze.sources.raw import photos_manifest
 
 HEAD = "results/face3d/head.npz"
 # The data set that encoders are trained on: its codes are known.
@@ -102,6 +105,18 @@ def acquire_files(wildcards):
         return files | {"landmarks": settings.acquire.landmarks}
     found = weight_files(settings.landmarks, settings.assets)
     return files | {"detector": [found[name] for name in WEIGHTS]}
+
+
+def acquired_photos(wildcards):
+    """The photo or the folder of photos; of a folder the date tells nothing of what is in it."""
+    photos = settings.acquire.photos or []
+    return ancient(photos) if photos and isdir(photos) else photos
+
+
+def acquired_manifest():
+    """What tells that photos of the folder are others."""
+    photos = settings.acquire.photos
+    return photos_manifest(photos).dates if photos and isdir(photos) else ""
 
 
 def one_gpu(encoder):

@@ -178,13 +178,14 @@ def open_hdf5(path: str | os.PathLike) -> h5py.File:
 
     Raises:
         FileNotFoundError: no such file.
+        regaze.hdf5.InUse: it is being written.
         ValueError: it is something else or damaged.
     """
-    import h5py
+    from regaze.hdf5 import InUse, hdf5_file
 
     try:
-        return h5py.File(path, "r")
-    except FileNotFoundError:
+        return hdf5_file(path)
+    except (FileNotFoundError, InUse):
         raise
     except OSError as error:
         told = unreadable(path, "not a readable HDF5 file", "hdf5", error)

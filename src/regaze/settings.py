@@ -34,7 +34,7 @@ from regaze.redirectors.settings import (
     with_labels,
 )
 from regaze.report.settings import StudySettings
-from regaze.resources import ResourceTable
+from regaze.resources import ResourceTable, patches_fault
 from regaze.sources import KINDS, SourceError, SourceOptions, options_class
 from regaze.sources.splits import (
     PARTS,
@@ -115,6 +115,12 @@ class Faces(Section):
     threads: int = Field(1, ge=1, description="photos decoded and warped at a time per shard")
     max_rejected: float = Field(
         0.05, ge=0, le=1, description="share of rejected rows above which the stage fails"
+    )
+    max_lost: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="share of persons without a usable row above which it fails; default the same",
     )
 
     @model_validator(mode="after")
@@ -480,7 +486,7 @@ def load_settings(config: dict) -> Settings:
             faults += _deserted(settings, name)
         except SplitError as error:
             faults.append(f"datasets.{name}.split: {error}")
-    if faults:
+    if faults := faults + _memory_faults(settings):
         raise _invalid(faults)
     return settings
 
@@ -509,6 +515,43 @@ def _deserted(settings: Settings, name: str) -> list[str]:
     faults = without_anybody(lists, needed)
     told = ((fault, needed[fault.partition(":")[0]]) for fault in faults)
     return [f"datasets.{name}.split: {fault}{where} (for {key}); {WAY}" for fault, key in told]
+
+
+def _memory_faults(settings: Settings) -> list[str]:
+    """A line for each training on rendered patches that do not fit into the memory asked for.
+
+    Of other data sets nobody knows the number of rows yet; their jobs look before they read.
+    """
+    if settings.datasets[settings.dataset].source != "synthetic":
+        return []
+    people = settings.capture.persons
+    count = {"train-redirector": people.train_redirector, "train-evaluator": people.train_evaluator}
+    count |= {"train": sum(count.values()), "val": people.val, "test": people.test}
+    trained = [
+        (f"models.{name}", "train_model", entry, "train-redirector")
+        for name, entry in settings.models.items()
+    ]
+    trained += [
+        (f"estimators.{name}", "train_estimator", entry, entry.persons)
+        for name, entry in settings.estimators.items()
+    ]
+    trained += [
+        (f"encoders.{name}", "train_deca", entry, entry.persons)
+        for name, entry in settings.encoders.items()
+        if entry.published is None
+    ]
+    if settings.identity and settings.identity.network in TRAINED:
+        trained.append(("identity", "train_identity", settings.identity, settings.identity.persons))
+    faults = []
+    for key, rule, entry, persons in trained:
+        # With few labels it may be fewer, which the job knows.
+        given = any(getattr(entry, part, None) for part in ("checkpoint", "labels"))
+        if not given and getattr(entry.train, "cache", None) == "memory":
+            rows = count.get(persons, 0) * settings.capture.head_poses * settings.capture.gazes
+            asked = settings.resources.mem_mb(rule)
+            if fault := patches_fault(rows, settings.patch_size, asked):
+                faults.append(f"{key}.{fault}")
+    return faults
 
 
 def missing_files(settings: Settings, results: str | Path = "results") -> list[str]:

@@ -26,7 +26,7 @@ from regaze.landmarks.files import (
 from regaze.normalise.face_model import FACE_MODELS
 from regaze.normalise.head_pose import HeadPoseError, estimate_head_pose, require_fit, roll_doubt
 from regaze.sources.photo_header import photo_header
-from regaze.sources.records import PersonPhotos, PhotoSource, SourceError
+from regaze.sources.records import PersonPhotos, PhotoSource, SourceError, lost_rows
 
 log = logging.getLogger(__name__)
 
@@ -80,12 +80,13 @@ def pose_shard(
                 columns = _pose_person(photos, landmarks, min_score)
             except SourceError as error:
                 log.warning("person %s left out: %s", person, error)
-                if not error.file_names:
+                rows = lost_rows(source, person, error)
+                if rows[0][0] < 0:
                     # Nobody knows how many rows these were; the reason must not be lost.
                     file.create_group(person).attrs.update(reason=error.reason, error=str(error))
                     counts[error.reason] += 1
                     continue
-                photos, columns = None, _given_up(error)
+                photos, columns = None, _given_up(error, [name for _, name in rows])
             group = write_person(file, person, columns)
             group.attrs["gaze"] = "known" if photos is None or photos.gaze_known else "absent"
             assumption = getattr(source, "camera_assumption", None)
@@ -201,15 +202,15 @@ def _turned(photo: Path) -> bool:
     return header is not None and header.orientation != 1
 
 
-def _given_up(error: SourceError) -> dict[str, object]:
+def _given_up(error: SourceError, names: Sequence[str]) -> dict[str, object]:
     """Rows for a person that cannot be read, so that each of them is counted as rejected."""
-    count = len(error.file_names)
+    count = len(names)
 
     def nothing(*shape: int) -> np.ndarray:
         return np.full((count, *shape), np.nan)
 
     return {
-        "file_name": error.file_names,
+        "file_name": names,
         "camera_parameters": nothing(4),
         "distortion_parameters": nothing(4),
         "head_pose": nothing(6),

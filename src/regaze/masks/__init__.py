@@ -27,6 +27,7 @@ import numpy as np
 
 from regaze.faces import COMPRESSION, FacesReader
 from regaze.filetypes import unreadable
+from regaze.hdf5 import InUse, hdf5_file
 from regaze.jobs import REMEDY, replacing
 
 NAMES = (
@@ -216,7 +217,7 @@ class MasksReader:
             person = self.faces.persons[self.faces.person_of[row]]
             path = self._home[person]
             if path not in self._files:
-                self._files[path] = h5py.File(path, "r", rdcc_nbytes=0)
+                self._files[path] = hdf5_file(path, rdcc_nbytes=0)
             group = self._files[path][person]
             for name in names:
                 out[name][place] = group[name][int(self.faces.row_of[row])]
@@ -231,7 +232,9 @@ def _open(path: str) -> h5py.File:
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: no such masks file")
     try:
-        return h5py.File(path, "r")
+        return hdf5_file(path)
+    except InUse:
+        raise
     except OSError as error:
         told = unreadable(path, "expected an HDF5 file of masks", "hdf5", error)
         raise MasksError(f"{told}{REMEDY}") from None

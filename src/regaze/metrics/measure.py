@@ -267,7 +267,7 @@ def _check(samples_path, numbers: np.ndarray, pairs: pd.DataFrame, pairs_path) -
 def _chunks(path, numbers: np.ndarray, wanted: np.ndarray) -> Iterator[tuple]:
     """Yield (pair numbers, pictures) of at most ``_CHUNK`` samples, in order of pair."""
     place = {int(number): row for row, number in enumerate(numbers)}
-    with h5py.File(path, "r") as file:
+    with open_hdf5(path) as file:
         pixels = file["pixels"]
         for start in range(0, len(wanted), _CHUNK):
             chunk = wanted[start : start + _CHUNK]

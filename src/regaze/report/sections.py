@@ -425,11 +425,12 @@ def _words(name: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def rejected_summary(rejected: pd.DataFrame, kept: int) -> dict:
-    """Return the rejected rows by reason, most frequent first, and a sentence."""
+def rejected_summary(rejected: pd.DataFrame, kept: int, losses: Sequence[str] = ()) -> dict:
+    """Return the rejected rows by reason, most frequent first, with sentences about them."""
     total = kept + len(rejected)
+    told = {"losses": list(losses)}
     if not len(rejected):
-        return {"rows": [], "sentence": f"None of {total:,} rows was rejected."}
+        return told | {"rows": [], "sentence": f"None of {total:,} rows was rejected."}
     rows = []
     name = next((n for n in ("file_name", "file", "path") if n in rejected), None)
     for reason, part in rejected.groupby("reason", sort=True):
@@ -451,7 +452,7 @@ def rejected_summary(rejected: pd.DataFrame, kept: int) -> dict:
     rows.sort(key=lambda row: (-row["count"], row["reason"]))
     share = 100 * len(rejected) / total
     sentence = f"{len(rejected):,} of {total:,} rows ({share:.2g} %) were rejected; the rest is "
-    return {"rows": rows, "sentence": sentence + "what everything above was made from."}
+    return told | {"rows": rows, "sentence": sentence + "what everything above was made from."}
 
 
 def contact_sheet_uri(path: str | Path, width: int = 2000) -> str:

@@ -19,6 +19,7 @@ import numpy as np
 from pydantic import Field
 
 from regaze.sources.devices import assumed_camera, photo_sizes
+from regaze.sources.files import PersonFiles
 from regaze.sources.options import BarePhotoOptions
 from regaze.sources.photo_header import PHOTO_ENDINGS, left_out, photo_endings
 from regaze.sources.records import PersonPhotos, PersonRecords, SourceError, printable
@@ -101,7 +102,7 @@ def open_source(options: Options, supplementary=None) -> Folder | Supplemented:
     )
 
 
-class BarePhotos:
+class BarePhotos(PersonFiles):
     """What sources share that know photos below ``root`` of ``persons``, and no head poses."""
 
     root: Path
@@ -187,7 +188,7 @@ class Folder(BarePhotos):
                 has a fault; the message names file, line and column.
         """
         self.require(person)
-        folder = self.root if self._person is not None else self.root / person
+        folder = self.folder(person)
         names, others = photo_names(self.root, folder)
         if not names:
             there = f"none but {others}" if others else "none"
@@ -204,6 +205,17 @@ class Folder(BarePhotos):
             return self._described(person, tuple(names))
         except SourceError as error:
             raise SourceError(str(error), error.reason, error.file_names or tuple(names)) from error
+
+    def folder(self, person: str) -> Path:
+        """Return where a person's photos lie."""
+        return self.root if self._person is not None else super().folder(person)
+
+    def person_files(self, person: str) -> list[str]:
+        """Return the names of the files that a person is read from."""
+        try:
+            return photo_names(self.root, self.folder(person))[0]
+        except SourceError as error:
+            return list(error.file_names)
 
     def camera_assumption(self, person: str) -> str:
         """Return in one line what the cameras of :meth:`photos` rest on."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Protocol
@@ -33,6 +33,28 @@ def safe_name(name: str) -> bool:
 def printable(name: str) -> str:
     """Return a name that can be stored: bytes that are not UTF-8, or zero, become escapes."""
     return name.encode("utf-8", "backslashreplace").decode("utf-8").replace("\0", "\\x00")
+
+
+def some(names: Iterable[str], most: int = 10) -> str:
+    """Return names for a message, of many only the first."""
+    listed = list(names)
+    more = f" and {len(listed) - most} more" if len(listed) > most else ""
+    return ", ".join(listed[:most]) + more
+
+
+def lost_rows(source, person: str, error: SourceError) -> list[tuple[int, str]]:
+    """Return numbers and names of the rows that are lost with a person, as far as they are known.
+
+    Where the error does not tell them, ``source.known_rows(person)`` may tell how many there are,
+    by what lies beside. Where nobody knows it is one row with the number -1.
+    """
+    names: Sequence[str] = error.file_names
+    if not names and hasattr(source, "known_rows") and safe_name(person):
+        try:
+            names = ("",) * (source.known_rows(person) or 0)
+        except (OSError, SourceError):
+            names = ()
+    return list(enumerate(names)) or [(-1, "")]
 
 
 @dataclass(frozen=True)
@@ -166,7 +188,10 @@ class NormalisedRows:
 
 
 class Source(Protocol):
-    """A raw data set. ``kind`` is its name in the configuration and in the faces files."""
+    """A raw data set. ``kind`` is its name in the configuration and in the faces files.
+
+    What all sources may have besides is in :class:`regaze.sources.files.PersonFiles`.
+    """
 
     kind: str
     persons: list[str]

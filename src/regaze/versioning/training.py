@@ -74,7 +74,7 @@ class TrainingStages:
     def data(self) -> None:
         """Capture, landmarks, faces and pairs of every data set."""
         settings = self.settings
-        faces = ["normalise", "sources", "faces.py", "links.py", "angles.py"]
+        faces = ["normalise", "sources", "faces.py", "hdf5.py", "links.py", "angles.py"]
         for name in self._datasets():
             options, folder = settings.datasets[name], f"results/{name}"
             about = f"datasets.{name}"
@@ -101,7 +101,7 @@ class TrainingStages:
                     ["detect_landmarks", "estimate_poses", *fetching],
                     [f"{poses[0]}/shard-{shard:03d}.h5" for shard in range(settings.shards)],
                     deps=raw,
-                    code=["landmarks", "normalise", "sources", "faces.py", "angles.py"],
+                    code=["landmarks", *faces],
                     scripts=["detect_landmarks", "estimate_poses"],
                     params=["shards", about, "landmarks", "assets"],
                     outs=found + poses,
