@@ -10,12 +10,12 @@ pytestmark = pytest.mark.faults
 
 def test_a_job_that_ends_after_a_change_leaves_nothing_old(tmp_path):
     overlays = [OVERLAY, OVERLAY.with_name("few-stages.yaml")]
-    place = Place(tmp_path / "place", overlays, code=["pairs.py"])
+    place = Place(tmp_path / "place", overlays, code=["estimators/objective.py"])
     place.turn(["code"])
     assert place.finish("changed")[0] == 0
     rounds = [
         # Killed after a change of the code, which stays: back to what was run from nothing.
-        ("kept", [], "fix_pairs", "job"),
+        ("kept", [], "train_estimator", "job"),
         # An option is set, a job fails, and the option is taken back.
         ("undone", ["configuration"], "train_estimator", "fail"),
     ]
