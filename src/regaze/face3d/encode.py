@@ -63,6 +63,8 @@ def open_encoder(
     """
     if device not in DEVICES:
         raise ValueError(f"device: expected one of {', '.join(DEVICES)}, found {device!r}")
+    if folder is not None and head_sha256 is not None:
+        raise ValueError("head_sha256: is for deca and emoca; a model folder has its own")
     if threads is not None:
         torch.set_num_threads(threads)
     model = load_flame(head)
