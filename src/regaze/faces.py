@@ -24,7 +24,7 @@ import h5py
 import numpy as np
 
 from regaze.filetypes import damage, open_hdf5
-from regaze.hdf5 import open_dataset, read_rows
+from regaze.hdf5 import hdf5_file, open_dataset, read_rows
 from regaze.jobs import REMEDY, replacing
 from regaze.links import Rows, Sources, locate, missing_rows, read_source
 from regaze.provenance import content_hash
@@ -373,12 +373,15 @@ class FacesReader:
         """What tells linked pixels of a person apart without reading them."""
         here = slice(self._start[code], self._start[code + 1])
         numbers, source = np.unique(self._pixel_source[here], return_inverse=True)
+        facts = []
         for number in numbers.tolist():
             path, inside = self._sources[number]
             about = os.stat(path)
-            facts = [Path(path).name, about.st_size, about.st_mtime_ns, inside]
-            yield content_hash(facts).encode()
-        yield source.tobytes() + self._pixel_row[here].tobytes()
+            facts.append([Path(path).name, inside, about.st_size, about.st_mtime_ns])
+        # Numbers of sources depend on how persons are dealt to shards, names do not.
+        order = sorted(range(len(facts)), key=facts.__getitem__)
+        yield content_hash([facts[place] for place in order]).encode()
+        yield np.argsort(order)[source].tobytes() + self._pixel_row[here].tobytes()
 
     def _dataset(self, code: int, name: str) -> h5py.Dataset:
         """The open dataset of a person, or of a source, which are numbered beyond the persons.

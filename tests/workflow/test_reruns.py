@@ -6,6 +6,7 @@ make their files shall depend on the leaf as well.
 """
 
 import copy
+import itertools
 import json
 import multiprocessing
 import os
@@ -86,10 +87,18 @@ EXPECTED = {
     "dataset": f"{LEARNT}, augment_faces, write_augmentation, sample_weights, measure_weights, "
     "sample_study, measure_study",
     "datasets.synthetic.root": "normalise_shard synthetic *, write_split synthetic, "
-    "mask_shard synthetic *",
+    "mask_shard synthetic *, gather_faces synthetic",
+    # How folders are watched changes nothing while they are as they were.
+    "datasets.synthetic.watch": "",
+    "datasets.photos.watch": "",
     "datasets.synthetic.undistort_camera": "normalise_shard synthetic *, write_split synthetic",
     "datasets.photos": "detect_landmarks, estimate_poses, normalise_shard photos *, "
     "write_split photos",
+    **dict.fromkeys(
+        ("datasets.photos.root", "datasets.photos.person"),
+        "detect_landmarks, estimate_poses, normalise_shard photos *, gather_faces photos, "
+        "write_split photos",
+    ),
     "datasets.photos.landmarks": "estimate_poses, normalise_shard photos *, write_split photos",
     "datasets.photos.split": "write_split photos",
     "datasets.photos.undistort_camera": "normalise_shard photos *, write_split photos",
@@ -101,6 +110,7 @@ EXPECTED = {
     "landmarks.min_score": "estimate_poses",
     "faces": "normalise_shard",
     "faces.max_rejected": "gather_faces",
+    "faces.max_lost": "gather_faces",
     "faces.threads": "",
     "encoders.deca": "train_deca",
     "encoders.deca.rasterizer": "train_deca, mask_shard photos *",
@@ -179,6 +189,11 @@ EXPECTED = {
 }
 # Leaves that have another value only together with others, or with a file that fits.
 CHANGES = yaml.safe_load(f"""
+datasets.photos.root: {{datasets: {{photos: {{root: others}}}}}}
+datasets.photos.intrinsics: {{datasets: {{photos: {{intrinsics: files/other-cameras.csv}}}}}}
+datasets.photos.gaze: {{datasets: {{photos: {{gaze: files/other-gaze.csv}}}}}}
+datasets.photos.landmarks: {{datasets: {{photos: {{landmarks: files/photos-landmarks.csv}}}}}}
+acquire.photos: {{acquire: {{photos: others}}}}
 datasets.photos.split: {{datasets: {{photos: {{split: files/split.json}}}}}}
 faces.patch_size: {{faces: {{patch_size: [256, 256]}}}}
 encoders.deca.checkpoint: {{encoders: {{deca: {{checkpoint: files/other, preset: reference}}}}}}
@@ -364,12 +379,21 @@ def matching(patterns, jobs):
 def pretended(tmp_path_factory):
     """A folder that looks as if everything had run with ``BASE``."""
     folder = tmp_path_factory.mktemp("pretended")
-    (folder / "photos").mkdir()
+    for place, person in itertools.product(("photos", "others"), "abc"):
+        (folder / place / person).mkdir(parents=True)
+        (folder / place / person / "0.jpg").touch()
     names = ("cameras.csv", "gaze.csv", "head.npz", "sfm.bin", "emoca.ckpt", "estimator.pth")
     names += ("start.safetensors", "landmarks.csv", "other", "split.json")
     for name in (*(f"files/{name}" for name in names), CONFIG["assets"]["lpips_alexnet"]["path"]):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text('{"train": ["a"], "val": ["b"], "test": ["c"]}')
+    points = [f"{axis}{number}" for number in range(68) for axis in "xy"]
+    tables = {"cameras": ["fx", "fy", "cx", "cy"], "gaze": ["pitch_deg", "yaw_deg"]}
+    tables = tables | {f"other-{name}": columns for name, columns in tables.items()}
+    for name, columns in (tables | {"photos-landmarks": points}).items():
+        lines = [",".join(["file_name", *columns])]
+        lines += [",".join([f"{person}/0.jpg", *["50"] * len(columns)]) for person in "abc"]
+        (folder / f"files/{name}.csv").write_text("\n".join(lines) + "\n")
     with planning.quickly():
         planning.pretend(folder, merged(BASE), TARGETS)
         assert planning.plan(folder, merged(BASE), TARGETS).needed == set()
@@ -484,7 +508,8 @@ def test_contents_of_files_count_as_their_names_do(pretended, tmp_path):
     assert len(given) == 11, given
     for name, value in given.items():
         before = (folder / value).read_bytes(), (folder / value).stat().st_mtime_ns
-        (folder / value).write_text("other")
+        # Tables of the data set have to stay readable, since plans read them.
+        (folder / value).write_bytes(before[0] + b"\n")
         plan = planning.plan(folder, merged(BASE), TARGETS)
         reading = readers(name, plan.outputs) - {"write_report"}
         assert reading and plan.needed == plan.following(reading), name
