@@ -57,7 +57,8 @@ coverage: .venv/.dev  ## which lines and branches of src/regaze the tests run; t
 faults: .venv/.dev  ## kill, starve and damage the workflow, in build/faults (half an hour; Linux)
 	REGAZE_FAULTS=1 $(BIN)/python -m pytest tests/faults
 	rm -rf build/faults
-	$(BIN)/python tests/faults/kills.py build/faults --kills 50
+	$(BIN)/python tests/faults/kills.py build/faults/kills --kills 50
+	$(BIN)/python tests/faults/changes.py build/faults/changes --rounds 24
 
 lint: .venv/.dev  ## ruff, snakefmt, snakemake --lint, generated files in step
 	$(BIN)/ruff check .

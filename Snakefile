@@ -1,7 +1,11 @@
 from snakemake.utils import min_version
 
+from regaze.configfiles import merge, read_arguments
+from regaze.face3d.editions import foreign_heads
 from regaze.locks import Occupied, hold_workflow
 from regaze.settings import load_settings, missing_files
+from regaze.slurm import attend
+from regaze.sources.raw import RawSets
 
 min_version("9.10")
 
@@ -9,9 +13,17 @@ min_version("9.10")
 configfile: f"{workflow.basedir}/config.yaml"
 
 
+# Snakemake hands over the texts of mappings; numbers, true and null are what they are in files.
+merge(config, read_arguments(workflow.config_settings.config_args))
 settings = load_settings(config)
 if absent := missing_files(settings):
     raise WorkflowError("The configuration names what is not there:", *absent)
+raw_sets = RawSets(settings.datasets)
+if workflow.is_main_process:
+    if faults := raw_sets.faults(settings.evaluated):
+        raise WorkflowError("Data sets cannot be used:", *faults)
+    for line in raw_sets.told(settings.evaluated):
+        logger.warning(line)
 
 
 wildcard_constraints:
@@ -39,6 +51,7 @@ localrules:
     augmentation,
 
 
+include: "rules/staleness.smk"
 include: "rules/common.smk"
 include: "rules/capture.smk"
 include: "rules/landmarks.smk"
@@ -58,6 +71,11 @@ onstart:
         hold_workflow()
     except Occupied as error:
         raise WorkflowError(str(error))
+    if foreign := foreign_heads(settings):
+        raise WorkflowError(
+            "Weights and head model do not belong together:", *foreign
+        )
+    attend(workflow, logger)
 
 
 rule all:
@@ -65,3 +83,10 @@ rule all:
     input:
         HOME_LATENTS,
         rules.samples.input if settings.sampling.sample_only else rules.report.input,
+
+
+for entry in workflow.rules:
+    if entry.script:
+        compare_whole(entry)
+    else:
+        ask_for_all_before(entry)

@@ -20,7 +20,6 @@ import torch
 from regaze.capture import build_head
 from regaze.face3d.deca import Deca
 from regaze.face3d.encode import encode_shard
-from regaze.face3d.model import from_head
 from regaze.faces import FacesAttributes, FacesWriter
 
 
@@ -53,7 +52,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    head = from_head(build_head())
+    head = build_head()
     with tempfile.TemporaryDirectory() as folder:
         faces = Path(folder) / "faces.h5"
         write_faces(faces, options.faces)

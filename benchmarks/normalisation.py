@@ -7,10 +7,10 @@ undistortion map of the whole frame, apply it, reverse the channels, project the
 check, compute the labels, warp; then it writes a person's rows, a chunk each, lzf. ``map once``
 spares it the map when the camera is that of the photo before, as it always is here: upstream does
 so for nearly equal cameras. Ours is ``normalise_shard`` with both its files. ``decoding`` reads
-the photos and does nothing else: no pipeline can be faster. The reference's mesh has as many
-points as the dense one that upstream projects; ours is the default ellipsoid. Seconds are CPU
-seconds of the process, so a shared machine matters less; rounds are interleaved and rates are
-medians.
+the photos with OpenCV and does nothing else, ``reading`` with ``read_photo``, whose decoder reports
+damage: no pipeline can be faster. The reference's mesh has as many points as the dense one that
+upstream projects; ours is the default ellipsoid. Seconds are CPU seconds of the process, so a
+shared machine matters less; rounds are interleaved and rates are medians.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ import numpy as np
 
 from regaze.normalise.face_model import FACE_MODELS, ellipsoid_mesh
 from regaze.normalise.geometry import VARIANTS
+from regaze.normalise.photo import read_photo
 from regaze.normalise.pipeline import normalise_shard
 from regaze.sources import open_source
 
@@ -113,6 +114,11 @@ def decoding(root: Path) -> None:
         cv2.imread(str(path))
 
 
+def reading(root: Path) -> None:
+    for path in sorted((root / "p0" / "frames").iterdir()):
+        read_photo(path, root)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--photos", type=int, default=120, help="photos per size")
@@ -132,6 +138,7 @@ def main() -> None:
                 "reference": lambda root=root, out=out: reference(root, out, False),
                 "reference, map once": lambda root=root, out=out: reference(root, out, True),
                 "decoding": lambda root=root: decoding(root),
+                "reading": lambda root=root: reading(root),
             }
             seconds = {name: [] for name in tasks}
             for round_ in range(options.repeats + 1):

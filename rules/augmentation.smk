@@ -72,7 +72,7 @@ rule augment_faces:
         draw=lambda wc: Draw.parse(wc.draw).plain,
         seed=lambda wc: settings.seed + Draw.parse(wc.draw).seed,
         per_sample=FEW.targets,
-        sampling=settings.sampling.model_dump(),
+        sampling=PICTURES,
         code=code_version(
             "augmentation/generate.py",
             "metrics/targets.py",

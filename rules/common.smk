@@ -9,9 +9,21 @@ TRAINED_ON = settings.dataset
 
 def source_files(wildcards):
     """Root of a data set, rendered or brought by the user, and the files that go with it."""
-    options = settings.datasets[wildcards.dataset]
-    root = options.root or f"results/{wildcards.dataset}/capture"
-    return {"root": root, **options.files()}
+    rendered = {"root": "results/{dataset}/capture"}
+    return rendered | raw_root(wildcards) | settings.datasets[wildcards.dataset].files()
+
+
+def raw_root(wildcards):
+    """Root of a data set that the user brought; where it is gone, what was made of it counts."""
+    root = settings.datasets[wildcards.dataset].root
+    # The date of a folder tells little of the photos in it: `raw_shard` does.
+    return {"root": ancient(root)} if root else {}
+
+
+def raw_shard(wildcards):
+    """Who of a data set that the user brought is in a shard, and what their files are like."""
+    data = raw_sets[wildcards.dataset]
+    return data and data.shard(int(wildcards.shard), settings.shards)
 
 
 def pose_files(wildcards):

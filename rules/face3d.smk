@@ -112,6 +112,7 @@ rule encode_shard:
         device=lambda wc: device_of(wc.encoder),
     params:
         folder="results/models/{encoder}",
+        stated=lambda wc: stated_head(wc.encoder),
         code=code_version(*CODES_CODE),
     script:
         "../workflow_scripts/encode_shard.py"
@@ -134,13 +135,8 @@ rule mask_shard:
     resources:
         **asks("mask_shard"),
     params:
-        method=lambda wc: settings.masks.method_for(
-            settings.datasets[wc.dataset].source
-        ),
-        source=lambda wc: settings.datasets[wc.dataset].model_dump(exclude=NO_MATTER),
-        rasterizer=(
-            settings.encoders[MASKS_ENCODER].rasterizer if MASKS_ENCODER else "auto"
-        ),
+        method=mask_method,
+        options=mask_options,
         code=code_version(
             "masks",
             "normalise/camera.py",
@@ -187,7 +183,7 @@ rule acquire_faces:
     """Meshes, codes, landmarks and pictures of the faces in the user's photos."""
     input:
         unpack(acquire_files),
-        photos=settings.acquire.photos or [],
+        photos=acquired_photos,
         head=HEAD,
     output:
         faces=directory("results/acquired/{encoder}"),
@@ -203,6 +199,8 @@ rule acquire_faces:
         device=lambda wc: device_of(wc.encoder),
     params:
         folder="results/models/{encoder}",
+        stated=lambda wc: stated_head(wc.encoder),
+        photos=lambda wc: acquired_manifest(),
         options=dict(
             landmarks=settings.acquire.landmarks,
             gaze=settings.acquire.gaze,
@@ -213,11 +211,14 @@ rule acquire_faces:
             "face3d",
             "landmarks/base.py",
             "landmarks/detector.py",
+            "normalise/head_pose.py",
             "normalise/photo.py",
+            "sources/photo_header.py",
             "sources/records.py",
             "sources/regular.py",
             "sources/tables.py",
             "faces.py",
+            "hdf5.py",
             "links.py",
             "angles.py",
             "animation.py",

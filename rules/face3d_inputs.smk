@@ -1,6 +1,9 @@
 """What the 3-D stages read: head, encoder, landmarks."""
 
+from os.path import isdir
+
 from regaze.landmarks.settings import WEIGHTS, weight_files
+from regaze.sources.raw import photos_manifest
 
 HEAD = "results/face3d/head.npz"
 # The data set that encoders are trained on: its codes are known.
@@ -35,6 +38,7 @@ CODES_CODE = [
     for name in (
         "encode",
         "deca",
+        "editions",
         "encoders",
         "checkpoints",
         "detail",
@@ -54,14 +58,36 @@ def encoder_files(name):
     return {"weights": f"{folder}/model.safetensors", "record": f"{folder}/model.json"}
 
 
+def stated_head(name):
+    """The head model that weights of the user's own training belong to, if they are told."""
+    stated = settings.encoders[name].head_sha256
+    return {} if stated is None else {"head_sha256": stated}
+
+
 def device_of(name):
     """Where an encoder runs: on a GPU if it is given one for training."""
     return "cuda" if settings.encoders[name].train.gpus else "cpu"
 
 
+def mask_method(wildcards):
+    """How the masks of a data set are made."""
+    return settings.masks.method_for(settings.datasets[wildcards.dataset].source)
+
+
+def mask_options(wildcards):
+    """What the method is told besides files."""
+    method = mask_method(wildcards)
+    if method == "exact":
+        source = settings.datasets[wildcards.dataset].model_dump(exclude=NO_MATTER)
+        return {"source": source}
+    if method == "mesh":
+        return {"rasterizer": settings.encoders[MASKS_ENCODER].rasterizer}
+    return {}
+
+
 def mask_files(wildcards):
     """What the masks of a data set are made from, by the method that is used on it."""
-    method = settings.masks.method_for(settings.datasets[wildcards.dataset].source)
+    method = mask_method(wildcards)
     if method == "exact":
         return source_files(wildcards)
     if method == "parsing":
@@ -79,6 +105,18 @@ def acquire_files(wildcards):
         return files | {"landmarks": settings.acquire.landmarks}
     found = weight_files(settings.landmarks, settings.assets)
     return files | {"detector": [found[name] for name in WEIGHTS]}
+
+
+def acquired_photos(wildcards):
+    """The photo or the folder of photos; of a folder the date tells nothing of what is in it."""
+    photos = settings.acquire.photos or []
+    return ancient(photos) if photos and isdir(photos) else photos
+
+
+def acquired_manifest():
+    """What tells that photos of the folder are others."""
+    photos = settings.acquire.photos
+    return photos_manifest(photos).dates if photos and isdir(photos) else ""
 
 
 def one_gpu(encoder):

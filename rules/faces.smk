@@ -10,6 +10,7 @@ rule normalise_shard:
     input:
         unpack(source_files),
         unpack(pose_files),
+        sfm_mesh=settings.faces.sfm_mesh or [],
     output:
         faces="results/{dataset}/faces/shard-{shard}.h5",
         rejected="results/{dataset}/faces/rejected-{shard}.parquet",
@@ -23,17 +24,28 @@ rule normalise_shard:
     resources:
         **asks("normalise_shard"),
     params:
-        source=lambda wc: settings.datasets[wc.dataset].model_dump(exclude={"split"}),
-        faces=settings.faces.model_dump(exclude={"max_rejected", "threads"}),
+        source=lambda wc: settings.datasets[wc.dataset].model_dump(
+            exclude={"split", "watch"}
+        ),
+        raw=raw_shard,
+        faces=settings.faces.model_dump(exclude={"max_rejected", "max_lost", "threads"}),
         shards=settings.shards,
-        code=code_version("normalise", "sources", "faces.py", "links.py", "angles.py"),
+        code=code_version(
+            "normalise",
+            "sources",
+            "faces.py",
+            "hdf5.py",
+            "links.py",
+            "angles.py",
+        ),
     script:
         "../workflow_scripts/normalise_shard.py"
 
 
 rule gather_faces:
-    """Count rejections over all shards, fail when there are too many, draw a contact sheet."""
+    """Count what was rejected and who was lost, fail when it is too much, draw a contact sheet."""
     input:
+        unpack(raw_root),
         faces=face_shards,
         rejected=expand(
             "results/{{dataset}}/faces/rejected-{shard}.parquet", shard=SHARDS
@@ -49,17 +61,19 @@ rule gather_faces:
     resources:
         **asks("gather_faces"),
     params:
-        max_rejected=settings.faces.max_rejected,
-        code=code_version("normalise", "faces.py", "links.py"),
+        limits=settings.faces.model_dump(include={"max_rejected", "max_lost"}),
+        raw=lambda wc: raw_sets[wc.dataset] and raw_sets[wc.dataset].people(),
+        code=code_version("normalise", "faces.py", "hdf5.py", "links.py"),
     script:
         "../workflow_scripts/gather_faces.py"
 
 
 rule write_split:
-    """The data set's split, checked: nobody is in two of train, val and test."""
+    """The data set's split, checked: nobody is in two of train, val and test, all have faces."""
     input:
         unpack(source_files),
         split=split_file,
+        checked="results/{dataset}/faces/rejected.parquet",
     output:
         split="results/{dataset}/split.json",
     log:
@@ -74,8 +88,9 @@ rule write_split:
         # Here and not in params: the lists are the same whoever needs them.
         needed=lambda wc: " ".join(settings.needed_lists(wc.dataset)),
     params:
-        source=lambda wc: settings.datasets[wc.dataset].model_dump(),
+        source=lambda wc: settings.datasets[wc.dataset].model_dump(exclude={"watch"}),
+        raw=lambda wc: raw_sets[wc.dataset] and raw_sets[wc.dataset].split(),
         seed=settings.seed,
-        code=code_version("sources", "faces.py"),
+        code=code_version("sources", "faces.py", "hdf5.py", "links.py"),
     script:
         "../workflow_scripts/write_split.py"

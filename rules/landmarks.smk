@@ -5,7 +5,7 @@ WITHOUT_POSES = [
 ]
 FETCHED = fetched_weights(settings.landmarks, settings.assets)
 # Options of data sets that play no part before normalisation.
-NO_MATTER = {"split", "undistort_camera"}
+NO_MATTER = {"split", "undistort_camera", "watch"}
 
 
 rule landmarks:
@@ -38,6 +38,7 @@ rule detect_landmarks:
         batch=settings.landmarks.batch,
     params:
         source=lambda wc: settings.datasets[wc.dataset].model_dump(exclude=NO_MATTER),
+        raw=raw_shard,
         max_side=settings.landmarks.max_side,
         sha256={name: getattr(settings.assets, name).sha256 for name in WEIGHTS},
         shards=settings.shards,
@@ -49,6 +50,7 @@ rule detect_landmarks:
             "landmarks/stage.py",
             "normalise/photo.py",
             "sources/folder.py",
+            "sources/photo_header.py",
             "sources/records.py",
             "sources/regular.py",
             "sources/splits.py",
@@ -82,6 +84,7 @@ rule estimate_poses:
         **asks("estimate_poses"),
     params:
         source=lambda wc: settings.datasets[wc.dataset].model_dump(exclude=NO_MATTER),
+        raw=raw_shard,
         min_score=settings.landmarks.min_score,
         shards=settings.shards,
         code=code_version(
@@ -91,10 +94,11 @@ rule estimate_poses:
             "landmarks/stage.py",
             "normalise/camera.py",
             "normalise/face_model.py",
-            "normalise/geometry.py",
             "normalise/head_pose.py",
             "angles.py",
             "faces.py",
+            "hdf5.py",
+            "links.py",
             "sources",
         ),
     script:

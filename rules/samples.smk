@@ -69,7 +69,7 @@ rule sample_model:
         name="{model}",
         sampling=lambda wc: PICTURES if wc.model in settings.models else {},
         background=background_of,
-        size_px=settings.estimators[settings.evaluation.estimator].size_px,
+        size_px=pseudo_size,
         code=SAMPLING_CODE,
     script:
         "../workflow_scripts/sample_model.py"

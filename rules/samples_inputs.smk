@@ -42,6 +42,12 @@ def measured_files(wildcards):
     return {"masks": expand(part, dataset=wildcards.dataset, shard=SHARDS)}
 
 
+def pseudo_size(wildcards):
+    """Side of the pictures of pseudo-models, in pixels; models have their own."""
+    judge = settings.estimators[settings.evaluation.estimator]
+    return None if wildcards.model in settings.models else judge.size_px
+
+
 def background_of(wildcards):
     """The colour that takes the background's place, where it is removed."""
     if settings.without_background(wildcards.dataset):

@@ -4,14 +4,14 @@ import numpy as np
 
 from regaze.face3d.acquire import acquire
 from regaze.face3d.encode import open_encoder
-from regaze.face3d.found_faces import detector
+from regaze.face3d.photo_faces import detector
 from regaze.jobs import replacing, start
 
 
 def main(job):
     start(job)
     weights = {key: job.input[key] for key in ("deca", "emoca") if job.input.get(key)}
-    weights = weights or {"folder": job.params.folder}
+    weights = weights | job.params.stated or {"folder": job.params.folder}
     device, threads = job.resources.device, job.threads
     encoder = open_encoder(job.input.head, device=device, threads=threads, **weights)
     find = detector(job.input.detector, device) if job.input.get("detector") else None

@@ -12,6 +12,7 @@ def main(job):
         job.output.landmarks,
         shard=int(job.wildcards.shard),
         shards=job.params.shards,
+        persons=job.params.raw and job.params.raw["persons"],
         weights={name: job.input[name] for name in WEIGHTS},
         sha256=job.params.sha256,
         max_side=job.params.max_side,

@@ -7,8 +7,7 @@ from regaze.jobs import start
 def main(job):
     log = start(job)
     weights = {key: job.input[key] for key in ("deca", "emoca") if job.input.get(key)}
-    if not weights:
-        weights["folder"] = job.params.folder
+    weights = weights | job.params.stated or {"folder": job.params.folder}
     device, threads = job.resources.device, job.threads
     encoder = open_encoder(job.input.head, device=device, threads=threads, **weights)
     counts = encode_shard(job.input.faces, encoder, job.output.latents)

@@ -11,6 +11,7 @@ def main(job):
         job.output.poses,
         shard=int(job.wildcards.shard),
         shards=job.params.shards,
+        persons=job.params.raw and job.params.raw["persons"],
         landmarks=job.input.get("found"),
         min_score=job.params.min_score,
     )

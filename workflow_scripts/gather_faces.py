@@ -8,8 +8,11 @@ from regaze.normalise.rejections import gather_rejected
 
 def main(job):
     log = start(job)
-    limit = job.params.max_rejected
-    counts = gather_rejected(job.input.rejected, None, job.output.rejected, limit)
+    counts = gather_rejected(
+        *(job.input.rejected, None, job.output.rejected),
+        **job.params.limits,
+        left_out=job.params.raw and job.params.raw["left_out"],
+    )
     log.info("rows: %s", counts)
     contact_sheet(FacesReader(job.input.faces), job.output.sheet)
 

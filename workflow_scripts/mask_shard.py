@@ -6,11 +6,10 @@ from regaze.masks.stage import make_masks
 
 def main(job):
     log = start(job)
-    source = dict(job.params.source)
-    if job.input.get("root"):
-        source["root"] = job.input.root
-    given = {name: job.input.get(name) for name in ("latents", "head", "parsing")}
-    options = {"source": source, "rasterizer": job.params.rasterizer, **given}
+    options = dict(job.params.options)
+    if "source" in options:
+        options["source"] = {**options["source"], "root": job.input.root}
+    options |= {name: job.input.get(name) for name in ("latents", "head", "parsing")}
     rows = make_masks(job.input.faces, job.output.masks, job.params.method, **options)
     log.info("rows with masks: %d", rows)
 

@@ -12,6 +12,7 @@ def main(job):
         job.output.rejected,
         shard=int(job.wildcards.shard),
         shards=job.params.shards,
+        persons=job.params.raw and job.params.raw["persons"],
         poses=job.input.get("poses"),
         threads=job.threads,
         **job.params.faces,

@@ -72,6 +72,25 @@ def rotation_from_angles(angles):
     return rotation_y(angles[..., 1]) @ rotation_x(-angles[..., 0])
 
 
+def rotation_from_vector(vectors):
+    """Rotation matrices (..., 3, 3) of rotation vectors (..., 3), radians times the axis.
+
+    Rodrigues' formula, exact down to a zero vector; gradients are finite there too. NumPy's answer
+    is float64.
+    """
+    xp, vectors = _namespace(vectors)
+    vectors = vectors.astype(np.float64) if xp is np else vectors
+    _check_last(vectors, 3, "vectors")
+    angle = xp.linalg.norm(vectors, None, -1)[..., None, None]
+    x, y, z = vectors[..., 0], vectors[..., 1], vectors[..., 2]
+    zero, one = xp.zeros_like(x), xp.ones_like(x)
+    cross = _matrix(xp, [[zero, -z, y], [z, zero, -x], [-y, x, zero]])
+    unit = _matrix(xp, [[one, zero, zero], [zero, one, zero], [zero, zero, one]])
+    # sin(a) / a and (1 - cos a) / a^2
+    first, second = xp.sinc(angle / np.pi), 0.5 * xp.sinc(angle / (2.0 * np.pi)) ** 2
+    return unit + first * cross + second * (cross @ cross)
+
+
 def angles_from_rotation(rotation):
     """Return the label (..., 2) of the third column of rotation matrices (..., 3, 3)."""
     _, rotation = _namespace(rotation)

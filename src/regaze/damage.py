@@ -10,6 +10,7 @@ from typing import Any
 from safetensors import SafetensorError
 from torch import Tensor
 
+from regaze.filetypes import unreadable
 from regaze.jobs import REMEDY
 
 
@@ -25,7 +26,8 @@ def read_weights(path: str | os.PathLike) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except SafetensorError as error:
-        raise ValueError(f"{path}: not a readable safetensors file ({error}){REMEDY}") from None
+        told = unreadable(path, "not a readable safetensors file", "safetensors", error)
+        raise ValueError(f"{told}{REMEDY}") from None
 
 
 def read_record(path: str | os.PathLike) -> dict[str, Any]:
@@ -38,7 +40,8 @@ def read_record(path: str | os.PathLike) -> dict[str, Any]:
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{path}: not a readable JSON file ({error}){REMEDY}") from None
+        told = unreadable(path, "not a readable JSON file", ("json", "text", "binary"), error)
+        raise ValueError(f"{told}{REMEDY}") from None
     if not isinstance(content, dict):
         raise ValueError(f"{path}: expected an object, found {type(content).__name__}")
     return content

@@ -8,8 +8,8 @@ A data set is its shards; :class:`FacesReader` takes their list or one upstream 
 the same rows in the same order whatever the number of shards.
 
 A data set that was released as patches is not copied: its shards hold labels, and ``pixels`` as an
-HDF5 virtual dataset that points into the released file (:class:`PixelLink`). HDF5 itself reads such
-pixels as zeros when that file is gone; :class:`FacesReader` refuses to open instead.
+HDF5 virtual dataset that points into the released file (:mod:`regaze.links`). HDF5 itself reads
+such pixels as zeros when that file is gone; :class:`FacesReader` refuses to open instead.
 """
 
 from __future__ import annotations
@@ -23,8 +23,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from regaze.filetypes import damage, open_hdf5
+from regaze.hdf5 import hdf5_file, open_dataset, read_rows
 from regaze.jobs import REMEDY, replacing
-from regaze.links import PixelLink, check_links, linked_rows
+from regaze.links import Rows, Sources, locate, missing_rows, read_source
 from regaze.provenance import content_hash
 
 LABELS = (
@@ -44,6 +46,8 @@ does not initialise, so that now and then two runs compress the same pixels to o
 
 _UPSTREAM = ("pixels", "labels")
 _ROWS_PER_CHUNK = 1024
+_MOST_OPEN = 256
+_CACHED_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,7 @@ class FacesWriter:
     def add_person(
         self,
         person: str,
-        pixels: np.ndarray | PixelLink,
+        pixels: np.ndarray | Rows,
         labels: np.ndarray,
         *,
         file_name: Sequence[str] | None = None,
@@ -124,7 +128,7 @@ class FacesWriter:
             ValueError: an array's rows, type or shape differ from the above.
         """
         width, height = self.attributes.patch_size
-        count, linked = len(pixels), isinstance(pixels, PixelLink)
+        count, linked = len(pixels), isinstance(pixels, Rows)
         columns = {
             "pixels": (pixels, (height, width, 3), np.uint8),
             "labels": (labels, (8,), np.float32),
@@ -154,7 +158,7 @@ class FacesWriter:
             return
         group = self._file.create_group(person)
         for name, (array, shape) in rows.items():
-            if isinstance(array, PixelLink):
+            if isinstance(array, Rows):
                 group.create_virtual_dataset(name, array.layout(self.path.parent))
                 continue
             # Upstream's chunks where upstream reads; single rows of the other columns are not read,
@@ -184,6 +188,7 @@ class FacesReader:
 
     Raises:
         FileNotFoundError: a path, or a file that pixels are linked to, does not exist.
+        InUse: one of these files is being written.
         ValueError: a file is not HDF5, a group lacks ``pixels`` or ``labels`` or has an unexpected
             shape, a label is not finite although the file does not say that the gaze is absent, a
             link points at nothing, a person is in two files, or files differ in patch size.
@@ -195,7 +200,7 @@ class FacesReader:
         self.paths = [str(path) for path in paths]
         self._close()
         found: dict[str, tuple[int, np.ndarray]] = {}
-        links: dict[str, tuple[str, str, np.ndarray]] = {}
+        links: dict[str, Rows] = {}
         sizes: dict[tuple[int, int], str] = {}
         common: set[str] | None = None
         self.attributes: dict = {}
@@ -203,8 +208,9 @@ class FacesReader:
         self._fingerprint: str | None = None
         self._reversed: list[bool] = []
         self.gaze_known = True
+        sources = Sources()
         for number, path in enumerate(self.paths):
-            with _open(path) as file:
+            with _open(path) as file, sources:
                 attributes = _attributes(file)
                 self.attributes = self.attributes or attributes
                 self._said.append(content_hash(attributes))
@@ -220,12 +226,12 @@ class FacesReader:
                     sizes.setdefault(size, path)
                     names = set(file[person])
                     common = names if common is None else common & names
-                    link = linked_rows(path, person, file[person]["pixels"])
-                    if link is not None:
-                        links[person] = link
+                    pixels, of = file[person]["pixels"], f"the pixels of person {person}"
+                    if pixels.is_virtual:
+                        links[person] = locate(pixels, of, sources)
+                        missing_rows(links[person], f"{path}: {person}/pixels")
         if len(sizes) > 1:
             raise ValueError(f"faces files differ in patch size (width, height): {sizes}")
-        check_links(links)
         self.patch_size: tuple[int, int] | None = next(iter(sizes), None)
         self.persons = sorted(found)
         self._common = frozenset(common or ())
@@ -237,18 +243,25 @@ class FacesReader:
         self.labels = np.concatenate(tables) if tables else np.zeros((0, 8), np.float32)
         self.person_of = np.repeat(np.arange(len(counts)), counts)
         self.row_of = np.arange(len(self.labels)) - self._start[self.person_of]
-        self._links = {self._code[person]: link[:2] for person, link in links.items()}
-        self._pixel_row = self.row_of
-        if links:
-            self._pixel_row = self.row_of.copy()
-            for person, (_, _, rows) in links.items():
-                self._pixel_row[self._start[self._code[person]] :][: len(rows)] = rows
+        # Of linked pixels: the dataset that they lie in, -1 for those of the shards themselves.
+        self._sources: list[tuple[str, str]] = []
+        self._pixel_source = np.full(len(self.labels) if links else 0, -1, np.int32)
+        self._pixel_row = self.row_of.copy() if links else self.row_of
+        places: dict[tuple[str, str], int] = {}
+        for person, link in links.items():
+            numbers = [
+                places.setdefault((path, name), len(places)) for path, name, _ in link.sources
+            ]
+            here = self.rows([person])
+            self._pixel_source[here] = np.array(numbers, np.int32)[link.source]
+            self._pixel_row[here] = link.row
+        self._sources = list(places)
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getstate__(self):
-        return {**self.__dict__, "_files": {}, "_datasets": {}}
+        return {**self.__dict__, "_files": {}, "_datasets": {}, "_cached": {}}
 
     def has(self, name: str) -> bool:
         """Whether every person has the per-row dataset ``name``; False without any person."""
@@ -301,28 +314,30 @@ class FacesReader:
             OSError: HDF5 cannot read a row.
         """
         indices = np.atleast_1d(np.asarray(indices, np.int64))
+        width, height = self.patch_size or (0, 0)
+        shape = (height, width, 3)
         if len(indices) == 0:
-            width, height = self.patch_size or (0, 0)
-            return np.zeros((0, height, width, 3), np.uint8) if name == "pixels" else np.zeros(0)
-        codes = self.person_of[indices]
-        rows = (self._pixel_row if name == "pixels" else self.row_of)[indices]
-        # Neighbouring rows are read as one piece.
-        new = (codes[1:] != codes[:-1]) | (rows[1:] != rows[:-1] + 1)
-        starts = np.concatenate([[0], np.flatnonzero(new) + 1, [len(rows)]])
+            return np.zeros((0, *shape), np.uint8) if name == "pixels" else np.zeros(0)
+        codes, rows = self.person_of[indices], self.row_of[indices]
+        if name == "pixels" and self._sources:
+            rows, source = self._pixel_row[indices], self._pixel_source[indices]
+            # Sources are numbered beyond the persons.
+            codes = np.where(source < 0, codes, len(self.persons) + source)
         result = None
-        for start, stop in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True):
-            code, row = int(codes[start]), int(rows[start])
-            data = self._dataset(code, name)
+        # Stable: rows that are asked for in order are read in order.
+        order = np.argsort(codes, kind="stable")
+        for places in np.split(order, np.flatnonzero(np.diff(codes[order])) + 1):
+            data = self._dataset(int(codes[places[0]]), name)
             try:
-                piece = data[row] if stop == start + 1 else data[row : row + stop - start]
+                at = rows[places]
+                piece = read_source(data, at, shape) if name == "pixels" else read_rows(data, at)
             except OSError as error:
-                raise OSError(
-                    f"{data.file.filename}: {self.persons[code]}/{name}: rows {row} to "
-                    f"{row + stop - start - 1} cannot be read ({error}){REMEDY}"
-                ) from error
+                person = self.persons[self.person_of[indices[places[0]]]]
+                place = f"{data.file.filename}: {person}/{name}"
+                raise OSError(f"{place}: {error}{REMEDY}") from None
             if result is None:
-                result = np.empty((len(rows), *data.shape[1:]), data.dtype)
-            result[start:stop] = piece
+                result = np.empty((len(rows), *piece.shape[1:]), piece.dtype)
+            result[places] = piece
         return np.array(result.tolist()) if result.dtype == object else result
 
     def fingerprint(self) -> str:
@@ -343,47 +358,73 @@ class FacesReader:
                 digest.update(content_hash([person, self._said[self._home[code]], names]).encode())
                 try:
                     for name in names:
-                        linked = name == "pixels" and code in self._links
+                        linked = name == "pixels" and group[name].is_virtual
                         parts = self._at_rest(code) if linked else _stored(group[name])
                         for part in parts:
                             digest.update(part)
                 except OSError as error:
                     raise OSError(
-                        f"{group.file.filename}: {person}: cannot be read ({error}){REMEDY}"
-                    ) from error
+                        f"{group.file.filename}: {person}: cannot be read ({damage(error)}){REMEDY}"
+                    ) from None
             self._fingerprint = digest.hexdigest()[:16]
         return self._fingerprint
 
     def _at_rest(self, code: int) -> Iterator[bytes]:
         """What tells linked pixels of a person apart without reading them."""
-        path, inside = self._links[code]
-        about = os.stat(path)
-        facts = [Path(path).name, about.st_size, about.st_mtime_ns, inside]
-        yield content_hash(facts).encode()
-        yield self._pixel_row[self._start[code] : self._start[code + 1]].tobytes()
+        here = slice(self._start[code], self._start[code + 1])
+        numbers, source = np.unique(self._pixel_source[here], return_inverse=True)
+        facts = []
+        for number in numbers.tolist():
+            path, inside = self._sources[number]
+            about = os.stat(path)
+            facts.append([Path(path).name, inside, about.st_size, about.st_mtime_ns])
+        # Numbers of sources depend on how persons are dealt to shards, names do not.
+        order = sorted(range(len(facts)), key=facts.__getitem__)
+        yield content_hash([facts[place] for place in order]).encode()
+        yield np.argsort(order)[source].tobytes() + self._pixel_row[here].tobytes()
 
     def _dataset(self, code: int, name: str) -> h5py.Dataset:
-        """The open dataset; looking it up by its path costs more than reading a row."""
+        """The open dataset of a person, or of a source, which are numbered beyond the persons.
+
+        Looking it up by its path costs more than reading a row.
+        """
         if self._process != os.getpid():
             self._close()
-        found = self._datasets.get((code, name))
-        if found is None:
-            if name == "pixels" and code in self._links:
-                path, inside = self._links[code]
-                found = self._file(path)[inside]
+        key = code, name
+        found = self._datasets.get(key)
+        if not found:
+            if code >= len(self.persons):
+                path, inside = self._sources[code - len(self.persons)]
+                group = self._file(path)
             else:
-                path = self.paths[self._home[code]]
+                path, inside = self.paths[self._home[code]], name
                 group = self._file(path)[self.persons[code]]
                 if name not in group:
                     raise KeyError(f"{path}: person {self.persons[code]} has no dataset {name!r}")
-                found = group[name]
-            self._datasets[code, name] = found
+            found, size = open_dataset(group, inside)
+            self._datasets[key] = found
+            if size:
+                self._make_room(size)
+                self._cached[key] = size
+        elif key in self._cached:
+            # The last one used is the last to go.
+            self._cached[key] = self._cached.pop(key)
         return found
+
+    def _make_room(self, size: int) -> None:
+        """Close datasets that cache chunks, so that all of them hold no more than a little."""
+        for key in list(self._cached):
+            if sum(self._cached.values()) + size > _CACHED_BYTES:
+                del self._cached[key]
+                self._datasets.pop(key, None)
 
     def _file(self, path: str) -> h5py.File:
         if path not in self._files:
+            if len(self._files) >= _MOST_OPEN:
+                # Its datasets are closed with it, and opened anew when they are asked for.
+                self._files.pop(next(iter(self._files))).close()
             # No chunk cache: every dataset would fill its own, and rows are read once.
-            self._files[path] = h5py.File(path, "r", rdcc_nbytes=0)
+            self._files[path] = hdf5_file(path, rdcc_nbytes=0)
         return self._files[path]
 
     def _close(self) -> None:
@@ -391,6 +432,7 @@ class FacesReader:
         self._process = os.getpid()
         self._files: dict[str, h5py.File] = {}
         self._datasets: dict[tuple[int, str], h5py.Dataset] = {}
+        self._cached: dict[tuple[int, str], int] = {}
 
 
 def open_row(place: str) -> tuple[FacesReader, int]:
@@ -435,10 +477,7 @@ def _stored(data: h5py.Dataset) -> Iterator[bytes | np.ndarray]:
 def _open(path: str) -> h5py.File:
     if not Path(path).exists():
         raise FileNotFoundError(f"{path}: no such faces file")
-    try:
-        return h5py.File(path, "r")
-    except OSError as error:
-        raise ValueError(f"{path}: not a readable HDF5 file ({error}){REMEDY}") from error
+    return open_hdf5(path)
 
 
 def _attributes(file: h5py.File) -> dict:

@@ -24,6 +24,7 @@ REMEDY = "; if the workflow made it, delete it and run the same command again"
 """End of messages about damaged files. Snakemake makes a missing input again, never a bad one."""
 
 _RECORDED: set[str] = set()
+_ASKED: dict[str, float] = {}
 
 
 def start(job) -> logging.Logger:
@@ -35,6 +36,9 @@ def start(job) -> logging.Logger:
     """
     join_workflow()
     recorded(job)
+    _ASKED.clear()
+    if asked := _memory_mb(job):
+        _ASKED["mem_mb"] = asked
     threads = str(job.threads)
     os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = threads
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
@@ -56,6 +60,21 @@ def start(job) -> logging.Logger:
     )
     _check_dates(getattr(job, "input", []))
     return log
+
+
+def asked_memory() -> float | None:
+    """Megabytes that this process may use by what its job asks for, None outside of jobs."""
+    return _ASKED.get("mem_mb")
+
+
+def _memory_mb(job) -> float | None:
+    asked = getattr(getattr(job, "resources", None), "mem_mb", None)
+    if not isinstance(asked, int | float):
+        return None
+    # What a job asks for is for all processes of a machine; a training has one per GPU.
+    config = dict(job.params.items()).get("config") if hasattr(job, "params") else None
+    train = config.get("train") if isinstance(config, Mapping) else None
+    return asked / max((train or {}).get("gpus", 0), 1)
 
 
 def recorded(job) -> None:
@@ -83,6 +102,7 @@ def _record(job) -> None:
             outputs=job.output,
             params=dict(job.params.items()),
             threads=job.threads,
+            root=getattr(job.input, "root", None),
         )
     except (OSError, ValueError) as error:
         # The results are whole; `regaze provenance` will say that this record is missing.

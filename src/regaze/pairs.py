@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 
 from regaze.angles import angular_error
 from regaze.faces import FacesReader
+from regaze.filetypes import unreadable
 from regaze.jobs import REMEDY, replacing
 
 KINDS = ("free", "gaze_only", "head_only", "sweep")
@@ -166,7 +167,8 @@ def read_pairs(path: str | Path) -> pd.DataFrame:
     try:
         table = pq.read_table(path)
     except pa.ArrowInvalid as error:
-        raise ValueError(f"{path}: not a readable parquet file ({error}){REMEDY}") from None
+        told = unreadable(path, "not a readable parquet file", "parquet", error)
+        raise ValueError(f"{told}{REMEDY}") from None
     for field in SCHEMA:
         if field.name not in table.schema.names:
             raise ValueError(f"{path}: column {field.name!r} is missing")

@@ -7,6 +7,8 @@ unknown key, a wrong type or a contradiction stops the run before any job, with 
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -26,7 +28,7 @@ from regaze.redirectors import method_module, methods
 from regaze.redirectors.declaration import Declaration, check_labels, declared
 from regaze.redirectors.inputs import KINDS as INPUT_KINDS
 from regaze.report.settings import StudySettings
-from regaze.resources import ResourceTable
+from regaze.resources import ResourceTable, patches_fault
 from regaze.sources import KINDS, SourceError, SourceOptions, options_class
 from regaze.sources.splits import (
     PARTS,
@@ -55,10 +57,12 @@ class Section(BaseModel):
 class CapturePersons(Section):
     """How many people are rendered for each part of the split."""
 
-    train_redirector: int = Field(160, ge=1, description="redirectors and training estimators")
-    train_evaluator: int = Field(100, ge=1, description="the evaluation estimator only")
-    val: int = Field(8, ge=1, description="choice of checkpoints")
-    test: int = Field(25, ge=1, description="reported numbers")
+    train_redirector: int = Field(
+        160, ge=1, le=19999, description="redirectors and training estimators"
+    )
+    train_evaluator: int = Field(100, ge=1, le=19999, description="the evaluation estimator only")
+    val: int = Field(8, ge=1, le=19999, description="choice of checkpoints")
+    test: int = Field(25, ge=1, le=19999, description="reported numbers")
 
 
 class Capture(Section):
@@ -67,7 +71,9 @@ class Capture(Section):
     persons: CapturePersons = CapturePersons()
     head_poses: int = Field(4, ge=1, description="head poses per person")
     gazes: int = Field(4, ge=1, description="gaze directions per head pose, the same for all")
-    photo: int = Field(240, ge=64, le=2000, description="short side of the photos in pixels")
+    photo: int = Field(
+        240, ge=64, le=2000, multiple_of=2, description="short side of the photos in pixels, even"
+    )
     focal: float = Field(470.0, gt=50, description="mean focal length of the cameras in pixels")
     quality: int = Field(95, ge=50, le=100, description="JPEG quality")
     threads: int = Field(
@@ -76,7 +82,7 @@ class Capture(Section):
     head_model: str | None = Field(
         None,
         description=".npz of `regaze head convert-ict` or `regaze head build` to render instead "
-        "of the procedural head",
+        "of the procedural head, or of `regaze head convert` for published encoders",
     )
 
 
@@ -103,6 +109,12 @@ class Faces(Section):
     threads: int = Field(1, ge=1, description="photos decoded and warped at a time per shard")
     max_rejected: float = Field(
         0.05, ge=0, le=1, description="share of rejected rows above which the stage fails"
+    )
+    max_lost: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="share of persons without a usable row above which it fails; default the same",
     )
 
     @model_validator(mode="after")
@@ -414,7 +426,7 @@ def _dataset_options(name: str, entry: Any) -> SourceOptions:
     except SourceError as error:
         raise ValueError(f"{name}.{error}") from error
     try:
-        return options(**entry)
+        return options.model_validate(entry)
     except ValidationError as error:
         raise ValueError("; ".join(_lines(error, f"{name}."))) from error
 
@@ -429,7 +441,7 @@ def _model_settings(name: str, entry: Any):
             f"{', '.join(methods())}"
         )
     try:
-        settings = _method_settings(entry["class"])(**entry)
+        settings = _method_settings(entry["class"]).model_validate(entry)
         settings.resolve()
     except ValidationError as error:
         raise ValueError("; ".join(_lines(error, f"{name}."))) from error
@@ -441,16 +453,36 @@ def _model_settings(name: str, entry: Any):
 def _lines(error: ValidationError, prefix: str = "") -> list[str]:
     lines = []
     for item in error.errors():
-        path = (prefix + ".".join(str(part) for part in item["loc"])).removesuffix(".")
+        location = [str(part) for part in item["loc"] if part != "[key]"]
+        path = (prefix + ".".join(location)).removesuffix(".")
         message = item["msg"].removeprefix("Value error, ")
         if item["type"] == "extra_forbidden":
             message = "unknown key"
         elif item["type"] != "value_error":
             message = f"{message}, found {item['input']!r}"
+        if item["type"] == "string_type" and not isinstance(item["input"], dict | list):
+            message += "; text that YAML takes for something else needs quotes"
         # Faults of one model or data set come from its own settings and start with its name.
         separator = "." if path in ("models", "datasets") else ": " if path else ""
         lines.append(f"{path}{separator}{message}")
     return lines
+
+
+def _octals(config: Any, settings: Any, path: str = "") -> Iterator[str]:
+    """A line for each text that became a number and is another one without its quotes."""
+    if isinstance(config, dict) and isinstance(settings, dict):
+        for key in config.keys() & settings.keys():
+            yield from _octals(config[key], settings[key], f"{path}.{key}" if path else key)
+    elif isinstance(config, list) and isinstance(settings, list | tuple):
+        for number, (text, value) in enumerate(zip(config, settings, strict=False)):
+            yield from _octals(text, value, f"{path}.{number}")
+    elif isinstance(config, str) and type(settings) in (int, float):
+        octal = re.fullmatch("[-+]?0[0-7_]+", config)
+        if octal and int(config, 8) != settings:
+            yield (
+                f"{path}: expected a number without leading zeros, found {config!r}, which is "
+                f"{settings} to some readers of YAML and {int(config, 8)} to others"
+            )
 
 
 def load_settings(config: dict) -> Settings:
@@ -463,16 +495,16 @@ def load_settings(config: dict) -> Settings:
         ConfigurationError: with one line per fault.
     """
     try:
-        settings = Settings(**config)
+        settings = Settings.model_validate(config)
     except ValidationError as error:
         raise _invalid(_lines(error)) from None
-    faults = []
+    faults = list(_octals(config, settings.model_dump(by_alias=True)))
     for name in settings.datasets:
         try:
             faults += _deserted(settings, name)
         except SplitError as error:
             faults.append(f"datasets.{name}.split: {error}")
-    if faults:
+    if faults := faults + _memory_faults(settings):
         raise _invalid(faults)
     return settings
 
@@ -501,6 +533,43 @@ def _deserted(settings: Settings, name: str) -> list[str]:
     faults = without_anybody(lists, needed)
     told = ((fault, needed[fault.partition(":")[0]]) for fault in faults)
     return [f"datasets.{name}.split: {fault}{where} (for {key}); {WAY}" for fault, key in told]
+
+
+def _memory_faults(settings: Settings) -> list[str]:
+    """A line for each training on rendered patches that do not fit into the memory asked for.
+
+    Of other data sets nobody knows the number of rows yet; their jobs look before they read.
+    """
+    if settings.datasets[settings.dataset].source != "synthetic":
+        return []
+    people = settings.capture.persons
+    count = {"train-redirector": people.train_redirector, "train-evaluator": people.train_evaluator}
+    count |= {"train": sum(count.values()), "val": people.val, "test": people.test}
+    trained = [
+        (f"models.{name}", "train_model", entry, "train-redirector")
+        for name, entry in settings.models.items()
+    ]
+    trained += [
+        (f"estimators.{name}", "train_estimator", entry, entry.persons)
+        for name, entry in settings.estimators.items()
+    ]
+    trained += [
+        (f"encoders.{name}", "train_deca", entry, entry.persons)
+        for name, entry in settings.encoders.items()
+        if entry.published is None
+    ]
+    if settings.identity and settings.identity.network in TRAINED:
+        trained.append(("identity", "train_identity", settings.identity, settings.identity.persons))
+    faults = []
+    for key, rule, entry, persons in trained:
+        # With few labels it may be fewer, which the job knows.
+        given = any(getattr(entry, part, None) for part in ("checkpoint", "labels"))
+        if not given and getattr(entry.train, "cache", None) == "memory":
+            rows = count.get(persons, 0) * settings.capture.head_poses * settings.capture.gazes
+            asked = settings.resources.mem_mb(rule)
+            if fault := patches_fault(rows, settings.patch_size, asked):
+                faults.append(f"{key}.{fault}")
+    return faults
 
 
 def missing_files(settings: Settings, results: str | Path = "results") -> list[str]:

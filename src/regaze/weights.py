@@ -9,9 +9,16 @@ from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from regaze.filetypes import unreadable
 
 
-def torch_content(source: str | os.PathLike | BinaryIO) -> Any:
+def torch_content(
+    source: str | os.PathLike | BinaryIO,
+    clause: str = "not a torch file of plain weights",
+    where: object = None,
+) -> Any:
     """Return what a torch file of plain weights holds, on the CPU; nothing in it is executed.
 
     torch's own reader inflates what an archive claims, so that a small file could fill the memory.
@@ -19,31 +26,38 @@ def torch_content(source: str | os.PathLike | BinaryIO) -> Any:
 
     Args:
         source: path, or an open file of bytes that can be sought in.
+        clause: what was expected, in the message.
+        where: what the message calls the file; default ``source``.
 
     Raises:
-        ValueError: the container holds compressed or overlapping members.
-        Exception: whatever ``torch.load(weights_only=True)`` raises of a file that is none of
-            plain tensors, numbers, text and collections of them; callers name the file.
+        FileNotFoundError, PermissionError: the file is missing or may not be read.
+        ValueError: it is something else, damaged, holds compressed or overlapping members, or
+            anything but plain tensors, numbers, text and collections of them. The message names
+            it and what it is.
     """
-    _require_stored(source)
-    return torch.load(source, map_location="cpu", weights_only=True)
+    if wrong := _not_stored(source):
+        raise ValueError(f"{source if where is None else where}: {clause} ({wrong})")
+    try:
+        return torch.load(source, map_location="cpu", weights_only=True)
+    except (FileNotFoundError, PermissionError):
+        raise
+    except Exception as error:  # torch raises many kinds
+        raise ValueError(unreadable(source, clause, "torch", error, where)) from None
 
 
-def _require_stored(source: str | os.PathLike | BinaryIO) -> None:
+def _not_stored(source: str | os.PathLike | BinaryIO) -> str:
+    """What is wrong with the members of a zip archive; "" if nothing is, or if it is none."""
     if not zipfile.is_zipfile(source):
         _rewind(source)
-        return
+        return ""
     with zipfile.ZipFile(source) as archive:
         members = archive.infolist()
-    compressed = [one.filename for one in members if one.compress_type != zipfile.ZIP_STORED]
-    if compressed:
-        raise ValueError(
-            f"expected stored members as torch writes, {compressed[0]!r} is compressed"
-        )
     claimed, size = sum(one.file_size for one in members), _size(source)
     _rewind(source)
-    if claimed > size:
-        raise ValueError(f"members claim {claimed} bytes, the file has {size}")
+    compressed = [one.filename for one in members if one.compress_type != zipfile.ZIP_STORED]
+    if compressed:
+        return f"expected stored members as torch writes, {compressed[0]!r} is compressed"
+    return f"members claim {claimed} bytes, the file has {size}" if claimed > size else ""
 
 
 def _size(source: str | os.PathLike | BinaryIO) -> int:
@@ -60,11 +74,18 @@ def _rewind(source: str | os.PathLike | BinaryIO) -> None:
 def load_strictly(network: nn.Module, state: Mapping[str, Tensor]) -> None:
     """Load a state dict after stripping DataParallel's ``module.`` prefix.
 
+    The counters of batch norms may be absent, as in files written before torch 0.4.1: torch's own
+    strict load takes those as well, and they play no part in evaluation.
+
     Raises:
         ValueError: missing or unexpected keys, or a shape that differs; all are listed.
     """
     state = {key.removeprefix("module."): value for key, value in state.items()}
     wanted = network.state_dict()
+    for name, layer in network.named_modules():
+        counter = f"{name}.num_batches_tracked".lstrip(".")
+        if isinstance(layer, _NormBase) and counter in wanted:
+            state.setdefault(counter, wanted[counter])
     problems = [f"missing {key}" for key in wanted if key not in state]
     problems += [f"unexpected {key}" for key in state if key not in wanted]
     problems += [

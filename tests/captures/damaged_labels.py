@@ -68,7 +68,7 @@ def dataset_damages():
     for name in ("no rows", "variable length", "compound", "claims 10^9 rows", "a soft link"):
         fate = _DATASETS.get(name, _SHAPE)
         if name == "claims 10^9 rows":
-            fate = _person("bad_shape", 1)
+            fate = _person("bad_shape")
         change = _in_file(DATASETS[name], _NAMES)
         out.append(Damage(f"{_NAMES} {name}", "gazecapture", change, **fate))
     for name in ("missing", "object references", "one row less", "a soft link", "a chunk missing"):
@@ -281,7 +281,7 @@ def group_damages():
         touched=frozenset(), kept=3)  # fmt: skip
     add("a person is a soft link", _edit(lambda file: (
         file.move(_PERSON, "there"), file.__setitem__(_PERSON, h5py.SoftLink("/there")))),
-        touched=_LAYOUT.person(), kept=3, reasons={"bad_source": 1})  # fmt: skip
+        touched=_LAYOUT.person(), kept=3, reasons={"bad_source": 3})  # fmt: skip
     add("a person is an external link", _edit(lambda file: file.__setitem__(
         "zzz", h5py.ExternalLink("/etc/passwd", "/"))),
         touched=frozenset(), reasons={"bad_source": 1})  # fmt: skip
@@ -302,9 +302,9 @@ def group_damages():
     add("statuses of no UTF-8", _edit(_status([b"\xff", b"", b""])), **_SHAPE)
     add("a userblock", _in_file(userblock), **_SAME)
     errors = {
-        "a folder": "2 of 2 rows.*missing_key.*found neither",
-        "a pipe": "2 of 2 rows.*missing_key.*found neither",
-        "missing": "2 of 2 rows.*missing_key.*found neither",
+        "a folder": "5 of 5 rows.*missing_key.*found neither",
+        "a pipe": "5 of 5 rows.*missing_key.*found neither",
+        "missing": "5 of 5 rows.*missing_key.*found neither",
         "bytes spoiled": "rows were rejected|expected",
     }
     for name, change in FILES.items():

@@ -46,13 +46,36 @@ def _sixteen_bit(path):
     return _encoded(".png", _pixels(path).astype(np.uint16) * 257)
 
 
-def _sideways(path):
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    out = io.BytesIO()
-    picture = Image.open(path).transpose(Image.Transpose.ROTATE_90)
-    picture.save(out, "JPEG", quality=97, subsampling=0, exif=exif)
-    return out.getvalue()
+def _sideways(kind, **how):
+    def change(path):
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        out = io.BytesIO()
+        picture = Image.open(path).transpose(Image.Transpose.ROTATE_90)
+        picture.save(out, kind, exif=exif, **how)
+        return out.getvalue()
+
+    return change
+
+
+def _sideways_in_xmp_alone(path):
+    """As editors write it; no decoder takes it from there."""
+    return _pillow(path, "JPEG", quality=97, xmp=b'<x tiff:Orientation="6" />')
+
+
+def _overwritten(kind, count, **how):
+    def change(path):
+        data = _pillow(path, kind, **how)
+        at = len(data) // 2
+        return data[:at] + bytes(count) + data[at + count :]
+
+    return change
+
+
+def _without_a_restart_marker(path):
+    data = _pillow(path, "JPEG", quality=97, restart_marker_rows=1)
+    at = data.index(b"\xff\xd5")
+    return data[:at] + data[at + 2 :]
 
 
 def _claims(width, height):
@@ -107,6 +130,18 @@ def _link_within(path):
     path.symlink_to("elsewhere.bin")
 
 
+def _link_outside(name):
+    """The photo itself beside the data set, under a name, and a link in its place."""
+
+    def apply(path):
+        home = [folder for folder in path.parents if folder.name == "data"][-1].parent
+        (home / name).parent.mkdir(parents=True, exist_ok=True)
+        path.rename(home / name)
+        path.symlink_to(home / name)
+
+    return apply
+
+
 def _forbidden(path):
     path.chmod(0)
 
@@ -136,7 +171,14 @@ PHOTOS = {
     "zeros": (_rewritten(lambda path: bytes(5000)), _LOST),
     "only the start marker": (_rewritten(lambda path: b"\xff\xd8"), _LOST),
     "only the markers": (_rewritten(lambda path: b"\xff\xd8\xff\xd9"), _LOST),
-    "noise in the scan": (_rewritten(_noise), _ANY),
+    "noise in the scan": (_rewritten(_noise), _LOST),
+    "overwritten in the middle": (_rewritten(_overwritten("JPEG", 1500, quality=97)), _LOST),
+    "progressive, overwritten": (
+        _rewritten(_overwritten("JPEG", 1500, quality=97, progressive=True)),
+        _LOST,
+    ),
+    "without a restart marker": (_rewritten(_without_a_restart_marker), _LOST),
+    "tiff, overwritten": (_rewritten(_overwritten("TIFF", 900, compression="tiff_lzw")), _LOST),
     "bytes behind the end": (
         _rewritten(lambda path: path.read_bytes() + b"\0trailing" * 50),
         _SAME,
@@ -154,7 +196,12 @@ PHOTOS = {
         _rewritten(lambda path: _pillow(path, "JPEG", progressive=True, quality=97)),
         _CLOSE,
     ),
-    "turned by exif": (_rewritten(_sideways), _CLOSE),
+    "turned by exif": (_rewritten(_sideways("JPEG", quality=97, subsampling=0)), _CLOSE),
+    "tiff turned by exif": (_rewritten(_sideways("TIFF")), _CLOSE),
+    "webp turned by exif": (_rewritten(_sideways("WEBP", lossless=True)), _CLOSE),
+    "png turned by exif": (_rewritten(_sideways("PNG")), _CLOSE),
+    "avif turned by exif": (_rewritten(_sideways("AVIF", quality=97)), _CLOSE),
+    "turned by xmp alone": (_rewritten(_sideways_in_xmp_alone), _CLOSE),
     "claims 65500 x 65500": (_rewritten(_claims(65500, 65500)), _LOST),
     "claims 0 x 0": (_rewritten(_claims(0, 0)), _LOST),
     "claims 60000 x 1": (_rewritten(_claims(60000, 1)), _LOST),
@@ -183,6 +230,11 @@ PHOTOS = {
     "a link to nothing": (_link_to(lambda path: "nowhere.jpg"), _LOST),
     "a link to a device": (_link_to(lambda path: "/dev/zero"), _LOST),
     "a link to another file": (_link_within, _SAME),
+    "a link out of the data set": (_link_outside("elsewhere.jpg"), _LOST),
+    "a link into dvc's cache": (
+        _link_outside("cache/files/md5/0b/3bbde4d5f3a8e5a9a3aab2bf2d2ac7"),
+        _SAME,
+    ),
     "permission denied": (_forbidden, _LOST),
 }
 
@@ -193,12 +245,17 @@ EVERYWHERE = (
     "16-bit",
     "cmyk",
     "turned by exif",
+    "tiff turned by exif",
+    "turned by xmp alone",
+    "overwritten in the middle",
     "claims 65500 x 65500",
     "one pixel",
     "missing",
     "a pipe",
     "a folder",
     "a link to a device",
+    "a link out of the data set",
+    "a link into dvc's cache",
 )
 """Those that are done in all layouts; the others in that of GazeCapture alone."""
 
@@ -209,7 +266,8 @@ for _layout in LISTED:
     # these list the photos that are there, and refuse links that lead out of the data set
     SELDOM[_layout, "missing"] = "gone"
 SELDOM["folder", "a folder"] = SELDOM["folder_bare", "a folder"] = "gone"
-SELDOM["folder", "a link to a device"] = SELDOM["folder_bare", "a link to a device"] = "outside"
+for _name in ("a link to a device", "a link out of the data set"):
+    SELDOM["folder", _name] = SELDOM["folder_bare", _name] = "outside"
 
 
 def _damage(layout, name):

@@ -57,6 +57,7 @@ _BOTH = {
 }
 _PIXELS = {
     **_BOTH,
+    "a virtual dataset": "same",
     "a chunk missing": ("first", "unreadable_image"),
     "a wrong checksum": ("first", "unreadable_image"),
     "junk for deflated data": ("first", "unreadable_image"),
@@ -138,7 +139,9 @@ def release_damages():
     folder = _Target("eth_xgaze_hdf5", "data/train/subject0000.h5", "", out)
     gone = {"touched": folder.all}
     for name, change in FILES.items():
-        how = {**gone, "reasons": {"bad_source": 1}}
+        # Of a file that was cut off the beginning tells how many rows it had.
+        cut = name in ("cut in half", "cut before the last byte", "another end")
+        how = {**gone, "reasons": {"bad_source": 3 if cut else 1}}
         if name == "missing":
             how = gone
         elif name == "bytes spoiled":
@@ -207,7 +210,7 @@ def step_damages():
             poses.add("head_pose", name, DATASETS[name], _STEP.get(name, "bad_shape"))
         lost = _edit("poses.h5", lambda file, person=person: file.pop(person))
         out.append(Damage("poses.h5 a person is missing", layout, lost, touched=every,
-                          reasons={"missing_person": 1}, after="poses"))  # fmt: skip
+                          reasons={"missing_person": rows}, after="poses"))  # fmt: skip
         poses.whole("cut in half", FILES["cut in half"], error="poses.h5: expected an HDF5 file")
         poses.whole("text", FILES["text"], error="poses.h5: expected an HDF5 file")
         poses.whole("missing", FILES["missing"], error="poses.h5: no such file")

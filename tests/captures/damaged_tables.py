@@ -102,17 +102,17 @@ def json_damages():
         out.append(Damage(f"{file}.json {name}", _G, where, **fate))
 
     gone, source, shape = (_whole(_G, word) for word in ("missing_key", "bad_source", "bad_shape"))
-    # Without the list of frames nobody knows how many rows are lost: the person is one entry.
+    # Without the list of frames the photos that lie there tell how many rows are lost.
     for name, change in FILES.items():
         lost = "missing_key" if name in _UNOPENED else "bad_source"
-        add("frames", name, change, **_whole(_G, lost, 1))
+        add("frames", name, change, **_whole(_G, lost))
         fate = gone if name in _UNOPENED else source
         for file in ("appleFace", "dotInfo", "info"):
             add(file, name, change, **fate)
-    one = _whole(_G, "bad_shape", 1)
+    one = _whole(_G, "bad_shape")
     add("frames", "an object", _json(lambda data: {"0": data[0]}), **one)
     add("frames", "a number", _entry_of_list(7), **one)
-    add("frames", "nested deeply", _DEEP, **_whole(_G, "bad_source", 1))
+    add("frames", "nested deeply", _DEEP, **source)
     add("frames", "with BOM", _BOM, **_SAME)
     add("frames", "with CRLF", _json_lines, **_SAME)
     add("frames", "UTF-16", _text(lambda text: text.encode("utf-16")), **_SAME)
@@ -265,15 +265,16 @@ def annotation_damages():
                 _field(0, "day99/0000.jpg" if sep == " " else "frame9999", sep),
                 {"reasons": {"unreadable_image": 1}},
             ),
-            "only blank": (content(b"\n \n"), {**alone, "reasons": {"missing_key": 1}}),
-            "zero bytes long": (content(b""), {**alone, "reasons": {"missing_key": 1}}),
+            "only blank": (content(b"\n \n"), {**alone, "reasons": {"missing_key": 3}}),
+            "zero bytes long": (content(b""), {**alone, "reasons": {"missing_key": 3}}),
         }
         for name, (change, fate) in cases.items():
             fate = {"kept": None} if fate is None else fate
             out.append(Damage(f"annotation {name}", layout, _within(change, *parts), **fate))
         for name in ("a folder", "a pipe", "missing", "a link to itself"):
             change = _within(FILES[name], *parts)
-            fate = {**alone, "reasons": {"missing_person": 1}}
+            # As many as there are photos.
+            fate = {**alone, "reasons": {"missing_person": 3}}
             out.append(Damage(f"annotation {name}", layout, change, **fate))
     return out
 

@@ -1,11 +1,21 @@
 """Writing of single files: photos, JSON, and the tables that several layouts share."""
 
 import csv
+import fcntl
 import json
+from contextlib import contextmanager
 
 import cv2
 import h5py
 import numpy as np
+
+
+@contextmanager
+def being_written(path):
+    """Hold the lock that HDF5 holds on a file that it writes."""
+    with open(path, "rb+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def write_photo(path, pixels, quality=97):

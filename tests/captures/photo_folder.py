@@ -28,7 +28,7 @@ def photos(assumed=False):
     """Person -> list of (name below the person's folder, shot).
 
     ``assumed``: taken by the lens that is assumed of a camera of which nothing is known, which is
-    as long as the photo is wide and does not bend.
+    as long as the photo's longer side and does not bend.
     """
     everybody = {}
     for person, (look, rows) in _TAKEN.items():
@@ -37,7 +37,8 @@ def photos(assumed=False):
             size, parameters, bend = _LENSES[lens]
             if assumed:
                 width, height = size
-                parameters, bend = (width, width, width / 2, height / 2), np.zeros(5)
+                focal = max(size)
+                parameters, bend = (focal, focal, width / 2, height / 2), np.zeros(5)
                 # a shorter lens: come nearer, so that the face stays as large
                 centre = np.array(centre) * [0.8, 0.8, 0.75]
             shot = photograph(Cast(look), size, parameters, bend, turn(*head), centre, target)

@@ -29,6 +29,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ("results/models/vgg/model.safetensors", "results/synthetic/pairs.parquet")
 """What the short tests make: all stages up to an estimator and the pairs."""
+MICRO = ROOT / "tests/faults/micro.yaml"
+FAILING = ROOT / "tests/faults/failing"
+"""On the path of jobs, for the kind ``fail`` of :meth:`Workflow.kill`."""
 KINDS = ("group", "workflow", "job")
 _SCRIPT = re.compile(r"/\.snakemake/scripts/\w+\.(\w+)\.py$")
 # Folders below results/ that no rule declares: resumable states, and records of revision and
@@ -38,27 +41,47 @@ _UNDECLARED = ("state", "provenance")
 _TIMES = ("seconds", "seconds_per_source", "seconds_per_request")
 
 
-def command(folder: Path, goals: Sequence[str] = ()) -> list[str]:
-    """The documented command, on the micro configuration; ``goals`` are files or stages."""
-    parts = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--cores", "2"]
-    parts += ["--directory", folder, "--configfile", ROOT / "configs/tiny.yaml"]
-    parts += [ROOT / "tests/faults/micro.yaml", "--workflow-profile", ROOT / "profiles/default"]
-    return [*map(str, parts), *goals]
+def command(
+    folder: Path, goals: Sequence[str] = (), root: Path = ROOT, more: Sequence[str | Path] = ()
+) -> list[str]:
+    """The documented command, on the micro configuration.
+
+    Args:
+        folder: that the workflow runs in.
+        goals: files or stages.
+        root: of the project, or of a copy of it.
+        more: configuration files on top, then options.
+    """
+    parts = [sys.executable, "-m", "snakemake", "--snakefile", root / "Snakefile", "--cores", "2"]
+    parts += ["--directory", folder, "--configfile", root / "configs/tiny.yaml", MICRO, *more]
+    return [*map(str, parts), "--workflow-profile", str(root / "profiles/default"), *goals]
 
 
 class Workflow:
-    """A running workflow in a process group of its own, its output going to a file."""
+    """A running workflow in a process group of its own, its output going to a file.
 
-    def __init__(self, folder: Path, output: Path, goals: Sequence[str] = ()):
+    Arguments are those of :func:`command`. The library is the one below ``root``.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        output: Path,
+        goals: Sequence[str] = (),
+        root: Path = ROOT,
+        more: Sequence[str | Path] = (),
+    ):
         self.folder = folder
+        paths = [root / "src", FAILING, *filter(None, [os.environ.get("PYTHONPATH")])]
+        paths = {"PYTHONPATH": os.pathsep.join(map(str, paths))}
         with open(output, "ab") as stream:
             self.process = subprocess.Popen(
-                command(folder, goals),
+                command(folder, goals, root, more),
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                env={**os.environ, "OMP_NUM_THREADS": "1"},
+                env={**os.environ, **paths, "OMP_NUM_THREADS": "1"},
             )
 
     def jobs(self) -> dict[int, str]:
@@ -66,7 +89,10 @@ class Workflow:
         return jobs_in(self.folder)
 
     def kill(self, kind: str, victim: int | None) -> None:
-        """Send SIGKILL to the group, to Snakemake alone, or to the job ``victim`` alone."""
+        """Send SIGKILL to the group, to Snakemake alone, or to the job ``victim`` alone.
+
+        With ``fail`` the job gets an exception in place of the signal.
+        """
         if kind == "group":
             os.killpg(self.process.pid, signal.SIGKILL)
         elif kind == "workflow":
@@ -74,7 +100,7 @@ class Workflow:
         elif victim is not None:
             # It may have ended in the meantime.
             with contextlib.suppress(ProcessLookupError):
-                os.kill(victim, signal.SIGKILL)
+                os.kill(victim, signal.SIGUSR1 if kind == "fail" else signal.SIGKILL)
 
 
 def jobs_in(folder: Path) -> dict[int, str]:
@@ -94,9 +120,13 @@ def jobs_in(folder: Path) -> dict[int, str]:
     return found
 
 
-def undisturbed(folder: Path, goals: Sequence[str] = ()) -> dict[str, float]:
-    """Run the workflow once and return the scripts in their order, with the seconds of a job."""
-    run, began, seconds = Workflow(folder, folder / "run.log", goals), {}, defaultdict(list)
+def undisturbed(folder: Path, *arguments, **named) -> dict[str, float]:
+    """Run the workflow once and return the scripts in their order, with the seconds of a job.
+
+    Further arguments are those of :class:`Workflow` after ``output``.
+    """
+    run = Workflow(folder, folder / "run.log", *arguments, **named)
+    began, seconds = {}, defaultdict(list)
     while run.process.poll() is None:
         now, alive = time.monotonic(), run.jobs()
         for pid, script in alive.items():

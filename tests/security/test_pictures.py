@@ -9,7 +9,6 @@ import pytest
 from PIL import Image
 
 from regaze.face3d.convert import _mask
-from regaze.face3d.obj import read_textured_obj
 from regaze.normalise.photo import UnreadableImage, quiet_decoders, read_photo
 from regaze.sources.devices import photo_size
 
@@ -66,16 +65,6 @@ def test_huge_photos_are_refused_without_the_memory(tmp_path, write):
         read_photo(path)
     assert peak() - before < 200_000  # kB; decoded it would be ten GB
     assert photo_size(path) in (None, (SIDE, SIDE))
-
-
-def test_a_huge_texture_of_a_mesh_is_refused(tmp_path):
-    png(tmp_path / "skin.png")
-    (tmp_path / "a.mtl").write_text("newmtl a\nmap_Kd skin.png\n")
-    (tmp_path / "a.obj").write_text(
-        "mtllib a.mtl\nv 0 0 0\nv 1 0 0\nv 0 1 0\nvt 0 0\nvt 1 0\nvt 0 1\nf 1/1 2/2 3/3\n"
-    )
-    with pytest.raises(ValueError, match=r"skin\.png"):
-        read_textured_obj(tmp_path / "a.obj")
 
 
 def test_a_huge_mask_of_a_head_model_is_refused(tmp_path):

@@ -1,5 +1,6 @@
 """Angle conventions: signs, round trips, agreement of NumPy and torch."""
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -11,6 +12,7 @@ from regaze.angles import (
     angles_from_vector,
     angular_error,
     rotation_from_angles,
+    rotation_from_vector,
     vector_from_angles,
 )
 
@@ -58,6 +60,23 @@ def test_error_of_known_directions():
 def test_mirroring_changes_the_sign_of_yaw_only():
     mirrored = np.diag([-1, 1, 1]) @ vector_from_angles([0.2, 0.4])
     np.testing.assert_allclose(angles_from_vector(mirrored), [0.2, -0.4])
+
+
+def test_rodrigues_agrees_with_opencv_and_torch():
+    vectors = np.random.default_rng(3).normal(size=(20, 3))
+    vectors[:3] *= [[0.0], [1e-9], [1e-4]]
+    matrices = rotation_from_vector(vectors)
+    for vector, matrix in zip(vectors, matrices, strict=True):
+        np.testing.assert_allclose(matrix, cv2.Rodrigues(vector)[0], atol=1e-12)
+    torch.testing.assert_close(
+        rotation_from_vector(torch.tensor(vectors)), torch.tensor(matrices), atol=1e-12, rtol=0
+    )
+    assert rotation_from_vector(np.zeros((2, 4, 3), np.float32)).shape == (2, 4, 3, 3)
+    zero = torch.zeros(3, requires_grad=True)
+    rotation_from_vector(zero)[2, 1].backward()
+    assert zero.grad.tolist() == [1, 0, 0]
+    with pytest.raises(ValueError, match="vectors: last axis must have 3 entries"):
+        rotation_from_vector(np.zeros((3, 2)))
 
 
 @pytest.mark.parametrize("bad", [np.zeros(3), np.float64(1.0), np.zeros((4, 1))])

@@ -17,7 +17,6 @@ from regaze.codes.latents import (
     LatentsReader,
     LatentsWriter,
 )
-from regaze.codes.tables import import_codes, rename_codes
 from regaze.faces import FacesAttributes, FacesReader, FacesWriter
 
 ENCODER = {"encoder": "deca", "checkpoint_sha256": "a" * 64, "head_sha256": "b" * 64}
@@ -283,81 +282,3 @@ def test_rows_that_cannot_be_read_are_named(tmp_path):
     words = f"(?s)one.parquet: rows {ROWS_PER_GROUP} and following cannot be read .*delete it"
     with pytest.raises(OSError, match=words):
         reader.read([ROWS_PER_GROUP])
-
-
-def test_both_families_of_names_are_understood():
-    deca = {"shape": 100, "tex": 50, "exp": 50, "pose": 6, "cam": 3, "detail": 128}
-    rng = np.random.default_rng(3)
-    given = {n: rng.normal(size=(4, w)).astype(np.float32) for n, w in deca.items()}
-    given["light"] = rng.normal(size=(4, 9, 3)).astype(np.float32)
-    codes = rename_codes(given)
-    assert {name: values.shape for name, values in codes.items()} == {
-        name: (4, width) for name, width in CODES.items()
-    }
-    np.testing.assert_array_equal(codes["light"], given["light"].reshape(4, 27))
-    emoca = {f"{name}code": given[name] for name in ("shape", "tex", "exp", "pose", "detail")}
-    same = rename_codes(emoca)
-    np.testing.assert_array_equal(same["expression"], given["exp"])
-    assert not same["camera"].any() and not same["light"].any()
-    table = {f"deca_{name}": values for name, values in given.items()}
-    table["emoca_exp"] = given["exp"] + 1
-    np.testing.assert_array_equal(rename_codes(table)["expression"], given["exp"] + 1)
-    own = rename_codes(table, expression="deca")["expression"]
-    np.testing.assert_array_equal(own, given["exp"])
-    with pytest.raises(LatentsError, match="expected it once, found shape, shapecode"):
-        rename_codes({**given, "shapecode": given["shape"]})
-    with pytest.raises(LatentsError, match="mine: expected pose under one of the names pose"):
-        rename_codes({"shape": given["shape"], "exp": given["exp"]}, "mine")
-    with pytest.raises(LatentsError, match=r"exp: expected \(4, 50\), found \(4, 53\)"):
-        rename_codes({**given, "exp": np.zeros((4, 53))})
-
-
-@pytest.mark.parametrize("kind", ["npz", "parquet"])
-@pytest.mark.parametrize("key", ["person", "file_name", "order"])
-def test_tables_of_users_become_shards(tmp_path, kind, key):
-    people = {"00001": 2, "00002": 2}
-    faces = write_faces(tmp_path / "faces.h5", people)
-    rows = [("00002", 1), ("00001", 0), ("00002", 0)]
-    if key == "order":
-        rows = [("00001", 0), ("00001", 1), ("00002", 0), ("00002", 1)]
-    given = {
-        f"{n}code": codes_of(5, len(rows))[c]
-        for n, c in (("shape", "shape"), ("exp", "expression"), ("pose", "pose"))
-    }
-    given["posecode"][0, 0] = np.inf
-    columns = {}
-    if key == "person":
-        columns = {"person": [p for p, _ in rows], "index": [i for _, i in rows]}
-    elif key == "file_name":
-        columns = {"file_name": [f"{p}/{i}.jpg" for p, i in rows]}
-    path = tmp_path / f"mine.{kind}"
-    if kind == "npz":
-        np.savez(path, **given, **{n: np.array(v) for n, v in columns.items()})
-    else:
-        lists = {n: [list(map(float, row)) for row in v] for n, v in given.items()}
-        pq.write_table(pa.table({**columns, **lists}), path)
-    out = tmp_path / "part.parquet"
-    found = import_codes(path, faces, out, ENCODER)
-    reader = LatentsReader(out, FacesReader(faces), expect=ENCODER)
-    # the row with an infinite pose counts as one without codes
-    assert found == reader.detected.sum() == len(rows) - 1
-    row = reader.row("00002", 0)
-    wanted = given["expcode"][rows.index(("00002", 0))]
-    np.testing.assert_allclose(reader.read([row])["expression"][0], wanted, rtol=1e-6)
-    if key != "order":
-        assert not reader.detected[reader.row("00001", 1)]
-
-
-def test_tables_without_keys_are_refused(tmp_path):
-    faces = write_faces(tmp_path / "faces.h5", {"00001": 2})
-    given = {n: v for n, v in codes_of(1, 3).items() if n in ("shape", "expression", "pose")}
-    np.savez(tmp_path / "mine.npz", **given)
-    with pytest.raises(LatentsError, match="or 2 rows in the order of the faces, found 3 rows"):
-        import_codes(tmp_path / "mine.npz", faces, tmp_path / "out.parquet", ENCODER)
-    keys = {"person": np.array(["00001"] * 3), "index": np.array([0, 1, 1])}
-    np.savez(tmp_path / "mine.npz", **given, **keys)
-    with pytest.raises(LatentsError, match="stands there more than once"):
-        import_codes(tmp_path / "mine.npz", faces, tmp_path / "out.parquet", ENCODER)
-    np.savez(tmp_path / "mine.npz", **{**given, "person": np.array([{}], object)})
-    with pytest.raises(LatentsError, match="cannot be read as a table of codes"):
-        import_codes(tmp_path / "mine.npz", faces, tmp_path / "out.parquet", ENCODER)

@@ -16,7 +16,7 @@ from regaze.capture.head import HeadConfig, build_head
 from regaze.codes.latents import CODES, LatentsError, LatentsWriter
 from regaze.face3d.deca import Deca
 from regaze.face3d.drawing import to_drawing
-from regaze.face3d.model import from_head, save_flame
+from regaze.face3d.model import save_flame
 from regaze.face3d.parsing import CLASSES, BiSeNet, load_parser, parse_faces
 from regaze.faces import FacesAttributes, FacesReader, FacesWriter
 from regaze.masks import NAMES, NUMBER, MasksError, MasksReader, MasksWriter, derive
@@ -119,8 +119,6 @@ def test_background_is_replaced_and_the_head_untouched(rendered, tmp_path):
     np.testing.assert_array_equal(made[1], stored[3])
     assert without.unmasked == 1
     np.testing.assert_array_equal(faces_reader(faces.paths).pixels([1])[0], stored[1])
-    with pytest.raises(ValueError, match="colour: expected R, G, B from 0 to 255"):
-        WithoutBackground(faces.paths, [masks], (0, 0, 256))
 
 
 def test_masks_repeat_to_the_byte_and_can_be_seen(rendered, tmp_path):
@@ -214,7 +212,7 @@ def test_persons_without_faces_have_empty_masks(rendered, tmp_path):
 
 @pytest.fixture(scope="module")
 def head():
-    return from_head(build_head(HeadConfig.tiny()))
+    return build_head(HeadConfig.tiny())
 
 
 def test_landmarks_of_the_crop_are_drawn_on_their_pixel_of_the_patch():
@@ -423,33 +421,17 @@ def test_files_that_do_not_fit_the_faces_are_refused(rendered, tmp_path):
         MasksReader(path, faces)
 
 
-def test_writers_refuse_what_has_no_name_and_leave_nothing(tmp_path):
-    def write(array):
-        given = {"method": "exact", "version": "x", "told_apart": NAMES, "patch_size": (3, 2)}
-        with MasksWriter(tmp_path / "masks.h5", **given) as writer:
-            writer.start_person("00001", 1)
-            writer.add(array)
-
-    with pytest.raises(MasksError, match="expected numbers below 14, found 99"):
-        write(np.full((1, 2, 3), 99, np.uint8))
-    with pytest.raises(MasksError, match=r"expected \(n, 2, 3\) uint8, found \(1, 3, 2\)"):
-        write(np.zeros((1, 3, 2), np.uint8))
-    with pytest.raises(MasksError, match="expected 1 rows, found more"):
-        write(np.zeros((2, 2, 3), np.uint8))
+def test_a_writer_that_fails_leaves_nothing(tmp_path):
+    given = {"method": "exact", "version": "x", "told_apart": NAMES, "patch_size": (3, 2)}
+    with pytest.raises(KeyError), MasksWriter(tmp_path / "masks.h5", **given) as writer:
+        writer.start_person("00001", 1)
+        raise KeyError
     assert not list(tmp_path.iterdir())
-    with pytest.raises(MasksError, match="method: expected one of exact, .*, found 'magic'"):
-        MasksWriter(
-            tmp_path / "masks.h5", method="magic", version="x", told_apart=NAMES, patch_size=(3, 2)
-        )
 
 
-def test_the_way_is_chosen_by_the_data_and_the_settings(tmp_path):
+def test_the_way_is_chosen_by_the_data_and_the_settings():
     auto = MaskSettings()
     assert auto.method_for("synthetic") == "exact" and auto.method_for("folder") == "mesh"
     assert MaskSettings(method="mesh").method_for("synthetic") == "mesh"
     with pytest.raises(ValueError, match="needs the weights of a face parser"):
         MaskSettings(method="parsing")
-    with pytest.raises(MasksError, match="by method 'mesh': expected latents, head, found none"):
-        make_masks(tmp_path / "faces.h5", tmp_path / "masks.h5", "mesh")
-    with pytest.raises(MasksError, match="method: expected one of exact, mesh, parsing"):
-        make_masks(tmp_path / "faces.h5", tmp_path / "masks.h5", "magic")

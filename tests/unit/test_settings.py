@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 import regaze.redirectors
+from regaze.configfiles import read_settings
 from regaze.settings import ConfigurationError, json_schema, load_settings, missing_files
 
 ROOT = Path(__file__).parents[2]
@@ -52,6 +53,8 @@ def changed(path, value):
         ("sed", 1, "sed: unknown key"),
         ("shards", "many", "shards: .*integer.*'many'"),
         ("shards", 0, "shards: .*greater than or equal to 1"),
+        ("capture.photo", 121, "capture.photo: .*multiple of 2"),
+        ("capture.persons.test", 20_000, "capture.persons.test: .*less than or equal to 19999"),
         ("dataset", "mine", "dataset: 'mine' is not defined; expected one of synthetic"),
         ("datasets.mine", {"source": "gazecapture"}, "datasets.mine.root: Field required"),
         ("datasets.mine", {"root": "x"}, "datasets.mine.source: missing; .*gazecapture"),
@@ -177,6 +180,35 @@ def test_every_overlay_is_valid(overlay):
     config = copy.deepcopy(DEFAULT)
     for name in (*BELOW.get(overlay, ()), overlay):
         config = merged(config, yaml.safe_load((ROOT / "configs" / name).read_text()))
+    load_settings(config)
+
+
+@pytest.mark.parametrize("name", ["gazecapture", "eth-xgaze"])
+def test_large_data_sets_are_mapped_and_not_held_in_memory(name):
+    settings = read_settings([ROOT / "config.yaml", ROOT / f"configs/{name}.yaml"])
+    entries = [*settings.models.values(), *settings.estimators.values(), settings.identity]
+    assert {entry.train.cache for entry in entries} == {"mmap"}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "key"),
+    [
+        ("capture.persons.train_redirector", 4000, "models.sted"),
+        ("capture.gazes", 200, "estimators.resnet"),
+        ("capture.persons.train_evaluator", 4000, "identity"),
+        ("resources.rules.train_model.mem_mb", 100, "models.xunet"),
+        ("resources.max_mem_mb", 150, "encoders.deca"),
+    ],
+)
+def test_patches_beyond_the_memory_that_is_asked_for_are_a_fault(path, value, key):
+    config = changed(path, value)
+    words = rf"{key}.train.cache: 'memory' holds \d+ patches of 128 x 128 px, \d+ MB, expected"
+    with pytest.raises(ConfigurationError, match=words):
+        load_settings(config)
+    for section in ("models", "estimators", "encoders"):
+        for entry in config[section].values():
+            entry.setdefault("train", {})["cache"] = "mmap"
+    config["identity"]["train"]["cache"] = "mmap"
     load_settings(config)
 
 

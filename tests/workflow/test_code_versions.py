@@ -30,6 +30,8 @@ EXEMPT = {
     "regaze.sources": "finds kinds of data sets by name",
     "regaze.sources.options": "its values are parameters of the rules",
     "regaze.damage": "tells damaged files from whole ones",
+    "regaze.filetypes": "opens files as they are, or tells what they are instead",
+    "regaze.resources": "asks for memory and refuses what is beyond",
     "regaze.masks": "reads what mask_shard wrote, whose version it is part of",
 }
 # The same of single rules.
@@ -44,8 +46,8 @@ EXEMPT_HERE = {
 EXEMPT_HERE |= {
     ("detect_landmarks", f"regaze.{name}"): "reads labels, which no landmark depends on"
     for name in (
-        *("faces", "sources.devices", "sources.hdf5", "sources.supplementary"),
-        "sources.tables",
+        *("faces", "hdf5", "sources.devices", "sources.hdf5", "sources.supplementary"),
+        *("sources.files", "sources.tables"),
     )
 }
 # What is listed for all methods, though only those that are told 3-D codes reach it.

@@ -11,9 +11,9 @@ import pytest
 import yaml
 from running import ROOT, snakemake
 
-from regaze.configfiles import merge
+from regaze.configfiles import merge, read_settings
 from regaze.redirectors.declaration import declared
-from regaze.settings import load_settings
+from regaze.settings import ConfigurationError, load_settings
 from regaze.versioning import dvc_yaml
 
 CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
@@ -100,6 +100,47 @@ def test_other_configurations_have_stages_of_their_own(overlay):
     assert nobody == []
 
 
+@pytest.mark.parametrize(
+    "override",
+    [
+        "models.xunet.train.lr=1e-05",
+        "sampling={steps: 4, sigma_min: 1e-05}",
+        "evaluation.study.weights=[0, 1e-05, .5]",
+        "augmentation.counts=[100, all]",
+        "capture.head_model=null",
+        "capture.head_model='null'",
+        "landmarks.fetch=off",
+        "models.sted=null",
+        "seed=1:30",
+        "+datasets.mine={source: folder, root: x, person: '123'}",
+    ],
+)
+def test_what_dvc_writes_means_what_a_file_says(tmp_path, override):
+    from dvc.utils.hydra import apply_overrides
+
+    file = tmp_path / "config.yaml"
+    shutil.copy(ROOT / "config.yaml", file)
+    apply_overrides(file, [override])
+    path, _, value = override.lstrip("+").partition("=")
+    said = yaml.safe_load(value)
+    for key in reversed(path.split(".")):
+        said = {key: said}
+    expected = yaml.safe_load((ROOT / "config.yaml").read_text())
+    merge(expected, said)
+    assert read_settings([file]) == load_settings(expected)
+
+
+@pytest.mark.parametrize("override", ["seed=010", "dataset=off", "dataset='off'"])
+def test_what_dvc_writes_otherwise_is_refused(tmp_path, override):
+    from dvc.utils.hydra import apply_overrides
+
+    file = tmp_path / "config.yaml"
+    shutil.copy(ROOT / "config.yaml", file)
+    apply_overrides(file, [override])
+    with pytest.raises(ConfigurationError, match="leading zeros, found '010'|needs quotes"):
+        read_settings([file])
+
+
 def environment(folder):
     """Programs of this environment, and the library of the copy."""
     programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -110,12 +151,44 @@ def environment(folder):
     return os.environ | identity | quiet | {"PATH": programs, "PYTHONPATH": str(folder / "src")}
 
 
-def run(folder, *line):
+def run(folder, *line, before=(), **more):
     done = subprocess.run(
-        line, cwd=folder, env=environment(folder), capture_output=True, text=True, check=False
+        [*before, *line],
+        cwd=folder,
+        env=environment(folder) | more,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, f"{line}: {done.stdout[-3000:]}{done.stderr[-3000:]}"
     return done.stdout + done.stderr
+
+
+def recipe_of_pull(folder):
+    """The lines of `make pull`, with the programs of this environment."""
+    text = (folder / "Makefile").read_text()
+    recipe = re.search(r"^pull:.*\n((?:\t.*\n)+)", text, re.MULTILINE)[1]
+    lines = recipe.strip().splitlines()
+    return [line.replace("$(BIN)/", "").split("$$PATH ")[-1].split() for line in lines]
+
+
+NOBODY = 65534
+
+
+def as_ordinary_user():
+    """The start of a command of somebody who may read every file here, but write no other's.
+
+    Root is nobody for that time: what is write-protected for others never is for root.
+    """
+    if os.getuid():
+        return []
+    reading = ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
+    start = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", *reading]
+    try:
+        subprocess.run([*start, sys.executable, "-c", ""], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"root cannot run a program as somebody else: {error}")
+    return start
 
 
 @pytest.fixture(scope="module")
@@ -160,15 +233,43 @@ def test_a_clone_that_pulled_has_nothing_to_do(versioned, tmp_path):
     clone = tmp_path / "clone"
     run(versioned, "git", "clone", "--quiet", ".", str(clone))
     run(clone, "dvc", "remote", "add", "--local", "-d", "store", str(tmp_path / "store"))
-    # The recipe of the Makefile, with the programs of this environment.
-    recipe = re.search(r"^pull:.*\n((?:\t.*\n)+)", (clone / "Makefile").read_text(), re.MULTILINE)
-    for line in recipe[1].strip().splitlines():
-        run(clone, *line.replace("$(BIN)/", "").split("$$PATH ")[-1].split())
+    for line in recipe_of_pull(clone):
+        run(clone, *line)
     assert "Nothing to be done" in run(clone, "snakemake", "-n")
     assert "up to date" in run(clone, "dvc", "status")
     # A change is noticed in the clone as well.
     change = "models={regression: {train: {lr: 0.003}}}"
     assert "train_model" in run(clone, "snakemake", "-n", "--config", change)
+
+
+def test_results_that_are_links_are_made_again_by_ordinary_users(versioned, tmp_path):
+    start = as_ordinary_user()
+    page = (ROOT / "docs/versions.md").read_text()
+    (advised,) = re.findall(r"dvc config cache.type ([\w,]+)", page)
+    copy, home = tmp_path / "project", tmp_path / "home"
+    shutil.copytree(versioned, copy, symlinks=True)
+    home.mkdir()
+    if start:
+        for path in (copy, home, *copy.rglob("*")):
+            os.chown(path, NOBODY, NOBODY, follow_symlinks=False)
+
+    def user(*line):
+        return run(copy, *line, before=start, HOME=str(home))
+
+    # Where files can share blocks nothing is a link, and nothing is to be tested.
+    user("dvc", "config", "cache.type", advised.replace("reflink,", ""))
+    user("dvc", "checkout", "--relink")
+    model = copy / "results/models/regression/model.safetensors"
+    assert model.is_symlink() or model.stat().st_nlink > 1
+    touch = recipe_of_pull(copy)[-1]
+    assert "--touch" in touch
+    user(*touch)
+    assert "Nothing to be done" in user("snakemake", "-n")
+    made_again = ("results/synthetic/faces/shard-000.h5", "results/synthetic/split.json")
+    user("snakemake", "--cores", "1", "--force", "--", *made_again)
+    assert not any((copy / path).is_symlink() for path in made_again)
+    # What the links led to is as it was.
+    assert "up to date" in user("dvc", "status")
 
 
 def test_a_changed_parameter_reruns_that_models_stages(versioned):

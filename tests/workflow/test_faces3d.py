@@ -47,6 +47,15 @@ def test_published_weights_are_not_trained(tmp_path):
     assert jobs["encode_shard"] == 2 and "train_deca" not in jobs
 
 
+def test_published_weights_on_another_head_end_the_run_before_its_jobs(tmp_path):
+    (tmp_path / "deca_model.tar").touch()
+    entry = "encoders={deca: {preset: reference, checkpoint: deca_model.tar}}"
+    done = snakemake(tmp_path, "--config", entry, "--", "latents")
+    assert done.returncode != 0
+    assert "encoders.deca.checkpoint: expected FLAME 2020 as head model" in done.output
+    assert "found the procedural head" in done.output and not (tmp_path / "results").exists()
+
+
 def test_masks_and_a_mesh_on_demand(finished, faces, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(finished, folder)

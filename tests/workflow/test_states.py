@@ -72,7 +72,9 @@ def test_a_changed_loss_is_learnt_from_the_first_step(again, tmp_path):
             shutil.copy(ROOT / name, copy / name)
     with open(copy / "src/regaze/redirectors/xunet/objective.py", "a") as source:
         source.write("# changed\n")
-    line = [part.replace(str(ROOT), str(copy)) for part in command(again, "--", MODEL)]
+    # The interpreter stays, which lies in the repository's own environment.
+    python, *rest = command(again, "--", MODEL)
+    line = [python, *(part.replace(str(ROOT), str(copy)) for part in rest)]
     environment = os.environ | {"PYTHONPATH": str(copy / "src")}
     before = (again / MODEL).read_bytes()
     done = subprocess.run(line, capture_output=True, text=True, cwd=copy, env=environment)

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from regaze.capture import parts, skin_maps, surface
-from regaze.capture.head import HeadModel, eye_rotation, pose_feature
+from regaze.capture.head import eye_rotation, pose_feature
 from regaze.capture.landmarks import gather
 from regaze.capture.renderer import tree
 from regaze.capture.subject import Look
+from regaze.face3d.model import FlameModel
 
 TEXTURE = 448
 
@@ -98,10 +99,10 @@ class Actor:
         look: the person's traits.
     """
 
-    def __init__(self, model: HeadModel, look: Look):
+    def __init__(self, model: FlameModel, look: Look):
         self.model, self.look = model, look
-        shaped = model.shaped(look.shape)
-        first = model.n_shape_total
+        shapes, first = len(look.shape), model.n_shape_total
+        shaped = model.v_template.astype(np.float64) + model.shapedirs[:, :, :shapes] @ look.shape
         moves = model.shapedirs[:, :, first : first + look.expression.size] @ look.expression
         rest = (shaped + moves) * 1000
         # the pose frame belongs to the person, not to the expression

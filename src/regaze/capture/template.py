@@ -9,7 +9,7 @@ import numpy as np
 from regaze.capture import surface, topology
 
 REGIONS = ("skin", "lids", "lips", "neck", "ears", "inner_eye", "mouth", "left_eye", "right_eye")
-"""Names of the values of ``HeadModel.regions``."""
+"""Names of the values of ``FlameModel.regions``."""
 SKIN_CHART = 0.86
 """The skin's chart takes texture rows v in [0, SKIN_CHART]; small charts lie above it."""
 

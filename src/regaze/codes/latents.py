@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 from regaze.codes import CODES as CODES
 from regaze.codes import SHORT as SHORT
 from regaze.faces import FacesReader
+from regaze.filetypes import damage, unreadable
 from regaze.jobs import REMEDY, replacing
 
 LAYOUT = 1
@@ -341,8 +342,8 @@ class LatentsReader:
         except (pa.ArrowException, OSError) as error:
             raise OSError(
                 f"{self.paths[number]}: rows {group * ROWS_PER_GROUP} and following cannot be read "
-                f"({error}){REMEDY}"
-            ) from error
+                f"({damage(error)}){REMEDY}"
+            ) from None
         found = {}
         for name in self.columns:
             column = table[name].combine_chunks()
@@ -375,9 +376,8 @@ def _open(path: str) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(path)
     except (pa.ArrowException, OSError) as error:
-        raise LatentsError(
-            f"{path}: expected a parquet file of latents, found: {error}{REMEDY}"
-        ) from error
+        told = unreadable(path, "expected a parquet file of latents", "parquet", error)
+        raise LatentsError(f"{told}{REMEDY}") from None
 
 
 def _check_schema(path: str, found: pa.Schema) -> None:

@@ -24,7 +24,7 @@ def convert_config(
 
     try:
         below = yaml.safe_load(base.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise SystemExit(f"{base}: expected the configuration (--base), found: {error}") from None
     models = (below or {}).get("models") if isinstance(below, dict) else None
     try:

@@ -51,8 +51,7 @@ def convert(
 
     Args:
         values: every key with its value, see :func:`regaze.conversion.sted_json.read_sted_json`.
-        given: the keys that files set; what has no place is told of these, and of those that
-            change the training.
+        given: the keys that files set; what has no place is told of these, and of ``num_2d_units``.
         below: ``models`` of the configuration below. Its entries work on other pictures than
             ST-ED and are left out; what an entry ``sted`` has and the JSON does not becomes the
             preset's again.
@@ -88,13 +87,13 @@ def convert(
     for term in _TERMS:
         put(overlay, f"models.sted.objective.{term}", values[f"coeff_{term}_loss"])
     put(overlay, "models.sted.objective.mixing", values["use_mixing"])
-    _training(overlay, values, lost)
+    _training(overlay, values)
     _few_labels(overlay, values, lost)
     _undo(overlay["models"]["sted"], (below or {}).get("sted") or {})
     put(overlay, "sampling.batch", values["eval_batch_size"], "No influence on the result.")
-    _rest(values, lost)
-    always = {"l2_reg", "decay_steps", "decay", "num_2d_units"}
-    return overlay, {key: why for key, why in lost.items() if key in given or key in always}
+    _rest(overlay, values, lost)
+    always = "num_2d_units"
+    return overlay, {key: why for key, why in lost.items() if key in given or key == always}
 
 
 def _undo(ours: dict, theirs: Mapping[str, Any]) -> None:
@@ -153,25 +152,35 @@ def _estimators(overlay: dict, values: Mapping[str, Any], lost: dict[str, str]) 
         put(overlay, f"estimators.{name}.train", dict(_ESTIMATOR_TRAINING))
     put(overlay, "evaluation.estimator", "resnet")
     for key, name in (("gazenet_savepath", "vgg"), ("eval_gazenet_savepath", "resnet")):
-        if values[key] != NONE:
+        if values[key] == NONE:
+            continue
+        if name == "vgg" and values["semi_supervised"]:
             lost[key] = (
-                f"the workflow trains estimators.{name} itself; no option takes a published file"
+                "nothing tells which labels those weights have seen; estimators.vgg is trained "
+                "with the few that models.sted has"
             )
+        else:
+            put(overlay, f"estimators.{name}.checkpoint", values[key])
 
 
-def _training(overlay: dict, values: Mapping[str, Any], lost: dict[str, str]) -> None:
+def _training(overlay: dict, values: Mapping[str, Any]) -> None:
     batch = values["batch_size"]
     if batch < 1 or values["num_training_steps"] < 1:
         raise StedJsonError("batch_size, num_training_steps: expected at least 1")
+    if values["decay_steps"] < 1 or not 0 < values["decay"] <= 1:
+        raise StedJsonError("decay_steps: expected at least 1; decay: above 0 and at most 1")
     train = {
         "batch": batch,
         # Derived upstream too, by the same product.
         "lr": float(f"{batch * values['base_learning_rate']:.12g}"),
         "images": values["num_training_steps"] * batch,
         "betas": [0.9, 0.999],
-        "weight_decay": 0.0,
+        "optimizer": "adam",
+        "weight_decay": values["l2_reg"],
         "warmup_images": 0,
-        "schedule": "constant",
+        "schedule": "stepped",
+        "decay": values["decay"],
+        "decay_images": values["decay_steps"] * batch,
         "ema_halflife_images": 0,
         "precision": "bf16" if values["use_apex"] else "fp32",
         "cache": "none",
@@ -184,19 +193,10 @@ def _training(overlay: dict, values: Mapping[str, Any], lost: dict[str, str]) ->
     comments = {
         "lr": "batch_size times base_learning_rate",
         "images": f"{values['num_training_steps']} steps",
+        "decay_images": f"{values['decay_steps']} steps",
     }
     for key, value in train.items():
         put(overlay, f"models.sted.train.{key}", value, comments.get(key))
-    if values["l2_reg"]:
-        lost["l2_reg"] = (
-            f"{values['l2_reg']:g} is added to Adam's gradients; the optimiser here is AdamW, "
-            "whose decay is another thing, so weight_decay is 0"
-        )
-    if values["decay"] != 1:
-        lost["decay_steps"] = lost["decay"] = (
-            f"steps of the rate (times {values['decay']:g} every {values['decay_steps']} steps) "
-            "are no schedule here; it is constant"
-        )
 
 
 def _few_labels(overlay: dict, values: Mapping[str, Any], lost: dict[str, str]) -> None:
@@ -226,20 +226,29 @@ def _few_labels(overlay: dict, values: Mapping[str, Any], lost: dict[str, str]) 
             put(overlay, "augmentation.seeds", [0])
 
 
-def _rest(values: Mapping[str, Any], lost: dict[str, str]) -> None:
+def _rest(overlay: dict, values: Mapping[str, Any], lost: dict[str, str]) -> None:
     if values["save_path"] != NONE:
         lost["save_path"] = (
             "results go below `results/` of the working directory: snakemake --directory "
             f"{values['save_path']}"
         )
-    lost["save_freq_images"] = "pictures are made once, after training, by the stage `samples`"
+    lost["save_freq_images"] = (
+        "pictures are made after training, by the stage `samples`; models.sted.train."
+        "image_every_images shows some in TensorBoard before"
+    )
     lost["test_subsample"] = "tests while training are on `val`; evaluation is of evaluation.pairs"
     lost["compute_full_result"] = "evaluation always follows training, of evaluation.pairs"
     if values["pick_at_least_per_person"] is not None:
         lost["pick_at_least_per_person"] = "everybody with a sample is trained on"
     if values["load_step"]:
         file = PurePath(values["save_path"], "checkpoints", f"{values['load_step']}.pt")
-        lost["load_step"] = f"trainings resume by themselves; {file} is no state of this project"
+        if values["skip_training"]:
+            put(overlay, "models.sted.checkpoint", str(file), "Measured as it is, not trained.")
+            return
+        lost["load_step"] = (
+            "trainings go on from their own state; of upstream's, models.sted.checkpoint takes "
+            f"{file} as it is, without training"
+        )
     if values["skip_training"]:
         lost["skip_training"] = "what is trained is not trained again; there is nothing to skip"
 

@@ -23,6 +23,8 @@ _STEP = re.compile(r"at_step_(\d+)\.pth\.tar$")
 MOST_BYTES = 8 << 30
 """Size of the members of a tar archive above which it is not read."""
 _NESTED = ("model_state", "state_dict")
+_TRAINER = {"model_state", "optim_state", "epoch"}
+"""Keys of a checkpoint by ``xucong-zhang/ETH-XGaze``'s ``trainer.py``."""
 
 
 def _load(network: GazeHeadEstimator, state: Mapping[str, Tensor], source: str) -> None:
@@ -108,10 +110,7 @@ def _torch_content(path: Path) -> Any:
             if member is None:
                 raise ValueError(f"{path}: the newest checkpoint in the archive is not a file")
             stream = io.BytesIO(member.read())
-    try:
-        return torch_content(stream)
-    except Exception as error:
-        raise ValueError(f"{path}: not a torch file of plain weights ({error})") from error
+    return torch_content(stream, where=path)
 
 
 def load_reference(path: str | os.PathLike, arch: str) -> GazeHeadEstimator:
@@ -130,6 +129,12 @@ def load_reference(path: str | os.PathLike, arch: str) -> GazeHeadEstimator:
     if not path.exists():
         raise FileNotFoundError(f"{path}: expected the weights of the {arch} estimator, found none")
     state = _torch_content(path)
+    if isinstance(state, Mapping) and set(state) >= _TRAINER:
+        raise ValueError(
+            f"{path}: expected the weights of ST-ED's {arch} estimator, found a checkpoint of "
+            "ETH-XGaze's training code, which GazeNeRF's estimators are too: the same layers, but "
+            "for 224 px and with ImageNet's mean and deviation"
+        )
     for key in _NESTED:
         if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
             state = state[key]

@@ -24,18 +24,18 @@ from regaze.face3d.crop import crop_box, landmark_bounds, warp
 from regaze.face3d.deca import Deca, encoder_identity
 from regaze.face3d.drawing import to_drawing, to_pixels, to_uint8, write_png
 from regaze.face3d.encoders import CODE, DETAIL
-from regaze.face3d.found_faces import (
+from regaze.face3d.gaze import eye_pose_from_labels
+from regaze.face3d.obj import write_obj
+from regaze.face3d.patches import LEAST_EXTENT, crop_patches
+from regaze.face3d.photo_faces import (
     FindFaces,
-    FoundFace,
     NoFace,
+    PhotoFace,
     face_of_row,
     faces_of_photo,
     is_row,
     list_photos,
 )
-from regaze.face3d.gaze import eye_pose_from_labels
-from regaze.face3d.obj import write_obj
-from regaze.face3d.patches import LEAST_EXTENT, crop_patches
 from regaze.face3d.render import Renderer
 from regaze.face3d.shading import sh_shading, vertex_normals
 from regaze.face3d.turntable import turntable, write_gif
@@ -72,7 +72,7 @@ class Acquired:
     reason: str = ""
 
 
-def encoder_crop(face: FoundFace, encoder: Deca) -> tuple[Tensor, np.ndarray]:
+def encoder_crop(face: PhotoFace, encoder: Deca) -> tuple[Tensor, np.ndarray]:
     """The encoder's crop (1, 3, S, S) of a face and its transform (3, 3) from picture to crop.
 
     Published networks get the bilinear crop that they were trained on; those of the workflow the
@@ -99,7 +99,7 @@ def encoder_crop(face: FoundFace, encoder: Deca) -> tuple[Tensor, np.ndarray]:
 
 
 def acquire_face(
-    face: FoundFace,
+    face: PhotoFace,
     encoder: Deca,
     out: str | os.PathLike,
     *,
@@ -167,7 +167,7 @@ def acquire(
         places: photos, folders of photos, or rows ``FACES.h5:person/index``.
         encoder: in evaluation mode.
         out: folder of the faces' folders.
-        landmarks, find: see :func:`regaze.face3d.found_faces.faces_of_photo`.
+        landmarks, find: see :func:`regaze.face3d.photo_faces.faces_of_photo`.
         gaze, extract_texture, animate: see :func:`acquire_face`.
 
     Returns:
@@ -214,7 +214,7 @@ def acquire(
     return done
 
 
-def _write_codes(folder: Path, face: FoundFace, encoder: Deca, codes, transform, gaze) -> None:
+def _write_codes(folder: Path, face: PhotoFace, encoder: Deca, codes, transform, gaze) -> None:
     """The demo's five files, and one that holds everything."""
     plain = {name: value[0].float().cpu().numpy() for name, value in codes.items()}
     for name in ("shape", "exp", "tex", "pose", "detail"):

@@ -18,6 +18,9 @@ from regaze.weights import load_strictly, torch_content
 NETWORKS = ("E_flame", "E_detail", "D_detail")
 """State dicts of a DECA checkpoint."""
 
+HEAD_ARRAYS = ("v_template", "shapedirs")
+"""Arrays of its head model that an EMOCA checkpoint holds."""
+
 _LIGHTNING_PREFIX = "deca."
 _SCORE = re.compile(r"=(-?\d+(?:\.\d+)?)(?:-v\d+)?\.ckpt$")
 
@@ -57,6 +60,17 @@ def read_emoca(path: str | Path, stage: str = "detail") -> dict[str, dict[str, T
     Raises:
         CheckpointError: nothing is found, or a network has no weights in the file.
     """
+    return read_emoca_run(path, stage)[0]
+
+
+def read_emoca_run(
+    path: str | Path, stage: str = "detail"
+) -> tuple[dict[str, dict[str, Tensor]], dict[str, Tensor]]:
+    """Return what :func:`read_emoca` does, and the head model that the run was trained with.
+
+    That is ``v_template`` (V, 3) and ``shapedirs`` (V, 3, 150), identity before expression, where
+    the checkpoint has both, as those of ``radekd91/emoca`` do (``gdl/models/DecaFLAME.py``).
+    """
     path = Path(path)
     file = best_checkpoint(path / stage / "checkpoints") if path.is_dir() else path
     content = _load(file).get("state_dict")
@@ -75,7 +89,10 @@ def read_emoca(path: str | Path, stage: str = "detail") -> dict[str, dict[str, T
                 f"{file}: expected keys {prefix}*, found none among {len(content)} keys"
             )
         states[name] = _tensors(file, name, part)
-    return states
+    arrays = {name: content.get(f"{_LIGHTNING_PREFIX}flame.{name}") for name in HEAD_ARRAYS}
+    if not all(isinstance(value, Tensor) for value in arrays.values()):
+        arrays = {}
+    return states, arrays
 
 
 def best_checkpoint(folder: str | Path) -> Path:
@@ -97,15 +114,13 @@ def best_checkpoint(folder: str | Path) -> Path:
 
 
 def load_network(network: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
-    """Load weights strictly; only the counters of batch norms, which old files lack, may be absent.
+    """Load weights strictly, see :func:`regaze.weights.load_strictly`.
 
     Raises:
         CheckpointError: missing, unexpected or mis-shaped keys; all are listed.
     """
-    own = network.state_dict()
-    counters = {key: own[key] for key in own if key.endswith("num_batches_tracked")}
     try:
-        load_strictly(network, {**counters, **state})
+        load_strictly(network, state)
     except ValueError as error:
         raise CheckpointError(f"{where}: {error}") from error
 
@@ -127,9 +142,8 @@ def _load(path: str | Path) -> dict:
         raise CheckpointError(f"{path}: no such checkpoint")
     try:
         content = _weights_only(path)
-    except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"{path}: expected a torch checkpoint, found: {reason}") from error
+    except ValueError as error:
+        raise CheckpointError(str(error)) from None
     if not isinstance(content, Mapping):
         raise CheckpointError(
             f"{path}: expected a dictionary of state dicts, found {type(content).__name__}"
@@ -138,17 +152,21 @@ def _load(path: str | Path) -> dict:
 
 
 def _weights_only(path: Path):
+    clause = "expected a torch checkpoint"
     try:
-        return torch_content(path)
-    except Exception:
+        return torch_content(path, clause)
+    except ValueError as error:
         # Lightning saves callbacks and hyper-parameters beside the weights. Their classes are
         # replaced by an inert one, so that nothing of them is imported, let alone run.
-        names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+        try:
+            names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+        except Exception:  # torch raises many kinds of what is no zip archive of its own
+            names = []
         if not names:
-            raise
+            raise error from None
     stand_ins = [(type("Inert", (_Inert,), {}), name) for name in names]
     with torch.serialization.safe_globals(stand_ins):
-        return torch_content(path)
+        return torch_content(path, clause)
 
 
 def _tensors(path: str | Path, name: str, state: Mapping) -> dict[str, Tensor]:

@@ -34,6 +34,11 @@ def check_arrays(model, where: str) -> None:
         f"a count between 1 and {total - 1} (shapedirs has {total} directions)",
         model.n_shape_total,
     )
+    for name, part in (
+        ("identity", model.shapedirs[:, :, : model.n_shape_total]),
+        ("expression", model.shapedirs[:, :, model.n_shape_total :]),
+    ):
+        check.expect(part.any(), "shapedirs", f"{name} directions that move vertices", "zeros only")
     check.shape("posedirs", (vertices, 3, 36))
     check.shape("J_regressor", (5, vertices))
     check.sums("J_regressor")
@@ -124,15 +129,51 @@ def _texture(check: _Checker, model, faces: int) -> None:
         ("uv_face_eye_mask", 0, 1),
         ("fixed_displacement", -0.05, 0.05),
     ):
-        if getattr(model, name) is not None:
+        value = getattr(model, name)
+        if value is not None:
             check.shape(name, (256, 256))
             check.limits(name, low, high)
+            if high == 1:
+                check.expect(value.max() > 0.5, name, "a part of the chart", "none of it")
     if model.MU is not None or model.PC is not None:
         check.together("MU", "PC")
         side = len(model.MU)
         check.shape("MU", (side, side, 3))
         check.limits("MU", -0.5, 1.5)
         check.shape("PC", (side, side, 3, model.PC.shape[-1]))
+        fault = texture_fault(model.MU, model.PC)
+        if fault:
+            raise ValueError(f"{check.where}: {fault}")
+
+
+def texture_fault(
+    mean: np.ndarray, basis: np.ndarray, names: tuple[str, str] = ("MU", "PC")
+) -> str:
+    """What is wrong with the numbers of a texture, in 0..1; "" if nothing is.
+
+    A file made of the BFM without its data holds zeros; one whose unit is not that of its layout
+    looks the same.
+
+    Args:
+        mean, basis: (R, R, 3), (R, R, 3, K).
+        names: what they are called.
+    """
+    if not (mean.size and basis.size):
+        return f"{names[0]}, {names[1]}: expected a texture, found empty arrays"
+    ends = float(mean.min()), float(mean.max())
+    if not ends[1] > 0.05:
+        return (
+            f"{names[0]}: expected the colours of a face, in 0..1 once scaled, found "
+            f"{ends[0]:.4g}..{ends[1]:.4g}"
+        )
+    largest = np.abs(basis).reshape(-1, basis.shape[-1]).max(0)
+    if not (largest > 0).all():
+        flat = np.flatnonzero(~(largest > 0))
+        return (
+            f"{names[1]}: expected directions that change colours, found {len(flat)} of "
+            f"{len(largest)} without a number but zero, the first is {flat[0]}"
+        )
+    return ""
 
 
 def _regions(check: _Checker, model, vertices: int) -> None:

@@ -21,12 +21,14 @@ def _said(action):
 
 
 def _describe(path: Path, model) -> None:
+    from regaze.face3d.editions import describe
     from regaze.face3d.model import model_hash
 
     typer.echo(
         f"{path}: {len(model.v_template)} vertices, {len(model.f)} triangles, "
         f"{model.n_shape_total} identity and {model.n_expression_total} expression directions, "
-        f"source {model.meta.get('source')}, sha256 {model_hash(model)}"
+        f"source {model.meta.get('source')}, sha256 {model_hash(model)}; it is "
+        f"{describe(model.meta)}"
     )
 
 
@@ -42,6 +44,10 @@ def convert(
     displacement: _Optional = None,
     mediapipe: _Optional = None,
     shapes: Annotated[int, typer.Option(help="Identity directions in the model file.")] = 300,
+    edition: Annotated[
+        str | None,
+        typer.Option(help="2020, 2023 or 2023 Open, of a model file that was saved anew."),
+    ] = None,
 ) -> None:
     """Convert a FLAME model and DECA's files around it; pickles are read by an allow-list."""
     from regaze.face3d.convert import convert_flame
@@ -50,7 +56,7 @@ def convert(
         lambda: convert_flame(
             model, landmarks, out, template_obj=template, texture_npz=texture,
             face_mask=face_mask, face_eye_mask=face_eye_mask, displacement_npy=displacement,
-            mediapipe_npz=mediapipe, n_shape_total=shapes,
+            mediapipe_npz=mediapipe, n_shape_total=shapes, edition=edition,
         )
     )  # fmt: skip
     _describe(out, made)
@@ -81,11 +87,12 @@ def build(
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
     """Write the procedural head, which needs no files."""
-    from regaze.capture.head import HeadConfig, build_head, save_head
-    from regaze.face3d.model import load_flame
+    from regaze.capture.head import HeadConfig, build_head
+    from regaze.face3d.model import save_flame
 
-    _said(lambda: save_head(out, build_head(HeadConfig(seed=seed))))
-    _describe(out, load_flame(out))
+    made = build_head(HeadConfig(seed=seed))
+    _said(lambda: save_flame(out, made))
+    _describe(out, made)
 
 
 @head_app.command()

@@ -26,10 +26,15 @@ def face3d(
     head: Annotated[Path, typer.Option(help="The head model that the encoder belongs to.")] = Path(
         "results/face3d/head.npz"
     ),
+    head_sha256: Annotated[
+        str | None,
+        typer.Option(help="Head model that a --checkpoint of your own training belongs to."),
+    ] = None,
     landmarks: Annotated[
         Path | None,
         typer.Option(
-            help="68 landmarks: .csv, .npz, .txt, .mat, or a folder of them; default: looked for."
+            help="68 landmarks in pixels of the photo as it is shown: .csv, .npz, .txt, .mat, or a "
+            "folder of them; default: looked for."
         ),
     ] = None,
     gaze: Annotated[
@@ -50,12 +55,19 @@ def face3d(
 
     from regaze.face3d.acquire import acquire
     from regaze.face3d.encode import open_encoder
-    from regaze.face3d.found_faces import is_row
+    from regaze.face3d.photo_faces import is_row
 
     try:
         settings = None
         if checkpoint is not None and encoder in ("deca", "emoca"):
             weights = {encoder: checkpoint}
+            if head_sha256 is not None:
+                weights["head_sha256"] = head_sha256
+        elif head_sha256 is not None:
+            raise ValueError(
+                "--head-sha256: belongs to a --checkpoint of --encoder deca or emoca, found none; "
+                "entries of encoders state it as head_sha256"
+            )
         else:
             settings = _settings(config)
             weights = weights_of(settings.encoders, encoder)
@@ -97,16 +109,13 @@ def weights_of(encoders, name: str) -> dict[str, object]:
             known = ", ".join(encoders) or "none"
             raise ValueError(f"encoder: expected one of {known}, found {name!r}")
         name = same[0]
-    entry = encoders[name]
-    if entry.published is not None:
-        return {entry.class_: entry.published}
-    return {"folder": Path("results/models") / name}
+    return encoders[name].weights or {"folder": Path("results/models") / name}
 
 
 def _detector(settings, device: str):
     """The face detector with the weights that the configuration names."""
     from regaze.assets import require
-    from regaze.face3d.found_faces import detector
+    from regaze.face3d.photo_faces import detector
     from regaze.landmarks.settings import WEIGHTS
 
     files = [getattr(settings.assets, name) for name in WEIGHTS]

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import os
+import zipfile
 from pathlib import Path
 
 import numpy as np
 
+from regaze.face3d.checks import texture_fault
+from regaze.face3d.editions import EDITIONS, SHAPES, TOPOLOGY
 from regaze.face3d.model import FlameModel, make_model, save_flame
-from regaze.face3d.objfile import read_obj
+from regaze.face3d.obj import read_obj
 from regaze.face3d.pickles import read_npy_object, read_pickle
+from regaze.filetypes import file_type, read_npz, unreadable
 
 _MODEL_KEYS = (
     "f", "v_template", "shapedirs", "posedirs", "J_regressor", "kintree_table", "weights",
@@ -56,8 +60,9 @@ def convert_flame(
     face_eye_mask: str | os.PathLike | None = None,
     displacement_npy: str | os.PathLike | None = None,
     mediapipe_npz: str | os.PathLike | None = None,
-    n_shape_total: int = 300,
+    n_shape_total: int = SHAPES,
     n_texture: int = 50,
+    edition: str | None = None,
 ) -> FlameModel:
     """Convert a user's FLAME files (2020 or 2023) into one ``.npz`` and return the model.
 
@@ -73,10 +78,12 @@ def convert_flame(
         mediapipe_npz: EMOCA v2's ``mediapipe_landmark_embedding.npz``.
         n_shape_total: identity directions in the model file; the rest are expressions.
         n_texture: texture directions kept.
+        edition: FLAME's edition, one of :data:`regaze.face3d.editions.EDITIONS`, if the model file
+            is not the published one itself, by which it is known.
 
     Raises:
         PickleRefused: a pickled file is unsafe or damaged.
-        ValueError: a file lacks an array or holds a wrong one.
+        ValueError: a file lacks an array or holds a wrong one, or is of another edition.
     """
     given = {
         "model": model_pkl, "landmarks": landmarks_npy, "template": template_obj,
@@ -91,8 +98,17 @@ def convert_flame(
     arrays["n_shape_total"] = n_shape_total
     if template_obj is not None:
         arrays["uvcoords"], arrays["uvfaces"] = _charts(template_obj, arrays["f"])
+    meta: dict = {
+        "source": "flame",
+        "licence": "that of the files it was converted from; not to be passed on",
+        "inputs": {
+            word: {"name": path.name, "sha256": _sha256(path)} for word, path in given.items()
+        },
+    }
+    meta |= _edition(model_pkl, meta["inputs"]["model"]["sha256"], arrays, edition)
     if texture_npz is not None:
         arrays["MU"], arrays["PC"] = read_texture(texture_npz, n_texture)
+        meta["texture"] = "bfm" if "MU" in _held(texture_npz) else "flame"
         arrays["texture_rgb"] = False
     for name, path in (("uv_face_mask", face_mask), ("uv_face_eye_mask", face_eye_mask)):
         if path is not None:
@@ -101,16 +117,30 @@ def convert_flame(
         arrays["fixed_displacement"] = _plain_npy(displacement_npy)
     if mediapipe_npz is not None:
         arrays.update(_mediapipe(mediapipe_npz))
-    meta = {
-        "source": "flame",
-        "licence": "that of the files it was converted from; not to be passed on",
-        "inputs": {
-            word: {"name": path.name, "sha256": _sha256(path)} for word, path in given.items()
-        },
-    }
     model = make_model(arrays, str(model_pkl), meta=meta)
     save_flame(out, model)
     return model
+
+
+def _edition(path, sha256: str, arrays: dict, told: str | None) -> dict[str, str]:
+    """The entry of ``meta`` about FLAME's edition, by the file if it is known, else as told."""
+    names = sorted(set(EDITIONS.values()))
+    if told is not None and told not in names:
+        raise ValueError(f"edition: expected one of {', '.join(names)}, found {told!r}")
+    known = EDITIONS.get(sha256, told)
+    if told not in (None, known):
+        raise ValueError(f"{path}: edition: the file is FLAME {known}, told was {told}")
+    if known is None:
+        return {}
+    sizes = (*arrays["v_template"].shape[:1], *arrays["f"].shape[:1], arrays["shapedirs"].shape[-1])
+    found = (*sizes, arrays["n_shape_total"])
+    if found != TOPOLOGY:
+        wanted, had = (
+            "{} vertices, {} triangles, {} directions, {} of them identities".format(*sizes)
+            for sizes in (TOPOLOGY, found)
+        )
+        raise ValueError(f"{path}: expected FLAME's {wanted}, found {had}")
+    return {"edition": known}
 
 
 def _sha256(path: Path) -> str:
@@ -141,7 +171,8 @@ def read_texture(path: str | os.PathLike, count: int) -> tuple[np.ndarray, np.nd
     """Mean (256, 256, 3) and first ``count`` directions (256, 256, 3, count) in 0..1, BGR.
 
     Raises:
-        ValueError: neither FLAME's nor the BFM's layout, with what the file holds instead.
+        ValueError: neither FLAME's nor the BFM's layout, with what the file holds instead, or a
+            mean or a direction that says nothing.
     """
     stored, held = _npz(path, [name for layout in _TEXTURES.values() for name in layout[:2]])
     layout = next((_TEXTURES[word] for word in _TEXTURES if word in stored), None)
@@ -160,34 +191,34 @@ def read_texture(path: str | os.PathLike, count: int) -> tuple[np.ndarray, np.nd
     pick = np.arange(min(TEXTURE_SIDE, side)) * side // min(TEXTURE_SIDE, side)
     mean = mean[pick][:, pick].astype(np.float32) / np.float32(scale)
     basis = basis[pick][:, pick, :, :count].astype(np.float32) / np.float32(scale)
+    if fault := texture_fault(mean, basis, (mean_name, basis_name)):
+        raise ValueError(f"{path}: {fault}")
     return mean, basis
 
 
 def _npz(path, names) -> tuple[dict[str, np.ndarray], list[str]]:
     """Those of some arrays that an .npz holds, and the names of all that it holds."""
-    stored = _loaded(path, ".npz")
-    if isinstance(stored, np.ndarray):
+    if file_type(path).kind == "npy":
         raise ValueError(f"{path}: expected an .npz, found an .npy")
-    with stored:
-        try:
-            return {name: stored[name] for name in names if name in stored.files}, stored.files
-        except Exception as error:  # as below
-            raise ValueError(f"{path}: not an .npz without pickles ({error})") from None
+    return read_npz(path, "not an .npz without pickles", names), _held(path)
+
+
+def _held(path) -> list[str]:
+    with zipfile.ZipFile(path) as archive:
+        return [name.removesuffix(".npy") for name in archive.namelist()]
 
 
 def _plain_npy(path) -> np.ndarray:
-    value = _loaded(path, ".npy")
-    if not isinstance(value, np.ndarray):
-        value.close()
+    clause = "not an .npy without pickles"
+    found = file_type(path).kind
+    if found == "npz":
         raise ValueError(f"{path}: expected an .npy, found an .npz")
-    return value
-
-
-def _loaded(path, kind: str):
+    if found != "npy":
+        raise ValueError(unreadable(path, clause, ()))
     try:
         return np.load(path, allow_pickle=False)
-    except Exception as error:  # a damaged zip raises many kinds
-        raise ValueError(f"{path}: not an {kind} without pickles ({error})") from None
+    except Exception as error:  # NumPy parses the header as Python text: many kinds
+        raise ValueError(unreadable(path, clause, "npy", error)) from None
 
 
 def _mask(path) -> np.ndarray:

@@ -12,18 +12,18 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import scipy.io
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from regaze.filetypes import file_type, unreadable
+
 CROP_SIZE = 224
 CROP_SCALE = 1.25
 LANDMARK_FACTOR = 1.1
 BOX_SHIFT = 0.12
-BOX_KINDS = ("landmarks", "detector")
 
 
 @dataclass(frozen=True)
@@ -59,26 +59,15 @@ def crop_box(bounds, kind: str = "landmarks", scale: float = CROP_SCALE) -> Crop
         kind: what the bounds are those of: 68 (or MediaPipe's) ``landmarks``, or the box of a
             face ``detector``, which reaches less far down.
         scale: side of the square over the size of the face.
-
-    Raises:
-        ValueError: another kind, bounds that are not finite, or a square of less than a pixel.
     """
-    if kind not in BOX_KINDS:
-        raise ValueError(f"box kind: expected one of {BOX_KINDS}, found {kind!r}")
-    bounds = np.asarray(bounds, np.float64)
-    if bounds.shape[-1:] != (4,) or not np.isfinite(bounds).all():
-        raise ValueError(f"face bounds: expected (..., 4) finite numbers, found {bounds}")
-    left, right, top, bottom = np.moveaxis(bounds, -1, 0)
+    left, right, top, bottom = np.moveaxis(np.asarray(bounds, np.float64), -1, 0)
     extent = (right - left + bottom - top) / 2
     centre = np.stack([(left + right) / 2, (top + bottom) / 2], -1)
     if kind == "landmarks":
         extent = extent * LANDMARK_FACTOR
     else:
         centre[..., 1] += BOX_SHIFT * extent
-    size = (extent * scale).astype(np.int64)
-    if (size < 1).any():
-        raise ValueError(f"face bounds: too small for a crop: {bounds}")
-    return CropBox(centre, extent, size)
+    return CropBox(centre, extent, (extent * scale).astype(np.int64))
 
 
 def landmark_bounds(points: np.ndarray) -> np.ndarray:
@@ -96,61 +85,13 @@ def undetected_bounds(width: int, height: int) -> np.ndarray:
     return np.array([0.0, width - 1, 0.0, height - 1])
 
 
-def largest_face(bounds) -> tuple[int, int]:
-    """Index of the largest of several faces' bounds (N, 4), and N.
+def warp(image: np.ndarray, transform: np.ndarray, size: int = CROP_SIZE) -> Tensor:
+    """Crop one photo (H, W, 3) uint8 RGB by (3, 3), bilinear with float32 weights.
 
-    Raises:
-        ValueError: there is none.
+    Returns:
+        (3, size, size) float32 in [0, 1], black outside the photo.
     """
-    bounds = np.asarray(bounds, np.float64).reshape(-1, 4)
-    if not len(bounds):
-        raise ValueError("faces: expected at least one, found none")
-    sides = bounds[:, 1] - bounds[:, 0] + bounds[:, 3] - bounds[:, 2]
-    return int(sides.argmax()), len(bounds)
-
-
-def similarity(source, target) -> np.ndarray:
-    """Least-squares similarity without reflection (3, 3) that takes points to points (N, 2).
-
-    Raises:
-        ValueError: fewer than two different source points.
-    """
-    source, target = (np.asarray(x, np.float64) @ [1, 1j] for x in (source, target))
-    here, there = source - source.mean(), target - target.mean()
-    spread = (np.abs(here) ** 2).sum()
-    if not spread > 0:
-        raise ValueError("similarity: the source points coincide")
-    turn = (here.conj() * there).sum() / spread
-    shift = target.mean() - turn * source.mean()
-    return np.array(
-        [[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag], [0, 0, 1]]
-    )
-
-
-def whole_image_transform(width: int, height: int, crop_size: int = CROP_SIZE) -> np.ndarray:
-    """Transform (3, 3) of a photo that is not to be cropped: the nearest similarity, no stretch."""
-    last = crop_size - 1
-    source = [(0, 0), (0, height - 1), (width - 1, 0)]
-    return similarity(source, [(0, 0), (0, last), (last, 0)])
-
-
-def warp(image: np.ndarray, transform: np.ndarray, size: int = CROP_SIZE, exact=True) -> Tensor:
-    """Crop one photo: float32 (3, size, size) RGB in [0, 1], bilinear, black outside the photo.
-
-    Args:
-        image: (H, W, 3) uint8 RGB.
-        transform: (3, 3).
-        exact: interpolate with float32 weights; False asks OpenCV on uint8: faster, rounded to
-            grey levels, with weights of five bits in some versions.
-    """
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise ValueError(f"image: expected (H, W, 3) uint8, found {image.shape} {image.dtype}")
     back = np.linalg.inv(np.asarray(transform, np.float64))
-    if not exact:
-        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        crop = cv2.warpAffine(image, back[:2], (size, size), flags=flags)
-        crop = crop.astype(np.float32) / np.float32(255)
-        return torch.from_numpy(np.ascontiguousarray(crop.transpose(2, 0, 1)))
     across, down = np.arange(size, dtype=np.float64)[None, :], np.arange(size)[:, None]
     straight = back[0, 1] == 0 == back[1, 0]
     x = back[0, 0] * across + (0 if straight else back[0, 1] * down) + back[0, 2]
@@ -177,16 +118,6 @@ def warp(image: np.ndarray, transform: np.ndarray, size: int = CROP_SIZE, exact=
         crop = upper * (1 - fy) + (flat[index] * (1 - fx) + flat[index + 1] * fx) * fy
     crop /= np.float32(255)
     return torch.from_numpy(np.ascontiguousarray(crop.transpose(2, 0, 1)))
-
-
-def warp_batch(images, transforms, size: int = CROP_SIZE, exact: bool = True) -> Tensor:
-    """Crops (B, 3, size, size) of photos of any sizes; see :func:`warp`."""
-    return torch.stack(
-        [
-            warp(image, transform, size, exact)
-            for image, transform in zip(images, transforms, strict=True)
-        ]
-    )
 
 
 def warp_tensor(images: Tensor, transforms: Tensor, size: int = CROP_SIZE) -> Tensor:
@@ -247,26 +178,6 @@ def to_photo(
     return torch.cat([flat, points[..., 2:]], -1)
 
 
-def camera_matrix(rotation: Tensor, cam: Tensor, pivot: Tensor) -> Tensor:
-    """The pose as one matrix (B, 4, 4): points of the unturned head to image points.
-
-    Args:
-        rotation: (B, 3, 3) of the head, about ``pivot``.
-        cam: (B, 3) s, tx, ty.
-        pivot: (B, 3) root joint, metres.
-
-    There is no perspective, hence no intrinsic matrix: x, y of the result are in [-1, 1] over
-    the crop, z grows away from the viewer in the same units.
-    """
-    flip = cam[:, :1] * cam.new_tensor([1.0, -1.0, -1.0])
-    shift = pivot - (rotation @ pivot[..., None])[..., 0] + F.pad(cam[:, 1:], (0, 1))
-    matrix = torch.zeros(len(cam), 4, 4, dtype=cam.dtype, device=cam.device)
-    matrix[:, :3, :3] = flip[..., None] * rotation
-    matrix[:, :3, 3] = flip * shift
-    matrix[:, 3, 3] = 1.0
-    return matrix
-
-
 def read_landmarks(path: str | os.PathLike) -> np.ndarray:
     """Landmarks (N, 2) float64 in pixels from a ``.txt`` table or a ``.mat`` with ``pt3d_68``.
 
@@ -280,7 +191,8 @@ def read_landmarks(path: str | os.PathLike) -> np.ndarray:
             try:
                 content = scipy.io.loadmat(stream)
             except Exception as error:  # SciPy's reader has no common class for broken files
-                raise ValueError(f"{path}: not a readable MAT file ({error})") from error
+                told = unreadable(path, "not a readable MAT file", ("mat", "binary"), error)
+                raise ValueError(told) from None
         if "pt3d_68" not in content:
             names = sorted(name for name in content if not name.startswith("__"))
             raise ValueError(f"{path}: expected the key pt3d_68, found {names}")
@@ -289,7 +201,9 @@ def read_landmarks(path: str | os.PathLike) -> np.ndarray:
         try:
             table = np.loadtxt(path, ndmin=2, dtype=np.float64)
         except ValueError as error:
-            raise ValueError(f"{path}: not a table of numbers ({error})") from error
+            if file_type(path).kind == "text":
+                raise ValueError(f"{path}: not a table of numbers ({error})") from error
+            raise ValueError(unreadable(path, "not a table of numbers", ())) from None
     else:
         raise ValueError(f"{path}: expected landmarks in a .txt or .mat file")
     if table.ndim != 2 or table.shape[1] < 2 or not len(table) or not np.isfinite(table).all():

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from regaze.estimators.batches import ImageBatches
-from regaze.face3d.known import Known, Views
+from regaze.face3d.ground_truth import GroundTruth, Views
 from regaze.face3d.patches import crop_transforms, oversampling, sample_crops
 
 
@@ -15,7 +15,13 @@ class CropBatches(ImageBatches):
     """Crops around faces with what is known of them, by step."""
 
     def __init__(
-        self, *args, known: Known, views: Views, jitter: float = 0.0, tint: float = 0.0, **kwargs
+        self,
+        *args,
+        known: GroundTruth,
+        views: Views,
+        jitter: float = 0.0,
+        tint: float = 0.0,
+        **kwargs,
     ):
         """Bind the rows; see :class:`regaze.training.data.ImageBatches`.
 

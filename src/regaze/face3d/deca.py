@@ -12,10 +12,12 @@ Codes are a dictionary of tensors: ``shape`` (B, 100), ``tex`` (B, 50), ``exp`` 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -26,16 +28,19 @@ from regaze.face3d.checkpoints import (
     best_checkpoint,
     load_network,
     read_deca,
-    read_emoca,
+    read_emoca_run,
 )
 from regaze.face3d.crop import to_image_space
 from regaze.face3d.detail import DetailDecoder
+from regaze.face3d.editions import DECA_SHA256, describe, why_not_published
 from regaze.face3d.encoders import CODE, DETAIL, CodeEncoder, split_code
 from regaze.face3d.flame import Flame
 from regaze.face3d.model import FlameModel, model_hash
 from regaze.face3d.render import Renderer, Rendering
 from regaze.face3d.texture import TextureSpace
 from regaze.provenance import file_sha256
+
+log = logging.getLogger(__name__)
 
 WEIGHTS, RECORD = "model.safetensors", "model.json"
 GREY = 0.7
@@ -296,34 +301,77 @@ def load_published(
     *,
     deca: str | Path | None = None,
     emoca: str | Path | None = None,
+    head_sha256: str | None = None,
     rasterizer: str = "auto",
 ) -> Deca:
-    """The published networks with their weights, strictly, in evaluation mode.
+    """Networks of the published layout with their weights, strictly, in evaluation mode.
 
     Args:
-        head: a FLAME model; codes are exact for the edition that the weights were trained with.
+        head: the head model that the weights were trained with: FLAME 2020, unless an EMOCA
+            checkpoint holds another one's arrays, or ``head_sha256`` is given.
         deca: ``deca_model.tar``.
         emoca: a run folder or a ``.ckpt`` of EMOCA, which holds all four networks.
+        head_sha256: hash (:func:`regaze.face3d.model.model_hash`) of the head model that weights
+            of the user's own training belong to.
         rasterizer: see :class:`Deca`.
 
     Raises:
         ValueError: not exactly one of the two is given.
-        CheckpointError: a file is missing, is no such checkpoint or does not fit.
+        CheckpointError: a file is missing, is no such checkpoint, does not fit, or belongs to
+            another head model.
     """
     if (deca is None) == (emoca is None):
         raise ValueError("published weights: expected exactly one of deca and emoca")
-    made = Deca(head, "reference", emoca is not None, rasterizer, detail=True)
+    arrays: Mapping[str, Tensor] = {}
     if deca is not None:
         path = Path(deca)
         states = read_deca(path)
     else:
         path = Path(emoca)
-        states = read_emoca(path)
         if path.is_dir():
             path = best_checkpoint(path / "detail" / "checkpoints")
+        states, arrays = read_emoca_run(path)
+    if fault := _foreign_head(head, arrays, head_sha256, path):
+        raise CheckpointError(f"{path}: {fault}")
+    if head.meta.get("texture") == "flame":
+        log.warning(
+            "%s: texture codes belong to FLAME_albedo_from_BFM.npz, the head model has "
+            "FLAME_texture.npz: albedo and shaded pictures have other colours than the face",
+            path,
+        )
+    made = Deca(head, "reference", emoca is not None, rasterizer, detail=True)
     for name, state in states.items():
         load_network(getattr(made, name), state, f"{path}: {name}")
     return _ready(made, path)
+
+
+def _foreign_head(
+    head: FlameModel, arrays: Mapping[str, Tensor], head_sha256: str | None, path: Path
+) -> str:
+    """Why weights of the published layout do not belong to a head model; "" if they do."""
+    found = model_hash(head)
+    if head_sha256 not in (None, found):
+        return f"head_sha256: the weights belong to {head_sha256}, this head model is {found}"
+    if arrays:
+        own = {"v_template": head.v_template, "shapedirs": _directions(head)}
+        same = all(
+            arrays[name].shape == value.shape
+            and np.allclose(arrays[name].double().cpu().numpy(), value, rtol=0, atol=1e-6)
+            for name, value in own.items()
+        )
+        if same:
+            return ""
+        return f"expected the head model that the checkpoint holds, found {describe(head.meta)}"
+    if head_sha256 is not None and file_sha256(path) != DECA_SHA256:
+        return ""
+    return why_not_published(head.meta, head.n_shape_total, found)
+
+
+def _directions(head: FlameModel) -> np.ndarray:
+    """The directions (V, 3, n) that codes move, identity before expression."""
+    first = head.n_shape_total
+    identity = head.shapedirs[:, :, : min(first, CODE["shape"])]
+    return np.concatenate([identity, head.shapedirs[:, :, first : first + CODE["exp"]]], 2)
 
 
 def _ready(deca: Deca, path: Path) -> Deca:

@@ -38,6 +38,7 @@ def open_encoder(
     folder: str | os.PathLike | None = None,
     deca: str | os.PathLike | None = None,
     emoca: str | os.PathLike | None = None,
+    head_sha256: str | None = None,
     rasterizer: str = "auto",
     device: str = "auto",
     threads: int | None = None,
@@ -49,6 +50,8 @@ def open_encoder(
         folder: ``results/models/<encoder>``, or
         deca: ``deca_model.tar``, or
         emoca: run folder or ``.ckpt`` of EMOCA.
+        head_sha256: of the head model that ``deca`` or ``emoca`` of the user's own training
+            belongs to; see :func:`regaze.face3d.deca.load_published`.
         rasterizer: see :mod:`regaze.face3d.rasterize`.
         device: ``auto`` takes the GPU when there is one.
         threads: of the process on a CPU; None leaves them as they are.
@@ -60,15 +63,17 @@ def open_encoder(
     """
     if device not in DEVICES:
         raise ValueError(f"device: expected one of {', '.join(DEVICES)}, found {device!r}")
-    if sum(x is not None for x in (folder, deca, emoca)) != 1:
-        raise ValueError("encoder: expected exactly one of folder, deca and emoca")
+    if folder is not None and head_sha256 is not None:
+        raise ValueError("head_sha256: is for deca and emoca; a model folder has its own")
     if threads is not None:
         torch.set_num_threads(threads)
     model = load_flame(head)
     if folder is not None:
         made = load_encoder(folder, model, rasterizer)
     else:
-        made = load_published(model, deca=deca, emoca=emoca, rasterizer=rasterizer)
+        made = load_published(
+            model, deca=deca, emoca=emoca, head_sha256=head_sha256, rasterizer=rasterizer
+        )
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     return made.to(device)
@@ -139,10 +144,8 @@ def encode_shard(
         identity: what is recorded, by default that of the encoder.
 
     Raises:
-        ValueError: ``batch`` below 1, or the encoder gives codes that are not finite.
+        ValueError: the encoder gives codes that are not finite.
     """
-    if batch < 1:
-        raise ValueError(f"batch: expected at least 1, found {batch}")
     reader = FacesReader(faces)
     known = reader.has("landmarks")
     found = 0

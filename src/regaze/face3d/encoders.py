@@ -68,15 +68,7 @@ class CodeEncoder(nn.Module):
 
         Args:
             images: (B, 3, S, S) RGB in [0,1], S the preset's side; no mean is subtracted.
-
-        Raises:
-            ValueError: another shape.
         """
-        if images.ndim != 4 or images.shape[1:] != (3, self.size_px, self.size_px):
-            raise ValueError(
-                f"images: expected (B,3,{self.size_px},{self.size_px}) for preset {self.preset}, "
-                f"found {tuple(images.shape)}"
-            )
         return self.encoder(images)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -135,17 +127,7 @@ def split_code(code: Tensor) -> dict[str, Tensor]:
     """Return the parts of the coarse code (B, 236) by the names of :data:`CODE`.
 
     ``light`` becomes (B, 9, 3), spherical-harmonic coefficient by colour.
-
-    Raises:
-        ValueError: another length.
     """
-    if code.ndim != 2 or code.shape[1] != sum(CODE.values()):
-        raise ValueError(f"code: expected (B,{sum(CODE.values())}), found {tuple(code.shape)}")
     parts = dict(zip(CODE, code.split(list(CODE.values()), 1), strict=True))
     parts["light"] = parts["light"].reshape(-1, 9, 3)
     return parts
-
-
-def join_code(parts: dict[str, Tensor]) -> Tensor:
-    """Return the code (B, 236) of parts as :func:`split_code` gives them."""
-    return torch.cat([parts[name].reshape(len(parts[name]), -1) for name in CODE], 1)

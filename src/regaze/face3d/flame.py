@@ -53,8 +53,6 @@ class Flame(nn.Module):
 
     def __init__(self, model: FlameModel, n_shape: int = 100, n_exp: int = 50):
         super().__init__()
-        if n_shape < 1 or n_exp < 1:
-            raise ValueError(f"n_shape, n_exp: expected at least 1, found {n_shape}, {n_exp}")
         self.n_shape, self.n_exp = n_shape, n_exp
         vertices = len(model.v_template)
         template = model.v_template.astype(np.float64)
@@ -110,22 +108,12 @@ class Flame(nn.Module):
             pose: (B, 6) axis-angles in radians of root and jaw.
             eye_pose: (B, 6) axis-angles of the left and the right eye; zero if None.
             neck_pose: (B, 3) axis-angle of the neck; DECA keeps it at zero.
-
-        Raises:
-            ValueError: a code of another shape than the first axis of ``shape`` and the above say.
         """
         batch = len(shape)
         if eye_pose is None:
             eye_pose = pose.new_zeros(batch, 6)
         if neck_pose is None:
             neck_pose = pose.new_zeros(batch, 3)
-        for name, value, width in (
-            ("shape", shape, self.n_shape), ("exp", exp, self.n_exp), ("pose", pose, 6),
-            ("eye_pose", eye_pose, 6), ("neck_pose", neck_pose, 3),
-        ):  # fmt: skip
-            if tuple(value.shape) != (batch, width):
-                found = tuple(value.shape)
-                raise ValueError(f"{name}: expected shape ({batch}, {width}), found {found}")
         codes = torch.cat([shape, exp], 1)
         full = torch.cat([pose[:, :3], neck_pose, pose[:, 3:], eye_pose], 1)
         rotations = rodrigues(full.view(batch, 5, 3))

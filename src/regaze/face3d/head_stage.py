@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 
-from regaze.face3d.model import FlameModel, from_head, load_flame, model_hash, save_flame
+from regaze.face3d.model import FlameModel, load_flame, model_hash, save_flame
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ def make_head(head_model: str | os.PathLike, out: str | os.PathLike) -> FlameMod
     if str(head_model) == PROCEDURAL:
         from regaze.capture.head import build_head
 
-        model = from_head(build_head())
+        model = build_head()
     else:
         model = load_flame(head_model)
     save_flame(out, model)

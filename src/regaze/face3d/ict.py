@@ -24,7 +24,8 @@ import numpy as np
 from regaze.capture.template import REGIONS
 from regaze.face3d import ict_fit
 from regaze.face3d.model import FlameModel, make_model
-from regaze.face3d.objfile import ObjMesh, read_obj, read_vertices
+from regaze.face3d.obj import ObjMesh, read_obj, read_vertices
+from regaze.filetypes import unreadable
 from regaze.jobs import replacing
 
 MM = 10.0
@@ -125,7 +126,7 @@ def convert_ict(
 ) -> FlameModel:
     """Convert a downloaded ICT-FaceKit into one ``.npz`` and return the model.
 
-    The file holds all arrays of :class:`regaze.capture.head.HeadModel`, so that the capture reads
+    The file holds all arrays of :data:`regaze.capture.head.NEEDED`, so that the capture reads
     it too, and the original texture coordinates as ``udim_uvcoords`` (u in 0..7) and
     ``udim_uvfaces``.
 
@@ -196,7 +197,8 @@ def _information(folder: Path) -> dict:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: not a readable JSON file ({error})") from None
+        told = unreadable(path, "not a readable JSON file", ("json", "text", "binary"), error)
+        raise ValueError(told) from None
     if not isinstance(content, dict):
         raise ValueError(f"{path}: expected an object, found {type(content).__name__}")
     return content

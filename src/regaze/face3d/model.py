@@ -13,15 +13,12 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 
 import numpy as np
 
 from regaze.face3d.checks import check_arrays
+from regaze.filetypes import read_npz
 from regaze.jobs import replacing
-
-JOINTS = ("root", "neck", "jaw", "left_eye", "right_eye")
-"""The joints in order; eye rows of ``weights`` and ``J_regressor`` are the last two."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +30,8 @@ class FlameModel:
         f: (F, 3) int64, counter-clockwise from outside.
         shapedirs: (V, 3, S + E) float32, ``n_shape_total`` = S identity directions first.
         posedirs: (V, 3, 36) float32 pose correctives, nine per joint but the root.
-        J_regressor: (5, V) float64, rows sum to one.
+        J_regressor: (5, V) float64, rows sum to one; joints are root, neck, jaw, left eye, right
+            eye.
         weights: (V, 5) float32 skinning weights, rows sum to one.
         kintree_table: (2, 5) int64: parents (root -1), joints.
         n_shape_total: number of identity directions.
@@ -49,9 +47,14 @@ class FlameModel:
         regions: (V,) uint8 or None; values index ``meta["regions"]``.
         mediapipe_lmk_faces_idx, mediapipe_lmk_bary_coords, mediapipe_landmark_indices: (L,),
             (L, 3), (L,) of EMOCA v2's embedding, or None.
-        plane, plane_xy, ring: (n, 2) mm, (n, 2) mm, (n,) of the skin's n vertices, what the
-            capture needs to render the head (see :class:`regaze.capture.head.HeadModel`), or None.
-        meta: where the model comes from; ``source`` is ``flame``, ``synthetic`` or ``ict``.
+        plane, plane_xy, ring: (n, 2) mm, (n, 2) mm, (n,) of the skin's n vertices, which come
+            first, or None. The capture needs them: coordinates on the template's unrolled skin,
+            their frontal position, and the ring about an eye (``regaze.capture.surface.RINGS``;
+            9 elsewhere).
+        meta: where the model comes from; ``source`` is ``flame``, ``synthetic`` or ``ict``, and
+            ``regions`` and ``expressions`` are names. The capture reads ``feminine`` codes,
+            ``eye_radius`` in mm and ``expression_groups``, see
+            :func:`regaze.capture.subject.draw_look`.
     """
 
     v_template: np.ndarray
@@ -159,10 +162,7 @@ def make_model(arrays: Mapping[str, object], where: str, *, meta: dict | None = 
 
 
 def save_flame(path: str | os.PathLike, model: FlameModel) -> None:
-    """Write a model as ``.npz`` without pickles; ``meta`` becomes JSON text.
-
-    :func:`regaze.capture.head.load_head` reads the file too if the model has all arrays of a head.
-    """
+    """Write a model as ``.npz`` without pickles; ``meta`` becomes JSON text."""
     content = {n: getattr(model, n) for n in _ARRAYS if getattr(model, n) is not None}
     content["n_shape_total"] = np.array(model.n_shape_total)
     content["texture_rgb"] = np.array(model.texture_rgb)
@@ -172,34 +172,25 @@ def save_flame(path: str | os.PathLike, model: FlameModel) -> None:
 
 
 def load_flame(path: str | os.PathLike) -> FlameModel:
-    """Read a model written by :func:`save_flame` or by :func:`regaze.capture.head.save_head`.
+    """Read a model written by :func:`save_flame`.
 
     Raises:
         ValueError: no such file, not an ``.npz``, pickles inside, or arrays missing or wrong.
     """
+    wanted = {*_ARRAYS, "n_shape_total", "texture_rgb", "meta"}
     try:
-        stored = np.load(Path(path), allow_pickle=False)
-        if isinstance(stored, np.ndarray):
-            raise ValueError("found an .npy")
-        with stored:
-            wanted = {*_ARRAYS, "n_shape_total", "texture_rgb", "meta"}
-            arrays = {name: stored[name] for name in stored.files if name in wanted}
-        meta = json.loads(str(arrays.pop("meta", "{}")))
+        arrays = read_npz(path, "not a head model (.npz without pickles)", wanted)
     except FileNotFoundError:
         raise ValueError(
             f"{path}: no such head model; make one with `regaze head convert` or "
             "`regaze head convert-ict`"
         ) from None
-    except Exception as error:  # a damaged zip raises many kinds
-        raise ValueError(f"{path}: not a head model (.npz without pickles): {error}") from None
+    try:
+        meta = dict(json.loads(str(arrays.pop("meta", "{}"))))
+    except (ValueError, TypeError):
+        raise ValueError(f"{path}: meta: expected a JSON object, found something else") from None
     meta.setdefault("source", "synthetic" if "generator" in meta else "unknown")
     return make_model(arrays, str(path), meta=meta)
-
-
-def from_head(head) -> FlameModel:
-    """The procedural head (:class:`regaze.capture.head.HeadModel`) as a model."""
-    meta = {"source": "synthetic", **head.meta}
-    return make_model(vars(head), "procedural head", meta=meta)
 
 
 def model_hash(model: FlameModel) -> str:

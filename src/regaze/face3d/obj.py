@@ -1,8 +1,8 @@
-"""Write meshes as OBJ with colours or a texture, and read them back.
+"""Wavefront OBJ meshes: read vertices, texture coordinates and polygons; write with a texture.
 
-Layout as the demos of ``yfeng95/DECA`` and ``radekd91/emoca`` write it: ``NAME.obj`` with lines
-``f v/vt``, ``NAME.mtl`` with the material ``FaceTexture``, ``NAME.png`` and ``NAME_normals.png``.
-File names inside are relative, so that a folder can be moved.
+Written in the layout of the demos of ``yfeng95/DECA`` and ``radekd91/emoca``: ``NAME.obj`` with
+lines ``f v/vt``, ``NAME.mtl`` with the material ``FaceTexture``, ``NAME.png`` and
+``NAME_normals.png``. File names inside are relative, so that a folder can be moved.
 """
 
 from __future__ import annotations
@@ -14,61 +14,121 @@ from pathlib import Path
 import numpy as np
 
 from regaze.face3d.drawing import write_png
-from regaze.face3d.objfile import ObjMesh, read_obj
 from regaze.jobs import replacing
-from regaze.normalise.photo import read_photo
 
 MATERIAL = "FaceTexture"
 
 
 @dataclass(frozen=True)
-class TexturedMesh:
-    """A mesh file with what belongs to it.
+class ObjMesh:
+    """A mesh as its file has it.
 
     Attributes:
-        mesh: geometry and chart.
-        colours: (V, 3) float64 in 0..1, or None.
-        texture, normals: (H, W, 3) uint8 RGB of the material, or None.
+        vertices: (V, 3) float64.
+        uvs: (T, 2) float64 texture coordinates, v up.
+        counts: (P,) corners of each polygon.
+        corners: (sum of counts, 2) int64 rows of vertices and of uvs, 0-based; -1 without uv.
     """
 
-    mesh: ObjMesh
-    colours: np.ndarray | None
-    texture: np.ndarray | None
-    normals: np.ndarray | None
+    vertices: np.ndarray
+    uvs: np.ndarray
+    counts: np.ndarray
+    corners: np.ndarray
+
+    def triangles(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Polygons as fans from their first corner.
+
+        Returns:
+            Rows of vertices (F, 3), rows of uvs (F, 3) and the polygon (F,) of every triangle, in
+            the order of the polygons.
+        """
+        start = np.concatenate([[0], np.cumsum(self.counts)])[:-1]
+        fans = self.counts - 2
+        polygon = np.repeat(np.arange(len(self.counts)), fans)
+        step = np.arange(len(polygon)) - np.repeat(np.cumsum(fans) - fans, fans)
+        first = start[polygon]
+        rows = np.stack([first, first + step + 1, first + step + 2], -1)
+        return self.corners[rows, 0], self.corners[rows, 1], polygon
 
 
-def _picture(value, name: str) -> np.ndarray:
-    value = np.asarray(value)
-    if value.ndim != 3 or value.shape[2] != 3 or value.dtype != np.uint8:
-        raise ValueError(f"{name}: expected (H, W, 3) uint8 RGB, found {value.shape} {value.dtype}")
-    return value
+def _lines(path: str | os.PathLike) -> list[bytes]:
+    try:
+        return Path(path).read_bytes().splitlines()
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error.strerror})") from None
 
 
-def _rows(value, name: str, columns: int) -> np.ndarray:
-    value = np.asarray(value)
-    if value.ndim != 2 or value.shape[1] != columns or not np.isfinite(value).all():
-        raise ValueError(f"{name}: expected (N, {columns}) finite numbers, found {value.shape}")
-    return value
+def _numbers(path, lines: list[bytes], mark: bytes, columns: int) -> np.ndarray:
+    rows = [line[len(mark) :].split()[:columns] for line in lines if line.startswith(mark)]
+    try:
+        out = np.array(rows, np.float64).reshape(-1, columns)
+    except ValueError:
+        word = mark.decode().strip()
+        raise ValueError(f"{path}: a line '{word}' lacks its {columns} numbers") from None
+    if not np.isfinite(out).all():
+        raise ValueError(f"{path}: a line '{mark.decode().strip()}' holds NaN or infinity")
+    return out
 
 
-def _indices(value, name: str, count: int) -> np.ndarray:
-    value = _rows(value, name, 3)
-    if value.size and not 0 <= value.min() <= value.max() < count:
-        found = f"{value.min()}..{value.max()}"
-        raise ValueError(f"{name}: expected numbers in 0..{count - 1}, found {found}")
-    return value.astype(np.int64) + 1
+def read_vertices(path: str | os.PathLike) -> np.ndarray:
+    """Vertices (V, 3) of an OBJ file alone.
+
+    Raises:
+        ValueError: no file, no vertices, or a line that cannot be read; the message names it.
+    """
+    out = _numbers(path, _lines(path), b"v ", 3)
+    if not len(out):
+        raise ValueError(f"{path}: no vertices")
+    return out
+
+
+def read_obj(path: str | os.PathLike) -> ObjMesh:
+    """Read a mesh; normals, materials, groups and vertex colours are ignored.
+
+    Raises:
+        ValueError: no file, a line that cannot be read, or a polygon that names a vertex or a
+            texture coordinate the file lacks; the message names it.
+    """
+    lines = _lines(path)
+    vertices, uvs = _numbers(path, lines, b"v ", 3), _numbers(path, lines, b"vt ", 2)
+    counts, corners = [], []
+    for number, line in enumerate(lines, 1):
+        if not line.startswith(b"f "):
+            continue
+        words = line.split()[1:]
+        if len(words) < 3:
+            raise ValueError(f"{path}: line {number}: a polygon of {len(words)} corners")
+        counts.append(len(words))
+        try:
+            for word in words:
+                parts = word.split(b"/")
+                with_uv = len(parts) > 1 and parts[1]
+                corners.append((int(parts[0]) - 1, int(parts[1]) - 1 if with_uv else -1))
+        except ValueError:
+            raise ValueError(f"{path}: line {number}: a corner {word[:40]!r}") from None
+    if not counts or not len(vertices):
+        raise ValueError(f"{path}: no vertices or no polygons")
+    corners = np.array(corners, np.int64)
+    for column, name, size in ((0, "vertex", len(vertices)), (1, "texture coordinate", len(uvs))):
+        low = 0 if column == 0 else -1
+        if corners[:, column].min() < low or corners[:, column].max() >= size:
+            raise ValueError(
+                f"{path}: polygons name {name} {corners[:, column].max() + 1} "
+                f"(or one below 1), the file has {size}"
+            )
+    return ObjMesh(vertices, uvs, np.array(counts, np.int64), corners)
 
 
 def write_obj(
     path: str | os.PathLike,
-    vertices,
-    faces,
+    vertices: np.ndarray,
+    faces: np.ndarray,
     *,
-    uvcoords=None,
-    uvfaces=None,
-    colours=None,
-    texture=None,
-    normals=None,
+    uvcoords: np.ndarray | None = None,
+    uvfaces: np.ndarray | None = None,
+    colours: np.ndarray | None = None,
+    texture: np.ndarray | None = None,
+    normals: np.ndarray | None = None,
 ) -> list[Path]:
     """Write a mesh; the same arrays give the same bytes.
 
@@ -83,44 +143,23 @@ def write_obj(
 
     Returns:
         The files written, the ``.obj`` last.
-
-    Raises:
-        ValueError: arrays of other shapes, or numbers out of range.
     """
     path = Path(path)
-    if path.suffix != ".obj":
-        raise ValueError(f"{path}: expected a name that ends in .obj")
-    vertices = _rows(vertices, "vertices", 3)
-    corners = _indices(faces, "faces", len(vertices))
-    if (uvcoords is None) != (uvfaces is None):
-        raise ValueError("uvcoords and uvfaces: expected both or neither")
-    if uvcoords is None and (texture is not None or normals is not None):
-        raise ValueError("texture: needs uvcoords and uvfaces")
-    lines = []
-    if texture is not None or normals is not None:
-        lines.append(f"mtllib {path.stem}.mtl")
-    if colours is None:
-        lines += ["v {:.7f} {:.7f} {:.7f}".format(*row) for row in vertices.tolist()]
-    else:
-        colours = _rows(colours, "colours", 3)
-        if len(colours) != len(vertices):
-            raise ValueError(f"colours: expected {len(vertices)} rows, found {len(colours)}")
-        table = np.concatenate([vertices, colours], 1).tolist()
-        form = "v {:.7f} {:.7f} {:.7f} {:.4f} {:.4f} {:.4f}"
-        lines += [form.format(*row) for row in table]
+    written = _write_material(path, texture, normals)
+    lines = [f"mtllib {path.stem}.mtl"] if written else []
+    form, table = "v {:.7f} {:.7f} {:.7f}", vertices
+    if colours is not None:
+        form, table = f"{form} {{:.4f}} {{:.4f}} {{:.4f}}", np.concatenate([vertices, colours], 1)
+    lines += [form.format(*row) for row in table.tolist()]
+    corners = faces.astype(np.int64) + 1
     if uvcoords is None:
         lines += ["f {} {} {}".format(*row) for row in corners.tolist()]
     else:
-        uvcoords = _rows(uvcoords, "uvcoords", 2)
-        chart = _indices(uvfaces, "uvfaces", len(uvcoords))
-        if len(chart) != len(corners):
-            raise ValueError(f"uvfaces: expected {len(corners)} rows, found {len(chart)}")
         lines += ["vt {:.7f} {:.7f}".format(*row) for row in uvcoords.tolist()]
-        if texture is not None or normals is not None:
+        if written:
             lines.append(f"usemtl {MATERIAL}")
-        pairs = np.stack([corners, chart], -1).reshape(-1, 6).tolist()
+        pairs = np.stack([corners, uvfaces.astype(np.int64) + 1], -1).reshape(-1, 6).tolist()
         lines += ["f {}/{} {}/{} {}/{}".format(*row) for row in pairs]
-    written = _write_material(path, texture, normals)
     with replacing(path) as part:
         part.write_text("\n".join(lines) + "\n", encoding="ascii")
     return [*written, path]
@@ -132,7 +171,6 @@ def _write_material(path: Path, texture, normals) -> list[Path]:
     for keyword, (name, picture) in maps.items():
         if picture is None:
             continue
-        picture = _picture(picture, name)
         write_png(path.with_name(name), picture)
         lines.append(f"{keyword} {name}")
         written.append(path.with_name(name))
@@ -142,44 +180,3 @@ def _write_material(path: Path, texture, normals) -> list[Path]:
     with replacing(material) as part:
         part.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return [*written, material]
-
-
-def read_textured_obj(path: str | os.PathLike) -> TexturedMesh:
-    """Read a mesh with its vertex colours and the pictures of its (first) material.
-
-    Only files in the mesh's own folder are read; other names are looked for there by their last
-    part, because some writers put absolute names into the material.
-
-    Raises:
-        ValueError: see :func:`regaze.face3d.objfile.read_obj`; also when a file that the mesh
-            names is missing or is not a picture.
-    """
-    path = Path(path)
-    mesh = read_obj(path)
-    colours, material = [], None
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        if line.startswith("v ") and len(words := line.split()) >= 7:
-            colours.append([float(word) for word in words[4:7]])
-        elif line.startswith("mtllib ") and material is None:
-            material = _beside(path, line.split(maxsplit=1)[1])
-    maps = {}
-    if material is not None:
-        for line in material.read_text(encoding="utf-8", errors="replace").splitlines():
-            words = line.split(maxsplit=1)
-            if len(words) == 2 and words[0] in ("map_Kd", "disp") and words[0] not in maps:
-                maps[words[0]] = _read_picture(_beside(path, words[1]))
-    full = len(colours) == len(mesh.vertices)
-    return TexturedMesh(
-        mesh, np.array(colours) if full else None, maps.get("map_Kd"), maps.get("disp")
-    )
-
-
-def _beside(path: Path, name: str) -> Path:
-    found = path.with_name(name.strip().replace("\\", "/").rsplit("/", 1)[-1])
-    if not found.is_file():
-        raise ValueError(f"{path}: names {name.strip()!r}, which is not in its folder")
-    return found
-
-
-def _read_picture(path: Path) -> np.ndarray:
-    return np.ascontiguousarray(read_photo(path)[:, :, ::-1])

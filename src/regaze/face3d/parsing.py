@@ -145,19 +145,12 @@ def load_parser(path: str | os.PathLike, device: str = "cpu") -> BiSeNet:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such face-parsing weights (79999_iter.pth)")
-    try:
-        state = torch_content(path)
-    except Exception as error:  # torch raises many kinds
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"{path}: expected a state dict, found: {reason}") from error
+    state = torch_content(path, "expected a state dict")
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise ValueError(f"{path}: expected a state dict, found {type(state).__name__}")
     parser = BiSeNet()
-    own = parser.state_dict()
-    # old files lack the batch norms' counters, which play no part in evaluation
-    counters = {key: own[key] for key in own if key.endswith("num_batches_tracked")}
     try:
-        load_strictly(parser, {**counters, **state})
+        load_strictly(parser, state)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     return parser.to(device).eval().requires_grad_(False)

@@ -46,13 +46,8 @@ def crop_transforms(
         landmarks: (N, 68, 2) patch pixels, NaN where unknown.
         patch_size: (width, height) of the patches.
         size: side of the crops in pixels.
-
-    Raises:
-        ValueError: landmarks of another shape.
     """
     landmarks = np.asarray(landmarks, np.float64)
-    if landmarks.ndim != 3 or landmarks.shape[1:] != (68, 2):
-        raise ValueError(f"landmarks: expected (N, 68, 2), found {landmarks.shape}")
     detected = np.isfinite(landmarks).all((1, 2))
     extent = np.ptp(np.where(detected[:, None, None], landmarks, 0.0), axis=1).sum(1)
     detected &= extent >= LEAST_EXTENT
@@ -94,15 +89,7 @@ def crop_patches(pixels: np.ndarray, landmarks: np.ndarray, size: int) -> Crops:
         pixels: (N, H, W, 3) uint8 RGB, as a faces file holds them.
         landmarks: (N, 68, 2) patch pixels, NaN where unknown.
         size: side of the crops in pixels: the encoder's.
-
-    Raises:
-        ValueError: arrays of other shapes or types.
     """
-    pixels = np.asarray(pixels)
-    if pixels.ndim != 4 or pixels.shape[3] != 3 or pixels.dtype != np.uint8:
-        raise ValueError(f"pixels: expected (N, H, W, 3) uint8, found {pixels.shape}")
-    if len(pixels) != len(landmarks):
-        raise ValueError(f"landmarks: expected {len(pixels)} rows, found {len(landmarks)}")
     height, width = pixels.shape[1:3]
     transforms, detected = crop_transforms(landmarks, (width, height), size)
     images = torch.empty(len(pixels), 3, size, size)

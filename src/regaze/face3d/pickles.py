@@ -1,9 +1,10 @@
-"""Read users' pickled model files without unpickling: FLAME models, landmark files, old tensors.
+"""Read users' pickled model files without running them: FLAME models, landmark files, tensors.
 
-The files are dictionaries of arrays, written by Python 2 (text decoded as latin1), in which some
-arrays are wrapped in ``chumpy`` objects, SciPy's sparse matrices or torch tensors. This reader
-knows those wrappers by name and takes their arrays out; every other name in a file is refused,
-so that a file can only ever become data. See :mod:`regaze.face3d.pickle_machine`.
+The files are dictionaries of arrays, written by Python 2 (text decoded as latin1) or 3, in which
+some arrays are wrapped in ``chumpy`` objects, SciPy's sparse matrices or torch tensors. Python's
+own unpickler reads them, but each name of an allow-list stands for an inert class that only keeps
+what it is given, and every other name is refused: nothing that a file names is imported or called.
+Arrays are made of what was kept when the file has been read, with all sizes checked.
 
 Values come back as Python scalars, text, lists, tuples, dicts, sets and NumPy arrays: ``chumpy``
 objects as the array they hold, sparse matrices dense, tensors as arrays on the CPU.
@@ -14,501 +15,398 @@ from __future__ import annotations
 import io
 import math
 import os
+import pickle
+import pickletools
 import re
 from pathlib import Path
 
 import numpy as np
+from scipy.sparse import csc_matrix
 
-from regaze.face3d.pickle_machine import Built, Machine, Name, PickleRefused
-
-__all__ = ["PickleRefused", "read_npy_object", "read_pickle"]
+from regaze.filetypes import file_type
 
 MAX_BYTES = 1 << 29
+MAX_OPERATIONS = 1_000_000
 MAX_DEPTH = 32
-MAX_VALUES = 200_000
-MAX_DENSE = 1 << 24
+VALUE_BYTES = 320
 SPARE_BYTES = 64 << 20
-"""Bytes of arrays and containers that a file may become beyond four times its own size."""
-
-_ARRAY, _SCALAR, _TYPE, _CLASS = "_reconstruct", "scalar", "dtype", "ndarray"
-_CHUMPY, _SPARSE, _OBJECT = "chumpy.Ch", "csc_matrix", "object"
-_TENSOR, _STORAGE = "_rebuild_tensor_v2", "_load_from_bytes"
-ALLOWED = {
-    "numpy.core.multiarray._reconstruct": _ARRAY,
-    "numpy._core.multiarray._reconstruct": _ARRAY,
-    "numpy.core.multiarray.scalar": _SCALAR,
-    "numpy._core.multiarray.scalar": _SCALAR,
-    "numpy.ndarray": _CLASS,
-    "numpy.dtype": _TYPE,
-    "collections.OrderedDict": "OrderedDict",
-    "__builtin__.set": "set",
-    "builtins.set": "set",
-    "__builtin__.object": _OBJECT,
-    "builtins.object": _OBJECT,
-    "copy_reg._reconstructor": "_reconstructor",
-    "copyreg._reconstructor": "_reconstructor",
-    "_codecs.encode": "encode",
-    "chumpy.ch.Ch": _CHUMPY,
-    "scipy.sparse.csc.csc_matrix": _SPARSE,
-    "scipy.sparse._csc.csc_matrix": _SPARSE,
-    "torch._utils._rebuild_tensor_v2": _TENSOR,
-    "torch.storage._load_from_bytes": _STORAGE,
-}
-"""Every name that may occur in a file, and the word this module knows it by."""
-
-_SPARSE_KEYS = ("data", "indices", "indptr")
+"""Bytes of arrays and values, :data:`VALUE_BYTES` each, that a file may become beyond four times
+its own size: its parts can be named again and again."""
 
 
-def read_pickle(path: str | os.PathLike, *, expected: type = dict, max_bytes: int = MAX_BYTES):
+class PickleRefused(ValueError):
+    """A pickle holds something outside the allow-list, is damaged, or is too large."""
+
+
+def _require(good, otherwise: str) -> None:
+    if not good:
+        raise PickleRefused(otherwise)
+
+
+def read_pickle(path: str | os.PathLike, *, expected: type = dict):
     """Read a pickled file of arrays safely.
 
     Args:
         path: the file.
         expected: type of the top value; ``numpy.ndarray`` for a pickled array or tensor.
-        max_bytes: largest file taken.
 
     Raises:
         PickleRefused: the file holds something outside the allow-list, is damaged, too large or
             too deep, or its top value has another type; the message names file and reason.
         OSError: the file cannot be read.
     """
-    data = _read(path, max_bytes)
-    return _refusing(path, lambda: _typed(_Reader(data).value(), expected))
+    return _read(path, expected, _value)
 
 
-def read_npy_object(path: str | os.PathLike, *, expected: type = dict, max_bytes: int = MAX_BYTES):
+def read_npy_object(path: str | os.PathLike, *, expected: type = dict):
     """Read a 0-d object array as ``numpy.save`` writes for a dict, safely; returns the object.
 
     Arguments and errors are those of :func:`read_pickle`.
     """
-    data = _read(path, max_bytes)
-
-    def parse():
-        stream = io.BytesIO(data)
-        try:
-            version = np.lib.format.read_magic(stream)
-            reader = {
-                (1, 0): np.lib.format.read_array_header_1_0,
-                (2, 0): np.lib.format.read_array_header_2_0,
-            }.get(version)
-            if reader is None:
-                raise PickleRefused(f".npy version {version}, expected 1.0 or 2.0")
-            shape, _, kind = reader(stream)
-        except PickleRefused:
-            raise
-        except Exception as error:  # NumPy parses the header as Python text: many kinds
-            raise PickleRefused(f"not an .npy file ({error})") from None
-        if shape != () or kind != np.dtype("O"):
-            raise PickleRefused(f"expected a 0-d object array, found shape {shape} of {kind}")
-        value = _Reader(data, stream.tell()).value()
-        if not isinstance(value, np.ndarray) or value.dtype != object or value.shape != ():
-            raise PickleRefused("the stored object is no 0-d object array")
-        return _typed(value.item(), expected)
-
-    return _refusing(path, parse)
+    return _read(path, expected, _npy_value)
 
 
-def _read(path: str | os.PathLike, max_bytes: int) -> bytes:
+def _read(path: str | os.PathLike, expected: type, parse):
     size = os.stat(path).st_size
-    if size > max_bytes:
-        raise PickleRefused(f"{path}: {size} bytes, expected at most {max_bytes}")
-    return Path(path).read_bytes()
-
-
-def _refusing(path, parse):
+    _require(size <= MAX_BYTES, f"{path}: {size} bytes, expected at most {MAX_BYTES}")
     try:
-        return parse()
-    except PickleRefused as error:
-        raise PickleRefused(f"{path}: refused: {error}") from None
-    except (ValueError, TypeError, OverflowError, MemoryError) as error:
-        # sizes that pass the checks but that NumPy cannot make, such as (0, 2**39, 2**39)
-        raise PickleRefused(f"{path}: refused: damaged ({error})") from None
-
-
-def _typed(value, expected: type):
-    if not isinstance(value, expected):
-        raise PickleRefused(
-            f"the top value is a {type(value).__name__}, expected a {expected.__name__}"
-        )
+        value = parse(io.BytesIO(Path(path).read_bytes()))
+        found = f"found a {type(value).__name__}"
+        _require(isinstance(value, expected), f"expected a {expected.__name__}, {found}")
+    except Exception as error:  # what Python's unpickler and NumPy raise is of many kinds
+        found = file_type(path)
+        lead = f"{found.words}, " if found.remedy else ""
+        known = isinstance(error, PickleRefused)
+        text = error if known else f"damaged ({type(error).__name__}: {error})"[:220]
+        raise PickleRefused(f"{path}: {lead}refused: {text}{found.remedy}") from None
     return value
 
 
-class _Reader:
-    """One file's interpreter and what is left of the memory it may ask for.
+def _value(stream: io.BytesIO):
+    return _Maker(4 * len(stream.getbuffer()) + SPARE_BYTES)(_load(stream))
 
-    A text or an array of the file can be named again and again; every array made of it counts.
+
+def _npy_value(stream: io.BytesIO):
+    try:
+        version = np.lib.format.read_magic(stream)
+    except ValueError:
+        raise PickleRefused("not an .npy file (its header is damaged)") from None
+    _require(version in ((1, 0), (2, 0)), f".npy version {version}, expected 1.0 or 2.0")
+    shape, _, kind = getattr(np.lib.format, f"read_array_header_{version[0]}_0")(stream)
+    found = f"found shape {shape} of {kind}"
+    _require(shape == () and kind == np.dtype("O"), f"expected a 0-d object array, {found}")
+    value = _value(stream)
+    zero_d = isinstance(value, np.ndarray) and value.dtype == object and value.shape == ()
+    _require(zero_d, "the stored object is no 0-d object array")
+    return value.item()
+
+
+# --- what the names of a file stand for
+
+
+class Inert:
+    """What an allow-listed name makes in place of the real thing: arguments and state, kept."""
+
+    state = None
+
+    def __new__(cls, *args):
+        made = super().__new__(cls)
+        made.args = args
+        return made
+
+    def __init__(self, *args):
+        """Leave ``args`` unused: a dict would be filled with them."""
+
+    def __setstate__(self, state):
+        self.state = state
+
+
+ALLOWED: dict[str, type[Inert]] = {}
+"""Every name that may occur in a file, and the class that stands for it."""
+
+
+def _inert(*names: str, bases: tuple[type, ...] = ()) -> type[Inert]:
+    made = type(names[0], (Inert, *bases), {})
+    ALLOWED.update(dict.fromkeys(names, made))
+    return made
+
+
+ARRAY = _inert("numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct")
+BUFFER = _inert("numpy.core.numeric._frombuffer", "numpy._core.numeric._frombuffer")
+SCALAR = _inert("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
+DTYPE = _inert("numpy.dtype")
+# bytes in the protocols of Python 2; the second stands for none
+ENCODE = _inert("_codecs.encode", "__builtin__.bytes")
+SET = _inert("builtins.set", "__builtin__.set")
+# Python 3 writes the pairs as items, Python 2 as arguments
+ORDERED = _inert("collections.OrderedDict", bases=(dict,))
+INSTANCE = _inert("copyreg._reconstructor", "copy_reg._reconstructor")
+CHUMPY = _inert("chumpy.ch.Ch")
+SPARSE = _inert("scipy.sparse.csc.csc_matrix", "scipy.sparse._csc.csc_matrix")
+TENSOR = _inert("torch._utils._rebuild_tensor_v2")
+STORAGE = _inert("torch.storage._load_from_bytes")
+_inert("numpy.ndarray")
+_inert("builtins.object", "__builtin__.object")
+_KINDS = {
+    "Double": "<f8", "Float": "<f4", "Half": "<f2", "Long": "<i8", "Int": "<i4", "Short": "<i2",
+    "Char": "i1", "Byte": "u1", "Bool": "?",
+}  # fmt: skip
+_NUMBERS = {
+    _inert(f"torch.{name}Storage", f"torch.cuda.{name}Storage"): np.dtype(code)
+    for name, code in _KINDS.items()
+}
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module, name):
+        wanted = f"{module}.{name}"
+        _require(wanted in ALLOWED, f"the name {wanted[:200]!r} is not in the allow-list")
+        return ALLOWED[wanted]
+
+    def persistent_load(self, pid):
+        return pid
+
+
+def _load(stream: io.BytesIO, most: int = MAX_OPERATIONS):
+    """What one pickle, which begins where the stream stands, leaves; the stream ends behind it."""
+    start = stream.tell()
+    _check_operations(stream, most)
+    stream.seek(start)
+    return _Unpickler(stream, encoding="latin1").load()
+
+
+_OPERATIONS = {op.code.encode("latin-1"): op for op in pickletools.opcodes}
+_KEYED = {"DICT": 2, "SETITEMS": 2, "ADDITEMS": 1, "FROZENSET": 1}  # every second one, or every
+_KEYS = {"int", "int_or_bool", "bool", "float", "bytes", "bytes_or_str", "str", "None"}
+
+
+def _check_operations(stream: io.BytesIO, most: int) -> None:
+    """Refuse operations that could exhaust memory, time or the C stack while they are carried out.
+
+    Python's unpickler allocates a table as long as the largest memo index, and hashes keys: those
+    of nested tuples in recursion, those of chosen long integers all to one place. So operations
+    are played through with a stack that knows of each value only whether it may be a key: text, a
+    number that is not too long, or an :class:`Inert`. Lengths are checked before bytes are read.
     """
+    stack, marks, memo = [], [], {}
+    for _ in range(most):
+        at, keys = stream.tell(), ()
+        op = _OPERATIONS.get(stream.read(1))
+        if op is None or op.name.startswith("EXT"):  # these reach past find_class
+            found = op.name if op else "none of pickles, or the end"
+            raise PickleRefused(f"byte {at}: expected another operation, found {found}")
+        name, before, after = op.name, op.stack_before, op.stack_after
+        # pickletools reads the byte strings of Python 2 as ASCII
+        value = stream.readline() if name == "STRING" else op.arg and op.arg.reader(stream)
+        if name == "STOP":
+            return _require(len(stack) == 1, f"{len(stack)} values left on the stack, expected 1")
+        if name == "MARK":
+            marks.append(len(stack))
+        elif name == "POP" and marks and marks[-1] == len(stack):
+            marks.pop()
+        elif name == "DUP":
+            stack.append(stack[-1])
+        elif "PUT" in name or name == "MEMOIZE":
+            index = len(memo) if name == "MEMOIZE" else value
+            if index >= MAX_OPERATIONS:
+                raise PickleRefused(f"memo index {index}, expected below {MAX_OPERATIONS}")
+            memo[index] = stack[-1]
+        elif pickletools.stackslice in before:
+            first = marks.pop()
+            keys = stack[first :: _KEYED[name]] if name in _KEYED else ()
+            del stack[first:]
+            if before[0] is pickletools.markobject and after:
+                stack.append(False)
+        else:
+            keys = stack[-2:-1] if name == "SETITEM" else ()
+            del stack[len(stack) - len(before) :]
+            if after:
+                plain = not before and after[0].name in _KEYS
+                plain = plain and not (isinstance(value, int) and value.bit_length() > 64)
+                stack.append(memo[value] if "GET" in name else plain or name == "REDUCE")
+        if not all(keys):
+            raise PickleRefused(f"byte {at}: something else than text or a short number as key")
+    raise PickleRefused(f"more than {most} operations")
 
-    def __init__(self, data: bytes, start: int = 0):
-        self.left = 4 * len(data) + SPARE_BYTES
-        self.machine = Machine(data, ALLOWED, self._reduce, self._build, start=start)
 
-    def value(self):
-        return _plain(self.machine.run(), self.spend)
+# --- from what was kept to plain values
+
+
+class _Maker:
+    """Plain values of one file, as long as ``left`` bytes last; each use of a value counts."""
+
+    def __init__(self, left: int):
+        self.left, self.depth = left, 0
 
     def spend(self, count: int) -> None:
         """Count bytes before they are allocated."""
         self.left -= count
-        if self.left < 0:
-            raise PickleRefused("the file becomes far more than its own size")
+        _require(self.left >= 0, "the file becomes far more than its own size")
 
-    def _reduce(self, name: str, arguments: tuple):
-        maker = _MAKERS.get(name)
-        if maker is None:
-            raise PickleRefused(f"the name {name!r} cannot be called")
-        self.spend(sum(_weight(argument) for argument in arguments))
-        return maker(arguments)
+    def __call__(self, item):
+        self.spend(VALUE_BYTES)
+        kind = type(item)
+        if kind in _SCALARS:
+            return item
+        word = item.__name__ if kind is type else kind.__name__
+        _require(kind in _MAKERS, f"a {word} stands where a value is expected")
+        _require(self.depth < MAX_DEPTH, f"values nested more than {MAX_DEPTH} deep")
+        self.depth += 1
+        made = _MAKERS[kind](self, item)
+        self.depth -= 1
+        return made
 
-    def _build(self, built: Built, state) -> None:
-        if type(state) is tuple:
-            self.spend(sum(_weight(part) for part in state))
-        _build(built, state)
+    def key(self, item):
+        """A key or set member; those among arguments did not pass the check of operations."""
+        made = self(item)
+        short = type(made) in _SCALARS and not (type(made) is int and made.bit_length() > 64)
+        _require(short, f"a {type(made).__name__} as key or set member")
+        return made
 
+    def pairs(self, pairs) -> dict:
+        return {self.key(key): self(value) for key, value in pairs}
 
-def _weight(value) -> int:
-    """About how many bytes a maker allocates for an argument."""
-    if type(value) in (str, bytes):
-        return len(value)
-    if type(value) in (list, dict):
-        return 64 * len(value)
-    if type(value) is Built and isinstance(value.value, np.ndarray):
-        return value.value.nbytes
-    return 0
+    def raw(self, item) -> bytes | bytearray:
+        """Bytes as Python 3 wrote them, or Python 2's, which were read as latin1 text."""
+        if type(item) is ENCODE:
+            item, codec = item.args or ("", "latin1")
+            _require(_text(codec) in ("latin1", "latin-1"), f"_codecs.encode to {codec[:40]!r}")
+        good = type(item) in (str, bytes, bytearray)
+        _require(good, f"a {type(item).__name__} where bytes are expected")
+        self.spend(len(item))
+        return item.encode("latin-1") if type(item) is str else item
 
+    def array(self, shape, kind, raw, fortran=False) -> np.ndarray:
+        kind, count = _dtype(kind), math.prod(_sizes(shape))
+        if kind.hasobject:
+            good = type(raw) is list and len(raw) == count
+            _require(good, "an object array from bytes, or another number of entries")
+            made = np.empty(count, object)
+            for index, entry in enumerate(raw):
+                made[index] = self(entry)
+            return made.reshape(shape)
+        raw, size = self.raw(raw), count * kind.itemsize
+        found = f"shape {shape} of {kind} needs {size} bytes, found {len(raw)}"
+        _require(size == len(raw), found)
+        self.spend(size)
+        made = np.frombuffer(raw, kind).astype(kind.newbyteorder("="))
+        return made.reshape(shape, order="F" if fortran else "C")
 
-# --- what the allow-listed names make
+    def filled(self, item) -> np.ndarray:
+        """What numpy's ``_reconstruct`` and its state stand for."""
+        _require(item.state is not None, "an array that was never given its content")
+        _, shape, kind, fortran, raw = item.state
+        return self.array(shape, kind, raw, fortran)
 
+    def instance(self, item) -> np.ndarray:
+        """An object of Python 2, whose class stands among the arguments."""
+        kind = item.args[0]
+        _require(kind in (CHUMPY, SPARSE), "_reconstructor of neither chumpy.Ch nor csc_matrix")
+        return _MAKERS[kind](self, item)
 
-def _make_array(arguments):
-    first, shape, code = _exactly(arguments, 3, _ARRAY)
-    if type(first) is not Name or first.text != _CLASS:
-        raise PickleRefused("_reconstruct of something other than numpy.ndarray")
-    if shape != (0,) or code not in ("b", b"b"):
-        raise PickleRefused("_reconstruct with arguments that numpy does not write")
-    return Built("array")
+    def chumpy(self, item) -> np.ndarray:
+        made = self(_attributes(item).get("x"))
+        _require(isinstance(made, np.ndarray), "a chumpy.Ch object whose 'x' is no array")
+        return made
 
+    def sparse(self, item) -> np.ndarray:
+        state = _attributes(item)
+        shape = _sizes(state.get("_shape", state.get("shape")))
+        _require(len(shape) == 2, f"a csc_matrix of shape {shape}")
+        parts = [self(state.get(name)) for name in ("data", "indices", "indptr")]
+        numbers = all(isinstance(part, np.ndarray) and part.dtype.kind in "biuf" for part in parts)
+        _require(numbers, "a csc_matrix without data, indices, indptr")
+        self.spend(math.prod(shape) * parts[0].itemsize)
+        try:
+            made = csc_matrix((parts[0], *(part.astype(np.int64) for part in parts[1:])), shape)
+            made.check_format(full_check=True)
+        except ValueError as error:
+            raise PickleRefused(f"a csc_matrix whose parts do not fit: {error}") from None
+        return made.toarray()
 
-def _make_type(arguments):
-    code = arguments[0] if arguments else None
-    plain = all(type(extra) in (int, bool) for extra in arguments[1:]) and len(arguments) <= 3
-    if isinstance(code, bytes):
-        code = code.decode("latin-1")
-    if not isinstance(code, str) or not plain:
-        raise PickleRefused("a dtype with arguments that numpy does not write")
-    if re.fullmatch(r"[|=<>]?O[48]?", code):
-        return Built(_TYPE, np.dtype(object))
-    if not re.fullmatch(r"[|=<>]?(b1|[iu][1248]|f[248]|c8|c16|[SU]\d{1,6})", code):
-        raise PickleRefused(f"the dtype {code[:40]!r} is not allowed")
-    return Built(_TYPE, np.dtype(code))
-
-
-def _make_scalar(arguments):
-    kind, raw = _exactly(arguments, 2, _SCALAR)
-    kind, raw = _dtype(kind), _raw(raw)
-    if kind.hasobject or len(raw) != kind.itemsize:
-        raise PickleRefused(f"a NumPy scalar of {kind} from {len(raw)} bytes")
-    return np.frombuffer(raw, kind)[0].item()
-
-
-def _make_dict(arguments):
-    if arguments == ():
-        return {}
-    (pairs,) = _exactly(arguments, 1, "OrderedDict")
-    if type(pairs) is not list:
-        raise PickleRefused("an OrderedDict of something other than a list of pairs")
-    out = {}
-    for pair in pairs:
-        if type(pair) not in (list, tuple) or len(pair) != 2 or not _is_key(pair[0]):
-            raise PickleRefused("an OrderedDict of something other than a list of pairs")
-        out[pair[0]] = pair[1]
-    return out
-
-
-def _make_set(arguments):
-    (values,) = _exactly(arguments, 1, "set")
-    if type(values) not in (list, tuple) or not all(map(_is_key, values)):
-        raise PickleRefused("a set of something other than a list of text and numbers")
-    return set(values)
-
-
-def _make_instance(arguments):
-    kind, base, state = _exactly(arguments, 3, "_reconstructor")
-    if type(base) is not Name or base.text != _OBJECT or state is not None:
-        raise PickleRefused("_reconstructor with a base other than object")
-    if type(kind) is not Name or kind.text not in (_CHUMPY, _SPARSE):
-        word = kind.text if type(kind) is Name else type(kind).__name__
-        raise PickleRefused(f"_reconstructor of {word!r}, expected {_CHUMPY} or {_SPARSE}")
-    return Built(kind.text)
-
-
-def _make_bytes(arguments):
-    text, codec = _exactly(arguments, 2, "_codecs.encode")
-    if type(text) is not str or codec not in ("latin1", "latin-1"):
-        raise PickleRefused(f"_codecs.encode with the codec {str(codec)[:40]!r}, expected latin1")
-    return _latin1(text)
-
-
-def _make_tensor(arguments):
-    """A tensor as a NumPy array, after checking that it lies within its storage."""
-    if len(arguments) not in (6, 7):
-        raise PickleRefused(f"{_TENSOR} with {len(arguments)} arguments")
-    storage, offset, shape, strides = arguments[:4]
-    if type(storage) is not Built or storage.kind != _STORAGE:
-        raise PickleRefused(f"{_TENSOR} of something other than a stored tensor")
-    values = storage.value
-    if not (_is_sizes((offset,)) and _is_sizes(shape) and _is_sizes(strides)):
-        raise PickleRefused(f"{_TENSOR} with sizes that are no counts")
-    if len(shape) != len(strides):
-        raise PickleRefused(f"{_TENSOR} with {len(shape)} sizes and {len(strides)} strides")
-    count = math.prod(shape)
-    reach = offset + sum((n - 1) * s for n, s in zip(shape, strides, strict=True)) + 1
-    if count and (reach > values.size or count > values.size):
-        raise PickleRefused(
-            f"a tensor of shape {shape} reaches entry {reach} of a storage of {values.size}"
-        )
-    if not count:
-        return np.zeros(shape, values.dtype)
-    steps = [s * values.itemsize for s in strides]
-    return np.lib.stride_tricks.as_strided(values[offset:], shape, steps).copy()
+    def tensor(self, storage, offset, shape, strides, *_) -> np.ndarray:
+        """A tensor as a NumPy array, after checking that it lies within its storage."""
+        _require(type(storage) is STORAGE, "_rebuild_tensor_v2 of no stored tensor")
+        self.spend(100 * VALUE_BYTES)
+        values = _storage(self.raw(*storage.args))
+        (offset,), count = _sizes((offset,)), math.prod(_sizes(shape))
+        reach = offset + sum((n - 1) * s for n, s in zip(shape, _sizes(strides), strict=True)) + 1
+        found = f"reaches entry {reach} of a storage of {values.size}"
+        inside = not count or (reach <= values.size and count <= values.size)
+        _require(inside, f"a tensor of shape {shape} {found}")
+        self.spend(count * values.itemsize)
+        steps = [s * values.itemsize for s in strides]
+        part = values[offset:] if count else np.empty(1, values.dtype)
+        return np.lib.stride_tricks.as_strided(part, shape, steps).copy()
 
 
-def _make_storage(arguments):
-    (raw,) = _exactly(arguments, 1, _STORAGE)
-    raw = _raw(raw)
-    _check_storage(raw)
-    import torch
+def _storage(raw: bytes) -> np.ndarray:
+    """Numbers (n,) of the bytes of a tensor's storage, a file in torch's old format.
 
-    try:
-        storage = torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever torch finds wrong, the file is refused
-        # torch puts advice to load without its checks before what it found
-        text = str(error).rpartition("WeightsUnpickler error:")[2].strip() or type(error).__name__
-        text = text.splitlines()[0][:200]
-        raise PickleRefused(f"a stored tensor that torch does not load: {text}") from None
-    if not isinstance(storage, torch.storage.TypedStorage):
-        raise PickleRefused(f"a stored tensor is a {type(storage).__name__}, expected a storage")
-    flat = torch.tensor([], dtype=storage.dtype).set_(storage)
-    return Built(_STORAGE, flat.numpy().copy(), ready=True)
-
-
-def _no_call(name: str, arguments: tuple):
-    raise PickleRefused(f"the name {name!r} cannot be called in a stored tensor")
-
-
-_BYTES_PER_ENTRY = {
-    "torch.DoubleStorage": 8, "torch.FloatStorage": 4, "torch.HalfStorage": 2,
-    "torch.LongStorage": 8, "torch.IntStorage": 4, "torch.ShortStorage": 2,
-    "torch.CharStorage": 1, "torch.ByteStorage": 1, "torch.BoolStorage": 1,
-}  # fmt: skip
-
-
-def _check_storage(raw: bytes) -> None:
-    """Check the size that torch's old storage format announces against the bytes at hand.
-
-    torch allocates what the header says before it reads. The format is a row of pickles (magic
-    number, version, system, the storage as a persistent id, its keys) followed by the numbers.
+    That is a row of pickles (magic number, version, machine, the storage as a persistent id, its
+    keys), a count and the numbers.
     """
-    names = {f"torch.cuda.{n[6:]}": n for n in _BYTES_PER_ENTRY} | {n: n for n in _BYTES_PER_ENTRY}
-    position, found = 0, []
-
-    def persistent(entry):
-        if not isinstance(entry, tuple) or len(entry) < 5 or type(entry[1]) is not Name:
-            raise PickleRefused("a stored tensor with an unknown header")
-        count = entry[4]
-        if type(count) is not int or count < 0:
-            raise PickleRefused("a stored tensor with an unknown header")
-        found.append(count * _BYTES_PER_ENTRY[entry[1].text])
-        return None
-
-    for _ in range(5):
-        machine = Machine(raw, names, _no_call, _build, persistent, position)
-        machine.run()
-        position = machine.position
-    if len(found) != 1 or found[0] > len(raw) - position:
-        raise PickleRefused(
-            f"a stored tensor announces {sum(found)} bytes, {len(raw) - position} are there"
-        )
+    stream = io.BytesIO(raw)
+    magic, version, _, entry, _ = (_load(stream, 1000) for _ in range(5))
+    known = (magic, version) == (0x1950A86A20F9469CFC6C, 1001) and type(entry) is tuple
+    _require(known and len(entry) == 6, "a stored tensor with an unknown header")
+    _, kind, _, _, count, view = entry
+    known = type(kind) is type and kind in _NUMBERS and view is None
+    _require(known and type(count) is int and count >= 0, "a stored tensor with an unknown header")
+    first, size = stream.tell() + 8, count * _NUMBERS[kind].itemsize
+    found = len(raw) - first
+    _require(size <= found, f"a stored tensor announces {size} bytes, {found} are there")
+    return np.frombuffer(raw, _NUMBERS[kind], count, first)
 
 
+def _dtype(item) -> np.dtype:
+    """A dtype of plain numbers, text or objects; refuses fields, sub-arrays and metadata."""
+    _require(type(item) is DTYPE, "an array without a dtype")
+    code, (_, order, *extra) = _text(item.args[0]), item.state or (3, "|", None, None, None)
+    known = r"[|=<>]?(b1|[iu][1248]|f[248]|c8|c16|[SU]\d{1,6}|O[48]?)"
+    _require(re.fullmatch(known, code), f"the dtype {code[:40]!r} is not allowed")
+    plain = len(extra) >= 3 and all(part is None for part in extra[:3])
+    _require(plain, "a dtype with fields is not allowed")
+    _require(_text(order) in ("<", ">", "|", "="), "a dtype with an unknown byte order")
+    return np.dtype(code) if _text(order) == "|" else np.dtype(code).newbyteorder(_text(order))
+
+
+def _text(item) -> str:
+    item = item.decode("latin-1") if type(item) is bytes else item
+    _require(type(item) is str, f"a {type(item).__name__} where text is expected")
+    return item
+
+
+def _attributes(item: Inert) -> dict:
+    state = item.state
+    if type(state) is tuple and len(state) == 2 and not state[1]:
+        state = state[0]
+    _require(type(state) is dict, f"the state of a {type(item).__name__} is no dict")
+    return state
+
+
+def _sizes(values) -> tuple[int, ...]:
+    good = type(values) is tuple and len(values) <= 16
+    good = good and all(type(size) is int and 0 <= size < 1 << 40 for size in values)
+    _require(good, "sizes that are no counts")
+    return values
+
+
+_SCALARS = (str, bytes, int, float, bool, type(None))
 _MAKERS = {
-    _ARRAY: _make_array,
-    _TYPE: _make_type,
-    _SCALAR: _make_scalar,
-    "OrderedDict": _make_dict,
-    "set": _make_set,
-    "_reconstructor": _make_instance,
-    "encode": _make_bytes,
-    _TENSOR: _make_tensor,
-    _STORAGE: _make_storage,
-    _CHUMPY: lambda arguments: Built(_CHUMPY, _exactly(arguments, 0, _CHUMPY)),
-    _SPARSE: lambda arguments: Built(_SPARSE, _exactly(arguments, 0, _SPARSE)),
+    list: lambda make, item: [make(part) for part in item],
+    tuple: lambda make, item: tuple(make(part) for part in item),
+    set: lambda make, item: {make.key(part) for part in item},
+    frozenset: lambda make, item: frozenset(make.key(part) for part in item),
+    dict: lambda make, item: make.pairs(item.items()),
+    SET: lambda make, item: {make.key(part) for part in item.args[0]},
+    ORDERED: lambda make, item: make.pairs(item.args[0] if item.args else item.items()),
+    ARRAY: _Maker.filled,
+    BUFFER: lambda make, item: make.array(*item.args[2:0:-1], item.args[0], item.args[3] == "F"),
+    SCALAR: lambda make, item: make.array((), *item.args).item(),
+    ENCODE: lambda make, item: bytes(make.raw(item)),
+    INSTANCE: _Maker.instance,
+    CHUMPY: _Maker.chumpy,
+    SPARSE: _Maker.sparse,
+    TENSOR: lambda make, item: make.tensor(*item.args),
 }
-
-
-# --- states
-
-
-def _build(built: Built, state) -> None:
-    if built.kind == "array":
-        built.value, built.ready = _array(state), True
-    elif built.kind == _TYPE:
-        built.value = _ordered(built.value, state)
-    else:
-        if type(state) is tuple and len(state) == 2 and not state[1]:
-            state = state[0]
-        if type(state) is not dict:
-            raise PickleRefused(f"the state of {built.kind} is no dict")
-        keys = ("x",) if built.kind == _CHUMPY else ("_shape", "shape", *_SPARSE_KEYS)
-        built.value = {key: state[key] for key in keys if key in state}
-        built.ready = True
-
-
-def _ordered(kind: np.dtype, state) -> np.dtype:
-    """A dtype with the byte order of its state; refuses fields, sub-arrays and metadata."""
-    if type(state) is not tuple or len(state) < 5 or any(part is not None for part in state[2:5]):
-        raise PickleRefused("a dtype with fields is not allowed")
-    order = state[1]
-    order = order.decode("latin-1") if isinstance(order, bytes) else order
-    if order not in ("<", ">", "|", "="):
-        raise PickleRefused("a dtype with an unknown byte order")
-    return kind if order == "|" else kind.newbyteorder(order)
-
-
-def _array(state):
-    if type(state) is not tuple or len(state) != 5:
-        raise PickleRefused("an array's state is not what numpy writes")
-    _, shape, kind, fortran, raw = state
-    kind = _dtype(kind)
-    if not _is_sizes(shape) or type(fortran) not in (bool, int):
-        raise PickleRefused("an array's state is not what numpy writes")
-    count = math.prod(shape)
-    if kind.hasobject:
-        if type(raw) is not list or len(raw) != count:
-            raise PickleRefused("an object array from bytes, or with another number of entries")
-        return (shape, raw)
-    raw = _raw(raw)
-    if count * kind.itemsize != len(raw):
-        raise PickleRefused(
-            f"an array of shape {shape} needs {count * kind.itemsize} bytes, found {len(raw)}"
-        )
-    values = np.frombuffer(raw, kind).astype(kind.newbyteorder("="))
-    return values.reshape(shape, order="F" if fortran else "C")
-
-
-def _dtype(built) -> np.dtype:
-    if type(built) is not Built or built.kind != _TYPE:
-        raise PickleRefused("an array without a dtype")
-    return built.value
-
-
-def _raw(value) -> bytes:
-    """Bytes as Python 3 wrote them, or Python 2's, which were read as latin1 text."""
-    if type(value) is bytes:
-        return value
-    if type(value) is str:
-        return _latin1(value)
-    raise PickleRefused(f"a {type(value).__name__} where bytes are expected")
-
-
-def _latin1(text: str) -> bytes:
-    try:
-        return text.encode("latin-1")
-    except UnicodeEncodeError:
-        raise PickleRefused("text beyond latin1 where bytes are expected") from None
-
-
-def _exactly(arguments: tuple, count: int, name: str) -> tuple:
-    if len(arguments) != count:
-        raise PickleRefused(f"{name} with {len(arguments)} arguments, expected {count}")
-    return arguments
-
-
-def _is_key(value) -> bool:
-    return isinstance(value, str | bytes | int | float | type(None))
-
-
-def _is_sizes(values) -> bool:
-    return (
-        type(values) is tuple
-        and len(values) <= 16
-        and all(type(size) is int and 0 <= size < 1 << 40 for size in values)
-    )
-
-
-# --- from what the machine leaves to plain values
-
-
-def _plain(value, spend):
-    """Replace built values by their arrays; bounds nesting and the number of values."""
-    done: dict[int, tuple[object, int]] = {}
-    keep = []
-
-    def walk(item, depth: int) -> tuple[object, int]:
-        if depth > MAX_DEPTH:
-            raise PickleRefused(f"values nested more than {MAX_DEPTH} deep")
-        if type(item) is Name:
-            raise PickleRefused(f"the name {item.text!r} stands where a value is expected")
-        if type(item) not in (list, tuple, dict, Built):
-            return item, 1
-        if id(item) in done:
-            return done[id(item)]
-        out = _convert(item, lambda part: walk(part, depth + 1), spend)
-        if out[1] > MAX_VALUES:
-            raise PickleRefused(f"more than {MAX_VALUES} values")
-        done[id(item)] = out
-        keep.append(item)
-        return out
-
-    return walk(value, 0)[0]
-
-
-def _convert(item, walk, spend) -> tuple[object, int]:
-    if type(item) is dict:
-        parts = {key: walk(value) for key, value in item.items()}
-        return {k: v for k, (v, _) in parts.items()}, 1 + sum(n for _, n in parts.values())
-    if type(item) in (list, tuple):
-        parts = [walk(value) for value in item]
-        return type(item)(v for v, _ in parts), 1 + sum(n for _, n in parts)
-    if item.kind == "array" and item.ready:
-        if isinstance(item.value, np.ndarray):
-            return item.value, 1
-        shape, entries = item.value
-        parts = [walk(value) for value in entries]
-        out = np.empty(len(parts), object)
-        out[:] = [None] * len(parts)
-        for index, (value, _) in enumerate(parts):
-            out[index] = value
-        return out.reshape(shape), 1 + sum(n for _, n in parts)
-    if item.kind == _CHUMPY and item.ready:
-        inner, count = walk(item.value.get("x"))
-        if not isinstance(inner, np.ndarray):
-            raise PickleRefused(f"a {_CHUMPY} object whose 'x' is no array")
-        return inner, count
-    if item.kind == _SPARSE and item.ready:
-        return _dense(walk, item.value, spend), 1
-    if item.kind in (_TYPE, _STORAGE):
-        raise PickleRefused(f"a {item.kind} stands where a value is expected")
-    raise PickleRefused(f"a {item.kind} that was never given its content")
-
-
-def _dense(walk, state: dict, spend) -> np.ndarray:
-    shape = walk(state.get("_shape", state.get("shape")))[0]
-    if not _is_sizes(shape) or len(shape) != 2 or math.prod(shape) > MAX_DENSE:
-        raise PickleRefused(f"a {_SPARSE} of shape {str(shape)[:60]}")
-    parts = [walk(state.get(key))[0] for key in _SPARSE_KEYS]
-    if not all(isinstance(part, np.ndarray) and part.ndim == 1 for part in parts):
-        raise PickleRefused(f"a {_SPARSE} without {', '.join(_SPARSE_KEYS)}")
-    data, rows, starts = parts
-    good = rows.dtype.kind in "iu" and starts.dtype.kind in "iu" and data.dtype.kind in "biuf"
-    good = good and len(starts) == shape[1] + 1 and len(data) == len(rows)
-    if good:
-        rows, starts = rows.astype(np.int64), starts.astype(np.int64)
-        counts = np.diff(starts)
-        good = starts[0] == 0 and starts[-1] == len(rows) and (counts >= 0).all()
-        good = good and (len(rows) == 0 or (rows.min() >= 0 and rows.max() < shape[0]))
-    if not good:
-        raise PickleRefused(f"a {_SPARSE} whose parts do not fit its shape {shape}")
-    spend(math.prod(shape) * data.itemsize)
-    out = np.zeros(shape, data.dtype)
-    np.add.at(out, (rows, np.repeat(np.arange(shape[1]), counts)), data)
-    return out

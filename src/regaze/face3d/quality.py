@@ -1,6 +1,6 @@
 """How good an encoder is on people it has not seen: numbers and a sheet of pictures.
 
-All of it needs known faces (:mod:`regaze.face3d.known`), that is, the synthetic set.
+All of it needs ground truth (:mod:`regaze.face3d.ground_truth`), that is, the synthetic set.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from regaze.face3d.crop import to_image_space
 from regaze.face3d.deca import Deca
 from regaze.face3d.drawing import write_png
 from regaze.face3d.gaze import eye_pose_from_labels
-from regaze.face3d.known import Known
+from regaze.face3d.ground_truth import GroundTruth
 from regaze.face3d.patches import crop_patches, crop_transforms, oversampling, sample_crops
 from regaze.face3d.rotations import axis_angle_to_matrix
 from regaze.faces import FacesReader
@@ -34,7 +34,7 @@ TILE, TITLE = 192, 22
 
 
 @torch.no_grad()
-def measure(deca: Deca, reader: FacesReader, known: Known, batch: int = 64) -> dict:
+def measure(deca: Deca, reader: FacesReader, known: GroundTruth, batch: int = 64) -> dict:
     """Errors of an encoder on known faces.
 
     Returns:
@@ -158,7 +158,7 @@ def _drawn(deca, codes, eye_pose, side: int, background: Tensor | None = None):
     return {name: value.cpu() for name, value in drawn.items()}
 
 
-def photos(reader: FacesReader, known: Known, places, size: int, side: int) -> Tensor:
+def photos(reader: FacesReader, known: GroundTruth, places, size: int, side: int) -> Tensor:
     """The photos (B, 3, side, side) that lie under renderings of crops.
 
     Args:
@@ -176,7 +176,7 @@ def photos(reader: FacesReader, known: Known, places, size: int, side: int) -> T
     return sample_crops(pixels, torch.from_numpy(transforms), side, oversampling(transforms))
 
 
-def choose(reader: FacesReader, known: Known, count: int) -> np.ndarray:
+def choose(reader: FacesReader, known: GroundTruth, count: int) -> np.ndarray:
     """Rows for the sheet: ``count`` persons evenly spread, each in another head and gaze."""
     people = np.unique(reader.person_of[known.rows])
     people = people[np.linspace(0, len(people) - 1, min(count, len(people))).round().astype(int)]
@@ -189,7 +189,7 @@ def choose(reader: FacesReader, known: Known, count: int) -> np.ndarray:
 
 @torch.no_grad()
 def draw_sheet(
-    path: str | Path, deca: Deca, reader: FacesReader, known: Known, count: int = 6
+    path: str | Path, deca: Deca, reader: FacesReader, known: GroundTruth, count: int = 6
 ) -> None:
     """Write a PNG with a row per person: photo, landmarks, form, albedo, normals, rendering.
 

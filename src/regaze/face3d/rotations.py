@@ -12,13 +12,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from regaze.angles import rotation_x, rotation_y
+
 _TINY = 1e-8
-
-
-def _check(values: Tensor, tail: tuple[int, ...], name: str) -> None:
-    if values.ndim < len(tail) or tuple(values.shape[-len(tail) :]) != tail:
-        wanted = ", ".join(map(str, tail))
-        raise ValueError(f"{name}: expected (..., {wanted}), found {tuple(values.shape)}")
 
 
 def _matrix(rows) -> Tensor:
@@ -35,9 +31,9 @@ def rodrigues(axis_angle: Tensor) -> Tensor:
     """Matrices (..., 3, 3) of axis-angles (..., 3) as FLAME's public layer makes them.
 
     1e-8 is added to every component before the norm is taken, and the axis is the raw vector over
-    that norm, so that zero gives exactly the identity with a finite gradient.
+    that norm; last digits of heads depend on it. For turns without that detail there is the exact
+    :func:`regaze.angles.rotation_from_vector`.
     """
-    _check(axis_angle, (3,), "axis_angle")
     angle = torch.linalg.vector_norm(axis_angle + _TINY, dim=-1, keepdim=True)
     k = _skew(axis_angle / angle)
     sine, cosine = angle.sin()[..., None], angle.cos()[..., None]
@@ -57,14 +53,12 @@ def _half_sine_ratio(square: Tensor) -> tuple[Tensor, Tensor]:
 
 def axis_angle_to_quaternion(axis_angle: Tensor) -> Tensor:
     """Unit quaternions (..., 4), real part first, of axis-angles (..., 3)."""
-    _check(axis_angle, (3,), "axis_angle")
     ratio, real = _half_sine_ratio((axis_angle**2).sum(-1, keepdim=True))
     return torch.cat([real, axis_angle * ratio], -1)
 
 
 def quaternion_to_matrix(quaternion: Tensor) -> Tensor:
     """Matrices (..., 3, 3) of non-zero quaternions (..., 4); they are normalised first."""
-    _check(quaternion, (4,), "quaternion")
     w, x, y, z = quaternion.unbind(-1)
     s = 2.0 / (quaternion**2).sum(-1)
     return _matrix(
@@ -83,7 +77,6 @@ def axis_angle_to_matrix(axis_angle: Tensor) -> Tensor:
 
 def quaternion_to_axis_angle(quaternion: Tensor) -> Tensor:
     """Axis-angles (..., 3) of at most pi of unit quaternions (..., 4)."""
-    _check(quaternion, (4,), "quaternion")
     real, vector = quaternion[..., :1], quaternion[..., 1:]
     square = (vector**2).sum(-1, keepdim=True)
     small = square < 1e-16
@@ -96,7 +89,6 @@ def quaternion_to_axis_angle(quaternion: Tensor) -> Tensor:
 
 def matrix_to_quaternion(matrix: Tensor) -> Tensor:
     """Unit quaternions (..., 4) with real part >= 0 of rotation matrices (..., 3, 3)."""
-    _check(matrix, (3, 3), "matrix")
     m = matrix
     m00, m11, m22 = m[..., 0, 0], m[..., 1, 1], m[..., 2, 2]
     # four times the square of each component; the largest one is a safe divisor
@@ -128,7 +120,6 @@ def matrix_to_axis_angle(matrix: Tensor) -> Tensor:
 
 def euler_to_quaternion(euler: Tensor) -> Tensor:
     """Quaternions (..., 4) of DECA's jaw angles (..., 3): x, y, z in radians, Rx Ry Rz."""
-    _check(euler, (3,), "euler")
     cx, cy, cz = (euler / 2).cos().unbind(-1)
     sx, sy, sz = (euler / 2).sin().unbind(-1)
     return torch.stack(
@@ -149,20 +140,17 @@ def euler_to_axis_angle(euler: Tensor) -> Tensor:
 
 def yaw_angle(matrix: Tensor) -> Tensor:
     """Turn (...) in radians about y of matrices (..., 3, 3), in [-pi/2, pi/2], as DECA reads it."""
-    _check(matrix, (3, 3), "matrix")
     level = torch.sqrt(matrix[..., 0, 0] ** 2 + matrix[..., 1, 0] ** 2)
     return torch.atan2(-matrix[..., 2, 0], level)
 
 
 def matrix_to_rotation_6d(matrix: Tensor) -> Tensor:
     """The first two rows (..., 6) of matrices (..., 3, 3)."""
-    _check(matrix, (3, 3), "matrix")
     return matrix[..., :2, :].reshape(*matrix.shape[:-2], 6)
 
 
 def rotation_6d_to_matrix(rows: Tensor) -> Tensor:
     """Matrices (..., 3, 3) whose rows are the Gram-Schmidt frame of two rows (..., 6)."""
-    _check(rows, (6,), "rotation_6d")
     normalize = torch.nn.functional.normalize
     first = normalize(rows[..., :3], dim=-1)
     second = rows[..., 3:]
@@ -180,12 +168,8 @@ def _axes(convention: str) -> list[int]:
     return ["XYZ".index(letter) for letter in convention]
 
 
-def _about(axis: int, angle: Tensor) -> Tensor:
+def _rotation_z(angle: Tensor) -> Tensor:
     c, s, one, zero = angle.cos(), angle.sin(), torch.ones_like(angle), torch.zeros_like(angle)
-    if axis == 0:
-        return _matrix([[one, zero, zero], [zero, c, -s], [zero, s, c]])
-    if axis == 1:
-        return _matrix([[c, zero, s], [zero, one, zero], [-s, zero, c]])
     return _matrix([[c, -s, zero], [s, c, zero], [zero, zero, one]])
 
 
@@ -196,9 +180,9 @@ def euler_to_matrix(euler: Tensor, convention: str) -> Tensor:
         euler: (..., 3) radians, one per letter of the convention.
         convention: such as ``XYZ`` (R = Rx Ry Rz) or ``ZYZ``.
     """
-    _check(euler, (3,), "euler")
     turns = [
-        _about(axis, angle) for axis, angle in zip(_axes(convention), euler.unbind(-1), strict=True)
+        (rotation_x, rotation_y, _rotation_z)[axis](angle)
+        for axis, angle in zip(_axes(convention), euler.unbind(-1), strict=True)
     ]
     return turns[0] @ turns[1] @ turns[2]
 
@@ -209,7 +193,6 @@ def matrix_to_euler(matrix: Tensor, convention: str) -> Tensor:
     The middle angle is in [-pi/2, pi/2], or [0, pi] where the first and last axes are the same.
     Where it reaches an end of its range only the sum or difference of the others is defined.
     """
-    _check(matrix, (3, 3), "matrix")
     i, j, k = _axes(convention)
     m = matrix
     if i == k:

@@ -44,6 +44,12 @@ class EncoderSettings(BaseModel):
     emoca: str | None = Field(
         None, description="EMOCA's run folder or .ckpt, which holds DECA's networks as well"
     )
+    head_sha256: str | None = Field(
+        None,
+        pattern="^[0-9a-f]{64}$",
+        description="head model (sha256 of `regaze head show`) that a checkpoint of your own "
+        "training belongs to; default: FLAME 2020, as the published ones do",
+    )
     rasterizer: Literal["auto", "embree", "pytorch3d", "reference"] = Field(
         "auto", description="backend of the renderer; auto: pytorch3d on GPUs, else embree"
     )
@@ -85,12 +91,22 @@ class EncoderSettings(BaseModel):
             )
         if self.published is not None and self.preset != "reference":
             raise ValueError(f"preset: published weights need 'reference', found {self.preset!r}")
+        if self.published is None and self.head_sha256 is not None:
+            raise ValueError("head_sha256: is for a checkpoint; what is trained here has its own")
         return self
 
     @property
     def published(self) -> str | None:
         """Path of the published weights; None if the encoder is trained."""
         return self.checkpoint or self.emoca
+
+    @property
+    def weights(self) -> dict[str, str]:
+        """Published weights as :func:`regaze.face3d.encode.open_encoder` takes them, if any."""
+        if self.published is None:
+            return {}
+        stated = {} if self.head_sha256 is None else {"head_sha256": self.head_sha256}
+        return {self.class_: self.published, **stated}
 
     def resolve(self) -> dict:
         """The entry as plain values, keys as in ``config.yaml``."""

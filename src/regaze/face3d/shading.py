@@ -34,15 +34,11 @@ def vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
 
     Args:
         vertices: (B, V, 3).
-        faces: (F, 3) or (1, F, 3) vertex numbers, counter-clockwise from outside.
+        faces: (F, 3) vertex numbers, counter-clockwise from outside.
 
     Returns:
         (B, V, 3); zero where no triangle, or none with an area, touches the vertex.
     """
-    if faces.ndim == 3:
-        if len(faces) != 1:
-            raise ValueError(f"faces: expected (F, 3) or (1, F, 3), found {tuple(faces.shape)}")
-        faces = faces[0]
     a, b, c = vertices[:, faces].unbind(2)
     turned = torch.linalg.cross(b - a, c - a, dim=-1).flatten(0, 1)
     # Over one axis for the whole batch: sums along an inner axis are several times slower.
@@ -71,8 +67,6 @@ def sh_shading(normals: Tensor, light: Tensor) -> Tensor:
 
     Not clamped: it may be negative and exceed 1.
     """
-    if light.ndim != 3 or light.shape[1:] != (9, 3):
-        raise ValueError(f"light: expected shape (B, 9, 3), found {tuple(light.shape)}")
     return torch.einsum("bkhw,bkc->bchw", sh_basis(normals), light)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from regaze.face3d.crops import CropBatches
 from regaze.face3d.deca import Deca
-from regaze.face3d.known import read_known, read_views
+from regaze.face3d.ground_truth import read_ground_truth, read_views
 from regaze.face3d.model import load_flame, model_hash
 from regaze.face3d.quality import draw_sheet, measure
 from regaze.face3d.training import EncoderTask, plain_weights
@@ -48,7 +48,7 @@ def train_encoder(
     persons = training.learn_from(config["persons"], f"encoders.{name}.persons")
     val, test = (reader.rows(training.persons(part)) for part in ("val", "test"))
     model = load_flame(head)
-    known = read_known(parameters, reader, reader.rows(persons), model)
+    known = read_ground_truth(parameters, reader, reader.rows(persons), model)
     views = read_views(known, reader, model, seed)
     log.info("%d rows in %d views, misfit %.2f px", len(known), len(views.uv), known.misfit.mean())
     deca = Deca(model, config["preset"], config["class"] == "emoca", config["rasterizer"])
@@ -67,7 +67,7 @@ def train_encoder(
         )
 
     def validate():
-        found = measure(deca, reader, read_known(parameters, reader, val, model))
+        found = measure(deca, reader, read_ground_truth(parameters, reader, val, model))
         return {"score": found["landmark_percent"], "rotation_deg": found["rotation_deg"]}
 
     training.data |= {"parameters": fingerprint(parameters), "head": model_hash(model)}
@@ -75,7 +75,7 @@ def train_encoder(
     weights = plain_weights(deca, weights)
     deca = Deca(model, config["preset"], config["class"] == "emoca", config["rasterizer"]).eval()
     deca.load_state_dict(weights)
-    truth = read_known(parameters, reader, test, model)
+    truth = read_ground_truth(parameters, reader, test, model)
     quality = {"list": "test", **measure(deca, reader, truth)}
     log.info(
         "test: landmarks %.2f %% of the crop, rotation %.2f degrees, PSNR %.5s dB",

@@ -7,9 +7,6 @@ means something only with the basis that it was regressed with.
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -29,8 +26,6 @@ EYE_COLOURS = {"pupil": (14, 12, 12), "iris": (88, 60, 38), "sclera": (232, 226,
 
 FINER = 4
 
-_LAYOUTS = {("MU", "PC"): 1.0, ("mean", "tex_dir"): 255.0}
-
 
 class TextureSpace(nn.Module):
     """Texture codes to albedo maps, without parameters.
@@ -44,9 +39,6 @@ class TextureSpace(nn.Module):
             smaller ones enlarged by repeating texels, as the reference's nearest resizing does.
         overlay: colours (3, size, size) and shares (1, size, size) in 0..1 that lie on every
             map, as of :func:`eye_overlay`, or None.
-
-    Raises:
-        ValueError: arrays of other shapes, or numbers that are not finite.
     """
 
     mean: Tensor
@@ -65,19 +57,12 @@ class TextureSpace(nn.Module):
     ):
         super().__init__()
         mean, basis = np.asarray(mean), np.asarray(basis)
-        if mean.ndim != 3 or mean.shape[0] != mean.shape[1] or mean.shape[2] != 3:
-            raise ValueError(f"texture mean: expected shape (R, R, 3), found {mean.shape}")
-        if basis.ndim != 4 or basis.shape[:3] != mean.shape:
-            expected = (*mean.shape, "K")
-            raise ValueError(f"texture basis: expected shape {expected}, found {basis.shape}")
         self.n_tex, self.size = n_tex, size
         side = len(mean)
         kept = np.arange(size) * side // size if side > size else np.arange(side)
         order = slice(None) if rgb else slice(None, None, -1)
         mean = mean[kept][:, kept][:, :, order].astype(np.float32)
         basis = basis[kept][:, kept][:, :, order, :n_tex].astype(np.float32)
-        if not (np.isfinite(mean).all() and np.isfinite(basis).all()):
-            raise ValueError("texture: expected finite numbers in the mean and the basis")
         self.side = len(kept)
         flat = np.zeros((n_tex, mean.size), np.float32)
         flat[: basis.shape[3]] = np.moveaxis(basis, (3, 2), (0, 1)).reshape(basis.shape[3], -1)
@@ -102,48 +87,14 @@ class TextureSpace(nn.Module):
             model, n_tex, size: see the class.
             paint_eyes: lay :func:`eye_overlay` on the maps. None does so for models that are not
                 FLAME's: their texture has skin alone, and gaze would not be seen.
-
-        Raises:
-            ValueError: the model has no texture.
         """
-        if model.MU is None or model.PC is None:
-            raise ValueError("texture: the head model has none (MU, PC); convert it with a texture")
         if paint_eyes is None:
             paint_eyes = model.meta.get("source") in ("synthetic", "ict")
         overlay = eye_overlay(model, size) if paint_eyes else None
         return cls(model.MU, model.PC, model.texture_rgb, n_tex, size, overlay)
 
-    @classmethod
-    def from_file(
-        cls, path: str | os.PathLike, n_tex: int = N_TEXTURE, size: int = UV_SIZE
-    ) -> TextureSpace:
-        """The texture of a FLAME texture ``.npz`` (BGR, in 0..1 or 0..255 by its layout).
-
-        Raises:
-            ValueError: the file is not such an ``.npz``.
-        """
-        try:
-            with np.load(Path(path), allow_pickle=False) as stored:
-                found = set(stored.files)
-                for (mean, basis), scale in _LAYOUTS.items():
-                    if {mean, basis} <= found:
-                        part = stored[basis][..., :n_tex]
-                        return cls(stored[mean] / scale, part / scale, False, n_tex, size)
-        except FileNotFoundError:
-            raise
-        except Exception as error:  # a damaged zip raises many kinds
-            raise ValueError(f"{path}: not a texture .npz ({error})") from error
-        expected = " or ".join("{" + ", ".join(names) + "}" for names in _LAYOUTS)
-        raise ValueError(f"{path}: expected the arrays {expected}, found {sorted(found)}")
-
     def forward(self, codes: Tensor) -> Tensor:
-        """Albedo (B, 3, size, size) RGB of codes (B, n_tex); about 0..1, not clamped.
-
-        Raises:
-            ValueError: codes of another shape.
-        """
-        if codes.ndim != 2 or codes.shape[1] != self.n_tex:
-            raise ValueError(f"tex: expected shape (B, {self.n_tex}), found {tuple(codes.shape)}")
+        """Albedo (B, 3, size, size) RGB of codes (B, n_tex); about 0..1, not clamped."""
         maps = (self.mean + codes @ self.basis).view(-1, 3, self.side, self.side)
         if self.side != self.size:
             maps = F.interpolate(maps, size=(self.size, self.size), mode="nearest")

@@ -2,8 +2,8 @@
 
 Losses after Feng et al. 2021 (landmarks, colours, priors), with known codes in place of the
 identity network. Colours are compared by deferred shading: a rendering of the known head tells
-once which point of the face a pixel shows (:func:`regaze.face3d.known.read_views`), and every
-step shades those points with the predicted texture and light.
+once which point of the face a pixel shows (:func:`regaze.face3d.ground_truth.read_views`), and
+every step shades those points with the predicted texture and light.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from regaze.face3d.crop import to_image_space
 from regaze.face3d.deca import Deca
 from regaze.face3d.encoders import CODE
 from regaze.face3d.flame import Flame
-from regaze.face3d.known import Known, part_of
+from regaze.face3d.ground_truth import GroundTruth, part_of
 from regaze.face3d.losses import landmark_loss, landmark_weights
 from regaze.face3d.patches import crop_transforms
 from regaze.face3d.shading import sh_basis
@@ -38,7 +38,7 @@ class EncoderTask:
         weights: of the losses by name, see :class:`regaze.face3d.settings.LossWeights`.
     """
 
-    def __init__(self, deca: Deca, known: Known, weights: Mapping[str, float]):
+    def __init__(self, deca: Deca, known: GroundTruth, weights: Mapping[str, float]):
         self.network, self.weights = deca, dict(weights)
         self.points = Flame(part_of(deca.head), CODE["shape"], CODE["exp"])
         self.moves = start_from(deca, known) * code_moves(deca.flame)
@@ -178,7 +178,7 @@ class Scaled(nn.Linear):
         return weight * gain[:, None], offset + gain * bias
 
 
-def start_from(deca: Deca, known: Known) -> float:
+def start_from(deca: Deca, known: GroundTruth) -> float:
     """Let an untrained encoder predict about the mean of the known codes, in units of their spread.
 
     Its last layers become :class:`Scaled`; :func:`plain_weights` undoes that.

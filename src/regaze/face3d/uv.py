@@ -94,9 +94,6 @@ class Chart(nn.Module):
         uvfaces: (F, 3) numbers into ``uvcoords``; the lists differ at seams.
         size: side of the maps in pixels.
         backend: of the rasteriser.
-
-    Raises:
-        ValueError: index lists of different length, or chart coordinates of a wrong shape.
     """
 
     faces: Tensor
@@ -112,13 +109,6 @@ class Chart(nn.Module):
             torch.as_tensor(np.asarray(x), dtype=torch.int64) for x in (faces, uvfaces)
         )
         uvcoords = torch.as_tensor(np.asarray(uvcoords), dtype=torch.float32)
-        if faces.shape != uvfaces.shape or faces.ndim != 2 or faces.shape[1] != 3:
-            raise ValueError(
-                f"faces and uvfaces: expected two lists of shape (F, 3), found "
-                f"{tuple(faces.shape)} and {tuple(uvfaces.shape)}"
-            )
-        if uvcoords.ndim != 2 or uvcoords.shape[1] != 2:
-            raise ValueError(f"uvcoords: expected shape (T, 2), found {tuple(uvcoords.shape)}")
         self.size = size
         points = chart_points(uvcoords)
         with torch.no_grad():
@@ -224,15 +214,7 @@ def dense_mesh(
 
     Returns:
         vertices (N, 3) float32, colours (N, 3) of the texture's dtype, triangles or None.
-
-    Raises:
-        ValueError: the template lacks an array.
     """
-    needed = ("x_coords", "y_coords", "valid_pixel_ids", "valid_pixel_3d_faces",
-              "valid_pixel_b_coords")  # fmt: skip
-    missing = [name for name in needed if name not in template]
-    if missing:
-        raise ValueError(f"dense template: lacks {', '.join(missing)}")
     ids = np.asarray(template["valid_pixel_ids"], np.int64)
     column = np.asarray(template["x_coords"])[ids].astype(np.int64)
     row = np.asarray(template["y_coords"])[ids].astype(np.int64)

@@ -48,10 +48,11 @@ def _placement(size: int) -> tuple[float, float, float]:
 
 
 def describe(network: FaceRecogniser, sted_view: bool) -> str:
-    """Return in words what :func:`align` does, for the record beside the numbers."""
+    """Return in words what the network is shown, for the record beside the numbers."""
+    order = ", as B,G,R" if network.channels == "bgr" else ""
     if network.alignment == "template" and sted_view:
-        return "eyes laid on ArcFace's template, border repeated"
-    return f"whole patch resized to {network.size_px} px"
+        return f"eyes laid on ArcFace's template, border repeated{order}"
+    return f"whole patch resized to {network.size_px} px{order}"
 
 
 def align(images: Tensor, network: FaceRecogniser, sted_view: bool = True) -> Tensor:
@@ -77,6 +78,6 @@ def align(images: Tensor, network: FaceRecogniser, sted_view: bool = True) -> Te
 
 
 def embed_patches(network: FaceRecogniser, images: Tensor, sted_view: bool = True) -> Tensor:
-    """Return unit vectors (B,E) of patches (B,3,H,H) in [-1,1], on the network's device."""
+    """Return unit vectors (B,E) of R,G,B patches (B,3,H,H) in [-1,1], on the network's device."""
     images = images.to(next(network.parameters()).device, torch.float32)
     return network.embed(align(images, network, sted_view))

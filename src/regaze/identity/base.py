@@ -15,6 +15,8 @@ class FaceRecogniser(nn.Module):
         size_px: side of its square input.
         alignment: ``template`` places the eyes where ArcFace's five-point template has them,
             ``patch`` takes the whole patch.
+        channels: order that its weights were trained with, ``rgb`` or ``bgr``.
+        scale: what pictures in [-1,1] are multiplied by for what it was trained with.
         embedding_size: length of the vectors.
     """
 
@@ -22,21 +24,30 @@ class FaceRecogniser(nn.Module):
     size_px: int
     alignment: str
     embedding_size: int
+    channels: str = "rgb"
+    scale: float = 1.0
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return features (B, embedding_size), as published, of (B,3,size_px,size_px) in [-1,1]."""
+        """Return features (B, embedding_size), as published, of (B,3,size_px,size_px).
+
+        The input has the order :attr:`channels` and the range that the weights were trained with;
+        :meth:`embed` takes R,G,B in [-1,1] of every network.
+        """
         raise TypeError(f"{type(self).__name__} does not define forward")
 
     def embed(self, images: Tensor) -> Tensor:
         """Return unit vectors (B, embedding_size) float32, without gradients, in evaluation mode.
 
-        ``images`` is (B,3,size_px,size_px) in [-1,1]; the network's mode is restored afterwards.
+        ``images`` is (B,3,size_px,size_px) R,G,B in [-1,1]; the network's mode is restored
+        afterwards.
         """
+        if self.channels == "bgr":
+            images = images.flip(1)
         training = self.training
         self.eval()
         try:
             with torch.no_grad():
-                return F.normalize(self(images).float(), dim=1)
+                return F.normalize(self(self.scale * images).float(), dim=1)
         finally:
             self.train(training)
 

@@ -1,7 +1,10 @@
 """IR-SE: ArcFace's improved residual networks with squeeze and excitation.
 
 The layout is that of ``omertov/encoder4editing`` (``models/encoders/model_irse.py``), whose
-identity loss uses it; its checkpoints load strictly.
+identity loss uses it; its checkpoints load strictly. The published weights are those of
+``TreB1eN/InsightFace_Pytorch``, trained on faces that MXNet's ``unpack_img``, that is OpenCV, gave
+as B,G,R and that were saved as if they were R,G,B (``data/data_pipe.py``; its issue 13). e4e's loss
+shows them R,G,B nevertheless.
 """
 
 from __future__ import annotations
@@ -72,7 +75,7 @@ class IrSe(FaceRecogniser):
         affine: whether the last batch norm has gains and biases.
     """
 
-    name, alignment, embedding_size = "irse50", "template", 512
+    name, alignment, embedding_size, channels = "irse50", "template", 512, "bgr"
 
     def __init__(
         self,
@@ -95,7 +98,7 @@ class IrSe(FaceRecogniser):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return unit vectors (B,512) of (B,3,input_size,input_size) in [-1,1]."""
+        """Return unit vectors (B,512) of (B,3,input_size,input_size) in [-1,1], B,G,R."""
         return F.normalize(self.output_layer(self.body(self.input_layer(images))), dim=1)
 
 

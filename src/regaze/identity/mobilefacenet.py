@@ -1,6 +1,7 @@
 """MobileFaceNet (Chen et al., CCBR 2018) in the layout of ``JDAI-CV/FaceX-Zoo``.
 
-``AlessandroRuzzi/GazeNeRF`` measures identity with it, on the ArcFace crop of (v - 127.5) / 128.
+``AlessandroRuzzi/GazeNeRF`` measures identity with it, on the ArcFace crop. Its training reads
+pictures by OpenCV, in the order B,G,R, as (v - 127.5) / 128 (``data_processor/train_dataset.py``).
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ class MobileFaceNet(FaceRecogniser):
         out_h, out_w: size of the last map; 7 x 7 for 112 px faces, a sixteenth of the input.
     """
 
-    name, alignment = "mobilefacenet", "template"
+    name, alignment, channels, scale = "mobilefacenet", "template", "bgr", 127.5 / 128
 
     def __init__(self, embedding_size: int = 512, out_h: int = 7, out_w: int = 7):
         super().__init__()
@@ -77,7 +78,7 @@ class MobileFaceNet(FaceRecogniser):
         self.bn = nn.BatchNorm1d(embedding_size)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return unit vectors (B, embedding_size) of (B,3,16 out_h,16 out_w) in [-1,1]."""
+        """Return unit vectors (B, embedding_size) of (B,3,16 out_h,16 out_w) B,G,R."""
         values = self.conv_3(self.conv_23(self.conv2_dw(self.conv1(images))))
         values = self.conv_5(self.conv_45(self.conv_4(self.conv_34(values))))
         values = self.conv_6_dw(self.conv_6_sep(values)).flatten(1)

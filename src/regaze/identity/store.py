@@ -55,10 +55,7 @@ def load_published(
         )
     if sha256 is not None and (found := file_sha256(path)) != sha256:
         raise ValueError(f"identity.sha256: {path}: expected {sha256}, found {found}")
-    try:
-        content = torch_content(path)
-    except Exception as error:
-        raise ValueError(f"{path}: not a torch file of plain weights ({error})") from error
+    content = torch_content(path)
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
         content = content["state_dict"]
     if not isinstance(content, Mapping):

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from regaze.filetypes import damage
 from regaze.inspection.findings import RANGE_COLUMNS, Findings, InspectError, Ranges, Table, some
 
 JSON_BYTES = 1 << 26
@@ -35,7 +36,8 @@ def parquet(path: Path) -> Findings:
         with pq.ParquetFile(path, memory_map=False) as file:
             return _table(path, file)
     except (pa.ArrowException, OSError, ValueError, TypeError) as error:
-        raise InspectError(f"{path}: expected readable parquet, found damage ({error})") from error
+        told = f"expected readable parquet, found damage ({damage(error)})"
+        raise InspectError(f"{path}: {told}") from None
 
 
 def _table(path: Path, file: pq.ParquetFile) -> Findings:

@@ -12,6 +12,8 @@ import h5py
 import numpy as np
 
 from regaze.faces import LABELS
+from regaze.filetypes import damage
+from regaze.hdf5 import InUse, hdf5_file
 from regaze.inspection import details
 from regaze.inspection.findings import Findings, InspectError, Ranges, Table, some
 from regaze.inspection.findings import spread as spread_of
@@ -60,13 +62,16 @@ def look_into(path: Path, rows: int, sheet: str | Path | None) -> Findings:
         InspectError: the file is damaged, or a sheet is wanted of a file without pictures.
     """
     try:
-        with h5py.File(path, "r") as file:
+        with hdf5_file(path) as file:
             return _describe(path, file, rows, sheet)
     except InspectError:
         raise
+    except InUse as error:
+        raise InspectError(str(error)) from error
     # HDF5 reports damage by almost any of these, wherever it comes upon it.
     except (OSError, RuntimeError, LookupError, ValueError, TypeError, MemoryError) as error:
-        raise InspectError(f"{path}: expected readable HDF5, found damage ({error})") from error
+        told = f"expected readable HDF5, found damage ({damage(error)})"
+        raise InspectError(f"{path}: {told}") from None
 
 
 def _describe(path: Path, file: h5py.File, rows: int, sheet: str | Path | None) -> Findings:

@@ -95,7 +95,8 @@ def _detect_person(
 
     def read(row: int) -> np.ndarray | UnreadableImage:
         try:
-            return cv2.cvtColor(read_photo(photos.root / photos.file_name[row]), cv2.COLOR_BGR2RGB)
+            photo = read_photo(photos.root / photos.file_name[row], photos.root)
+            return cv2.cvtColor(photo, cv2.COLOR_BGR2RGB)
         except UnreadableImage as error:
             return error
 

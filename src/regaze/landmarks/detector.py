@@ -14,7 +14,6 @@ and cuts landmarks down to whole pixels. Here:
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
@@ -190,14 +189,11 @@ def _load(network: torch.nn.Module, path: str | Path) -> torch.nn.Module:
     """Return ``network`` with the weights of a file, ready for inference."""
     name = type(network).__name__
     try:
-        state = torch_content(path)
+        state = torch_content(path, f"expected a state dict of {name}")
     except FileNotFoundError as error:
         raise AssetError(f"{path}: no such file; expected weights of {name}") from error
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
-        raise AssetError(
-            f"{path}: expected a state dict of {name}, found a file that holds none "
-            f"({type(error).__name__})"
-        ) from error
+    except (OSError, ValueError) as error:
+        raise AssetError(str(error)) from None
     if not isinstance(state, dict) or not all(torch.is_tensor(item) for item in state.values()):
         raise AssetError(f"{path}: expected a state dict of {name}, found {type(state).__name__}")
     try:

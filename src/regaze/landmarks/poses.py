@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from regaze.angles import vector_from_angles
+from regaze.angles import rotation_from_vector, vector_from_angles
 from regaze.landmarks.files import (
     name_problem,
     new_file,
@@ -24,9 +24,9 @@ from regaze.landmarks.files import (
     write_person,
 )
 from regaze.normalise.face_model import FACE_MODELS
-from regaze.normalise.geometry import rotation_from_vector
-from regaze.normalise.head_pose import HeadPoseError, estimate_head_pose
-from regaze.sources.records import PersonPhotos, PhotoSource, SourceError
+from regaze.normalise.head_pose import HeadPoseError, estimate_head_pose, require_fit, roll_doubt
+from regaze.sources.photo_header import photo_header
+from regaze.sources.records import PersonPhotos, PhotoSource, SourceError, lost_rows
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +52,10 @@ def pose_shard(
     the reason for which the person could not be read. Landmarks that the data set brings itself
     come before those of the file.
 
+    Landmarks that are not those of a face are ``pose_failed``, and so are those that a data set
+    brings for a photo that EXIF data turn if they show a head on its side: they are points of the
+    photo as stored. Of other heads on their side the log tells.
+
     Args:
         source: the opened raw data set.
         persons: persons of the shard.
@@ -76,12 +80,13 @@ def pose_shard(
                 columns = _pose_person(photos, landmarks, min_score)
             except SourceError as error:
                 log.warning("person %s left out: %s", person, error)
-                if not error.file_names:
+                rows = lost_rows(source, person, error)
+                if rows[0][0] < 0:
                     # Nobody knows how many rows these were; the reason must not be lost.
                     file.create_group(person).attrs.update(reason=error.reason, error=str(error))
                     counts[error.reason] += 1
                     continue
-                photos, columns = None, _given_up(error)
+                photos, columns = None, _given_up(error, [name for _, name in rows])
             group = write_person(file, person, columns)
             group.attrs["gaze"] = "known" if photos is None or photos.gaze_known else "absent"
             assumption = getattr(source, "camera_assumption", None)
@@ -150,6 +155,7 @@ def _pose_person(
     target = np.array(photos.gaze_target, np.float64).reshape(count, 3)
     if not photos.gaze_known:
         target[:] = np.nan
+    rolled: dict[str, str] = {}
     for row, name in enumerate(photos.file_name):
         status[row] = name_problem(name) or status[row]
         if status[row]:
@@ -158,6 +164,11 @@ def _pose_person(
             pose[row], error[row] = estimate_head_pose(
                 points[row], photos.camera_parameters[row], photos.distortion[row]
             )
+            require_fit(points[row], error[row])
+            if doubt := roll_doubt(points[row]):
+                if photos.landmarks is not None and given[row] and _turned(photos.root / name):
+                    raise HeadPoseError(doubt)
+                rolled[name] = doubt
             angles = photos.gaze_angles[row]
             wanted = photos.gaze_known and not np.isfinite(target[row]).all()
             if wanted and np.isfinite(angles).all():
@@ -166,6 +177,12 @@ def _pose_person(
             log.warning("%s: %s", name, problem)
             pose[row], error[row], status[row] = np.nan, np.nan, problem.reason
             detail[row] = str(problem)
+    if rolled:
+        first, doubt = next(iter(rolled.items()))
+        log.warning(
+            "person %s: %d of %d heads lie on their side, the first that of %s: %s",
+            *(photos.person, len(rolled), count, first, doubt),
+        )
     return {
         "file_name": photos.file_name,
         "camera_parameters": np.asarray(photos.camera_parameters, np.float64),
@@ -180,15 +197,20 @@ def _pose_person(
     }
 
 
-def _given_up(error: SourceError) -> dict[str, object]:
+def _turned(photo: Path) -> bool:
+    header = photo_header(photo)
+    return header is not None and header.orientation != 1
+
+
+def _given_up(error: SourceError, names: Sequence[str]) -> dict[str, object]:
     """Rows for a person that cannot be read, so that each of them is counted as rejected."""
-    count = len(error.file_names)
+    count = len(names)
 
     def nothing(*shape: int) -> np.ndarray:
         return np.full((count, *shape), np.nan)
 
     return {
-        "file_name": error.file_names,
+        "file_name": names,
         "camera_parameters": nothing(4),
         "distortion_parameters": nothing(4),
         "head_pose": nothing(6),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ def make_landmarks(
     shards: int,
     weights: Mapping[str, str | Path],
     sha256: Mapping[str, str | None],
+    persons: Sequence[str] | None = None,
     device: str = "auto",
     batch: int = 16,
     max_side: int = 960,
@@ -36,6 +37,7 @@ def make_landmarks(
         shards: how many there are; see :func:`regaze.sources.splits.deal`.
         weights: files of :data:`~regaze.landmarks.settings.WEIGHTS`.
         sha256: their checksums where they are the user's own, else None.
+        persons: who is dealt to the shard; default of everybody in the data set.
         device, batch, max_side: see :class:`regaze.landmarks.detector.Detector`.
         threads: of the networks on a CPU, and photos decoded at a time.
 
@@ -50,7 +52,7 @@ def make_landmarks(
     from regaze.landmarks.detector import Detector
 
     torch.set_num_threads(threads)
-    opened, persons = _dealt(source, shard, shards)
+    opened, persons = _dealt(source, shard, shards, persons)
     detector = Detector(*files, device=device, batch=batch, max_side=max_side)
     return detect_shard(opened, persons, detector, out, threads=threads)
 
@@ -61,6 +63,7 @@ def make_poses(
     *,
     shard: int,
     shards: int,
+    persons: Sequence[str] | None = None,
     landmarks: str | Path | None = None,
     min_score: float = 0.5,
 ) -> dict[str, int]:
@@ -71,17 +74,20 @@ def make_poses(
         out: the supplementary file.
         shard: number of the shard, from 0.
         shards: how many there are.
+        persons: who is dealt to the shard; default of everybody in the data set.
         landmarks: the shard's landmarks file; None when the data set brings landmarks itself.
         min_score: see :func:`regaze.landmarks.poses.pose_shard`.
 
     Raises:
         SourceError: the data set or the landmarks file cannot be opened.
     """
-    opened, persons = _dealt(source, shard, shards)
+    opened, persons = _dealt(source, shard, shards, persons)
     return pose_shard(opened, persons, landmarks, out, min_score=min_score)
 
 
-def _dealt(source: Mapping[str, Any], shard: int, shards: int):
+def _dealt(
+    source: Mapping[str, Any], shard: int, shards: int, persons: Sequence[str] | None
+) -> tuple[Any, Sequence[str]]:
     """Return the opened data set and the persons that are dealt to ``shard``."""
     opened = open_source(source_options(source))
-    return opened, deal(opened.persons, shards)[shard]
+    return opened, deal(opened.persons, shards)[shard] if persons is None else persons

@@ -26,6 +26,8 @@ import h5py
 import numpy as np
 
 from regaze.faces import COMPRESSION, FacesReader
+from regaze.filetypes import unreadable
+from regaze.hdf5 import InUse, hdf5_file
 from regaze.jobs import REMEDY, replacing
 
 NAMES = (
@@ -55,8 +57,6 @@ HEAD = ("skin", "hair", *EYES, "glasses", "lips", "ears", "mouth", "brows", "nos
 """Parts of the head, as ``xcatliu/GazeNeRF`` and HeadNeRF cut it out: without neck, clothes, hat.
 Where a method cannot tell the neck from the skin, the visible neck is in the head."""
 
-METHODS = ("exact", "mesh", "parsing")
-
 
 class MasksError(ValueError):
     """Masks that cannot be made or used; the message names the file and what was expected."""
@@ -81,7 +81,7 @@ class MasksWriter:
 
     Args:
         path: the HDF5 file.
-        method: one of :data:`METHODS`.
+        method: ``exact``, ``mesh`` or ``parsing``.
         version: what the masks were made with: a checkpoint's or an encoder's SHA-256, or a word.
         told_apart: names of the parts that the method knows.
         patch_size: (width, height) of the patches.
@@ -96,8 +96,6 @@ class MasksWriter:
         told_apart: Sequence[str],
         patch_size: tuple[int, int],
     ):
-        if method not in METHODS:
-            raise MasksError(f"method: expected one of {', '.join(METHODS)}, found {method!r}")
         self.path, self.patch_size = Path(path), tuple(patch_size)
         self._attributes = {
             "names": json.dumps(NAMES),
@@ -140,31 +138,12 @@ class MasksWriter:
                 yield rows[start : start + most]
 
     def add(self, segmentation: np.ndarray, valid: np.ndarray | None = None) -> None:
-        """Write the next rows (n, H, W) uint8 of the person; ``valid`` (n,), by default all.
-
-        Raises:
-            MasksError: another shape or type, more rows than announced, or a number without name.
-        """
-        width, height = self.patch_size
-        segmentation = np.asarray(segmentation)
-        where = f"{self.path}: {self._group.name[1:]}/segmentation"
-        if segmentation.shape[1:] != (height, width) or segmentation.dtype != np.uint8:
-            raise MasksError(
-                f"{where}: expected (n, {height}, {width}) uint8, "
-                f"found {segmentation.shape} {segmentation.dtype}"
-            )
-        if segmentation.size and segmentation.max() >= len(NAMES):
-            raise MasksError(
-                f"{where}: expected numbers below {len(NAMES)}, found {segmentation.max()}"
-            )
-        valid = np.ones(len(segmentation), bool) if valid is None else np.asarray(valid, bool)
+        """Write the next rows (n, H, W) uint8 of the person; ``valid`` (n,), by default all."""
         rows = slice(self._next, self._next + len(segmentation))
-        if rows.stop > len(self._group["valid"]):
-            raise MasksError(f"{where}: expected {len(self._group['valid'])} rows, found more")
         head, eyes = derive(segmentation)
         for name, values in (("segmentation", segmentation), ("head", head), ("eyes", eyes)):
             self._group[name][rows] = values
-        self._group["valid"][rows] = valid
+        self._group["valid"][rows] = True if valid is None else valid
         self._next = rows.stop
 
 
@@ -238,7 +217,7 @@ class MasksReader:
             person = self.faces.persons[self.faces.person_of[row]]
             path = self._home[person]
             if path not in self._files:
-                self._files[path] = h5py.File(path, "r", rdcc_nbytes=0)
+                self._files[path] = hdf5_file(path, rdcc_nbytes=0)
             group = self._files[path][person]
             for name in names:
                 out[name][place] = group[name][int(self.faces.row_of[row])]
@@ -253,11 +232,12 @@ def _open(path: str) -> h5py.File:
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: no such masks file")
     try:
-        return h5py.File(path, "r")
+        return hdf5_file(path)
+    except InUse:
+        raise
     except OSError as error:
-        raise MasksError(
-            f"{path}: expected an HDF5 file of masks, found: {error}{REMEDY}"
-        ) from error
+        told = unreadable(path, "expected an HDF5 file of masks", "hdf5", error)
+        raise MasksError(f"{told}{REMEDY}") from None
 
 
 def _attributes(path: str, file: h5py.File) -> Mapping[str, object]:

@@ -40,8 +40,6 @@ class WithoutBackground(FacesReader):
         colour: Sequence[int] = (0, 0, 0),
     ):
         super().__init__(paths)
-        if len(colour) != 3 or any(not 0 <= value <= 255 for value in colour):
-            raise ValueError(f"colour: expected R, G, B from 0 to 255, found {list(colour)}")
         self._colour = np.asarray(colour, np.uint8)
         self._masks = MasksReader(masks, FacesReader(paths))
         self.unmasked = int((~self._masks.valid).sum())

@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 
 from regaze.faces import FacesReader
+from regaze.filetypes import open_hdf5
 from regaze.masks import NUMBER, MasksError, MasksWriter
 from regaze.normalise.camera import pad_distortion
 from regaze.normalise.geometry import Variant, normalise
@@ -49,7 +50,7 @@ def write_exact(
     path = Path(capture) / PARAMETERS
     if not path.is_file():
         raise MasksError(f"{path}: expected the label maps of a rendered capture, found no file")
-    with h5py.File(path, "r") as truth:
+    with open_hdf5(path) as truth:
         numbers = _numbers(path, truth.attrs.get("labels"))
         told = [name for name, number in NUMBER.items() if number in numbers]
         size = reader.patch_size or (0, 0)

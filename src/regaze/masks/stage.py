@@ -6,8 +6,6 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from regaze.masks import METHODS, MasksError
-
 
 def make_masks(
     faces: str | os.PathLike,
@@ -34,20 +32,7 @@ def make_masks(
         parsing: weights of the face parser.
         rasterizer: backend, see :mod:`regaze.face3d.rasterize`.
         device: of the parser; ``auto`` takes the GPU when there is one.
-
-    Raises:
-        MasksError: an unknown method, or one of the above is missing.
     """
-    needs = {
-        "exact": {"source": source},
-        "mesh": {"latents": latents, "head": head},
-        "parsing": {"parsing": parsing},
-    }
-    if method not in METHODS:
-        raise MasksError(f"method: expected one of {', '.join(METHODS)}, found {method!r}")
-    missing = [name for name, value in needs[method].items() if value is None]
-    if missing:
-        raise MasksError(f"masks by method {method!r}: expected {', '.join(missing)}, found none")
     if method == "mesh":
         from regaze.masks.mesh import write_mesh
 

@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
+ENOUGH_PER_DIMENSION = 5
+"""Pictures per dimension below which a distance comes with a warning. The authors of FID want more
+pictures than dimensions and recommend 10,000 for Inception's 2,048 (``bioinf-jku/TTUR``)."""
+
 
 class Moments:
     """Mean and covariance of embeddings that arrive in batches, in float64.
@@ -66,3 +70,21 @@ def frechet_distance(first: Moments, second: Moments) -> float:
     values = np.linalg.eigvalsh((inner + inner.T) / 2).clip(0)
     shift = float(((first.mean - second.mean) ** 2).sum())
     return max(0.0, shift + float(np.trace(c1) + np.trace(c2) - 2 * np.sqrt(values).sum()))
+
+
+def bias_warning(count: int, dimensions: int) -> str | None:
+    """Say that a distance between sets of ``count`` embeddings is too large, where that is much.
+
+    Its expectation exceeds the distance between the distributions for any finite number of
+    pictures, by an amount of order 1/n that depends on the method (Bińkowski et al., 2018; Chong
+    and Forsyth, 2020). Two samples of one isotropic normal distribution, as large as it has
+    dimensions, are half of its variance apart; of :data:`ENOUGH_PER_DIMENSION` times the size, a
+    tenth.
+    """
+    enough = ENOUGH_PER_DIMENSION * dimensions
+    if count >= enough:
+        return None
+    return (
+        f"a Fréchet distance of {count} pictures in {dimensions} dimensions is too large, by an "
+        f"amount that differs between methods; {enough} pictures or more are advised"
+    )

@@ -22,14 +22,15 @@ from regaze.angles import angular_error
 from regaze.estimators.base import GazeHeadEstimator
 from regaze.estimators.store import load_estimator
 from regaze.faces import FacesReader
+from regaze.filetypes import open_hdf5
 from regaze.identity.align import why_not_sted_view
 from regaze.images import eye_boxes, reduce_patches
-from regaze.jobs import REMEDY, replacing, several, write_json
+from regaze.jobs import replacing, several, write_json
 from regaze.masks.background import WithoutBackground, faces_reader
 from regaze.metrics import optional
 from regaze.metrics.disentanglement import INDUCED, induced_values, read_perturbed
 from regaze.metrics.entries import by_angle, column_entry, mean_entry, null, sted_protocol
-from regaze.metrics.frechet import Moments, frechet_distance
+from regaze.metrics.frechet import Moments, bias_warning, frechet_distance
 from regaze.metrics.redirection import read_pictures, redirection_error
 from regaze.metrics.similarity import eye_psnr, l1, psnr, ssim, ssim_grey
 from regaze.pairs import KINDS, read_pairs
@@ -230,11 +231,7 @@ def _describe(path: str | os.PathLike) -> tuple[dict[str, Any], np.ndarray, tupl
     """Return attributes, pair numbers and picture size (width, height) of a samples file."""
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: expected a samples file, found none")
-    try:
-        opened = h5py.File(path, "r")
-    except OSError as error:
-        raise ValueError(f"{path}: not a readable HDF5 file ({error}){REMEDY}") from None
-    with opened as file:
+    with open_hdf5(path) as file:
         for name in ("pixels", "pair"):
             if name not in file:
                 raise ValueError(f"{path}: expected a data set {name!r}, found {sorted(file)}")
@@ -270,7 +267,7 @@ def _check(samples_path, numbers: np.ndarray, pairs: pd.DataFrame, pairs_path) -
 def _chunks(path, numbers: np.ndarray, wanted: np.ndarray) -> Iterator[tuple]:
     """Yield (pair numbers, pictures) of at most ``_CHUNK`` samples, in order of pair."""
     place = {int(number): row for row, number in enumerate(numbers)}
-    with h5py.File(path, "r") as file:
+    with open_hdf5(path) as file:
         pixels = file["pixels"]
         for start in range(0, len(wanted), _CHUNK):
             chunk = wanted[start : start + _CHUNK]
@@ -428,7 +425,7 @@ def _judged(network: GazeHeadEstimator) -> dict[str, str]:
 def _frechet(found: Moments, true: Moments) -> dict[str, Any]:
     if found.count < 2:
         return null("fewer than two pairs with a true image")
-    return {
+    entry = {
         "mean": frechet_distance(found, true),
         "standard_error": None,
         "interval": None,
@@ -436,3 +433,5 @@ def _frechet(found: Moments, true: Moments) -> dict[str, Any]:
         "n": found.count,
         "dimensions": len(found.mean),
     }
+    warning = bias_warning(found.count, len(found.mean))
+    return entry if warning is None else entry | {"warning": warning}

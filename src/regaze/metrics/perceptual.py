@@ -31,10 +31,7 @@ def _plain_state(path: str | os.PathLike) -> dict[str, Tensor]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: expected a file of weights, found none")
-    try:
-        state = torch_content(path)
-    except Exception as error:
-        raise ValueError(f"{path}: not a torch file of plain weights ({error})") from error
+    state = torch_content(path)
     if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
         raise ValueError(f"{path}: expected a state dict of tensors, found {type(state).__name__}")
     return dict(state)

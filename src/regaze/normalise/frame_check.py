@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from regaze.angles import rotation_from_vector
 from regaze.normalise.camera import pad_distortion, project
 from regaze.normalise.face_model import (
     FACE_MODELS,
@@ -21,7 +22,6 @@ from regaze.normalise.face_model import (
     ellipsoid_mesh,
     face_model,
 )
-from regaze.normalise.geometry import rotation_from_vector
 
 FRAME_CHECKS = ("sfm-upstream", "sfm", "ellipsoid", "none")
 _POINTS_AT_ONCE = 20_000

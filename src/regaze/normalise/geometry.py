@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from regaze.angles import angles_from_rotation, angles_from_vector
+from regaze.angles import angles_from_rotation, angles_from_vector, rotation_from_vector
 from regaze.normalise.camera import intrinsic_matrix
 from regaze.normalise.face_model import ORIGINS, FaceModel, face_model
 
@@ -120,19 +120,6 @@ class Normalisation:
         """(N, 8) float32: gaze, head, left-eye gaze, right-eye gaze."""
         columns = (self.gaze, self.head, self.gaze_left, self.gaze_right)
         return np.concatenate(columns, axis=1).astype(np.float32)
-
-
-def rotation_from_vector(vector: np.ndarray) -> np.ndarray:
-    """Return (..., 3, 3) rotation matrices of (..., 3) rotation vectors in radians (Rodrigues)."""
-    vector = np.asarray(vector, np.float64)
-    angle = np.linalg.norm(vector, axis=-1)[..., None, None]
-    zero = np.zeros(vector.shape[:-1])
-    x, y, z = vector[..., 0], vector[..., 1], vector[..., 2]
-    cross = np.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).reshape(*vector.shape, 3)
-    # sinc keeps both factors exact down to a zero vector: sin(a)/a and (1-cos a)/a^2.
-    first = np.sinc(angle / np.pi)
-    second = 0.5 * np.sinc(angle / (2.0 * np.pi)) ** 2
-    return np.eye(3) + first * cross + second * (cross @ cross)
 
 
 def _unit(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -13,10 +13,12 @@ import h5py
 import numpy as np
 
 from regaze.faces import LABELS, FacesAttributes, FacesWriter
-from regaze.links import PixelLink, linked_rows
+from regaze.filetypes import damage
+from regaze.hdf5 import InUse, open_dataset
+from regaze.links import PixelLink, Rows, Sources, locate, read_source
 from regaze.normalise.rejections import Rejection, RowCounts, write_rejected
 from regaze.sources.hdf5 import last_stored, opened, rows_dataset, stored_rows
-from regaze.sources.records import NormalisedRows, NormalisedSource, SourceError
+from regaze.sources.records import NormalisedRows, NormalisedSource, SourceError, lost_rows
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +26,8 @@ CHECKS = ("ends", "all")
 _BYTES_IN_MEMORY = 256 << 20
 _PITCH, _YAW = (0, 2, 4, 6), (1, 3, 5, 7)
 _SLACK = 1e-5
+_ROWS_AT_ONCE = 64
+_NOT_MAPPED = "a row of a virtual dataset that is mapped to no file, which HDF5 reads as zeros"
 _NOT_STORED = "never written, beyond the end of the file, or larger than a patch can be"
 
 
@@ -61,7 +65,7 @@ def link_shard(
     if check_pixels not in CHECKS:
         raise ValueError(f"check_pixels: expected one of {CHECKS}, found {check_pixels!r}")
     rejections: list[Rejection] = []
-    rows_out = 0
+    kept = dict.fromkeys(persons, 0)
     with FacesWriter(out_faces, source.attributes) as writer:
         for person in sorted(persons):
             names: tuple[str, ...] = ()
@@ -71,39 +75,41 @@ def link_shard(
                 checked = _check(rows, source.attributes, copy or check_pixels == "all")
             except SourceError as error:
                 log.warning("person %s left out: %s", person, error)
-                left = list(enumerate(error.file_names or names)) or [(-1, "")]
+                left = list(enumerate(names)) if names and not error.file_names else None
                 rejections += [
-                    Rejection(person, row, name, error.reason, str(error)) for row, name in left
+                    Rejection(person, row, name, error.reason, str(error))
+                    for row, name in left or lost_rows(source, person, error)
                 ]
                 continue
             for row, (reason, detail) in checked.problems.items():
                 rejections.append(Rejection(person, row, names[row], reason, detail))
-            kept = _write(writer, rows, checked, copy)
-            rows_out += kept
-            log.info("person %s: %d of %d rows kept", person, kept, len(rows))
-    write_rejected(out_rejected, rejections, rows_out)
-    return RowCounts(rows_out + len(rejections), rows_out)
+            kept[person] = _write(writer, rows, checked, copy)
+            log.info("person %s: %d of %d rows kept", person, kept[person], len(rows))
+    return write_rejected(out_rejected, rejections, sum(kept.values()), kept)
 
 
 @dataclass(frozen=True)
 class _Checked:
-    """Where pixels lie, ``rows`` (n,) of dataset ``name`` of shape ``shape`` in the file ``path``,
-    and reason and detail of what is wrong, by row."""
+    """Where pixels lie, and reason and detail of what is wrong with a row, by row."""
 
-    path: Path
-    name: str
-    shape: tuple[int, ...]
-    rows: np.ndarray
+    place: Rows
     problems: dict[int, tuple[str, str]]
 
 
 def _check(rows: NormalisedRows, attributes: FacesAttributes, check_all: bool) -> _Checked:
     problems = _label_problems(rows.labels, attributes.gaze == "known")
-    path, name, at = _find_pixels(rows, attributes.patch_size)
-    with opened(path) as file:
-        data = file[name]
-        problems |= _pixel_problems(data, at, check_all, skip=problems)
-        return _Checked(path, name, data.shape, at, problems)
+    place = _find_pixels(rows, attributes.patch_size)
+    for here, path, name in place.by_source():
+        if not path:
+            lost = (row for row in here.tolist() if row not in problems)
+            problems |= dict.fromkeys(lost, ("unreadable_image", _NOT_MAPPED))
+            continue
+        with opened(path) as file:
+            data, _ = open_dataset(file, name)
+            skip = {number for number, row in enumerate(here.tolist()) if row in problems}
+            found = _pixel_problems(data, place.taken(here), check_all, skip)
+            problems |= {int(here[number]): told for number, told in found.items()}
+    return _Checked(place, problems)
 
 
 def _write(writer: FacesWriter, rows: NormalisedRows, checked: _Checked, copy: bool) -> int:
@@ -113,18 +119,17 @@ def _write(writer: FacesWriter, rows: NormalisedRows, checked: _Checked, copy: b
     columns.setdefault("source_index", kept)
     if rows.file_name:
         columns["file_name"] = [rows.file_name[row] for row in kept]
-    at, labels = checked.rows[kept], rows.labels[kept]
+    place, labels = checked.place.taken(kept), rows.labels[kept]
     if not copy:
-        link = PixelLink(checked.path, checked.name, checked.shape, at)
-        writer.add_person(rows.person, link, labels, **columns)
+        writer.add_person(rows.person, place, labels, **columns)
     elif len(kept):
-        with _copied(checked, at, writer.path.parent) as patches:
+        with _copied(place, writer.path.parent) as patches:
             writer.add_person(rows.person, patches, labels, **columns)
     return len(kept)
 
 
-def _find_pixels(rows: NormalisedRows, size: tuple[int, int]) -> tuple[Path, str, np.ndarray]:
-    """Return file, dataset and rows (n,) of a person's pixels; a link is followed to its end.
+def _find_pixels(rows: NormalisedRows, size: tuple[int, int]) -> Rows:
+    """Return where a person's pixels lie; virtual datasets are followed to their end.
 
     Raises:
         SourceError: they are not uint8 patches of ``size``, one for every label.
@@ -132,15 +137,8 @@ def _find_pixels(rows: NormalisedRows, size: tuple[int, int]) -> tuple[Path, str
     where = f"{rows.path}: {rows.person}"
     with opened(rows.path) as file:
         data = rows_dataset(where, file, rows.pixels, 3)
-        try:
-            target = linked_rows(str(rows.path), rows.person, data)
-        except ValueError as error:
-            raise SourceError(
-                f"{where}: {rows.pixels}: expected a link to rows of one file, found {error}",
-                "bad_shape",
-            ) from error
         # Beyond the labels there may be room that was never filled.
-        used = len(data) if data.is_virtual or len(data) <= len(rows) else last_stored(data)
+        used = len(data) if len(data) <= len(rows) else last_stored(data)
         if data.dtype != np.uint8 or (used, *data.shape[1:]) != (len(rows), size[1], size[0], 3):
             raise SourceError(
                 f"{where}: {rows.pixels}: expected {(len(rows), size[1], size[0], 3)} uint8, "
@@ -148,19 +146,19 @@ def _find_pixels(rows: NormalisedRows, size: tuple[int, int]) -> tuple[Path, str
                 "bad_shape",
                 rows.file_name + ("",) * (max(used, len(rows)) - len(rows.file_name)),
             )
-    if target is None:
-        return rows.path, rows.pixels, np.arange(len(rows))
-    path, name, at = target
-    with opened(path) as file:
-        found = file.get(name)
-        plain = isinstance(found, h5py.Dataset) and not found.is_virtual and found.ndim == 4
-        if not plain or len(found) <= at.max(initial=-1):
+        if not data.is_virtual:
+            return PixelLink(rows.path, rows.pixels, data.shape, np.arange(len(rows)))
+        try:
+            with Sources() as files:
+                place = locate(data, f"the pixels of person {rows.person}", files)
+                return place.taken(np.arange(len(rows)))
+        except InUse:
+            raise
+        except (ValueError, OSError) as error:
             raise SourceError(
-                f"{where}: {rows.pixels}: expected a link to {at.max(initial=-1) + 1} patches or "
-                f"more in {path}, found {found!r}",
+                f"{where}: {rows.pixels}: expected a link to rows of other files, found: {error}",
                 "bad_shape",
-            )
-    return Path(path), name, at
+            ) from error
 
 
 def _label_problems(labels: np.ndarray, gaze_known: bool) -> dict[int, tuple[str, str]]:
@@ -188,43 +186,71 @@ def _label_problems(labels: np.ndarray, gaze_known: bool) -> dict[int, tuple[str
 
 
 def _pixel_problems(
-    data: h5py.Dataset, rows: np.ndarray, check_all: bool, skip: dict
+    data: h5py.Dataset, place: Rows, check_all: bool, skip: set[int]
 ) -> dict[int, tuple[str, str]]:
-    """Return reason and detail of rows whose pixels cannot be read; ``skip`` needs no check."""
+    """Return reason and detail of rows whose pixels cannot be read; ``skip`` needs no check.
+
+    Args:
+        data: the dataset that all of the rows lie in.
+        place: the rows; one picture may be all of the dataset.
+        check_all: decode every row, not only the first and the last.
+        skip: numbers of rows.
+    """
     problems: dict[int, tuple[str, str]] = {}
-    stored = stored_rows(data)[rows]
-    for row in np.flatnonzero(~stored).tolist():
-        if row not in skip:
-            problems[row] = ("unreadable_image", _NOT_STORED)
-    left = [row for row in range(len(rows)) if row not in skip and row not in problems]
+    stored = stored_rows(data)
+    stored = stored.all()[None] if data.shape == place.row_shape else stored
+    for number in np.flatnonzero(~stored[place.row]).tolist():
+        if number not in skip:
+            problems[number] = ("unreadable_image", _NOT_STORED)
+    left = [n for n in range(len(place)) if n not in skip and n not in problems]
     chosen = left if check_all else [*left[:1], *left[1:][-1:]]
-    found = _undecodable(data, rows, chosen)
+    found = _undecodable(data, place, chosen)
     if found and not check_all:
-        found = _undecodable(data, rows, left)
+        found = _undecodable(data, place, left)
     return problems | found
 
 
-def _undecodable(
-    data: h5py.Dataset, rows: np.ndarray, chosen: list[int]
-) -> dict[int, tuple[str, str]]:
-    problems = {}
-    for row in chosen:
+def _undecodable(data: h5py.Dataset, place: Rows, chosen: list[int]) -> dict[int, tuple[str, str]]:
+    problems: dict[int, tuple[str, str]] = {}
+    step = data.chunks[0] if data.chunks and data.shape != place.row_shape else 1
+    damaged: dict[int, str] = {}
+
+    def read(numbers: list[int]) -> str:
         try:
-            data[int(rows[row])]
+            read_source(data, place.row[numbers], place.row_shape)
         except OSError as error:
-            detail = f"{data.file.filename}: expected pixels that can be read, found {error}"
-            problems[row] = ("unreadable_image", detail)
+            return damage(error.__cause__ or error)
+        return ""
+
+    for start in range(0, len(chosen), _ROWS_AT_ONCE):
+        block = chosen[start : start + _ROWS_AT_ONCE]
+        if not read(block):
+            continue
+        for number in block:
+            # What cannot be inflated is lost for all rows in it.
+            chunk = int(place.row[number]) // step
+            fault = damaged.get(chunk) or read([number])
+            if fault:
+                damaged[chunk] = fault
+                detail = f"expected pixels that can be read, found damage ({fault})"
+                problems[number] = ("unreadable_image", f"{data.file.filename}: {detail}")
     return problems
 
 
 @contextmanager
-def _copied(checked: _Checked, rows: np.ndarray, folder: Path) -> Iterator[np.ndarray]:
-    """Yield a copy of the chosen rows; beyond a limit it is a file, not memory."""
-    shape = (len(rows), *checked.shape[1:])
-    large = int(np.prod(shape)) > _BYTES_IN_MEMORY
-    with tempfile.TemporaryFile(dir=folder) as room, h5py.File(checked.path, "r") as file:
-        patches = np.memmap(room, np.uint8, "w+", shape=shape) if large else np.empty(shape, "u1")
-        data = file[checked.name]
-        for place, row in enumerate(rows.tolist()):
-            patches[place] = data[row]
+def _copied(place: Rows, folder: Path) -> Iterator[np.ndarray]:
+    """Yield a copy of pixels; beyond a limit it is a file, not memory."""
+    large = int(np.prod(place.shape)) > _BYTES_IN_MEMORY
+    with tempfile.TemporaryFile(dir=folder) as room:
+        patches = (
+            np.memmap(room, np.uint8, "w+", shape=place.shape)
+            if large
+            else np.empty(place.shape, np.uint8)
+        )
+        for here, path, name in place.by_source():
+            with opened(path) as file:
+                data, _ = open_dataset(file, name)
+                for start in range(0, len(here), _ROWS_AT_ONCE):
+                    block = here[start : start + _ROWS_AT_ONCE]
+                    patches[block] = read_source(data, place.row[block], place.row_shape)
         yield patches

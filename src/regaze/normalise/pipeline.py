@@ -28,7 +28,14 @@ from regaze.normalise.warp import (
     transform_points,
     undistorted_camera,
 )
-from regaze.sources.records import PersonRecords, Source, SourceError, printable, safe_name
+from regaze.sources.records import (
+    PersonRecords,
+    Source,
+    SourceError,
+    lost_rows,
+    printable,
+    safe_name,
+)
 
 log = logging.getLogger(__name__)
 
@@ -120,7 +127,7 @@ def normalise_shard(
             raise SourceError(f"person {first}: expected once in the shard, found twice")
     gaze_known = getattr(source, "gaze_known", True)
     rejections: list[Rejection] = []
-    rows_out = 0
+    kept = dict.fromkeys(map(printable, persons), 0)
     with (
         _mapper(threads) as run,
         FacesWriter(out_faces, recipe.attributes(source.kind, gaze_known)) as writer,
@@ -129,13 +136,12 @@ def normalise_shard(
             try:
                 records = _checked(source.read(person), gaze_known)
             except SourceError as error:
-                rejections += _reject_person(person, error)
+                rejections += _reject_person(source, person, error)
                 continue
-            kept = _add_person(writer, records, recipe, run, rejections, Path(out_faces).parent)
-            rows_out += kept
-            log.info("person %s: %d of %d rows kept", person, kept, len(records))
-    write_rejected(out_rejected, rejections, rows_out)
-    return RowCounts(rows_out + len(rejections), rows_out)
+            count = _add_person(writer, records, recipe, run, rejections, Path(out_faces).parent)
+            kept[person] = count
+            log.info("person %s: %d of %d rows kept", person, count, len(records))
+    return write_rejected(out_rejected, rejections, sum(kept.values()), kept)
 
 
 def _checked(records: PersonRecords, gaze_known: bool) -> PersonRecords:
@@ -180,10 +186,12 @@ def _checked(records: PersonRecords, gaze_known: bool) -> PersonRecords:
     return replace(records, gaze_known=True) if gaze_known else records
 
 
-def _reject_person(person: str, error: SourceError) -> list[Rejection]:
+def _reject_person(source: Source, person: str, error: SourceError) -> list[Rejection]:
     log.warning("person %s left out: %s", printable(person), printable(str(error)))
-    names = list(enumerate(error.file_names)) or [(-1, "")]
-    return [_rejection(person, row, name, error.reason, str(error)) for row, name in names]
+    return [
+        _rejection(person, row, name, error.reason, str(error))
+        for row, name in lost_rows(source, person, error)
+    ]
 
 
 def _rejection(person: str, row: int, file_name: str, reason: str, detail: str) -> Rejection:
@@ -331,7 +339,7 @@ def _warp_row(
     recipe: FacesRecipe,
 ) -> _Row:
     try:
-        photo = read_photo(records.root / records.file_name[row])
+        photo = read_photo(records.root / records.file_name[row], records.root)
     except UnreadableImage as error:
         return _Row(reason="unreadable_image", detail=error.what)
     size = (photo.shape[1], photo.shape[0])

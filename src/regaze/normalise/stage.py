@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ def make_faces(
     *,
     shard: int,
     shards: int,
+    persons: Sequence[str] | None = None,
     poses: str | Path | None = None,
     threads: int = 1,
     **faces: Any,
@@ -34,6 +35,7 @@ def make_faces(
         out_rejected: the parquet table of rejected rows.
         shard: number of the shard, from 0.
         shards: how many there are; see :func:`regaze.sources.splits.deal`.
+        persons: who is dealt to the shard; default of everybody in the data set.
         poses: the shard's supplementary file, where head poses were found from the photos.
         threads: photos at a time.
         faces: options of :func:`regaze.normalise.pipeline.normalise_shard`.
@@ -43,7 +45,8 @@ def make_faces(
     """
     options = source_options(source)
     opened = open_source(options)
-    persons = deal(opened.persons, shards)[shard]
+    if persons is None:
+        persons = deal(opened.persons, shards)[shard]
     if options.normalised:
         pixels = {"copy": options.copy_pixels, "check_pixels": options.check_pixels}
         return link_shard(opened, persons, out_faces, out_rejected, **pixels)

@@ -67,7 +67,7 @@ def content_hash(content) -> str:
 def versions() -> dict[str, str]:
     """Return the versions of the packages that decide numbers, and of regaze itself."""
     names = ["regaze", "torch", "torchvision", "numpy", "opencv-python-headless", "h5py"]
-    names += ["embreex", "face-alignment"]
+    names += ["embreex", "face-alignment", "simplejpeg", "pillow"]
     found = {}
     for name in names:
         try:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from regaze.provenance.inner import claims
-from regaze.provenance.record import BY_CONTENT, FOLDER, describe
+from regaze.provenance.record import BY_CONTENT, FOLDER, PERSONS, READ, describe
 
 _SHOWN = 4
 _KEYS = {"rule", "wildcards", "inputs", "outputs", "config", "code", "revision", "machine"}
@@ -99,7 +99,7 @@ class _Tracer:
         self.made = {path: job for job, record in records.items() for path in record["outputs"]}
         self.chain = Chain()
         self._told: set[str] = set()
-        self._disk: dict[str, dict] = {}
+        self._disk: dict[tuple[str, bool], dict] = {}
 
     def follow(self, job: str, read: Mapping[str, dict | None], depth: int) -> None:
         """Tell files that a job made, the job, and what it was made from.
@@ -125,10 +125,13 @@ class _Tracer:
         given = {}
         for path, seen in record["inputs"].items():
             maker = self._maker(path)
-            if maker is None:
-                given[path] = self._state(path, None, seen)
+            raw = seen.get("by") in (READ, PERSONS)
+            if maker is not None:
+                sources.setdefault(maker, {})[path] = None if raw else seen
+            elif raw:
+                given[path] = self._raw(path, seen, record["params"])
             else:
-                sources.setdefault(maker, {})[path] = seen
+                given[path] = self._state(path, None, seen)
         above = {}
         for maker, files in sources.items():
             if maker in self._told:
@@ -155,14 +158,41 @@ class _Tracer:
         if recorded is not None and recorded["fingerprint"] != now["fingerprint"]:
             made = recorded["fingerprint"]
             return self._fault(path, f"changed since it was made: was {made}, is {about}")
-        if seen is not None and seen["fingerprint"] != now["fingerprint"]:
-            was = seen["fingerprint"]
-            return self._fault(path, f"another version was read: {was}, is {about}")
+        if seen is not None:
+            # Makers tell the content of a folder, readers names and sizes.
+            was, here = seen["fingerprint"], self._now(path, seen)["fingerprint"]
+            if was != here:
+                shown = about if here == now["fingerprint"] else here
+                return self._fault(path, f"another version was read: {was}, is {shown}")
         if recorded is None:
             if PurePosixPath(path).parts[:1] == ("results",):
                 return self._fault(path, f"no record of what made it, is {about}")
             return f"given, {about}"
         return f"ok, {about}"
+
+    def _raw(self, path: str, seen: dict, params: Mapping) -> str:
+        """The same of a raw data set, of which a job reads some persons."""
+        from regaze.sources import open_source, source_options
+        from regaze.sources.raw import manifest
+
+        told = params["raw"]
+        if seen["by"] == PERSONS:
+            return f"given, {len(told['persons'])} persons"
+        try:
+            # Relative paths of the configuration are relative to where the workflow ran.
+            entry = {**params["source"], "root": path}
+            files = {
+                key: str(self.root / name) for key, name in source_options(entry).files().items()
+            }
+            entry |= {key: name for key, name in files.items() if entry.get(key)}
+            now = manifest(open_source({**entry, "root": str(self.root / path)}), told["persons"])
+        except (OSError, ValueError) as error:
+            return self._fault(path, f"cannot be listed: {error}")
+        about = f"{now.sizes}, {now.files} files, {now.bytes / 1e6:.1f} MB, by {READ}"
+        if now.sizes != seen["fingerprint"]:
+            return self._fault(path, f"another version was read: {seen['fingerprint']}, is {about}")
+        dated = "" if now.dates == seen["dates"] else ", dated otherwise"
+        return f"given, {about}{dated}"
 
     def _fault(self, path: str, text: str) -> str:
         line = f"{path}: {text}"
@@ -171,11 +201,12 @@ class _Tracer:
         return f"!! {text}"
 
     def _now(self, path: str, recorded: dict | None) -> dict:
-        if path not in self._disk:
-            # A folder is fingerprinted in the way that it was when it was recorded.
-            named = (recorded or {}).get("by") == "names and sizes"
-            self._disk[path] = describe(self.root / path, limit=-1 if named else BY_CONTENT)
-        return self._disk[path]
+        # A folder is fingerprinted in the way that it was when it was recorded.
+        named = (recorded or {}).get("by") == "names and sizes"
+        if (path, named) not in self._disk:
+            limit = -1 if named else BY_CONTENT
+            self._disk[path, named] = describe(self.root / path, limit=limit)
+        return self._disk[path, named]
 
 
 def _grouped(states: Mapping[str, str]) -> Iterator[str]:

@@ -7,8 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-import h5py
-
+from regaze.hdf5 import InUse, hdf5_file
 from regaze.provenance import fingerprint
 
 
@@ -33,7 +32,12 @@ def claims(root: Path, record: Mapping) -> Iterator[Claim]:
         if path.name == "model.json":
             yield from _claim(root, name, "weights", _json(path).get("fingerprint"), [name])
         elif path.name == "samples.h5":
-            yield from _claim(root, name, "model", _attribute(path), record["inputs"])
+            try:
+                told = _attribute(path)
+            except InUse as error:
+                yield Claim(str(error), True)
+            else:
+                yield from _claim(root, name, "model", told, record["inputs"])
         elif path.name == "metrics.json":
             told = _json(path).get("estimator", {}).get("fingerprint")
             yield from _claim(root, name, "estimator", told, record["inputs"])
@@ -41,8 +45,10 @@ def claims(root: Path, record: Mapping) -> Iterator[Claim]:
 
 def _attribute(path: Path) -> str:
     try:
-        with h5py.File(path) as file:
+        with hdf5_file(path) as file:
             return str(file.attrs.get("fingerprint", ""))
+    except InUse:
+        raise
     except OSError:
         # A damaged file claims nothing; that it is another one is told of all files.
         return ""

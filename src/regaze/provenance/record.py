@@ -24,7 +24,8 @@ FOLDER = Path("results/provenance")
 # brought, by the names and sizes of their files.
 BY_CONTENT = 2**30
 # Parameters that are said elsewhere in the record, or decide nothing.
-_APART = ("code", "state", "name")
+_APART = ("code", "state", "name", "whole")
+READ, PERSONS = "names and sizes of what was read", "names of persons"
 
 
 def record_path(rule: str, wildcards: Mapping[str, str], folder: str | Path = FOLDER) -> Path:
@@ -43,6 +44,7 @@ def write_record(
     outputs: Iterable[str],
     params: Mapping,
     threads: int,
+    root: str | None = None,
     folder: str | Path = FOLDER,
 ) -> Path | None:
     """Write the record of a job that has ended, and return its path.
@@ -53,6 +55,8 @@ def write_record(
         inputs, outputs: files and folders, relative to the working directory.
         params: plain values; ``code`` is the version of the sources.
         threads: that the job was given.
+        root: the input that is a raw data set. Where the parameter ``raw`` tells what the job reads
+            of it (:mod:`regaze.sources.raw`), that is recorded, and the rest is not looked at.
         folder: of all records.
 
     Returns:
@@ -69,10 +73,13 @@ def write_record(
         "format": 1,
         "rule": rule,
         "wildcards": dict(wildcards),
-        "inputs": {path: describe(path) for path in dict.fromkeys(map(str, inputs))},
+        "inputs": {
+            path: _read(params["raw"]) if path == str(root) and params.get("raw") else _seen(path)
+            for path in dict.fromkeys(map(str, inputs))
+        },
         "outputs": {path: describe(path) for path in outputs},
         "params": told,
-        "config": content_hash(told),
+        "config": content_hash({key: value for key, value in told.items() if key != "raw"}),
         "code": params.get("code"),
         "threads": threads,
         "revision": git_revision(),
@@ -82,6 +89,20 @@ def write_record(
     path = record_path(rule, wildcards, folder)
     write_json(path, content)
     return path
+
+
+def _read(raw: Mapping) -> dict:
+    """What a job read of a raw data set; who is in it where it reads nothing else."""
+    if "sizes" not in raw:
+        return {"fingerprint": content_hash(raw["persons"]), "by": PERSONS}
+    told = {key: raw[key] for key in ("files", "bytes", "dates")}
+    return {"fingerprint": raw["sizes"], "by": READ, **told}
+
+
+def _seen(path: str) -> dict:
+    # Of a folder that another job has made, such as a capture, its record tells the content.
+    made = Path(path).is_relative_to(FOLDER.parent)
+    return describe(path, limit=-1 if made else BY_CONTENT)
 
 
 def describe(path: str | Path, limit: int = BY_CONTENT) -> dict:

@@ -68,13 +68,14 @@ def shrunk(frame: np.ndarray) -> np.ndarray:
 
 
 def _write_mp4(path: Path, frames: Sequence[np.ndarray], rate: float, shown) -> None:
-    # The codec halves its colours: sides must be even, so a last row or column is repeated.
+    # VP9, since browsers play no MPEG-4 Part 2 (mp4v) and OpenCV's wheels write no H.264. It halves
+    # its colours: sides must be even, so a last row or column is repeated.
     height, width = frames[0].shape[:2]
     below, right = height % 2, width % 2
     size = (width + right, height + below)
-    failed = f"{shown}: this OpenCV cannot write MP4 (codec mp4v); use a .gif instead"
+    failed = f"{shown}: this OpenCV cannot write MP4 with VP9; use a .gif instead"
     try:
-        writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), rate, size)
+        writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"vp09"), rate, size)
     except cv2.error as error:
         raise ValueError(failed) from error
     if not writer.isOpened():

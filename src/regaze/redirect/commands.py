@@ -52,7 +52,8 @@ def redirect(
     landmarks: Annotated[
         Path | None,
         typer.Option(
-            help="68 landmarks: .csv, .npz, .txt, .mat, or a folder of them; default: looked for."
+            help="68 landmarks in pixels of the photo as it is shown: .csv, .npz, .txt, .mat, or a "
+            "folder of them; default: looked for."
         ),
     ] = None,
     face: Annotated[int, typer.Option(min=0, help="Which face of a photo; 0: the largest.")] = 0,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from regaze.face3d.found_faces import FindFaces, is_row, list_photos
+from regaze.face3d.photo_faces import FindFaces, is_row, list_photos
 from regaze.jobs import write_json
 from regaze.redirect.angles import Request, checked, read_table, sweep
 from regaze.redirect.animate import check_kind, shrunk, write_animation
@@ -176,15 +176,13 @@ class Job:
         """Files of the published 3-D encoders that the configuration names."""
         entries = {} if self.settings is None else self.settings.encoders
         return {
-            name: {entry.class_: entry.published}
-            for name, entry in entries.items()
-            if entry.published is not None
+            name: entry.weights for name, entry in entries.items() if entry.published is not None
         }
 
     def _detector(self) -> FindFaces:
         """The face detector with the weights that the configuration names."""
         from regaze.assets import AssetError, AssetSettings, require
-        from regaze.face3d.found_faces import detector
+        from regaze.face3d.photo_faces import detector
         from regaze.landmarks.settings import WEIGHTS
 
         assets = AssetSettings() if self.settings is None else self.settings.assets

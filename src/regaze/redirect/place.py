@@ -10,11 +10,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from regaze.face3d.found_faces import FindFaces, faces_of_photo, stem
+from regaze.face3d.photo_faces import FindFaces, faces_of_photo, stem
 from regaze.faces import FacesReader, open_row
 from regaze.normalise.camera import intrinsic_matrix, pad_distortion, undistort_points
 from regaze.normalise.geometry import Variant, normalise
-from regaze.normalise.head_pose import HeadPoseError, estimate_head_pose
+from regaze.normalise.head_pose import HeadPoseError, estimate_head_pose, require_fit
 from regaze.normalise.photo import read_photo
 from regaze.normalise.warp import transform_points
 from regaze.redirect.paste import View
@@ -114,7 +114,7 @@ def photo_place(
     Args:
         path: the photo; turned as its EXIF orientation says.
         size_px: side of the model's pictures; patches are at least that large.
-        landmarks: file or folder, see :func:`regaze.face3d.found_faces.landmarks_of`.
+        landmarks: file or folder, see :func:`regaze.face3d.photo_faces.landmarks_of`.
         find: a detector, used without landmarks.
         face: which face, 0 the largest, or the first of the landmarks.
         lens: the camera.
@@ -141,6 +141,7 @@ def photo_place(
     view = View(made.homography[0], camera, distortion, variant.size)
     try:
         view.box(size)
+        require_fit(one.landmarks, error, face_model)
     except ValueError as problem:
         raise ValueError(f"{path}: {problem}") from None
     straight = undistort_points(one.landmarks[None], camera[None], distortion[None])[0]
@@ -240,7 +241,7 @@ def _photo_of(place: str, reader: FacesReader, number: int, root: Path, lens: Le
     name = stored.decode("utf-8", "replace") if isinstance(stored, bytes) else str(stored)
     if not safe_name(name):
         raise ValueError(f"{place}: file_name: expected a name below the photos, found {name!r}")
-    photo = cv2.cvtColor(read_photo(root / name), cv2.COLOR_BGR2RGB)
+    photo = cv2.cvtColor(read_photo(root / name, root), cv2.COLOR_BGR2RGB)
     size = (photo.shape[1], photo.shape[0])
     camera, distortion, known = lens.camera(size)
     labels = [root / one for one in SUPPLEMENTARY_NAMES if (root / one).is_file()]

@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from regaze.filetypes import unreadable
 from regaze.weights import torch_content
 
 log = logging.getLogger("regaze.training")
@@ -80,11 +81,9 @@ def _start(path: Path, optimiser: bool) -> Start:
         try:
             return Start(str(path), "model", load_file(path))
         except SafetensorError as error:
-            raise ValueError(f"{path}: not a safetensors file ({error})") from None
-    try:
-        content = torch_content(path)
-    except Exception as error:
-        raise ValueError(f"{path}: not a torch file of plain weights ({error})") from None
+            told = unreadable(path, "not a safetensors file", "safetensors", error)
+            raise ValueError(told) from None
+    content = torch_content(path)
     if not isinstance(content, Mapping):
         found = type(content).__name__
         raise ValueError(f"{path}: expected a dictionary of weights, found {found}")

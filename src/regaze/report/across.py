@@ -18,7 +18,7 @@ from regaze.faces import FacesReader
 from regaze.metrics.bootstrap import bootstrap_mean
 from regaze.pairs import read_pairs
 from regaze.report import grids, sections, tables
-from regaze.report.inputs import ModelEntry, Results, read_rejected, read_results
+from regaze.report.inputs import ModelEntry, Results, read_losses, read_rejected, read_results
 from regaze.report.verdict import Verdict, verdict
 
 _ACROSS = (("gaze_only", "gaze only"), ("free", "gaze and head"))
@@ -56,20 +56,23 @@ class DatasetEntry:
             reader = self.faces if isinstance(self.faces, FacesReader) else FacesReader(self.faces)
             table = self.pairs if isinstance(self.pairs, pd.DataFrame) else read_pairs(self.pairs)
             results, rejected = read_results(self.models), read_rejected(self.rejected)
+            losses = read_losses(self.rejected)
         except (FileNotFoundError, ValueError) as error:
             raise type(error)(f"data set {self.name}: {error}") from error
-        return LoadedDataset(self, reader, table, results, rejected)
+        return LoadedDataset(self, reader, table, results, rejected, losses)
 
 
 @dataclass(frozen=True)
 class LoadedDataset:
-    """The contents of a :class:`DatasetEntry`; ``rejected`` has at least the column ``reason``."""
+    """The contents of a :class:`DatasetEntry`; ``rejected`` has at least the column ``reason``,
+    ``losses`` are sentences about persons."""
 
     entry: DatasetEntry
     faces: FacesReader
     pairs: pd.DataFrame
     results: Sequence[Results]
     rejected: pd.DataFrame = field(repr=False)
+    losses: Sequence[str] = ()
 
     @property
     def name(self) -> str:
@@ -111,7 +114,7 @@ def foreign_part(data: LoadedDataset, home: LoadedDataset, rows: int) -> dict:
         ],
         "grid": grid,
         "no_grid": no_grid,
-        "rejected": sections.rejected_summary(data.rejected, len(data.faces)),
+        "rejected": sections.rejected_summary(data.rejected, len(data.faces), data.losses),
         "contact_sheet": (
             sections.contact_sheet_uri(data.entry.contact_sheet, 1400)
             if data.entry.contact_sheet

@@ -7,9 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
+
+from regaze.filetypes import open_hdf5
+from regaze.normalise.rejections import told_counts
+from regaze.sources.records import some
 
 FLOOR, CEILING = "truth", "copy"
 """Pseudo-models: the true target (lowest error that can be shown) and the unchanged source."""
@@ -132,7 +136,7 @@ class Samples:
 
     def __post_init__(self):
         self.path = _existing(self.path, "samples")
-        with h5py.File(self.path, "r") as file:
+        with open_hdf5(self.path) as file:
             for name in ("pixels", "pair"):
                 if name not in file:
                     raise ValueError(f"{self.path}: data set {name!r} is missing")
@@ -155,7 +159,7 @@ class Samples:
 
     def pictures(self, pairs: Sequence[int]) -> dict[int, np.ndarray]:
         """Return ``{pair: (H,W,3) uint8}`` for those of ``pairs`` that the file holds."""
-        with h5py.File(self.path, "r") as file:
+        with open_hdf5(self.path) as file:
             pixels = file["pixels"]
             return {int(p): pixels[self._row[int(p)]] for p in pairs if int(p) in self._row}
 
@@ -297,6 +301,32 @@ def read_rejected(paths: Sequence[str | Path]) -> pd.DataFrame:
     if filled:
         return pd.concat(filled, ignore_index=True)
     return tables[0] if tables else pd.DataFrame({"reason": pd.Series(dtype=str)})
+
+
+def read_losses(paths: Sequence[str | Path]) -> list[str]:
+    """Return sentences about persons of whom nothing was kept, as the tables of rejected rows tell.
+
+    Raises:
+        FileNotFoundError: no such file.
+    """
+    sentences = []
+    for path in paths:
+        counts = told_counts(pq.read_schema(_existing(path, "rejected rows")))
+        if counts is None:
+            continue
+        if counts.lost:
+            rows = sum(rows or 0 for rows in counts.lost.values())
+            unknown = sum(rows is None for rows in counts.lost.values())
+            more = f", of {unknown} of them nobody knows how many" if unknown else ""
+            sentences.append(
+                f"{len(counts.lost):,} of {counts.persons:,} persons were lost with all of their "
+                f"rows ({rows:,} known{more}): {some(counts.lost)}."
+            )
+        sentences += [
+            f"Persons left out, {why} ({len(names):,}): {some(names)}."
+            for why, names in counts.left_out.items()
+        ]
+    return sentences
 
 
 def _existing(path: str | Path, what: str) -> Path:

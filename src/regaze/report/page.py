@@ -108,7 +108,7 @@ def write_report(
         "curves": sections.curve_plots(results, estimators),
         "estimators": sections.estimator_table(estimators),
         "encoders": encoder_section(encoders),
-        "rejected": sections.rejected_summary(home.rejected, len(reader)),
+        "rejected": sections.rejected_summary(home.rejected, len(reader), home.losses),
         "contact_sheet": sections.contact_sheet_uri(contact_sheet) if contact_sheet else None,
         "facts": _facts(reader, table, results),
         "remarks": list(remarks),

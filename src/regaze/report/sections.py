@@ -56,7 +56,7 @@ def comparison_table(
     costs: bool = True,
     home: Mapping[str, Results] | None = None,
 ) -> dict:
-    """Return columns, groups of rows by kind, and numbered notes for missing values.
+    """Return columns, groups of rows by kind, and numbered notes of missing and doubtful values.
 
     Args:
         all_results: the rows.
@@ -147,8 +147,10 @@ def _cell(results, kind, column, marks, notes) -> dict:
     interval = ""
     if low is not None:
         interval = f"{tables.text_of(low, column)}–{tables.text_of(high, column)}"
-    text = tables.text_of(value["mean"], column)
-    return {**blank, "text": text, "interval": interval, "mark": mark}
+    text, note = tables.text_of(value["mean"], column), ""
+    if warning := value.get("warning"):
+        note = notes.setdefault(f"{warning[:1].upper()}{warning[1:]}", len(notes) + 1)
+    return {**blank, "text": text, "interval": interval, "mark": mark, "note": note}
 
 
 def overview_plots(all_results: Sequence[Results]) -> list[Markup]:
@@ -423,11 +425,12 @@ def _words(name: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def rejected_summary(rejected: pd.DataFrame, kept: int) -> dict:
-    """Return the rejected rows by reason, most frequent first, and a sentence."""
+def rejected_summary(rejected: pd.DataFrame, kept: int, losses: Sequence[str] = ()) -> dict:
+    """Return the rejected rows by reason, most frequent first, with sentences about them."""
     total = kept + len(rejected)
+    told = {"losses": list(losses)}
     if not len(rejected):
-        return {"rows": [], "sentence": f"None of {total:,} rows was rejected."}
+        return told | {"rows": [], "sentence": f"None of {total:,} rows was rejected."}
     rows = []
     name = next((n for n in ("file_name", "file", "path") if n in rejected), None)
     for reason, part in rejected.groupby("reason", sort=True):
@@ -449,7 +452,7 @@ def rejected_summary(rejected: pd.DataFrame, kept: int) -> dict:
     rows.sort(key=lambda row: (-row["count"], row["reason"]))
     share = 100 * len(rejected) / total
     sentence = f"{len(rejected):,} of {total:,} rows ({share:.2g} %) were rejected; the rest is "
-    return {"rows": rows, "sentence": sentence + "what everything above was made from."}
+    return told | {"rows": rows, "sentence": sentence + "what everything above was made from."}
 
 
 def contact_sheet_uri(path: str | Path, width: int = 2000) -> str:

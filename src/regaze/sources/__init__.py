@@ -2,7 +2,7 @@
 
 A further data set is one module here with a class ``Options`` (its part of the configuration) and
 a function ``open_source(options, supplementary=None)``, and its name in :data:`KINDS`. Nothing
-heavy is imported, since the Snakefile reads the options.
+heavy is imported, since the Snakefile reads the options and opens the data sets.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ HORIZONTAL = (-15, -10, -5, 0, 5, 10, 15)
 
 SENSOR_MM = 22.3
 ASSUMED_FACTOR = 19720 / 5184
-"""Focal length over the photo's width where EXIF is missing."""
+"""Focal length over the photo's longer side where EXIF is missing."""
 
 _NAME = re.compile(
     r"(\d{4})_2m_(-?\d{1,2})P_(-?\d{1,2})V_(-?\d{1,2})H\.[Jj][Pp][Ee]?[Gg]", re.ASCII
@@ -122,6 +122,7 @@ class Columbia(BarePhotos):
     """
 
     kind = "columbia"
+    person_names = r"\d{4}"
 
     def __init__(
         self,
@@ -199,6 +200,17 @@ class Columbia(BarePhotos):
                 f"{len(names)} photos, else {ASSUMED_FACTOR:.4g} x the longer side (assumed)"
             )
         return f"{reason}, principal point in the middle, no distortion"
+
+    def person_files(self, person: str) -> list[str]:
+        """Return the names of the files that a person is read from."""
+        try:
+            return list(self._names(person))
+        except (OSError, SourceError):
+            return []
+
+    def known_rows(self, person: str) -> int | None:
+        """Return how many files lie in the person's folder."""
+        return len(self.person_files(person)) or None
 
     def _names(self, person: str) -> tuple[str, ...]:
         self.require(person)

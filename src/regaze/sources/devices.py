@@ -8,12 +8,13 @@ says anything about intrinsics: no calibration was published.
 from __future__ import annotations
 
 import math
-import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
+from regaze.sources.photo_header import photo_header
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,6 @@ _FRAME_DIAGONAL = math.hypot(4.0, 3.0) / 4.0
 
 ASSUMED_FACTOR = 1.0
 """Focal length over the longer side of a frame where nothing is known."""
-
-_EXIF_ORIENTATION, _EXIF_SIDEWAYS = 0x0112, (5, 6, 7, 8)
-_FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")
 
 
 def canonical(device: str) -> str:
@@ -112,22 +110,10 @@ def assumed_camera(sizes: np.ndarray, factor: float | np.ndarray) -> np.ndarray:
 def photo_size(path: str | Path) -> tuple[int, int] | None:
     """Return width and height of a photo as it is shown, from its header alone.
 
-    A photo that EXIF turns on its side has them exchanged, as every decoder of this project
-    turns it. None when the file is missing, no regular file, or its header cannot be read.
+    None when the file is missing, no regular file, or its header cannot be read.
     """
-    from PIL import Image
-
-    try:
-        # A named pipe called x.jpg would block the reader for ever.
-        if not stat.S_ISREG(Path(path).stat().st_mode):
-            return None
-        with Image.open(path, formats=_FORMATS) as image:
-            width, height = image.size
-            sideways = image.getexif().get(_EXIF_ORIENTATION) in _EXIF_SIDEWAYS
-    except Exception:
-        # Header parsers raise nearly anything on damaged files; the decoder says what is wrong.
-        return None
-    return (height, width) if sideways else (width, height)
+    header = photo_header(path)
+    return None if header is None else header.shown
 
 
 def photo_sizes(paths: Sequence[str | Path | None]) -> np.ndarray:

@@ -24,6 +24,7 @@ from xml.etree import ElementTree
 import numpy as np
 from pydantic import Field, field_validator
 
+from regaze.sources.files import PersonFiles, photos_below
 from regaze.sources.options import PhotoOptions
 from regaze.sources.records import PersonRecords, SourceError, safe_name
 from regaze.sources.regular import open_regular, read_regular
@@ -89,7 +90,7 @@ def open_source(options: Options, supplementary=None):
     )
 
 
-class ETHXGaze:
+class ETHXGaze(PersonFiles):
     """The photos below ``root`` with the labels of ``data/annotation_train``.
 
     ``persons`` are its CSV files and the folders of ``data/train``, sorted. Persons of the test
@@ -106,6 +107,7 @@ class ETHXGaze:
     """
 
     kind = "eth_xgaze"
+    person_names = r"subject\d{4}"
 
     def __init__(
         self,
@@ -128,6 +130,27 @@ class ETHXGaze:
         if not self.persons:
             raise SourceError(f"{self._folder}: expected subject0000.csv and so on, found none")
         self._cameras: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+
+    @property
+    def place(self) -> Path:
+        """The folder of the subjects' folders."""
+        return self.root / "data" / "train"
+
+    def person_files(self, person: str) -> list[str]:
+        """Return the names of the files that a person is read from."""
+        # Photos that lie there, not those of the annotation: 80 of those are 1.6 GB of text.
+        names = [f"data/annotation_train/{person}.csv"]
+        cameras = set()
+        for name in photos_below(self.folder(person)):
+            match = _PHOTO.fullmatch(name.rsplit("/", 1)[-1])
+            if match and (self.cameras is None or int(match[1]) in self.cameras):
+                cameras.add(match[1])
+                names.append(f"data/train/{person}/{name}")
+        return names + [f"calibration/cam_calibration/cam{one}.xml" for one in sorted(cameras)]
+
+    def known_rows(self, person: str) -> int | None:
+        """Return how many photos of the chosen cameras lie in the person's folder."""
+        return sum(name.startswith("data/train/") for name in self.person_files(person)) or None
 
     def split(self) -> dict[str, list[str]]:
         """Return the release's split; see :func:`released_split`."""

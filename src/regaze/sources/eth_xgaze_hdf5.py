@@ -9,6 +9,9 @@ their data; rows at the end that were never written do not count.
 
 from __future__ import annotations
 
+import logging
+import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -16,10 +19,22 @@ import h5py
 import numpy as np
 from pydantic import Field
 
+from regaze.hdf5 import MAX_ROWS, cut_off, shapes_left
 from regaze.sources.eth_xgaze import released_split
-from regaze.sources.hdf5 import has, last_stored, likely_rows, numbers, opened, rows_dataset
+from regaze.sources.files import PersonFiles
+from regaze.sources.hdf5 import (
+    files_of,
+    has,
+    last_stored,
+    likely_rows,
+    numbers,
+    opened,
+    rows_dataset,
+)
 from regaze.sources.options import ReleasedOptions
 from regaze.sources.records import NormalisedRows, SourceError
+
+log = logging.getLogger(__name__)
 
 _PIXELS, _GAZE, _HEAD = "face_patch", "face_gaze", "face_head_pose"
 _COLUMNS = {
@@ -55,7 +70,7 @@ def open_source(options: Options, supplementary=None) -> ETHXGazePatches:
     return ETHXGazePatches(options.root, channel_order=options.channel_order)
 
 
-class ETHXGazePatches:
+class ETHXGazePatches(PersonFiles):
     """The files ``train/*.h5`` below ``root``, or ``*.h5`` in it; ``persons`` are their names.
 
     ``attributes`` say how the patches were made: focal length 960, at 600 mm for 224 pixels and at
@@ -67,6 +82,7 @@ class ETHXGazePatches:
     """
 
     kind = "eth_xgaze_hdf5"
+    person_names = r"subject\d{4}"
 
     def __init__(self, root: str | Path, *, channel_order: str = "bgr"):
         from regaze.faces import FacesAttributes
@@ -111,6 +127,31 @@ class ETHXGazePatches:
             return int(shape[1])
         assert fault is not None
         raise fault
+
+    @property
+    def place(self) -> Path:
+        """The folder of the subjects' files."""
+        return self._folder
+
+    def present(self, persons: Collection[str]) -> set[str]:
+        """Return those who have a file, be it a link to nothing."""
+        return {one for one in persons if os.path.lexists(self._folder / f"{one}.h5")}
+
+    def known_rows(self, person: str) -> int | None:
+        """Return how many rows a file had that was cut off, by what is left of it."""
+        path, found = self._folder / f"{person}.h5", 0
+        try:
+            with cut_off(path) as file:
+                found = likely_rows(file, (_PIXELS, _GAZE, _HEAD))
+        except (OSError, RuntimeError, LookupError, ValueError, TypeError) as error:
+            log.debug("%s: no names are left: %s", path, error)
+        rows = [shape[0] for shape in shapes_left(path) if shape[0] <= MAX_ROWS]
+        return found or max(rows, default=0) or None
+
+    def person_files(self, person: str) -> list[str]:
+        """Return the names of the files that a person is read from."""
+        path = self._folder / f"{person}.h5"
+        return files_of(path, self.root, {person: _PIXELS})[person]
 
     def split(self) -> dict[str, list[str]]:
         """Return the release's split; see :func:`regaze.sources.eth_xgaze.released_split`."""

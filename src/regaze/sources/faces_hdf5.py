@@ -8,6 +8,7 @@ project have the same layout and more columns. Files that were published with B,
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,8 +16,10 @@ import h5py
 import numpy as np
 from pydantic import Field
 
+from regaze.sources.files import PersonFiles
 from regaze.sources.hdf5 import (
     add_persons,
+    files_of,
     has,
     last_stored,
     likely_rows,
@@ -69,7 +72,7 @@ def open_source(options: Options, supplementary=None) -> FacesFile:
     )
 
 
-class FacesFile:
+class FacesFile(PersonFiles):
     """One data set of normalised faces; ``persons`` are its groups, sorted.
 
     Args:
@@ -119,6 +122,24 @@ class FacesFile:
             said["channel_order"] = channel_order
         given = {"variant": variant, "focal": focal, "distance": distance}
         self.attributes = _attributes(self.root, said, given)
+
+    def present(self, persons: Collection[str]) -> set[str]:
+        """Return those who have a group."""
+        return self._home.keys() & set(persons)
+
+    def known_rows(self, person: str) -> int | None:
+        """Return None: what can be known of a person's rows is known when they are read."""
+        return None
+
+    def reads(self, persons: Iterable[str]) -> Iterator[tuple[str, list[str]]]:
+        """Yield each person with the files that hold its rows, file by file."""
+        wanted: dict[Path, list[str]] = {}
+        for person in persons:
+            if person in self._home:
+                wanted.setdefault(self._home[person], []).append(person)
+        for path, here in wanted.items():
+            pixels = {person: f"{person}/pixels" for person in here}
+            yield from files_of(path, self.root, pixels).items()
 
     def read_faces(self, person: str) -> NormalisedRows:
         """Return the rows of ``person``; four labels per row become eight, the last four NaN.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -26,6 +26,8 @@ from regaze.sources.devices import (
     photo_sizes,
     points_to_camera,
 )
+from regaze.sources.files import PersonFiles
+from regaze.sources.hdf5 import MAX_ROWS
 from regaze.sources.options import PhotoOptions
 from regaze.sources.records import PersonPhotos, PersonRecords, SourceError, printable, safe_name
 from regaze.sources.regular import read_regular
@@ -35,6 +37,8 @@ log = logging.getLogger(__name__)
 
 _PERSON_MARKS = ("frames.json", "frames", "info.json")
 _PARAMETERS = "parameters.h5"
+_READ = ("frames", "appleFace", "dotInfo", "screen", "info")
+"""JSON files that photos without a supplementary file are read with."""
 
 
 class Options(PhotoOptions):
@@ -87,7 +91,7 @@ def open_source(options: Options, supplementary=None) -> GazeCapture:
     )
 
 
-class GazeCapture:
+class GazeCapture(PersonFiles):
     """GazeCapture's photos with the labels of their supplementary file, or bare.
 
     With a supplementary file ``persons`` are its groups, and :meth:`read` returns their records.
@@ -107,6 +111,8 @@ class GazeCapture:
     Raises:
         SourceError: the folder or a file is missing or not HDF5, or holds no person.
     """
+
+    person_names = r"\d{5}"
 
     def __init__(
         self,
@@ -141,6 +147,40 @@ class GazeCapture:
                 f"{self.root}: expected {names}, or folders of persons with frames.json, "
                 "found neither"
             )
+
+    def present(self, persons: Collection[str]) -> set[str]:
+        """Return those who have a folder, or photos where their labels say."""
+        return super().present(persons) if self._labels is None else self._labels.present(persons)
+
+    def unlabelled(self) -> list[str]:
+        """Return the folders of photos that the supplementary file has no group for."""
+        return [] if self._labels is None else self._labels.unlabelled()
+
+    def reads(self, persons: Iterable[str]) -> Iterator[tuple[str, list[str]]]:
+        """Yield each person with its photos and, where there are no labels, JSON files."""
+        return super().reads(persons) if self._labels is None else self._labels.reads(persons)
+
+    def known_rows(self, person: str) -> int | None:
+        """Return how many frames ``frames.json`` lists, or else lie in the person's folder."""
+        try:
+            listed = _load(self.root / person / "frames.json")
+        except SourceError:
+            listed = None
+        if isinstance(listed, list) and listed:
+            return min(len(listed), MAX_ROWS)
+        return super().known_rows(person)
+
+    def person_files(self, person: str) -> list[str]:
+        """Return the names of the files that a person is read from."""
+        names = [f"{person}/{name}.json" for name in _READ]
+        try:
+            listed = _load(self.root / person / "frames.json")
+        except SourceError:
+            listed = []
+        if isinstance(listed, list):
+            frames = (f"{person}/frames/{one}" for one in listed if isinstance(one, str))
+            names += filter(safe_name, frames)
+        return names
 
     def read(self, person: str) -> PersonRecords:
         """Return the records of ``person``; see :meth:`Supplemented.read`.

@@ -7,19 +7,23 @@ reads as zeros, are told from rows that are.
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 
+from regaze.filetypes import damage, unreadable
+from regaze.hdf5 import MAX_ROWS, InUse, hdf5_file
+from regaze.links import Sources, locate, source_files
 from regaze.sources.records import SourceError
 
-MAX_ROWS = 1_000_000
-"""Rows of one person above which a file is taken for damaged; ETH-XGaze has some 20,000,
-GazeCapture some thousands."""
+log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -34,28 +38,32 @@ def opened(
         names: rows that are lost when the file cannot be read, handed on with the error.
 
     Raises:
+        InUse: it, or a file that it refers to, is being written: nobody's data are lost.
         SourceError: there is no such file, it is not HDF5, or reading of it fails in the block.
     """
     path = Path(path)
     if not path.is_file():
         raise SourceError(f"{path}: no such file", "bad_source", names)
     try:
-        file = h5py.File(path, "r")
+        file = hdf5_file(path)
+    except InUse:
+        raise
     except (OSError, RuntimeError, ValueError) as error:
-        raise SourceError(
-            f"{path}: expected an HDF5 file, found another ({error})", "bad_source", names
-        ) from error
+        told = f"{path}: expected an HDF5 file, found another: an empty file"
+        if path.stat().st_size:
+            told = unreadable(path, "expected an HDF5 file, found another", "hdf5", error)
+        raise SourceError(told, "bad_source", names) from None
     with file:
         try:
             yield file
-        except SourceError:
+        except (SourceError, InUse):
             raise
         except (OSError, RuntimeError, LookupError, ValueError, TypeError, MemoryError) as error:
             raise SourceError(
-                f"{where or path}: expected readable HDF5, found damage ({error})",
+                f"{where or path}: expected readable HDF5, found damage ({damage(error)})",
                 "bad_source",
                 names,
-            ) from error
+            ) from None
 
 
 def names_in(path: str | Path, group: h5py.Group) -> list[str]:
@@ -168,9 +176,15 @@ def stored_rows(item: h5py.Dataset) -> np.ndarray:
     """Return (n,) bool: which rows lie within the file, as far as its index tells.
 
     Rows that were never written, rows beyond the end of a file that was cut off and rows in chunks
-    that are larger than their data are False. It reads the index only, no data: some microseconds
-    per chunk.
+    that are larger than their data are False, and so are rows of a virtual dataset that lie in no
+    other file. It reads the index only, no data: some microseconds per chunk.
+
+    Raises:
+        InUse: a source of a virtual dataset is being written.
+        SourceError: a source of a virtual dataset is missing or cannot be used.
     """
+    if item.is_virtual:
+        return _stored_sources(item)
     size = item.file.id.get_filesize()
     if item.chunks is None:
         if item.id.get_create_plist().get_layout() == h5py.h5d.COMPACT:
@@ -195,6 +209,52 @@ def stored_rows(item: h5py.Dataset) -> np.ndarray:
     return found == pieces
 
 
+def _stored_sources(item: h5py.Dataset) -> np.ndarray:
+    where = f"the rows of {item.name} in {item.file.filename}"
+    found = np.zeros(len(item), bool)
+    with Sources() as files:
+        try:
+            place = locate(item, where, files)
+            for here, path, name in place.by_source():
+                if path:
+                    data = files.dataset(path, name, where)
+                    stored = stored_rows(data)
+                    whole = data.shape == place.row_shape
+                    found[here] = stored.all() if whole else stored[place.row[here]]
+        except (InUse, SourceError):
+            raise
+        except (OSError, ValueError) as error:
+            raise SourceError(str(error)) from error
+    return found
+
+
+def files_of(path: Path, root: Path, pixels: Mapping[str, str]) -> dict[str, list[str]]:
+    """Return by person the names below ``root`` of the files that its pixels are read from.
+
+    They are the file itself and, of virtual datasets, those that they are mapped to.
+
+    Args:
+        path: the file of these persons.
+        root: of the data set.
+        pixels: path of the dataset in the file, by person.
+    """
+    found = {person: [path] for person in pixels}
+    try:
+        with opened(path) as file:
+            for person, name in pixels.items():
+                here: Any = file
+                for part in name.split("/"):
+                    here = member(str(path), here, part) if isinstance(here, h5py.Group) else None
+                if isinstance(here, h5py.Dataset) and here.is_virtual:
+                    found[person] += map(Path, source_files(here))
+    except SourceError as error:
+        log.debug("%s: taken without what it refers to: %s", path, error)
+    return {
+        person: [os.path.relpath(one, root) for one in dict.fromkeys(paths)]
+        for person, paths in found.items()
+    }
+
+
 def likely_rows(group: h5py.Group, names: Sequence[str]) -> int:
     """Return how many rows a person has whose datasets ``names`` do not all make sense.
 
@@ -202,11 +262,16 @@ def likely_rows(group: h5py.Group, names: Sequence[str]) -> int:
     """
     found = [0]
     for name in names:
-        link = group.get(name, getlink=True) if has(group, name) else None
-        item = group[name] if isinstance(link, h5py.HardLink) else None
-        if not isinstance(item, h5py.Dataset) or not item.shape or item.shape[0] > MAX_ROWS:
-            continue
-        found.append(len(item) if item.is_virtual or item.external else last_stored(item))
+        try:
+            link = group.get(name, getlink=True) if has(group, name) else None
+            item = group[name] if isinstance(link, h5py.HardLink) else None
+            if not isinstance(item, h5py.Dataset) or not item.shape or len(item) > MAX_ROWS:
+                continue
+            found.append(len(item))
+            if not (item.is_virtual or item.external):
+                found[-1] = last_stored(item)
+        except (OSError, RuntimeError, LookupError) as error:
+            log.debug("%s: what is left of it is counted: %s", name, error)
     return max(found)
 
 

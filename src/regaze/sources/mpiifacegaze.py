@@ -22,6 +22,8 @@ import h5py
 import numpy as np
 from pydantic import Field
 
+from regaze.filetypes import unreadable
+from regaze.sources.files import PersonFiles
 from regaze.sources.options import PhotoOptions
 from regaze.sources.records import PersonPhotos, PersonRecords, SourceError, safe_name
 from regaze.sources.regular import read_regular
@@ -77,7 +79,7 @@ def open_source(options: Options, supplementary=None):
     return Supplemented(Path(options.root), options.source, files)
 
 
-class MPIIFaceGaze:
+class MPIIFaceGaze(PersonFiles):
     """The photos below ``root`` with the labels of the release.
 
     ``persons`` is the sorted list of folders ``X`` that hold ``X.txt`` or ``Calibration``.
@@ -87,6 +89,7 @@ class MPIIFaceGaze:
     """
 
     kind = "mpiifacegaze"
+    person_names = r"p\d\d"
 
     def __init__(self, root: str | Path):
         self.root = Path(root)
@@ -147,6 +150,16 @@ class MPIIFaceGaze:
             gaze_target=values[:, _TARGET],
             gaze_angles=np.full((len(names), 2), np.nan),
         )
+
+    def person_files(self, person: str) -> list[str]:
+        """Return the names of the files that a person is read from."""
+        own = [f"{person}/{person}.txt", f"{person}/Calibration/Camera.mat"]
+        try:
+            lines = read_regular(self.root / own[0], _LARGEST_ANNOTATION).splitlines()
+        except OSError:
+            return own
+        fields = (line.decode("utf-8", "replace").split(None, 1) for line in lines)
+        return own + [f"{person}/{one[0]}" for one in fields if one and safe_name(one[0])]
 
     def _annotation(self, person: str) -> tuple[tuple[str, ...], np.ndarray]:
         """Return N names and (N, 28) numbers, NaN in fields 1 and 28 and in lines that are bad."""
@@ -258,9 +271,8 @@ def _matlab(path: Path) -> dict[str, np.ndarray]:
     try:
         found = loadmat(path, variable_names=["cameraMatrix", "distCoeffs"])
     except Exception as error:  # scipy's reader raises whatever a damaged file leads it to
-        raise SourceError(
-            f"{path}: expected a MATLAB file, found {error!r}", "bad_shape"
-        ) from error
+        told = unreadable(path, "expected a MATLAB file, found another", ("mat", "binary"), error)
+        raise SourceError(told, "bad_shape") from None
     return {name: _numeric(path, name, value) for name, value in found.items() if name[0] != "_"}
 
 

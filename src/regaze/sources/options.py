@@ -40,6 +40,13 @@ class SourceOptions(BaseModel):
         "<root>/split.json or what the data set itself says",
     )
 
+    watch: Literal["files", "folders"] = Field(
+        "files",
+        description="what is looked at, at each start, to notice other photos: each file that is "
+        "read, or folders alone, where a million files take too long; those do not tell of a file "
+        "that was overwritten in its place",
+    )
+
     def needs_landmarks(self) -> bool:
         """Whether head poses have to be found from the photos, by a landmark detector."""
         return False
@@ -67,8 +74,15 @@ class BarePhotoOptions(PhotoOptions):
 
     landmarks: str | None = Field(
         None,
-        description="CSV of landmarks: file_name, x0, y0, ..., x67, y67 (pixels); default: they "
-        "are looked for",
+        description="CSV of landmarks: file_name, x0, y0, ..., x67, y67 (pixels of the photo as it "
+        "is shown, turned as its EXIF data say); default: they are looked for",
+    )
+
+    watch: Literal["files", "folders"] = Field(
+        "files",
+        description="what is looked at, at each start, to notice other photos: each file that is "
+        "read, or folders alone, where a million files take too long; those do not tell of a file "
+        "that was overwritten in its place",
     )
 
     def needs_landmarks(self) -> bool:

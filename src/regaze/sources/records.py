@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Protocol
@@ -33,6 +33,28 @@ def safe_name(name: str) -> bool:
 def printable(name: str) -> str:
     """Return a name that can be stored: bytes that are not UTF-8, or zero, become escapes."""
     return name.encode("utf-8", "backslashreplace").decode("utf-8").replace("\0", "\\x00")
+
+
+def some(names: Iterable[str], most: int = 10) -> str:
+    """Return names for a message, of many only the first."""
+    listed = list(names)
+    more = f" and {len(listed) - most} more" if len(listed) > most else ""
+    return ", ".join(listed[:most]) + more
+
+
+def lost_rows(source, person: str, error: SourceError) -> list[tuple[int, str]]:
+    """Return numbers and names of the rows that are lost with a person, as far as they are known.
+
+    Where the error does not tell them, ``source.known_rows(person)`` may tell how many there are,
+    by what lies beside. Where nobody knows it is one row with the number -1.
+    """
+    names: Sequence[str] = error.file_names
+    if not names and hasattr(source, "known_rows") and safe_name(person):
+        try:
+            names = ("",) * (source.known_rows(person) or 0)
+        except (OSError, SourceError):
+            names = ()
+    return list(enumerate(names)) or [(-1, "")]
 
 
 @dataclass(frozen=True)
@@ -125,7 +147,8 @@ class PersonPhotos:
     face as annotated, NaN where nothing is. Of the gaze either ``gaze_target`` (N, 3) mm in the
     camera is known, or ``gaze_angles`` (N, 2) pitch, yaw in radians relative to the line of sight
     of a camera held level; the other is NaN, and both are when ``gaze_known`` is False.
-    ``landmarks`` (N, 68, 2) pixels when the data set has them, so that none are looked for.
+    ``landmarks`` (N, 68, 2) pixels when the data set has them, so that none are looked for. Pixels
+    are those of the photo as it is shown, turned as its EXIF data say.
     """
 
     root: Path
@@ -165,7 +188,10 @@ class NormalisedRows:
 
 
 class Source(Protocol):
-    """A raw data set. ``kind`` is its name in the configuration and in the faces files."""
+    """A raw data set. ``kind`` is its name in the configuration and in the faces files.
+
+    What all sources may have besides is in :class:`regaze.sources.files.PersonFiles`.
+    """
 
     kind: str
     persons: list[str]

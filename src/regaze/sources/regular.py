@@ -1,14 +1,17 @@
-"""Opening of files that others wrote, where a pipe or a device may stand for one."""
+"""Opening of files that others wrote, where a pipe, a device or a link may stand for one."""
 
 from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 from pathlib import Path
 from typing import BinaryIO
 
 _MOST_BYTES = 1 << 28
+_DVC_CACHE = re.compile(r"/[0-9a-f]{2}/[0-9a-f]{30}")
+"""End of a path in DVC's cache, where a file lies under the MD5 sum of its content."""
 
 
 def open_regular(path: str | Path) -> BinaryIO:
@@ -38,3 +41,17 @@ def read_regular(path: str | Path, most: int = _MOST_BYTES) -> bytes:
     if len(content) > most:
         raise OSError(errno.EFBIG, f"more than {most} bytes", str(path))
     return content
+
+
+def link_out(path: str | Path, root: str | Path) -> str:
+    """Return where a file that is a link ends, when that is elsewhere; "" for any other file.
+
+    Links that end below ``root`` are no matter, and neither are those into DVC's cache, which
+    stand for files of the data set when its ``cache.type`` is ``symlink``. Folders on the way may
+    be links.
+    """
+    if not os.path.islink(path):
+        return ""
+    end, home = os.path.realpath(path), os.path.realpath(root)
+    inside = os.path.commonpath([home, end]) == home
+    return "" if inside or _DVC_CACHE.fullmatch(end[-34:]) else end

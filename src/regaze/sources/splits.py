@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Collection, Iterable, Mapping
 from itertools import combinations
 from pathlib import Path
 
 from regaze.jobs import write_json
 from regaze.sources.regular import read_regular
+
+log = logging.getLogger(__name__)
 
 PARTS = ("train", "val", "test")
 DISJOINT = (("train-redirector", "train-evaluator"),)
@@ -27,6 +30,10 @@ WAY = "name a split file, or deal persons by shares such as {val: 0.1, test: 0.2
 
 class SplitError(ValueError):
     """A split file that cannot be used; the message names the file, the list and the person."""
+
+
+class NoSplit(SplitError):
+    """Nothing says who is trained on and who is tested on."""
 
 
 def read_split(path: str | Path) -> dict[str, list[str]]:
@@ -160,13 +167,14 @@ def split_from_info(root: str | Path) -> dict[str, list[str]]:
     persons are in the order of their names.
 
     Raises:
-        SplitError: no person has an ``info.json``, or one lacks a key or names another part.
+        NoSplit: no person has an ``info.json``.
+        SplitError: one lacks a key or names another part.
     """
     split: dict[str, list[str]] = {part: [] for part in PARTS}
     split |= {f"{part}-{device}": [] for part in PARTS for device in ("phone", "tablet")}
     paths = sorted(Path(root).glob("*/info.json"))
     if not paths:
-        raise SplitError(
+        raise NoSplit(
             f"{root}: expected split.json or <person>/info.json, found neither; name a split file "
             "or give shares such as {val: 0.1, test: 0.2} under the data set's `split`"
         )
@@ -219,12 +227,14 @@ def make_split(
     source=None,
     seed: int = 0,
     needed: Iterable[str] = (),
+    persons: Iterable[str] | None = None,
+    lost: Iterable[str] = (),
 ) -> dict[str, list[str]]:
     """Write and return a data set's checked and completed split.
 
     It is the file or the shares ``split``; without them ``<root>/split.json`` when there is one,
     or what the data set itself says: ``source.split()``, or the persons' ``info.json``. Then
-    :func:`complete_split`.
+    :func:`complete_split`. The log names everybody who is listed and has no rows.
 
     Args:
         out: the split JSON.
@@ -233,24 +243,22 @@ def make_split(
         source: the opened data set; given, its persons are compared with the split's.
         seed: of the shares and of the parts of ``train``.
         needed: lists in which somebody must be.
+        persons: those who are there and asked for, nobody else is in the split; default everybody.
+        lost: persons of these without a usable row; they are taken out, and nobody moves for them.
 
     Raises:
         SplitError: as :func:`read_split` and :func:`split_from_info`; the split names nobody of
             the data set, or nobody in a list that is needed; or there is nothing to make one from.
     """
-    default = Path(root) / "split.json"
-    where = str(split if isinstance(split, str | Path) else root)
-    if split is None and default.is_file():
-        split, where = default, str(default)
-    if isinstance(split, str | Path):
-        lists = read_split(split)
-    elif split is not None:
-        lists = split_by_shares(_persons(source, where), seed=seed, **split)
-    elif hasattr(source, "split"):
-        lists = source.split()
-    else:
-        lists = split_from_info(root)
+    lists, where = listed_split(root, split, source)
+    if lists is None:
+        everybody = _persons(source, where) if persons is None else persons
+        lists = split_by_shares(everybody, seed=seed, **split)
+    if persons is not None:
+        lists = _only(lists, set(persons), f"{where}: not there")
     lists = check_split(complete_split(lists, seed), where)
+    left = set(split_persons(lists)) - set(lost)
+    lists = _only(lists, left, f"{where}: lost with all of their rows")
     if source is not None and not set(source.persons) & set(split_persons(lists)):
         raise SplitError(
             f"{where}: expected persons of {root} such as {source.persons[0]!r}, found only "
@@ -261,6 +269,30 @@ def make_split(
         raise SplitError(f"{where}: split: {'; '.join(faults)}; {WAY} for the data set")
     write_json(out, lists)
     return lists
+
+
+def listed_split(
+    root: str | Path, split: str | Path | Mapping[str, float] | None, source=None
+) -> tuple[dict[str, list[str]] | None, str]:
+    """Return the lists that a split names, None for shares, and where they come from.
+
+    Arguments and errors are those of :func:`make_split`.
+    """
+    default = Path(root) / "split.json"
+    if split is None and default.is_file():
+        split = default
+    if isinstance(split, str | Path):
+        return read_split(split), str(split)
+    if split is not None:
+        return None, str(root)
+    return source.split() if hasattr(source, "split") else split_from_info(root), str(root)
+
+
+def _only(lists: dict[str, list[str]], allowed: set[str], why: str) -> dict[str, list[str]]:
+    strangers = [person for person in split_persons(lists) if person not in allowed]
+    if strangers:
+        log.warning("%s: %d persons: %s", why, len(strangers), ", ".join(strangers))
+    return {name: [one for one in people if one in allowed] for name, people in lists.items()}
 
 
 def _persons(source, where: str) -> list[str]:

@@ -8,12 +8,16 @@ aligned across datasets. The pose step of this project writes the same layout, w
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import os
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import h5py
 import numpy as np
 
+from regaze.filetypes import damage
+from regaze.sources.files import PersonFiles, any_photo
 from regaze.sources.hdf5 import (
     MAX_ROWS,
     add_persons,
@@ -23,7 +27,7 @@ from regaze.sources.hdf5 import (
     missing_filter,
     opened,
 )
-from regaze.sources.records import PersonRecords, SourceError, printable
+from regaze.sources.records import PersonRecords, SourceError, printable, safe_name
 
 SUPPLEMENTARY_NAMES = ("supplementary.h5", "GazeCapture_supplementary.h5")
 """Names under which a data set's root is searched for its labels."""
@@ -36,11 +40,12 @@ _COLUMNS = {
     "3d_gaze_target": ((3,),),
 }
 _TARGET, _LANDMARKS, _NAMES = "3d_gaze_target", "landmarks", "file_name"
+_FIRST = 20
 _STATUS, _DETAIL = "status", "detail"
 _GAZE_ATTRIBUTE, _ABSENT = "gaze", "absent"
 
 
-class Supplemented:
+class Supplemented(PersonFiles):
     """Photos below ``root`` with the labels of supplementary files.
 
     ``persons`` is the sorted list of the files' groups; opening costs one listing of each file.
@@ -90,6 +95,59 @@ class Supplemented:
             raise SourceError(f"{where}: expected a group per person, found none")
         self.persons = sorted(self._home)
         self.gaze_known = gaze_known and not all(absent)
+
+    def present(self, persons: Collection[str]) -> set[str]:
+        """Return those who have a folder, or of whose first photos one is there."""
+        found = {person for person in persons if person in self._folders}
+        for person, names in self._listed(set(persons) - found, _FIRST):
+            if any((self.root / name).is_file() for name in names):
+                found.add(person)
+        return found
+
+    def unlabelled(self) -> list[str]:
+        """Return the folders with photos whose names are no persons of the labels."""
+        strangers = (name for name in self._folders if name not in self._home)
+        return sorted(
+            printable(name)
+            for name in strangers
+            if not name.startswith(".") and any_photo(self.root / name)
+        )
+
+    @cached_property
+    def _folders(self) -> set[str]:
+        try:
+            with os.scandir(self.root) as entries:
+                return {entry.name for entry in entries if entry.is_dir()}
+        except OSError:
+            return set()
+
+    def reads(self, persons: Iterable[str]) -> Iterator[tuple[str, list[str]]]:
+        """Yield each person with the photos that its labels name, file by file.
+
+        The labels themselves are files that the data set's options name.
+        """
+        return self._listed(persons)
+
+    def _listed(
+        self, persons: Iterable[str], most: int | None = None
+    ) -> Iterator[tuple[str, list[str]]]:
+        """Yield persons with their photos' names, or the first of them, file by file."""
+        wanted: dict[Path, list[str]] = {}
+        for person in persons:
+            if person in self._home:
+                wanted.setdefault(self._home[person], []).append(person)
+            else:
+                yield person, []
+        for path, here in wanted.items():
+            with opened(path) as file:
+                for person in here:
+                    where = f"{path}: person {person}"
+                    try:
+                        group = person_group(where, file, person)
+                        names = text_rows(where, group, _NAMES, most=most)
+                    except SourceError as error:
+                        names = error.file_names
+                    yield person, _safe(names)
 
     def read(self, person: str) -> PersonRecords:
         """Return the records of ``person``; rows keep the supplementary file's order.
@@ -151,6 +209,19 @@ class Supplemented:
         )
 
 
+def _safe(names: Iterable[str]) -> list[str]:
+    """Return the names that stay below the root; of a million photos the folders are few."""
+    folders: dict[str, bool] = {}
+    found = []
+    for name in dict.fromkeys(names):
+        folder, _, base = name.rpartition("/")
+        if folder not in folders:
+            folders[folder] = safe_name(folder or "root")
+        if folders[folder] and base and base != ".." and "\\" not in base:
+            found.append(name)
+    return found
+
+
 def _parameters(path: Path, person: str, names: tuple[str, ...]) -> np.ndarray | None:
     where = f"{path}: person {person}"
     with opened(path, where, names) as file:
@@ -197,15 +268,21 @@ def _dataset(
     where: str, group: h5py.Group, key: str, names: tuple[str, ...] | None = None
 ) -> h5py.Dataset:
     """Return a dataset of rows whose every value is stored in this file."""
-    rows = names if names is not None else ("",) * _rows(group)
-    item = member(where, group, key, rows)
+
+    def rows() -> tuple[str, ...]:
+        return names if names is not None else ("",) * _rows(group)
+
+    try:
+        item = member(where, group, key)
+    except SourceError as error:
+        raise SourceError(str(error), error.reason, rows()) from error
     if not isinstance(item, h5py.Dataset):
         raise SourceError(
-            f"{where}: {key}: expected a dataset, found only {sorted(group)}", "missing_key", rows
+            f"{where}: {key}: expected a dataset, found only {sorted(group)}", "missing_key", rows()
         )
     if not item.shape:
         raise SourceError(
-            f"{where}: {key}: expected rows, found shape {item.shape}", "bad_shape", rows
+            f"{where}: {key}: expected rows, found shape {item.shape}", "bad_shape", rows()
         )
     if names is not None and item.shape[0] != len(names):
         # Rows beyond the names are rows too, and are counted as rejected with the others.
@@ -267,15 +344,19 @@ def _require_stored(where: str, key: str, item: h5py.Dataset, names: tuple[str, 
         )
 
 
-def _stored(where: str, key: str, item: h5py.Dataset, names: tuple[str, ...]) -> np.ndarray:
-    """Return all values of a dataset of which every one is stored in this file."""
+def _stored(
+    where: str, key: str, item: h5py.Dataset, names: tuple[str, ...], most: int | None = None
+) -> np.ndarray:
+    """Return the values of a dataset of which every one is stored in this file."""
     _require_stored(where, key, item, names)
     try:
-        return item[()]
+        return item[()] if most is None else item[:most]
     except (OSError, RuntimeError, ValueError, TypeError, MemoryError) as error:
         raise SourceError(
-            f"{where}: {key}: expected readable data, found damage ({error})", "bad_source", names
-        ) from error
+            f"{where}: {key}: expected readable data, found damage ({damage(error)})",
+            "bad_source",
+            names,
+        ) from None
 
 
 def _rows(group: h5py.Group) -> int:
@@ -293,9 +374,13 @@ def _hard(group: h5py.Group, name: str) -> bool:
 
 
 def text_rows(
-    where: str, group: h5py.Group, key: str, names: tuple[str, ...] | None = None
+    where: str,
+    group: h5py.Group,
+    key: str,
+    names: tuple[str, ...] | None = None,
+    most: int | None = None,
 ) -> tuple[str, ...]:
-    """Return a dataset of strings, one per row."""
+    """Return a dataset of strings, one per row, or its first ``most`` rows."""
     item = _dataset(where, group, key, names)
     rows = names if names is not None else ("",) * item.shape[0]
     if item.ndim != 1:
@@ -307,7 +392,12 @@ def text_rows(
         raise SourceError(
             f"{where}: {key}: expected strings, found type {item.dtype}", "bad_shape", rows
         )
-    values = _stored(where, key, item, rows)
+    values = _stored(where, key, item, rows, most)
+    if names is None and fixed:
+        text = b"\0".join(values.tolist()).decode("utf-8", "surrogateescape").split("\0")
+        # Unless a name has such a byte within; a million names are quicker decoded as one.
+        if len(text) == len(values):
+            return tuple(text)
     raw = [one if isinstance(one, bytes) else str(one).encode("utf-8") for one in values]
     if names is None:
         # A photo's name that is no UTF-8 is rejected for its row alone, by what comes after.

@@ -22,7 +22,8 @@ EVERYBODY = "*"
 """File name of a line that holds for every photo; ``<person>/*`` is one for a person's."""
 
 LANDMARKS = tuple(f"{axis}{number}" for number in range(68) for axis in "xy")
-"""Columns of a landmarks table: x0, y0, ..., x67, y67 pixels, iBUG-68 order."""
+"""Columns of a landmarks table: x0, y0, ..., x67, y67, pixels of the photo as it is shown, which
+is turned as its EXIF data say; iBUG-68 order."""
 
 _MOST_BYTES = 1 << 20
 """Length of a line above which the file is taken for no CSV."""

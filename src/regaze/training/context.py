@@ -240,7 +240,8 @@ def write_model(
     """
     names = {key: None for point in points for key in point}
     with replacing(files.curve) as part, open(part, "w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, list(names), lineterminator="\n")
+        # `dvc plots` draws an empty cell as 0.
+        writer = csv.DictWriter(stream, list(names), restval="nan", lineterminator="\n")
         writer.writeheader()
         writer.writerows(
             {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in point.items()}

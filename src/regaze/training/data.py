@@ -12,8 +12,9 @@ import numpy as np
 import torch
 
 from regaze.faces import FacesReader
-from regaze.jobs import replacing
+from regaze.jobs import asked_memory, replacing
 from regaze.provenance import content_hash
+from regaze.resources import patches_fault
 
 _BLOCK = 256
 """Patches read at a time when they are written to a file."""
@@ -50,7 +51,8 @@ class Rows:
             chosen: numbers of the rows to use among those of the persons; None means all.
 
         Raises:
-            ValueError: none of the persons has rows.
+            ValueError: none of the persons has rows, or the patches are to be held in memory and
+                are more than the job asks for.
         """
         self.reader, self.size, self.batch = reader, size, batch
         self.seed, self.rank, self.world = seed, rank, world
@@ -60,6 +62,9 @@ class Rows:
             raise ValueError(f"{paths}: no rows for the {len(persons)} persons asked for")
         if chosen is not None:
             self.rows = self.rows[chosen]
+        asked = asked_memory() if cache == "memory" else None
+        if fault := patches_fault(len(self.rows), reader.patch_size or (0, 0), asked):
+            raise ValueError(fault)
         self._table = reader.labels[self.rows, :4]
         # Places in `rows` that are visited; others are partners only.
         self._visits = np.arange(len(self.rows))

@@ -3,9 +3,9 @@
 Batch, noise and dropout of step k depend on (seed, k) alone and the state holds everything else, so
 an interrupted run ends in the same bytes as an uninterrupted one on the same machine. A state tells
 what it is of; nothing goes on from one of other data, code or configuration, or of a training whose
-results are there. Several
-processes share each batch and its draws (:mod:`regaze.training.draws`), so their number changes the
-result by rounding only; see ``docs/training.md``.
+results are written. Several processes share each batch and its draws
+(:mod:`regaze.training.draws`), so their number changes the result by rounding only; see
+``docs/training.md``.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from accelerate.utils import DistributedDataParallelKwargs
 from torch import distributed, nn
 
 from regaze.diffusion.averages import half_life_decay
+from regaze.filetypes import damage
 from regaze.jobs import replacing, write_json
 from regaze.provenance import content_hash, versions
 from regaze.training.averages import PowerAverages, smooth_into
@@ -41,6 +42,9 @@ log = logging.getLogger("regaze.training")
 
 STATE, FINISHED = "state.pt", "finished.json"
 """What a folder of a state holds: the state, and the number of the training that is finished."""
+
+_COMPUTING = ("torch", "torchvision", "numpy", "opencv-python-headless", "embreex")
+"""Packages whose versions decide what a training computes from its data."""
 
 
 class Interrupted(RuntimeError):
@@ -211,8 +215,9 @@ class _Run:
         self.settings, self.seed, self.validate = settings, seed, validate
         self.state_file = state / STATE
         precision = resolve_precision(settings.precision)
+        found = versions()
+        packages = {name: found[name] for name in _COMPUTING}
         # Not the number of processes: a state of another number is not another training's.
-        packages = {name: one for name, one in versions().items() if name != "regaze"}
         self.identity = _leaves({**config, "precision": precision, "packages": packages})
         self.training = secrets.token_hex(8)
         self.accelerator = Accelerator(
@@ -297,7 +302,7 @@ class _Run:
         return self.average or next(iter(self.powers.values.values()), None)
 
     def _loop(self):
-        if self.step == self.steps:
+        if self.step >= self.steps:
             return
         parts = self.settings.accumulate
         loader = loading(
@@ -502,6 +507,9 @@ class _Run:
     def _save(self):
         if self.accelerator.is_main_process:
             self._write()
+        if self.writer:
+            # Of what is before the state, nothing will be written again.
+            self.writer.flush()
         # Whoever ends first makes torchrun end the others.
         self.accelerator.wait_for_everyone()
 
@@ -557,7 +565,8 @@ class _Run:
             content = torch.load(self.state_file, map_location=device, weights_only=True)
             found = content["config"]
         except Exception as error:
-            log.warning("%s: unreadable state, starting afresh (%s)", self.state_file, error)
+            told = (self.state_file, damage(error))
+            log.warning("%s: unreadable state, starting afresh (%s)", *told)
             return None
         if found != content_hash(self.identity):
             log.warning(
@@ -569,11 +578,13 @@ class _Run:
             log.info("%s: state of a finished training, this is a new one", self.state_file)
             return None
         if content["processes"] != self.world:
+            count = content["processes"]
+            many = "es" if count > 1 else ""
             raise ValueError(
                 f"{self.state_file}: this training was interrupted at step {content['step']} of "
-                f"{self.steps} with {content['processes']} processes, found {self.world}, whose "
-                "sums have other bytes; go on with as many as before (train.gpus, train.nodes), "
-                "or delete the file to start afresh"
+                f"{self.steps} with {count} process{many}, found {self.world}, whose sums have "
+                "other bytes; go on with as many as before (train.gpus, train.nodes), or delete "
+                "the file to start afresh"
             )
         return content
 

@@ -15,7 +15,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from regaze.damage import read_weights
 from regaze.diffusion.averages import posthoc_coefficients
+from regaze.filetypes import unreadable
 from regaze.jobs import replacing, write_json
 from regaze.provenance import fingerprint
 
@@ -45,7 +47,8 @@ def find_snapshots(folder: str | Path) -> list[Snapshot]:
                 about = json.loads((file.metadata() or {})["average"])
             found.append(Snapshot(path, float(about["std"]), int(about["images"])))
         except (SafetensorError, KeyError, ValueError) as error:
-            raise ValueError(f"{path}: not a snapshot of averaged weights ({error!r})") from None
+            clause = "not a snapshot of averaged weights"
+            raise ValueError(unreadable(path, clause, "safetensors", error)) from None
     if not found:
         raise FileNotFoundError(
             f"{folder}: expected snapshots of averaged weights, found none; they are stored in "
@@ -139,8 +142,7 @@ def write_posthoc(
         )
     home = Path(state) if state else model.resolve().parent.parent / "state" / record["name"]
     weights, shares = mix(find_snapshots(home / "ema" / record["snapshots"]), std, images)
-    with safe_open(model / MODEL, "pt") as file:
-        different = sorted(set(file.keys()) ^ set(weights))
+    different = sorted(set(read_weights(model / MODEL)) ^ set(weights))
     if different:
         raise ValueError(f"{home}: other weights than the model's: {different[:8]}")
     ordered = {key: weights[key].contiguous() for key in sorted(weights)}

@@ -13,7 +13,7 @@ _SAMPLING = [*(f"redirectors/{n}.py" for n in ("sample", "base", "batches", "inp
 _SAMPLING += ["codes", "face3d/gaze.py", "face3d/rotations.py", "diffusion", "images.py"]
 _SAMPLING += ["masks/background.py", "masks/condition.py"]
 # Options of sampling that change no picture of the main samples.
-_OTHER_SAMPLES = {"max_w", "sample_only", "save_gif", "threads", "gpus"}
+_OTHER_SAMPLES = {"max_w", "sample_only", "save_gif"}
 
 
 class Stages(TrainingStages):

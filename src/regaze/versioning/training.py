@@ -76,7 +76,7 @@ class TrainingStages:
     def data(self) -> None:
         """Capture, landmarks, faces and pairs of every data set."""
         settings = self.settings
-        faces = ["normalise", "sources", "faces.py", "links.py", "angles.py"]
+        faces = ["normalise", "sources", "faces.py", "hdf5.py", "links.py", "angles.py"]
         for name in self._datasets():
             options, folder = settings.datasets[name], f"results/{name}"
             about = f"datasets.{name}"
@@ -88,7 +88,7 @@ class TrainingStages:
                     ["render_capture"],
                     [root],
                     deps=[settings.capture.head_model],
-                    code=["capture", "angles.py"],
+                    code=["capture", "face3d/model.py", "face3d/checks.py", "angles.py"],
                     scripts=["render_capture"],
                     params=["seed", *self._below("capture", set())],
                     outs=[root],
@@ -103,7 +103,7 @@ class TrainingStages:
                     ["detect_landmarks", "estimate_poses", *fetching],
                     [f"{poses[0]}/shard-{shard:03d}.h5" for shard in range(settings.shards)],
                     deps=raw,
-                    code=["landmarks", "normalise", "sources", "faces.py", "angles.py"],
+                    code=["landmarks", *faces],
                     scripts=["detect_landmarks", "estimate_poses"],
                     params=["shards", about, "landmarks", "assets"],
                     outs=found + poses,
@@ -199,6 +199,8 @@ class TrainingStages:
                 folder = f"results/{dataset}/latents/{name}"
                 given = [entry.published or f"{weights}/model.safetensors"]
                 given += [] if entry.published else [f"{weights}/model.json"]
+                stated = [f"encoders.{name}.class"] if entry.published else []
+                stated += [f"encoders.{name}.head_sha256"] if entry.head_sha256 else []
                 self.add(
                     _named(f"latents-{name}", dataset, settings),
                     ["encode_shard"],
@@ -206,7 +208,7 @@ class TrainingStages:
                     deps=[f"results/{dataset}/faces", "results/face3d/head.npz", *given],
                     code=["face3d", "codes", "faces.py"],
                     scripts=["encode_shard"],
-                    params=["shards"],
+                    params=["shards", *stated],
                     outs=[folder],
                 )
         for name, entry in settings.estimators.items():
@@ -230,9 +232,11 @@ class TrainingStages:
             if self._masked(dataset):
                 options, folder = settings.datasets[dataset], f"results/{dataset}"
                 deps = [options.root or f"{folder}/capture"]
+                params = ["shards", "masks", f"datasets.{dataset}"]
                 if settings.masks.method_for(options.source) == "mesh":
                     encoder = settings.masks.encoder or next(iter(settings.encoders))
                     deps = [f"{folder}/latents/{encoder}", "results/face3d/head.npz"]
+                    params.append(f"encoders.{encoder}.rasterizer")
                 self.add(
                     _named("masks", dataset, settings),
                     ["mask_shard", "draw_masks"],
@@ -245,7 +249,7 @@ class TrainingStages:
                         *("codes", "faces.py", "sources"),
                     ],
                     scripts=["mask_shard", "draw_masks"],
-                    params=["shards", "masks", f"datasets.{dataset}"],
+                    params=params,
                     outs=[f"{folder}/masks"],
                 )
 

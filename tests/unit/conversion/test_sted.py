@@ -67,8 +67,35 @@ def test_the_papers_setting(tmp_path):
     assert found.datasets["mpiigaze"].root == "data/MPIIGaze.h5"
     assert found.estimators["vgg"].preset == "reference"
     assert found.sampling.batch == 32 and not found.augmentation.export
-    assert set(lost) == {"l2_reg", "decay_steps", "decay", "save_path"}
-    assert "AdamW" in lost["l2_reg"] and "--directory out" in lost["save_path"]
+    assert set(lost) == {"save_path"} and "--directory out" in lost["save_path"]
+
+
+def test_the_papers_setting_trains_as_the_overlay_of_the_published_training(tmp_path):
+    published = copy.deepcopy(DEFAULT)
+    merge(published, yaml.safe_load((ROOT / "configs/sted-reference.yaml").read_text()))
+    wanted = load_settings(published).models["sted"].resolve()
+    resolved = converted(tmp_path, PAPER)[0].models["sted"].resolve()
+    told = {"log_every_images", "state_every_images", "validate_every_images", "gpus"}
+    for part in (wanted, resolved):
+        part["train"] = {key: value for key, value in part["train"].items() if key not in told}
+    assert resolved == wanted
+
+
+def test_published_weights_are_taken_where_upstream_takes_them(tmp_path):
+    files = {"gazenet_savepath": "w/vgg.tar", "eval_gazenet_savepath": "w/resnet.tar"}
+    found, _, lost = converted(tmp_path, PAPER, files)
+    assert found.estimators["vgg"].checkpoint == "w/vgg.tar"
+    assert found.estimators["resnet"].checkpoint == "w/resnet.tar" and set(lost) == {"save_path"}
+    few = {"semi_supervised": True, "num_labeled_samples": 9}
+    found, _, lost = converted(tmp_path, PAPER, files | few)
+    assert found.estimators["vgg"].checkpoint is None and found.estimators["resnet"].checkpoint
+    assert "which labels those weights have seen" in lost["gazenet_savepath"]
+    found, _, lost = converted(tmp_path, PAPER, {"load_step": 20, "skip_training": True})
+    assert found.models["sted"].checkpoint == "out/checkpoints/20.pt"
+    assert set(lost) == {"save_path"}
+    found, _, lost = converted(tmp_path, PAPER, {"load_step": 20})
+    assert found.models["sted"].checkpoint is None
+    assert "models.sted.checkpoint takes out/checkpoints/20.pt" in lost["load_step"]
 
 
 def test_later_files_win_and_few_labels_do_not_leak(tmp_path):
@@ -81,7 +108,7 @@ def test_later_files_win_and_few_labels_do_not_leak(tmp_path):
 
 
 def test_nothing_is_lost_of_a_configuration_that_fits(tmp_path):
-    fits = {"l2_reg": 0, "decay": 1, "save_path": "."}
+    fits = {"l2_reg": 0, "decay": 1, "decay_steps": 1, "save_path": "."}
     _, _, lost = converted(tmp_path, PAPER, fits)
     assert lost == {}
     assert "Without a place" not in head(["a.json"], lost)
@@ -139,6 +166,7 @@ def test_contradictions_are_named(tmp_path):
             {"semi_supervised": True},
             "num_labeled_samples: expected at least 1 with",
         ),
+        ({"decay": 1.5}, "decay_steps: expected at least 1; decay: above 0 and at most 1"),
         ({"batch_size": 0}, "batch_size, num_training_steps: expected at least 1"),
     ):
         with pytest.raises(StedJsonError, match=message):
@@ -167,8 +195,8 @@ def test_the_command(tmp_path):
     base = ["--base", str(ROOT / "config.yaml")]
     done = CliRunner().invoke(app, ["convert-config", str(file), *base])
     assert done.exit_code == 0
-    assert "not mapped: l2_reg: 0.0001" in done.stderr
-    assert "# - l2_reg: 0.0001" in done.stdout
+    assert "not mapped: save_path: results go below" in done.stderr
+    assert "# - save_path: results go below" in done.stdout
     overlay = tmp_path / "overlay.yaml"
     overlay.write_text(done.stdout)
     files = [str(ROOT / "config.yaml"), str(overlay)]

@@ -69,6 +69,16 @@ def test_torch_files(tmp_path, published, nested, legacy, prefix):
     assert same(load_reference(path, "resnet"), published)
 
 
+@pytest.mark.parametrize("arch", ["vgg", "resnet"])
+def test_gazenerfs_estimators_are_not_steds(tmp_path, arch):
+    """Its VGG has the very keys, but was trained on 224 px with ImageNet's mean and deviation."""
+    state = build_estimator(arch, "reference").state_dict()
+    trainer = {"epoch": 7, "optim_state": {}, "scheule_state": {}}
+    torch.save({"model_state": state, **trainer}, tmp_path / "epoch_7_ckpt.pth.tar")
+    with pytest.raises(ValueError, match="epoch_7.*found a checkpoint of ETH-XGaze's training"):
+        load_reference(tmp_path / "epoch_7_ckpt.pth.tar", arch)
+
+
 def test_true_archive_and_folder_take_the_highest_step(tmp_path, published):
     home = tmp_path / "baseline" / "checkpoints"
     home.mkdir(parents=True)

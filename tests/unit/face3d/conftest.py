@@ -1,7 +1,6 @@
 import pytest
 
 from regaze.capture import HeadConfig, build_head
-from regaze.face3d.model import from_head
 
 
 @pytest.fixture(scope="module")
@@ -11,4 +10,4 @@ def head():
 
 @pytest.fixture(scope="module")
 def model(head):
-    return from_head(head)
+    return head

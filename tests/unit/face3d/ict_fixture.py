@@ -3,18 +3,17 @@
 import json
 
 import numpy as np
-
-from regaze.capture.head import posed
+from numpy_flame import posed
 
 LOOK = {"Up": (-1, 0), "Down": (1, 0), "Left": (0, 1), "Right": (0, -1)}
 
 
 def _shape(head, pose=None, code=None):
-    expression = None
+    expression = ()
     if code is not None:
         expression = np.zeros(16)
         expression[head.meta["expressions"].index(code)] = 1
-    return posed(head, None, expression, pose)
+    return posed(head, (), expression, pose)
 
 
 def moves(head):
@@ -41,7 +40,7 @@ def moves(head):
 def _jaw(head, degrees=14.0):
     pose = np.zeros((5, 3))
     pose[2, 0] = np.radians(degrees)
-    return posed(head, None, None, pose)
+    return posed(head, pose=pose)
 
 
 def write_model(folder, head, identities=4):

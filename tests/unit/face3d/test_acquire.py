@@ -20,19 +20,18 @@ from regaze.face3d.commands_acquire import app, weights_of
 from regaze.face3d.crop import crop_box, landmark_bounds
 from regaze.face3d.deca import Deca
 from regaze.face3d.drawing import to_drawing, to_pixels, to_uint8, write_png
-from regaze.face3d.found_faces import (
-    FoundFace,
+from regaze.face3d.gaze import eye_pose_from_labels
+from regaze.face3d.obj import read_obj
+from regaze.face3d.patches import crop_patches
+from regaze.face3d.photo_faces import (
     NoFace,
+    PhotoFace,
     faces_of_photo,
     is_row,
     landmarks_of,
     list_photos,
     stem,
 )
-from regaze.face3d.gaze import labels_from_eye_pose
-from regaze.face3d.model import from_head
-from regaze.face3d.obj import read_textured_obj
-from regaze.face3d.patches import crop_patches
 from regaze.face3d.settings import EncoderSettings
 from regaze.face3d.turntable import poses, turntable, write_gif
 from regaze.faces import FacesAttributes, FacesWriter
@@ -50,7 +49,7 @@ DEMO = {
 @pytest.fixture(scope="module")
 def encoder():
     torch.manual_seed(0)
-    made = Deca(from_head(build_head(HeadConfig.tiny())), "tiny").eval()
+    made = Deca(build_head(HeadConfig.tiny()), "tiny").eval()
     with torch.no_grad():
         last = made.E_flame.layers[2]
         last.weight.mul_(0.05)
@@ -107,17 +106,18 @@ def test_a_face_is_written_as_the_demos_write_it(tmp_path, encoder):
     # everything that the pictures were made of is there: the mesh can be made again
     rows = {n: torch.from_numpy(codes[n])[None] for n in ("shape", "exp", "pose", "eye_pose")}
     again = encoder.flame(**rows).vertices[0].numpy()
-    mesh = read_textured_obj(folder / "mesh_coarse.obj")
-    np.testing.assert_allclose(mesh.mesh.vertices, again, atol=1e-6)
-    assert len(mesh.mesh.counts) == len(encoder.head.f) and mesh.texture.shape == (256, 256, 3)
+    mesh = read_obj(folder / "mesh_coarse.obj")
+    np.testing.assert_allclose(mesh.vertices, again, atol=1e-6)
+    assert len(mesh.counts) == len(encoder.head.f)
+    assert cv2.imread(str(folder / "mesh_coarse.png")).shape == (256, 256, 3)
     assert np.loadtxt(folder / "kpt2d.txt").shape == (68, 2)
     assert np.loadtxt(folder / "kpt3d.txt").shape == (68, 4)
     # landmarks over the crop and in the photo are the same points
     flat = torch.from_numpy(np.loadtxt(folder / "kpt2d.txt"))[None]
     pixels = to_pixels(flat, codes["transform"][None], encoder.size_px)[0]
     np.testing.assert_allclose(np.loadtxt(folder / "landmarks_photo.txt"), pixels, atol=1e-3)
-    label = labels_from_eye_pose(rows["eye_pose"], rows["pose"][:, :3])[0].numpy()
-    np.testing.assert_allclose(label, [[0.2, -0.3]] * 2, atol=1e-5)
+    eyes = eye_pose_from_labels(torch.tensor([[0.2, -0.3]]), rows["pose"][:, :3])
+    np.testing.assert_allclose(rows["eye_pose"], eyes, atol=1e-5)
 
 
 def test_eyes_of_the_mesh_point_with_the_gaze(tmp_path, encoder):
@@ -133,7 +133,7 @@ def test_eyes_of_the_mesh_point_with_the_gaze(tmp_path, encoder):
             gaze=gaze,
             animate=False,
         )
-        mesh = read_textured_obj(tmp_path / name / "a00/mesh_coarse.obj").mesh.vertices
+        mesh = read_obj(tmp_path / name / "a00/mesh_coarse.obj").vertices
         rows = encoder.head.rows_of("left_eye")
         pupil = rows[encoder.head.v_template[rows, 2].argmax()]
         front[name] = mesh[pupil] - mesh[rows].mean(0)
@@ -145,7 +145,7 @@ def test_eyes_of_the_mesh_point_with_the_gaze(tmp_path, encoder):
 
 def test_detail_is_written_where_there_is_a_network_for_it(tmp_path):
     torch.manual_seed(1)
-    deca = Deca(from_head(build_head(HeadConfig.tiny())), "tiny", detail=True).eval()
+    deca = Deca(build_head(HeadConfig.tiny()), "tiny", detail=True).eval()
     photo(tmp_path / "a.png")
     np.savetxt(tmp_path / "marks.txt", marks())
     given = {"landmarks": tmp_path / "marks.txt", "animate": False}
@@ -153,8 +153,9 @@ def test_detail_is_written_where_there_is_a_network_for_it(tmp_path):
     folder = tmp_path / "out/a00"
     for name in ("geometry_detail.png", "out_im_detail.png", "mesh_coarse_detail.obj"):
         assert (folder / name).stat().st_size > 1000
-    dense = read_textured_obj(folder / "mesh_coarse_detail.obj")
-    assert len(dense.mesh.vertices) > 20_000 and dense.colours is not None
+    dense = folder / "mesh_coarse_detail.obj"
+    assert len(read_obj(dense).vertices) > 20_000
+    assert len(dense.read_text().split("\n", 1)[0].split()) == 7
     assert np.load(folder / "detail.npy").any()
 
 
@@ -217,6 +218,17 @@ def test_every_face_of_a_photo_gets_a_folder(tmp_path, encoder):
         list_photos(tmp_path / "empty")
 
 
+def test_other_files_in_a_folder_of_photos_are_counted(tmp_path, caplog):
+    for name in ("a.png", "B.JFIF", "c.avif", "a.npz", "d.gif", "e.gif", "f"):
+        (tmp_path / name).touch()
+    assert [one.name for one in list_photos(tmp_path)] == ["B.JFIF", "a.png", "c.avif"]
+    assert "3 photos; other files are left out: 2 .gif, 1 without ending" in caplog.text
+    for one in list_photos(tmp_path):
+        one.rename(one.with_suffix(".gif"))
+    with pytest.raises(ValueError, match="found none but 5 .gif, 1 without ending"):
+        list_photos(tmp_path)
+
+
 def test_two_photos_of_one_name_are_refused(tmp_path, encoder):
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
@@ -251,7 +263,7 @@ def test_a_head_without_a_mask_of_the_face_takes_no_colours_from_the_photo(tmp_p
     acquire([tmp_path / "a.png"], encoder, tmp_path / "photo", **given)
     acquire([tmp_path / "a.png"], encoder, tmp_path / "own", extract_texture=False, **given)
     bare, own, taken = (
-        read_textured_obj(tmp_path / name / "a00/mesh_coarse.obj").texture
+        cv2.imread(str(tmp_path / name / "a00/mesh_coarse.png"))
         for name in ("bare", "own", "photo")
     )
     np.testing.assert_array_equal(bare, own)
@@ -287,12 +299,12 @@ def test_landmarks_come_from_the_users_files(tmp_path):
 def test_the_crop_of_a_large_photo_is_that_of_the_whole(encoder):
     picture = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
     points = marks(310, 90, 120)
-    crop, transform = encoder_crop(FoundFace("a", 0, picture, points, "a.png"), encoder)
+    crop, transform = encoder_crop(PhotoFace("a", 0, picture, points, "a.png"), encoder)
     whole = crop_patches(picture[None], points[None], encoder.size_px)
     np.testing.assert_allclose(transform, whole.transforms[0], atol=1e-9)
     np.testing.assert_allclose(crop, whole.images, atol=1e-4)
     with pytest.raises(NoFace, match="outside the picture"):
-        encoder_crop(FoundFace("a", 0, picture, points + 2000, "a.png"), encoder)
+        encoder_crop(PhotoFace("a", 0, picture, points + 2000, "a.png"), encoder)
 
 
 def test_points_over_the_crop_find_their_pixel_in_other_pictures():

@@ -16,7 +16,6 @@ from regaze.face3d.buffers import (
 )
 from regaze.face3d.crop import crop_box
 from regaze.face3d.flame import Flame
-from regaze.face3d.model import from_head
 from regaze.face3d.render import Renderer
 from regaze.face3d.texture import TextureSpace
 
@@ -25,7 +24,7 @@ SIZE = 64
 
 @pytest.fixture(scope="module")
 def parts():
-    model = from_head(build_head(HeadConfig.tiny()))
+    model = build_head(HeadConfig.tiny())
     return (
         Flame(model),
         TextureSpace.from_model(model),

@@ -12,12 +12,12 @@ from regaze.capture.head import HeadConfig, build_head
 from regaze.face3d.deca import GREY, Deca, encoder_identity, load_encoder, load_published
 from regaze.face3d.encode import open_encoder
 from regaze.face3d.encoders import PRESETS
-from regaze.face3d.model import from_head, model_hash, save_flame
+from regaze.face3d.model import model_hash, save_flame
 
 
 @pytest.fixture(scope="module")
 def head():
-    return from_head(build_head(HeadConfig.tiny()))
+    return build_head(HeadConfig.tiny())
 
 
 @pytest.fixture
@@ -145,7 +145,9 @@ def test_published_weights(head, tmp_path, monkeypatch):
 
     names = ("E_flame", "E_detail", "D_detail")
     torch.save({name: part(name) for name in names}, tmp_path / "deca_model.tar")
-    found = load_published(head, deca=tmp_path / "deca_model.tar")
+    # of the user's own training on this head model
+    own_head = {"head_sha256": model_hash(head)}
+    found = load_published(head, deca=tmp_path / "deca_model.tar", **own_head)
     assert found.kind == "deca" and len(found.checkpoint_sha256) == 64
     crops = torch.rand(1, 3, 32, 32)
     with torch.no_grad():
@@ -163,16 +165,17 @@ def test_published_weights(head, tmp_path, monkeypatch):
     folder.mkdir(parents=True)
     lightning = {"state_dict": {f"deca.{key}": value for key, value in state.items()}}
     torch.save(lightning, folder / "epoch=1-loss=3.5.ckpt")
-    emoca = load_published(head, emoca=tmp_path / "run")
+    emoca = load_published(head, emoca=tmp_path / "run", **own_head)
     assert emoca.kind == "emoca"
-    alone = load_published(head, emoca=folder / "epoch=1-loss=3.5.ckpt")
+    alone = load_published(head, emoca=folder / "epoch=1-loss=3.5.ckpt", **own_head)
     assert alone.checkpoint_sha256 == emoca.checkpoint_sha256 != found.checkpoint_sha256
     save_flame(tmp_path / "head.npz", head)
-    opened = open_encoder(tmp_path / "head.npz", deca=tmp_path / "deca_model.tar", device="cpu")
+    files = {"deca": tmp_path / "deca_model.tar", **own_head}
+    opened = open_encoder(tmp_path / "head.npz", **files, device="cpu")
     assert opened.kind == "deca" and opened.checkpoint_sha256 == found.checkpoint_sha256
     lightning["state_dict"].pop("deca.E_expression.layers.0.bias")
     torch.save(lightning, folder / "epoch=2-loss=1.5.ckpt")
     with pytest.raises(ValueError, match=r"E_expression.*missing layers\.0\.bias"):
-        load_published(head, emoca=tmp_path / "run")
+        load_published(head, emoca=tmp_path / "run", **own_head)
     with pytest.raises(ValueError, match="exactly one"):
         load_published(head)

@@ -9,7 +9,7 @@ from regaze.codes.latents import LatentsError, LatentsReader
 from regaze.face3d.deca import Deca, encoder_identity
 from regaze.face3d.encode import encode_shard, open_encoder, usable_landmarks
 from regaze.face3d.head_stage import make_head
-from regaze.face3d.model import from_head, load_flame, model_hash, save_flame
+from regaze.face3d.model import load_flame, model_hash, save_flame
 from regaze.faces import FacesAttributes, FacesReader, FacesWriter
 
 ATTRIBUTES = FacesAttributes("sted", (48, 48), 190.0, 600.0, "none", "folder")
@@ -17,7 +17,7 @@ ATTRIBUTES = FacesAttributes("sted", (48, 48), 190.0, 600.0, "none", "folder")
 
 @pytest.fixture(scope="module")
 def head():
-    return from_head(build_head(HeadConfig.tiny()))
+    return build_head(HeadConfig.tiny())
 
 
 @pytest.fixture(scope="module")
@@ -101,16 +101,9 @@ def test_codes_that_are_not_finite_leave_no_file(tmp_path, head):
     assert [path.name for path in tmp_path.iterdir()] == ["faces.h5"]
 
 
-def test_batches_below_one_are_refused(tmp_path, encoder):
-    faces = write_faces(tmp_path / "faces.h5", {"00001": 1})
-    with pytest.raises(ValueError, match="batch: expected at least 1, found 0"):
-        encode_shard(faces, encoder, tmp_path / "part.parquet", batch=0)
-    assert [path.name for path in tmp_path.iterdir()] == ["faces.h5"]
-
-
 def test_the_way_an_encoder_is_opened_is_checked(tmp_path, head):
     save_flame(tmp_path / "head.npz", head)
-    with pytest.raises(ValueError, match="expected exactly one of folder, deca and emoca"):
+    with pytest.raises(ValueError, match="expected exactly one of deca and emoca"):
         open_encoder(tmp_path / "head.npz")
     with pytest.raises(ValueError, match="device: expected one of auto, cpu, cuda"):
         open_encoder(tmp_path / "head.npz", folder=tmp_path, device="tpu")

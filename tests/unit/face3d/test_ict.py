@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy_flame import posed
 from scipy.spatial import cKDTree
 from typer.testing import CliRunner
 
 from regaze.capture import load_head, surface, template
 from regaze.capture.actor import Actor
-from regaze.capture.head import posed
 from regaze.capture.parts import LABELS
 from regaze.capture.subject import draw_look
 from regaze.capture.writer import CaptureConfig, render_person
@@ -104,7 +104,7 @@ def test_lids_follow_the_eyes_as_the_shapes_do(head, model, twin):
         eyes = torch.deg2rad(torch.tensor([[x, y, 0, x, y, 0.0]])).double()
         pose = np.zeros((5, 3))
         pose[3:] = eyes.view(2, 3).numpy()
-        expected = posed(head, None, None, pose)[twin] * 1000
+        expected = posed(head, pose=pose)[twin] * 1000
         found = flame(*zero, eyes).vertices[0].numpy() * 1000
         off = np.linalg.norm(found - expected, axis=1)
         assert off.max() < (0.08 if abs(x) + abs(y) == 30 else 0.6), (x, y)

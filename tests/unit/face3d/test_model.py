@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-from regaze.capture import load_head, save_head
+from regaze.capture import load_head
 from regaze.capture.writer import CaptureConfig, render_person
 from regaze.face3d.commands import head_app
 from regaze.face3d.convert import convert_flame, read_texture
@@ -19,7 +19,7 @@ from regaze.face3d.model import (
     model_hash,
     save_flame,
 )
-from regaze.face3d.objfile import read_obj, read_vertices
+from regaze.face3d.obj import read_obj, read_vertices
 
 
 def changed(model, **changes):
@@ -28,10 +28,8 @@ def changed(model, **changes):
     return make_model({**content, **changes}, "m.npz", meta=meta)
 
 
-def test_the_procedural_head_is_a_model(head, model):
+def test_the_procedural_head_is_a_model(model):
     assert model.meta["source"] == "synthetic" and model.texture_rgb
-    for name in ("v_template", "f", "shapedirs", "posedirs", "weights", "uvcoords", "MU"):
-        assert np.array_equal(getattr(model, name), getattr(head, name)), name
     assert model.n_expression_total == 16
     left, right = model.rows_of("left_eye"), model.rows_of("right_eye")
     assert (model.v_template[left, 0] > 0).all() and (model.v_template[right, 0] < 0).all()
@@ -61,16 +59,13 @@ def test_masks_cover_the_face_where_its_texture_is(model):
     assert lips[1] / lips[0] < bridge[1] / bridge[0]
 
 
-def test_save_and_load(tmp_path, head, model):
+def test_save_and_load(tmp_path, model):
     save_flame(tmp_path / "a.npz", model)
     save_flame(tmp_path / "b.npz", model)
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
     again = load_flame(tmp_path / "a.npz")
     assert again.meta == json.loads(json.dumps(model.meta))
     assert model_hash(again) == model_hash(model)
-    save_head(tmp_path / "head.npz", head)
-    assert model_hash(load_flame(tmp_path / "head.npz")) == model_hash(model)
-    assert load_flame(tmp_path / "head.npz").meta["source"] == "synthetic"
     moved = changed(model, v_template=model.v_template * np.float32(1.001))
     assert model_hash(moved) != model_hash(model)
 
@@ -256,7 +251,7 @@ def test_conversion_of_a_users_files(tmp_path, files, head):
 def test_large_textures_keep_every_second_row(tmp_path):
     mean = np.zeros((512, 512, 3), np.float32)
     mean[::2, ::2] = 0.5
-    np.savez(tmp_path / "t.npz", MU=mean, PC=np.zeros((512, 512, 3, 2), np.float32))
+    np.savez(tmp_path / "t.npz", MU=mean, PC=np.ones((512, 512, 3, 2), np.float32))
     found, _ = read_texture(tmp_path / "t.npz", 1)
     assert found.shape == (256, 256, 3) and (found == 0.5).all()
     with pytest.raises(ValueError, match="3 directions asked for, the file has 2"):
@@ -290,8 +285,8 @@ def test_conversion_names_what_is_wrong(tmp_path, files):
         ("template_obj", "v 0 0 0\nv 1 0 0\nv 1 1 0\nf 1 2 3\n", "triangles with texture"),
         ("template_obj", "v 0 0 0\nvt 0 0\nf 1/1 1/1 1/1 1/1\n", "triangles with texture"),
         ("texture_npz", "no zip", "not an .npz without pickles"),
-        ("texture_npz", "", "not an .npz without pickles"),
-        ("texture_npz", "PK\x03\x04 cut off", "not an .npz without pickles"),
+        ("texture_npz", "", "an empty file, not an .npz without pickles"),
+        ("texture_npz", "PK\x03\x04 cut off", "a zip archive that is cut off or damaged, not an"),
         ("texture_npz", {"MU": np.zeros((4, 4, 3)), "PC": np.array([{}], object)},
          "not an .npz without pickles"),
         ("texture_npz", {"MU": np.float32(1), "PC": np.zeros((4, 4, 3, 2))},
@@ -300,7 +295,7 @@ def test_conversion_names_what_is_wrong(tmp_path, files):
         ("texture_npz", {"MU": np.zeros((4, 3, 3)), "PC": np.zeros((4, 3, 3, 2))},
          r"expected \(R, R, 3\) and \(R, R, 3, K\), found \(4, 3, 3\) and \(4, 3, 3, 2\)"),
         ("displacement_npy", "no array", "not an .npy without pickles"),
-        ("displacement_npy", "", "not an .npy without pickles"),
+        ("displacement_npy", "", "an empty file, not an .npy without pickles"),
         ("displacement_npy", {"a": np.zeros(3)}, "expected an .npy, found an .npz"),
         ("mediapipe_npz", {"lmk_face_idx": np.zeros(3)}, "lacks lmk_b_coords, landmark_indices"),
     ],

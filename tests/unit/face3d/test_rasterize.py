@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from regaze.face3d.rasterize import Fragments, choose_backend, embree, rasterize, scan
+from regaze.face3d.rasterize import Fragments, choose_backend, rasterize, scan
 from regaze.face3d.rasterize.grid import pixel_centres, weights_at
 
 
@@ -240,7 +240,6 @@ def test_choice_of_the_backend(monkeypatch):
     assert choose_backend("auto", "cpu", 3) == "reference"
     assert choose_backend("auto", "cuda") == "torch"
     assert choose_backend("auto", "cuda", 3) == "reference"
-    assert choose_backend("numpy", "cpu") == "reference"
     with pytest.raises(ValueError, match="expected one of"):
         choose_backend("opengl", "cpu")
     for backend in ("embree", "torch"):
@@ -249,25 +248,12 @@ def test_choice_of_the_backend(monkeypatch):
     monkeypatch.setattr("regaze.face3d.rasterize.pytorch3d.available", lambda: True)
     assert choose_backend("auto", "cuda") == "pytorch3d" == choose_backend("auto", "cuda", 3)
     assert choose_backend("auto", "cpu") == "embree"
-    verts, faces = sheet(0, 3)
-    with pytest.raises(ValueError, match="the embree backend gives 1, found 2"):
-        embree.hits(verts.numpy(), faces.numpy(), 4, 4, 2)
 
 
-def test_bad_input_is_named():
+def test_vertices_that_are_no_numbers_are_named():
     verts, faces = soup(0, 2)
-    with pytest.raises(ValueError, match="verts: expected floats"):
-        rasterize(verts, faces[None], 8)
-    with pytest.raises(ValueError, match=r"faces: expected shape \(1 or 1"):
-        rasterize(verts[None], faces, 8)
-    with pytest.raises(ValueError, match=r"found 0\.\.6"):
-        rasterize(verts[None], faces[None] + torch.tensor([0, 0, 1]), 8)
     with pytest.raises(ValueError, match=r"finite numbers, found others in mesh \[1\]"):
         rasterize(torch.stack([verts, verts * torch.nan]), faces[None], 8)
-    with pytest.raises(ValueError, match="image_size"):
-        rasterize(verts[None], faces[None], (8, 0))
-    with pytest.raises(ValueError, match="faces_per_pixel"):
-        rasterize(verts[None], faces[None], 8, 0)
 
 
 def test_pytorch3d_is_called_with_the_contract(monkeypatch):

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from regaze.capture.head import HeadConfig, build_head
-from regaze.face3d.model import from_head
+from regaze.face3d.convert import read_texture
+from regaze.face3d.model import load_flame, save_flame
 from regaze.face3d.texture import EYE_COLOURS, TextureSpace, eye_overlay
 
 
@@ -44,51 +45,16 @@ def test_bgr_and_missing_directions():
     np.testing.assert_allclose(found, mean[:, :, ::-1], atol=1e-6)
 
 
-@pytest.mark.parametrize("names, scale", [(("MU", "PC"), 1.0), (("mean", "tex_dir"), 255.0)])
-def test_both_file_layouts(tmp_path, names, scale):
-    mean, basis = arrays()
-    np.savez(tmp_path / "t.npz", **{names[0]: mean * scale, names[1]: basis * scale})
-    codes = torch.randn(2, 3)
-    found = TextureSpace.from_file(tmp_path / "t.npz", n_tex=3, size=8)(codes)
-    wanted = TextureSpace(mean, basis, rgb=False, n_tex=3, size=8)(codes)
-    torch.testing.assert_close(found, wanted)
-
-
-def test_bad_files_and_codes_are_named(tmp_path):
-    np.savez(tmp_path / "other.npz", mean=np.zeros(3))
-    with pytest.raises(ValueError, match=r"other.npz: expected the arrays \{MU, PC\}"):
-        TextureSpace.from_file(tmp_path / "other.npz")
-    (tmp_path / "bad.npz").write_bytes(b"PK no")
-    with pytest.raises(ValueError, match="not a texture"):
-        TextureSpace.from_file(tmp_path / "bad.npz")
-    np.savez(tmp_path / "objects.npz", MU=np.array([{}]), PC=np.zeros(1))
-    with pytest.raises(ValueError, match="not a texture"):
-        TextureSpace.from_file(tmp_path / "objects.npz")
-    mean, basis = arrays()
-    with pytest.raises(FileNotFoundError, match=r"none\.npz"):
-        TextureSpace.from_file(tmp_path / "none.npz")
-    with pytest.raises(ValueError, match=r"texture mean: expected .* found \(8, 8\)"):
-        TextureSpace(mean[..., 0], basis)
-    with pytest.raises(ValueError, match="texture basis"):
-        TextureSpace(mean, basis[:4])
-    with pytest.raises(ValueError, match="finite"):
-        TextureSpace(mean * np.nan, basis)
-    with pytest.raises(ValueError, match=r"tex: expected shape \(B, 50\)"):
-        TextureSpace(mean, basis)(torch.zeros(1, 3))
-
-
 def test_the_procedural_head_has_a_texture():
-    space = TextureSpace.from_model(from_head(build_head(HeadConfig.tiny())))
+    space = TextureSpace.from_model(build_head(HeadConfig.tiny()))
     found = space(torch.zeros(1, 50))
     assert found.shape == (1, 3, 256, 256) and found.dtype == torch.float32
     assert 0 <= float(found.min()) < float(found.max()) <= 1
     assert not list(space.parameters()) and not space.state_dict()
 
 
-def test_heads_without_texture_chart_or_eyes_are_named():
-    model = from_head(build_head(HeadConfig.tiny()))
-    with pytest.raises(ValueError, match=r"the head model has none \(MU, PC\)"):
-        TextureSpace.from_model(replace(model, MU=None, PC=None))
+def test_heads_without_chart_or_eyes_are_named():
+    model = build_head(HeadConfig.tiny())
     with pytest.raises(ValueError, match="eyes: the head model has no chart"):
         eye_overlay(replace(model, uvcoords=None, uvfaces=None))
     with pytest.raises(ValueError, match="eyes: .* no vertices that turn with an eye joint alone"):
@@ -96,7 +62,7 @@ def test_heads_without_texture_chart_or_eyes_are_named():
 
 
 def test_eyes_are_painted_about_their_axes():
-    model = from_head(build_head(HeadConfig.tiny()))
+    model = build_head(HeadConfig.tiny())
     colours, share = eye_overlay(model, 512)
     assert colours.shape == (3, 512, 512) and 0.005 < float(share.mean()) < 0.1
     # at the chart position of the vertex in the middle of the pupil, and behind the limbus
@@ -116,3 +82,42 @@ def test_eyes_are_painted_about_their_axes():
     painted = TextureSpace.from_model(model)(codes)
     changed = (plain - painted).abs().amax(1)[0] > 1e-3
     assert (changed <= (eye_overlay(model)[1][0] > 0)).all() and changed.any()
+
+
+@pytest.mark.parametrize("names, scale", [(("MU", "PC"), 1.0), (("mean", "tex_dir"), 255.0)])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda mean, basis: (0 * mean, 0 * basis), "{0}: expected the colours of a face.*0..0"),
+        (lambda mean, basis: (0 * mean, basis), "{0}: expected the colours of a face, in 0..1"),
+        (lambda mean, basis: (mean / 255, basis), "{0}: expected the colours of a face"),
+        (lambda mean, basis: (mean * np.nan, basis), "{0}: expected the colours of a face"),
+        (lambda mean, basis: (mean, 0 * basis), "{1}: .* found 3 of 3 .* the first is 0"),
+        (lambda mean, basis: (mean, basis * [1, 1, 0]), "{1}: .* found 1 of 3 .* the first is 2"),
+        (lambda mean, basis: (mean, basis[..., :0]), "{0}, {1}: expected a texture, found empty"),
+    ],
+)
+def test_textures_that_say_nothing_are_refused(tmp_path, names, scale, change, words):
+    path = tmp_path / "t.npz"
+    mean, basis = change(*arrays())
+    np.savez(path, **{names[0]: mean * scale, names[1]: basis * scale})
+    words = words.format(*names)
+    with pytest.raises(ValueError, match=rf"t\.npz: ({words}|3 directions asked for)"):
+        read_texture(path, 3)
+
+
+def test_head_models_with_such_a_texture_or_without_shapes_are_refused(tmp_path):
+    head = build_head(HeadConfig.tiny())
+    first = head.n_shape_total
+    still, rigid = head.shapedirs.copy(), head.shapedirs.copy()
+    still[:, :, :first], rigid[:, :, first:] = 0, 0
+    for name, value, words in (
+        ("MU", 0 * head.MU, "MU: expected the colours of a face"),
+        ("PC", 0 * head.PC, "PC: expected directions that change colours"),
+        ("uv_face_mask", 0 * head.uv_face_mask, "uv_face_mask: expected a part of the chart"),
+        ("shapedirs", still, "shapedirs: expected identity directions that move vertices"),
+        ("shapedirs", rigid, "shapedirs: expected expression directions that move vertices"),
+    ):
+        save_flame(tmp_path / "head.npz", replace(head, **{name: value}))
+        with pytest.raises(ValueError, match=rf"head\.npz: {words}"):
+            load_flame(tmp_path / "head.npz")

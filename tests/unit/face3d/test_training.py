@@ -16,8 +16,14 @@ from regaze.face3d.crop import to_image_space
 from regaze.face3d.crops import CropBatches
 from regaze.face3d.deca import Deca, load_encoder
 from regaze.face3d.flame import Flame
-from regaze.face3d.known import face_triangles, fit_cameras, part_of, read_known, read_views
-from regaze.face3d.model import from_head, save_flame
+from regaze.face3d.ground_truth import (
+    face_triangles,
+    fit_cameras,
+    part_of,
+    read_ground_truth,
+    read_views,
+)
+from regaze.face3d.model import save_flame
 from regaze.face3d.patches import crop_patches
 from regaze.face3d.quality import measure, photos
 from regaze.face3d.rotations import axis_angle_to_matrix
@@ -48,7 +54,7 @@ def data(tmp_path_factory):
         shards=1,
         frame_check="none",
     )
-    model = from_head(head)
+    model = head
     save_flame(folder / "head.npz", model)
     files = {
         "faces": [str(folder / "shard.h5")],
@@ -63,7 +69,7 @@ def data(tmp_path_factory):
 def known(data):
     files, _, model = data
     reader = FacesReader(files["faces"])
-    return read_known(files["parameters"], reader, reader.rows(), model), reader
+    return read_ground_truth(files["parameters"], reader, reader.rows(), model), reader
 
 
 def test_known_heads_lie_on_the_photos(known):
@@ -135,7 +141,7 @@ def test_views_hold_the_colours_of_the_face(known, data):
 def task_and_batch(data, known, **weights):
     files, split, model = data
     reader = FacesReader(files["faces"])
-    faces = read_known(files["parameters"], reader, reader.rows(split["train"]), model)
+    faces = read_ground_truth(files["parameters"], reader, reader.rows(split["train"]), model)
     torch.manual_seed(0)
     losses = EncoderSettings().losses.model_dump() | weights
     task = EncoderTask(Deca(model, "tiny"), faces, losses)
@@ -177,7 +183,7 @@ def test_a_head_without_texture_is_painted_grey(data, known):
     _, batches = task_and_batch(data, known)
     batch = batches.finish(batches.load(0))
     bare = Deca(replace(model, MU=None, PC=None), "tiny")
-    faces = read_known(files["parameters"], known[1], known[1].rows(split["train"]), model)
+    faces = read_ground_truth(files["parameters"], known[1], known[1].rows(split["train"]), model)
     task = EncoderTask(bare, faces, EncoderSettings().losses.model_dump())
     found = {name: batch[name] for name in ("shape", "exp", "pose", "cam")}
     found |= {"tex": torch.ones(4, 50), "light": torch.zeros(4, 9, 3)}
@@ -230,23 +236,23 @@ def test_wrong_inputs_are_named(data, tmp_path):
             group["shape"][...] = np.roll(group["shape"][:], 3, 1) * 12
         del file[split["test"][1]]["eye_pose"]
     with pytest.raises(ValueError, match=f"{split['test'][1]}/eye_pose: expected a dataset"):
-        read_known(broken, reader, rows, model)
+        read_ground_truth(broken, reader, rows, model)
     with h5py.File(broken, "r+") as file:
         del file[split["test"][0]]["shape"]
         file[split["test"][0]]["shape"] = np.zeros((1, 4))
     words = f"{split['test'][0]}/shape: expected at least 4 rows, found 1"
     with pytest.raises(ValueError, match=words):
-        read_known(broken, reader, reader.rows(split["test"][:1]), model)
+        read_ground_truth(broken, reader, reader.rows(split["test"][:1]), model)
     with h5py.File(broken, "r+") as file:
         del file[split["test"][0]]
     with pytest.raises(ValueError, match=f"{split['test'][0]}: expected a group, found none"):
-        read_known(broken, reader, rows, model)
+        read_ground_truth(broken, reader, rows, model)
     with pytest.raises(ValueError, match="expected rows of faces, found none"):
-        read_known(broken, reader, rows[:0], model)
+        read_ground_truth(broken, reader, rows[:0], model)
     with pytest.raises(ValueError, match="another head_model"):
-        read_known(broken, reader, reader.rows(split["train"]), model)
+        read_ground_truth(broken, reader, reader.rows(split["train"]), model)
     with pytest.raises(ValueError, match="no such file"):
-        read_known(tmp_path / "absent.h5", reader, rows, model)
+        read_ground_truth(tmp_path / "absent.h5", reader, rows, model)
 
 
 def test_faces_without_landmarks_or_sources_are_named(data, tmp_path):
@@ -259,11 +265,11 @@ def test_faces_without_landmarks_or_sources_are_named(data, tmp_path):
     with h5py.File(path, "r+") as file:
         file[person]["landmarks"][2, 30] = np.nan
     with pytest.raises(ValueError, match=rf"faces\.h5: landmarks: row {row}: expected numbers"):
-        read_known(files["parameters"], FacesReader(path), reader.rows(), model)
+        read_ground_truth(files["parameters"], FacesReader(path), reader.rows(), model)
     with h5py.File(path, "r+") as file:
         del file[person]["source_index"]
     with pytest.raises(ValueError, match=r"faces\.h5: source_index: expected in every person"):
-        read_known(files["parameters"], FacesReader(path), reader.rows(), model)
+        read_ground_truth(files["parameters"], FacesReader(path), reader.rows(), model)
 
 
 def test_photos_lie_under_renderings(known):
@@ -315,7 +321,7 @@ def test_stage_writes_an_encoder_that_loads(data, tmp_path, kind):
     found = load_encoder(tmp_path / "m", model)
     assert found.kind == kind
     reader = FacesReader(files["faces"])
-    test = read_known(files["parameters"], reader, reader.rows(split["test"]), model)
+    test = read_ground_truth(files["parameters"], reader, reader.rows(split["test"]), model)
     again = measure(found, reader, test, batch=3)
     assert again["landmark_px"] == pytest.approx(quality["landmark_px"], rel=1e-5)
     assert quality["landmark_percent"] < 15

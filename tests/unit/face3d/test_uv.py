@@ -1,7 +1,6 @@
 """Maps in the chart, detail displacement, dense meshes."""
 
 import numpy as np
-import pytest
 import torch
 
 from regaze.face3d.uv import Chart, chart_points, dense_mesh, dense_triangles, to_ndc
@@ -87,13 +86,3 @@ def test_dense_mesh_moves_along_unit_normals():
     points, colours, faces = dense_mesh(vertices, normals, displacement, texture, template)
     np.testing.assert_allclose(points, [[0, 0, 0.25], [0.5, 0.5, 0.5]], atol=1e-7)
     assert colours.tolist() == [[3, 4, 5], [6, 7, 8]] and faces.tolist() == [[0, 1, 0]]
-    del template["valid_pixel_ids"]
-    with pytest.raises(ValueError, match="lacks valid_pixel_ids"):
-        dense_mesh(vertices, normals, displacement, texture, template)
-
-
-def test_bad_charts_are_named():
-    with pytest.raises(ValueError, match="two lists of shape"):
-        Chart([[0, 1, 2]], np.zeros((3, 2)), [[0, 1, 2], [0, 1, 2]], 8)
-    with pytest.raises(ValueError, match="uvcoords"):
-        Chart([[0, 1, 2]], np.zeros((3, 3)), [[0, 1, 2]], 8)

@@ -242,6 +242,62 @@ def test_landmarks_that_come_with_the_data_set(tmp_path):
     }
 
 
+def stored_points(points, orientation, width=640, height=480):
+    """Points of a photo of 640 x 480 as shown, in the pixels of its file."""
+    x, y = points[:, 0], points[:, 1]
+    places = {3: (width - 1 - x, height - 1 - y), 6: (y, width - 1 - x), 8: (height - 1 - y, x)}
+    return np.stack(places[orientation], axis=1)
+
+
+@pytest.mark.parametrize("kind", ["jpg", "tif", "png", "webp"])
+@pytest.mark.parametrize("orientation", [3, 6, 8])
+def test_landmarks_of_the_photo_as_stored_are_given_up(tmp_path, caplog, orientation, kind):
+    truth = poses(2, seed=2) * [1, 1, 0.3, 1, 1, 1]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    size = (640, 480) if orientation == 3 else (480, 640)
+    for row in range(2):
+        Image.new("RGB", size).save(tmp_path / f"{row}.{kind}", exif=exif)
+    given = np.stack([true_landmarks(pose) for pose in truth])
+    given[1] = stored_points(given[1], orientation)
+    rows = {"file_name": (f"0.{kind}", f"1.{kind}"), "landmarks": given}
+    source = Folder(tmp_path, {"p": rows})
+    counts = pose_shard(source, ["p"], None, tmp_path / "s.h5")
+    assert counts == {"found": 1, "pose_failed": 1}
+    records = Supplemented(tmp_path, "folder", tmp_path / "s.h5").read("p")
+    assert records.status == ("", "pose_failed")
+    assert "points of the photo as it is shown, turned as its EXIF data say" in records.detail[1]
+    assert records.detail[1] in caplog.text
+
+
+def test_heads_on_their_side_are_kept_and_told(tmp_path, caplog):
+    """A face that lies in a photo without EXIF data is a right one as a rule."""
+    truth = poses(3, seed=2) * [0, 0, 0, 1, 1, 1] + [0, 0, np.radians(-88), 0, 0, 0]
+    truth[0, 2] = 0.4
+    given = np.stack([true_landmarks(pose) for pose in truth])
+    names = ("0.png", "1.png", "2.png")
+    for name in names:
+        save(tmp_path / name, 7)
+    source = Folder(tmp_path, {"p": {"file_name": names, "landmarks": given}})
+    assert pose_shard(source, ["p"], None, tmp_path / "s.h5") == {"found": 3}
+    assert "person p: 2 of 3 heads lie on their side, the first that of 1.png" in caplog.text
+    assert "rolled by -8" in caplog.text and "expected at most 60" in caplog.text
+
+
+@pytest.mark.parametrize("wrong", ["other order", "eyes exchanged"])
+def test_landmarks_that_are_no_faces_are_given_up(tmp_path, wrong):
+    given = np.stack([true_landmarks(pose) for pose in poses(2, seed=3)])
+    if wrong == "other order":
+        given[1] = np.roll(given[1], 1, axis=0)
+    else:
+        given[1, [36, 39, 42, 45]] = given[1, [42, 45, 36, 39]]
+    rows = {"file_name": ("0.png", "1.png"), "landmarks": given}
+    counts = pose_shard(Folder(tmp_path, {"p": rows}), ["p"], None, tmp_path / "s.h5")
+    assert counts == {"found": 1, "pose_failed": 1}
+    records = Supplemented(tmp_path, "folder", tmp_path / "s.h5").read("p")
+    assert "of the face's size off a mean face" in records.detail[1]
+
+
 def test_persons_that_cannot_be_read_keep_their_rows(tmp_path):
     source = Folder(
         tmp_path,

@@ -96,6 +96,8 @@ def test_truth_is_its_own_best(world):
     free = metrics["kinds"]["free"]
     assert free["psnr"]["mean"] > 50 and free["ssim"]["mean"] > 0.999
     assert free["frechet_estimator"]["mean"] < 1e-4
+    size = free["frechet_estimator"]["dimensions"]
+    assert f"of 3 pictures in {size} dimensions" in free["frechet_estimator"]["warning"]
     assert free["pairs"] == free["psnr"]["n"] == 3 and free["persons"] == 2
     assert table["psnr"].max() <= PSNR_LIMIT_DB
     assert free["gaze_error_deg"]["estimator"] == metrics["estimator"]["fingerprint"]
@@ -353,7 +355,8 @@ def test_fid_is_zero_for_the_truth(world, tmp_path, monkeypatch):
     for one, values in zip(sums, (ours, wanted), strict=True):
         one.add(values)
     assert found["free"]["fid"]["mean"] == pytest.approx(frechet_distance(*sums), rel=0.01)
-    assert found["sweep"]["fid"]["mean"] is None
+    assert found["sweep"]["fid"]["mean"] is None and "warning" not in found["sweep"]["fid"]
+    assert "of 3 pictures in 3 dimensions is too large" in found["free"]["fid"]["warning"]
 
 
 def test_no_pairs_of_any_kind_asked_for_give_an_empty_table(world, tmp_path):

@@ -7,7 +7,7 @@ from scipy.linalg import sqrtm
 
 from regaze.metrics.bootstrap import bootstrap_mean
 from regaze.metrics.entries import by_angle, sted_protocol
-from regaze.metrics.frechet import Moments, frechet_distance
+from regaze.metrics.frechet import ENOUGH_PER_DIMENSION, Moments, bias_warning, frechet_distance
 
 
 def moments(values, parts=1):
@@ -48,6 +48,21 @@ def test_frechet_with_fewer_samples_than_dimensions():
     values = np.random.default_rng(3).normal(size=(5, 20))
     assert frechet_distance(moments(values), moments(values)) == pytest.approx(0, abs=1e-8)
     assert frechet_distance(moments(values), moments(values + 1)) == pytest.approx(20, abs=1e-6)
+
+
+def test_a_distance_of_few_pictures_is_too_large_and_says_so():
+    rng, size = np.random.default_rng(4), 32
+    shares = {}
+    for per_dimension in (1, ENOUGH_PER_DIMENSION):
+        pairs = rng.normal(size=(8, 2, per_dimension * size, size))
+        found = [frechet_distance(moments(first), moments(second)) for first, second in pairs]
+        shares[per_dimension] = np.mean(found) / size  # of the variance; the true distance is 0
+    assert shares[1] == pytest.approx(0.5, abs=0.1)
+    assert shares[ENOUGH_PER_DIMENSION] == pytest.approx(0.1, abs=0.03)
+    said = bias_warning(ENOUGH_PER_DIMENSION * size - 1, size)
+    assert "159 pictures in 32 dimensions" in said and "160 pictures or more" in said
+    assert bias_warning(ENOUGH_PER_DIMENSION * size, size) is None
+    assert bias_warning(10_000, 2048) and not bias_warning(50_000, 2048)
 
 
 def test_moments_refuse():

@@ -1,5 +1,6 @@
 """Shards of released patches: links, copies, and every bad row with its reason."""
 
+import os
 import re
 
 import h5py
@@ -10,7 +11,8 @@ from captures.faces_hdf5 import faces_hdf5
 
 from regaze.faces import FacesReader
 from regaze.normalise.linked import link_shard
-from regaze.normalise.rejections import read_rejected
+from regaze.normalise.rejections import TooManyRejected, gather_rejected, read_rejected
+from regaze.report.inputs import read_losses
 from regaze.sources import open_source
 
 SIZE = 32
@@ -205,7 +207,7 @@ def test_a_link_to_rows_that_are_gone_is_named(tmp_path):
     reader, rejected, _ = run(tmp_path / "one/shard.h5", tmp_path / "two")
     assert reader.persons == ["p2"] and {one["reason"] for one in rejected} == {"bad_shape"}
     assert len(rejected) == first.count("p1") == 6
-    words = r"shard.h5: p1: .*link to 6 patches or more in .*all.h5, found .*\(4, 32, 32, 3\)"
+    words = r"shard.h5: p1: .*all.h5: p1/pixels: expected 6 rows or more, .*\(4, 32, 32, 3\)"
     assert re.search(words, rejected[0]["detail"])
 
 
@@ -220,3 +222,147 @@ def test_person_that_is_not_there_and_unknown_check(tmp_path):
     assert (row["person"], row["source_index"], row["reason"]) == ("p7", -1, "missing_person")
     with pytest.raises(ValueError, match="check_pixels: expected one of"):
         link_shard(source, [], *out, check_pixels="some")
+
+
+def assembled(path, fill, count=6):
+    """A file of one person whose pixels are virtual; ``fill`` maps them."""
+    layout = h5py.VirtualLayout((count, SIZE, SIZE, 3), np.uint8)
+    fill(layout)
+    with h5py.File(path, "w") as file:
+        file.create_virtual_dataset("p/pixels", layout)
+        file["p/labels"] = np.random.default_rng(2).uniform(-1, 1, (count, 8)).astype(np.float32)
+    return path
+
+
+def pixels_of(path, person, shape=(6, SIZE, SIZE, 3)):
+    return h5py.VirtualSource(path.name, f"{person}/pixels", shape=shape)
+
+
+@pytest.mark.parametrize("copy", [False, True])
+def test_pixels_of_several_files_are_linked_to_where_they_lie(tmp_path, copy):
+    first, second = released(tmp_path / "1.h5"), released(tmp_path / "2.h5", ["p9"])
+
+    def fill(layout):
+        layout[0:2] = pixels_of(first, "p2")[3:5]
+        layout[2:5] = pixels_of(second, "p9")[0:6:2]
+
+    made = assembled(tmp_path / "all.h5", fill)
+    reader, rejected, counts = run(made, tmp_path / "out", copy=copy)
+    wanted = FacesReader([first]).pixels([9, 10]), FacesReader(second).pixels([0, 2, 4])
+    np.testing.assert_array_equal(reader.pixels(np.arange(5)), np.concatenate(wanted))
+    # The row that is mapped to nothing would be black.
+    ((row, detail),) = [(one["source_index"], one["detail"]) for one in rejected]
+    assert row == 5 and "mapped to no file" in detail and counts.rows_in == 6
+    # The file in between plays no part any more.
+    made.unlink()
+    np.testing.assert_array_equal(FacesReader(reader.paths).pixels([4]), wanted[1][2:])
+    assert len({path for path, _ in reader._sources}) == (0 if copy else 2)
+
+
+def test_all_of_another_dataset_is_h5py_s_usual_link(tmp_path):
+    first = released(tmp_path / "1.h5")
+
+    def fill(layout):
+        layout[:] = pixels_of(first, "p2")
+
+    reader, rejected, _ = run(assembled(tmp_path / "all.h5", fill), tmp_path / "out")
+    assert not rejected
+    np.testing.assert_array_equal(
+        reader.pixels(np.arange(6)), FacesReader(first).pixels(np.arange(6, 12))
+    )
+    first.unlink()
+    with pytest.raises(FileNotFoundError, match="1.h5: no such file, but the pixels of person p"):
+        FacesReader(reader.paths)
+    _, rejected, counts = run(tmp_path / "all.h5", tmp_path / "again")
+    assert counts.rows_in == len(rejected) == 6
+    assert re.search(r"all.h5: p: p/pixels: .*1.h5: no such file", rejected[0]["detail"])
+
+
+def test_every_picture_may_be_a_dataset_of_its_own(tmp_path):
+    pictures = np.random.default_rng(3).integers(0, 256, (6, SIZE, SIZE, 3), dtype=np.uint8)
+
+    def fill(layout):
+        for number, picture in enumerate(pictures):
+            with h5py.File(tmp_path / f"{number}.h5", "w") as file:
+                file["picture"] = picture
+                layout[number] = h5py.VirtualSource(file["picture"])
+
+    made = assembled(tmp_path / "all.h5", fill)
+    for copy in (False, True):
+        reader, rejected, _ = run(made, tmp_path / f"out-{copy}", copy=copy, check_pixels="all")
+        assert not rejected
+        np.testing.assert_array_equal(reader.pixels([5, 0, 3]), pictures[[5, 0, 3]])
+
+
+def test_released_patches_may_be_virtual(tmp_path):
+    eth_xgaze_hdf5(tmp_path / "set")
+    path = tmp_path / "set/train/subject0000.h5"
+    with h5py.File(path, "r+") as file, h5py.File(tmp_path / "set/pixels.h5", "w") as other:
+        pixels = file["face_patch"][:]
+        other["x"] = pixels
+        layout = h5py.VirtualLayout((len(pixels) + 2, *pixels.shape[1:]), np.uint8)
+        layout[: len(pixels)] = h5py.VirtualSource("../pixels.h5", "x", shape=pixels.shape)
+        del file["face_patch"]
+        file.create_virtual_dataset("face_patch", layout)
+        for name in ("face_gaze", "face_head_pose"):
+            values = file[name][:]
+            del file[name]
+            file[name] = np.concatenate([values, values[:2]])
+    source = open_source({"source": "eth_xgaze_hdf5", "root": str(tmp_path / "set")})
+    out = (tmp_path / "o/s.h5", tmp_path / "o/r.parquet")
+    counts = link_shard(source, ["subject0000"], *out)
+    assert (counts.rows_in, counts.rows_out) == (len(pixels), len(pixels))
+    reader = FacesReader(out[0])
+    np.testing.assert_array_equal(reader.pixels(reader.rows()), pixels[..., ::-1])
+
+
+def cut(path, share):
+    os.truncate(path, int(path.stat().st_size * share))
+
+
+@pytest.mark.parametrize("share", [0.99, 0.9, 0.3])
+def test_rows_of_a_file_that_was_cut_off_are_counted(tmp_path, share):
+    eth_xgaze_hdf5(tmp_path / "set")
+    entry = {"source": "eth_xgaze_hdf5", "root": str(tmp_path / "set")}
+    source = open_source(entry)
+    out = tmp_path / "s.h5", tmp_path / "r.parquet"
+    whole = link_shard(source, source.persons, *out)
+    assert whole.persons == 2 and whole.lost == {}
+    cut(tmp_path / "set/train/subject0004.h5", share)
+    counts = link_shard(open_source(entry), source.persons, *out)
+    assert counts.rows_in == whole.rows_in and counts.lost == {"subject0004": 4}
+    with pytest.raises(TooManyRejected) as error:
+        gather_rejected([out[1]], None, tmp_path / "all.parquet", 0.4)
+    assert "1 of 2 persons were lost with all of their rows (4 known): subject0004" in str(
+        error.value
+    )
+
+
+def test_persons_are_limited_apart_from_rows(tmp_path):
+    released(tmp_path / "1.h5", ["p1"], count=50)
+    path = tmp_path / "1.h5"
+    with h5py.File(path, "r+") as file:
+        file["p2/pixels"], file["p2/labels"] = np.zeros((1, SIZE, SIZE, 3), "u1"), [[np.nan] * 8]
+        file.create_group("p3")
+    _, rejected, counts = run(path, tmp_path / "out")
+    assert counts.persons == 3 and counts.lost == {"p2": 1, "p3": None}
+    assert (counts.rows_in, counts.rows_out, len(rejected)) == (52, 50, 2)
+    table, everything = tmp_path / "out/rejected.parquet", tmp_path / "all.parquet"
+    words = (
+        "2 of 3 persons were lost with all of their rows (1 known, of 1 of them nobody knows how "
+        "many): p2, p3; max_lost, by default as max_rejected, allows 0.05"
+    )
+    with pytest.raises(TooManyRejected) as error:
+        gather_rejected([table], None, everything, 0.05)
+    assert str(error.value).startswith(words) and "missing_key: 1, first person p3" in str(
+        error.value
+    )
+    assert not everything.exists()
+    left = {"not in the split": ["p9"]}
+    total = gather_rejected([table], None, everything, 0.05, max_lost=0.7, left_out=left)
+    assert read_rejected(everything)[1] == total and total.left_out == left
+    assert read_losses([everything]) == [
+        "2 of 3 persons were lost with all of their rows (1 known, of 1 of them nobody knows how "
+        "many): p2, p3.",
+        "Persons left out, not in the split (1): p9.",
+    ]

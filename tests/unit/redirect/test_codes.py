@@ -14,7 +14,7 @@ from regaze.cli import app
 from regaze.codes.latents import CODES, LatentsReader, LatentsWriter
 from regaze.face3d.deca import Deca, encoder_identity, load_encoder
 from regaze.face3d.encode import encode_shard
-from regaze.face3d.model import from_head, load_flame, model_hash, save_flame
+from regaze.face3d.model import load_flame, model_hash, save_flame
 from regaze.faces import FacesAttributes, FacesWriter
 from regaze.redirectors.base import build_redirector
 from regaze.redirectors.declaration import declared_by
@@ -25,7 +25,7 @@ from regaze.redirectors.xunet.settings import ModelSettings
 def built(tmp_path_factory, textured):
     """A folder of results: an encoder, a model told its codes, two faces and their latents."""
     tmp_path = tmp_path_factory.mktemp("built")
-    head = from_head(build_head(HeadConfig.tiny()))
+    head = build_head(HeadConfig.tiny())
     save_flame(tmp_path / "results/face3d/head.npz", head)
     head = load_flame(tmp_path / "results/face3d/head.npz")
     torch.manual_seed(0)

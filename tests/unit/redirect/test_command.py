@@ -146,7 +146,8 @@ def test_a_sweep(here, scene, models, kind):
         assert Image.open(here / "s.gif").size == (320, 240)
     else:
         film = cv2.VideoCapture(str(here / "s.mp4"))
-        assert film.read()[1].shape == (240, 320, 3)
+        assert [film.read()[1].shape for _ in range(4)] == [(240, 320, 3)] * 4
+        assert not film.read()[0]
         film.release()
     assert sorted(one.name for one in here.iterdir()) == sorted(["s.json", f"s.{kind}"])
 
@@ -308,6 +309,30 @@ def test_faces_that_cannot_be_placed_are_named(here, scene, models):
         Lens(intrinsics=[400.0, 400.0, 160.0])
 
 
+def test_landmarks_that_are_not_those_of_the_photo_as_shown(here, scene, models, caplog):
+    def asked(name, points):
+        np.savez(here / "marks.npz", landmarks=points)
+        return (name, "--model", "small", "--models", models, "--gaze", 0, 0,
+                "--landmarks", "marks.npz")  # fmt: skip
+
+    width = scene.photo.shape[1]
+    stored = np.stack([scene.points[:, 1], width - 1 - scene.points[:, 0]], axis=1)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = Image.fromarray(np.ascontiguousarray(np.rot90(scene.photo)))
+    turned.save(here / "turned.jpg", exif=exif, quality=95)
+    done(*asked("turned.jpg", scene.points))
+    said = refused(*asked("turned.jpg", stored))
+    assert "turned.jpg: landmarks of a head that is rolled by -8" in said
+    assert "the photo as it is shown" in said
+    # without EXIF data the photo itself lies on its side
+    turned.save(here / "lying.jpg", quality=95)
+    done(*asked("lying.jpg", stored))
+    assert "lying.jpg: landmarks of a head that is rolled by -8" in caplog.text
+    said = refused(*asked(scene.path, np.roll(scene.points, 1, axis=0)))
+    assert "photo.png: landmarks: expected points of a face in iBUG-68 order" in said
+
+
 def test_without_an_estimator_the_gaze_must_be_given(here, scene, models, tmp_path):
     shutil.copytree(models / "small", tmp_path / "only" / "small")
     arguments = (scene.path, "--model", "small", "--models", tmp_path / "only")
@@ -358,6 +383,25 @@ def test_films_of_odd_size_and_of_large_pictures(here):
     assert Image.open("large.gif").size == (960, 480)
     with pytest.raises(ValueError, match="found none"):
         write_animation("x.gif", [])
+
+
+@pytest.mark.parametrize("count", [1, 9])
+def test_a_film_is_vp9_of_all_frames_in_their_colours(here, count):
+    frames = []
+    for number in range(count):
+        frame = np.zeros((60, 90, 3), np.uint8)
+        frame[:, :30], frame[:, 30:60], frame[:, 60:] = (200, 150, 120), (10 * number, 60, 200), 255
+        frames.append(frame)
+    write_animation("colours.mp4", frames, frame_ms=100)
+    film = cv2.VideoCapture("colours.mp4")
+    assert int(film.get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little") == b"VP90"
+    assert film.get(cv2.CAP_PROP_FPS) == pytest.approx(10)
+    read = [film.read()[1] for _ in range(count)]
+    assert not film.read()[0]
+    film.release()
+    for frame, found in zip(frames, read, strict=True):
+        off = frame.astype(int) - cv2.cvtColor(found, cv2.COLOR_BGR2RGB)
+        assert np.abs(off[:, [10, 45, 80]]).max() <= 8
 
 
 def raising(*_):

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from regaze.faces import FacesReader
+from regaze.normalise.rejections import Rejection, write_rejected
 from regaze.report import citations, page
 from regaze.report.inputs import read_results
 from regaze.report.page import write_report
@@ -108,6 +109,19 @@ def test_page_shows_every_part(html):
     assert "class: xunet" in html and "regaze  0.1.0" in html
 
 
+def test_dots_stand_beside_names_that_may_break(finished, tmp_path):
+    # One row of a flex box: the dot never has a line of its own, however narrow the column is.
+    entry = replace(pictures_only(finished)[0], name="xunet_student")
+    html = written(finished, tmp_path, models=[entry])
+    (heading,) = set(re.findall(r'<th scope="col">(<span class="key">.*?)</th>', html))
+    assert re.fullmatch(
+        r'<span class="key"><span class="swatch" style="[^"]+"></span>'
+        r"<span>xunet_<wbr>student</span></span>",
+        heading,
+    )
+    assert re.search(r"\.key \{[^}]*display: inline-flex", html)
+
+
 def test_verdict_names_the_best_and_the_unlearned(html):
     verdict = re.search(r'<p class="verdict">(.*?)</p>', html, re.DOTALL).group(1)
     assert "30 gaze-only pairs" in verdict and "5 unseen persons" in verdict
@@ -130,6 +144,14 @@ def test_texts_of_inputs_are_escaped(html):
 def test_rejected_rows_are_counted(html):
     assert "3 of 43 rows" in html
     assert "frame check" in html and "p00/frames/00009.jpg" in html
+
+
+def test_persons_who_were_lost_are_named(finished, tmp_path):
+    table, counts = tmp_path / "rejected.parquet", {"p01": 40, "<p09>": 0}
+    write_rejected(table, [Rejection("<p09>", -1, "", "bad_source", "damage")], 40, counts)
+    text = written(finished, tmp_path, rejected=[table])
+    assert "1 of 2 persons were lost with all of their rows (0 known, of 1 of them" in text
+    assert "nobody knows how many): &lt;p09&gt;." in text
 
 
 def test_floor_is_first_and_ceiling_last(html):

@@ -8,7 +8,7 @@ import pytest
 
 from regaze.report import tables
 from regaze.report.inputs import ModelEntry, Results
-from regaze.report.sections import shown_title
+from regaze.report.sections import comparison_table, shown_title
 from regaze.report.statistics import paired_difference, person_interval
 from regaze.report.verdict import removed, verdict
 
@@ -99,6 +99,20 @@ def test_unlisted_metrics_get_a_column_and_all_null_ones_a_line():
     one.metrics["gaze_only"]["fid"] = {"mean": 12.0}
     assert [column.key for column in tables.extra_columns([one])] == ["fid"]
     assert tables.null_metrics([one]) == {"psnr": "why"}
+
+
+def test_doubtful_values_carry_a_numbered_note():
+    few = {"mean": 3.0, "warning": "a distance of few pictures is too large"}
+    one, two = results("a", 4.0), results("b", 5.0)
+    for entry in (one, two):
+        entry.metrics["gaze_only"] |= {"frechet_estimator": few, "fid": {"mean": 9.0} | few}
+    found = comparison_table([one, two], costs=False)
+    assert found["notes"] == [(1, "A distance of few pictures is too large")]
+    titles = [head["title"] for head in found["columns"]]
+    for row in found["groups"][0]["rows"]:
+        cells = dict(zip(titles, row["cells"], strict=True))
+        assert (cells["Fréchet"]["text"], cells["Fréchet"]["note"]) == ("3.00", 1)
+        assert cells["fid"]["note"] == 1 and cells["Gaze error"]["note"] == ""
 
 
 def test_paired_difference_is_by_common_pairs():

@@ -1,5 +1,6 @@
 """Any photos: how they are listed, and the tables that say more of them."""
 
+import hashlib
 import os
 import shutil
 
@@ -8,7 +9,9 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from regaze.sources import SourceError, open_source, source_options
+from regaze.normalise.photo import read_photo
+from regaze.redirect.place import Lens
+from regaze.sources import SourceError, open_source, photo_header, source_options
 from regaze.sources.tables import LANDMARKS
 
 
@@ -55,11 +58,12 @@ def test_photos_are_listed_by_person_and_name(root):
     for column in (photos.face_box, photos.gaze_target, photos.gaze_angles):
         assert np.isnan(column).all()
     assert not photos.gaze_known and photos.landmarks is None
-    assert "1 x the width" in source.camera_assumption("anna")
-    # the width counts, not the longer side
-    np.testing.assert_array_equal(source.photos("bert").camera_parameters, [[30, 30, 15, 20]])
+    assert "1 x the longer side" in source.camera_assumption("anna")
+    # however the camera was held, as `regaze redirect` assumes it
+    np.testing.assert_array_equal(source.photos("bert").camera_parameters, [[40, 40, 15, 20]])
+    np.testing.assert_array_equal(Lens().camera((30, 40))[0], [40, 40, 15, 20])
     np.testing.assert_array_equal(
-        opened(root, focal_factor=1.5).photos("bert").camera_parameters, [[45, 45, 15, 20]]
+        opened(root, focal_factor=1.5).photos("bert").camera_parameters, [[60, 60, 15, 20]]
     )
     with pytest.raises(SourceError, match="supplementary"):
         source.read("anna")
@@ -122,6 +126,71 @@ def test_gaze_from_a_table(root, caplog):
         opened(root, **given)
 
 
+@pytest.mark.parametrize(
+    "columns, factor",
+    [("pitch,yaw", 1.0), ("pitch_deg,yaw_deg", 1.0), ("yaw_rad,pitch_rad", np.pi / 180.0)],
+)
+def test_the_unit_of_gaze_is_in_the_names_of_the_columns(root, caplog, columns, factor):
+    pitch, yaw = 10 * factor, -20 * factor
+    values = (yaw, pitch) if columns.startswith("yaw") else (pitch, yaw)
+    line = ",".join(["anna/10.png", *map(repr, values)])
+    photos = opened(root, **table(root, "gaze", f"file_name,{columns}", line)).photos("anna")
+    np.testing.assert_allclose(photos.gaze_angles[1], np.radians([10, -20]))
+    assert "expected degrees" not in caplog.text
+
+
+def test_radians_in_columns_of_degrees_are_doubted(root, caplog):
+    lines = ["anna/1.jpg,0.1,-1.55", "anna/10.png,-0.3,0.4"]
+    opened(root, **table(root, "gaze", "file_name,pitch,yaw", *lines)).photos("anna")
+    assert "gaze.csv: person anna: pitch, yaw: expected degrees, found none above 1.55" in (
+        caplog.text
+    )
+    assert "columns pitch_rad, yaw_rad" in caplog.text
+    caplog.clear()
+    # everybody looks into the camera
+    lines = ["anna/1.jpg,0,0", "anna/10.png,0,0"]
+    opened(root, **table(root, "gaze", "file_name,pitch,yaw", *lines)).photos("anna")
+    opened(root, **table(root, "gaze", "file_name,pitch,yaw", "anna/1.jpg,1,7")).photos("anna")
+    assert "expected degrees" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "columns, line, message",
+    [
+        ("pitch,yaw", "anna/1.jpg,91,0", "pitch: expected at most 90 degrees, found 91"),
+        ("pitch_deg,yaw_deg", "anna/1.jpg,0,-181", "yaw_deg: expected at most 180 degrees"),
+        ("pitch_rad,yaw_rad", "anna/1.jpg,10,-20", "pitch_rad: expected at most 1.571 radians"),
+        ("pitch_rad,yaw_rad", "anna/1.jpg,1,-20", "yaw_rad: expected at most 3.142 radians"),
+    ],
+)
+def test_angles_that_there_are_not(root, columns, line, message):
+    given = table(root, "gaze", f"file_name,{columns}", line)
+    with pytest.raises(SourceError, match=f"gaze.csv: person anna: anna/1.jpg: {message}"):
+        opened(root, **given).photos("anna")
+
+
+def test_targets_in_metres_are_doubted(root, caplog):
+    header = "file_name,target_x,target_y,target_z"
+    opened(root, **table(root, "gaze", header, "anna/1.jpg,0.12,-0.3,0")).photos("anna")
+    assert "target_z: expected millimetres, found nothing farther than 0.3" in caplog.text
+    caplog.clear()
+    opened(root, **table(root, "gaze", header, "anna/1.jpg,0,0,0")).photos("anna")
+    opened(root, **table(root, "gaze", header, "anna/1.jpg,3,-40,0")).photos("anna")
+    assert "expected millimetres" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "camera, doubted",
+    [("60,60,30,25", 0), ("0.9,1.2,0.5,0.5", 2), ("600,600,320,240", 2), ("60,60,24,32", 0)],
+)
+def test_cameras_of_other_photos_are_doubted(root, caplog, camera, doubted):
+    given = table(root, "intrinsics", "file_name,fx,fy,cx,cy", f"anna/1.jpg,{camera}",
+                  f"anna/10.png,{camera}")  # fmt: skip
+    opened(root, **given).photos("anna")
+    assert (f"{doubted} of 3 cameras are hardly those" in caplog.text) == bool(doubted)
+    assert doubted or "hardly" not in caplog.text
+
+
 def test_landmarks_from_a_table(root):
     points = np.random.default_rng(0).random((68, 2))
     line = ",".join(["anna/10.png", *map(repr, points.ravel().tolist())])
@@ -169,6 +238,49 @@ def test_links_out_of_the_folder_are_refused(root, tmp_path):
     (root / "dora").symlink_to(root / "anna")
     with pytest.raises(SourceError, match="dora: expected a folder, found a link to one"):
         opened(root)
+
+
+@pytest.mark.parametrize("layout", ["files/md5/{}/{}", "{}/{}"])
+def test_links_into_dvcs_cache_are_photos(root, tmp_path, layout):
+    """What `dvc config cache.type symlink` makes of a folder of photos."""
+    plain = opened(root).photos("bert")
+    content = (root / "bert/b.JPEG").read_bytes()
+    name = hashlib.md5(content).hexdigest()
+    stored = tmp_path / "cache" / layout.format(name[:2], name[2:])
+    stored.parent.mkdir(parents=True)
+    (root / "bert/b.JPEG").rename(stored)
+    (root / "bert/b.JPEG").symlink_to(stored)
+    photos = opened(root).photos("bert")
+    assert photos.file_name == plain.file_name
+    np.testing.assert_array_equal(photos.camera_parameters, plain.camera_parameters)
+    assert read_photo(root / "bert/b.JPEG", root).shape == (40, 30, 3)
+
+
+def test_files_that_are_left_out_are_counted_by_ending_and_person(root, caplog, monkeypatch):
+    monkeypatch.setattr(photo_header, "heif_installed", lambda: False)
+    for name in ("a.heic", "B.HEIC", "c.gif", "IMG_0001", "d.jpg.bak"):
+        (root / "anna" / name).write_bytes(b"x")
+    (root / "anna" / os.fsdecode(b"e.\xe9")).touch()
+    for name in ("x.JFIF", "y.jpe"):
+        Image.new("RGB", (64, 48)).save(root / "anna" / name, "JPEG")
+    Image.new("RGB", (64, 48)).save(root / "anna" / "Z.AVIF")
+    photos = opened(root).photos("anna")
+    assert {"anna/x.JFIF", "anna/y.jpe", "anna/Z.AVIF"} < set(photos.file_name)
+    assert np.isfinite(photos.camera_parameters).all()
+    opened(root).photos("bert")
+    assert "person anna: 6 photos; other files are left out: 2 .heic, " in caplog.text
+    endings = ("1 .gif", "1 .\\udce9", "1 .txt", "1 .bak", "1 without ending")
+    for count in (*endings, "the package pillow-heif"):
+        assert count in caplog.text
+    assert "person bert" not in caplog.text
+    for path in (root / "bert").iterdir():
+        path.rename(path.with_suffix(".heif"))
+    with pytest.raises(
+        SourceError, match=r"expected photos .*found none but 1 \.heif .*pillow-heif"
+    ):
+        opened(root).photos("bert")
+    monkeypatch.setattr(photo_header, "heif_installed", lambda: True)
+    assert opened(root).photos("bert").file_name == ("bert/b.heif",)
 
 
 def test_faults_of_the_whole_folder(root, tmp_path):

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from regaze.sources.splits import (
+    NoSplit,
     SplitError,
     check_split,
     complete_split,
@@ -176,3 +177,30 @@ def test_lists_in_which_somebody_must_be_are_checked_where_the_split_is_made(tmp
         assert str(error.value).startswith(f"{tmp_path}: split: {words}")
         assert "or deal persons by shares" in str(error.value)
     assert not out.exists()
+
+
+def test_persons_without_rows_are_in_no_list(tmp_path, caplog):
+    out, source = tmp_path / "made.json", Fifteen()
+    path = tmp_path / "split.json"
+    people = source.persons
+    lists = {"train": people[:8], "val": people[8:10], "test": people[10:] + ["absent"]}
+    path.write_text(json.dumps(lists | {"train-tablet": people[:1]}))
+    whole = make_split(out, root=tmp_path, source=source)
+    there = [person for person in people if person != "p14"]
+    made = make_split(out, root=tmp_path, source=source, persons=there, lost=["p00", "p11"])
+    assert made["test"] == ["p10", "p12", "p13"] and made["train-tablet"] == []
+    # Nobody moves because somebody else was lost.
+    for name in ("train-redirector", "train-evaluator"):
+        assert made[name] == [one for one in whole[name] if one != "p00"]
+    assert "not there: 2 persons: absent, p14" in caplog.text
+    assert "lost with all of their rows: 2 persons: p00, p11" in caplog.text
+    assert make_split(out, root=tmp_path, source=source, lost=["p08", "p09"])["val"] == []
+    shares = make_split(
+        out, root=tmp_path, split={"val": 0.0, "test": 0.5}, source=source, persons=there[:4]
+    )
+    assert sorted(split_persons(shares)) == there[:4]
+
+
+def test_that_there_is_no_split_is_told_from_one_that_is_wrong(tmp_path):
+    with pytest.raises(NoSplit, match="found neither"):
+        make_split(tmp_path / "out.json", root=tmp_path)

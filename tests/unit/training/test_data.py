@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from regaze import jobs
 from regaze.codes import CODES
 from regaze.codes.condition import CodeRows
 from regaze.codes.latents import LatentsWriter
@@ -146,6 +147,31 @@ def test_flip_mirrors_pictures_and_yaw(reader):
             expected = torch.where(which[:, None, None, None], a[side].flip(-1), a[side])
             assert torch.equal(b[side], expected)
     assert 10 < mirrored < 38
+
+
+def job_that_asks_for(mem_mb, gpus=0):
+    return SimpleNamespace(
+        threads=1,
+        log=[],
+        resources=SimpleNamespace(mem_mb=mem_mb),
+        params={"config": {"train": {"gpus": gpus}}},
+    )
+
+
+def test_patches_in_memory_are_no_more_than_the_job_asks_for(reader, monkeypatch):
+    width, height = reader.patch_size
+    needed = len(reader) * width * height * 3 / 1e6
+    monkeypatch.setattr(jobs, "_ASKED", {})
+    assert len(pairs(reader).rows), "outside of jobs nothing is asked for"
+    jobs._ASKED["mem_mb"] = jobs._memory_mb(job_that_asks_for(2 * needed))
+    pairs(reader)
+    # Two processes share what a machine is asked for, and each holds all patches.
+    jobs._ASKED["mem_mb"] = jobs._memory_mb(job_that_asks_for(1.9 * needed, gpus=2))
+    words = rf"train.cache: 'memory' holds {len(reader)} patches of {width} x {height} px"
+    with pytest.raises(ValueError, match=rf"{words}.* set train.cache: mmap"):
+        pairs(reader)
+    for cache in ("mmap", "none"):
+        assert len(pairs(reader, cache=cache).rows) == len(reader)
 
 
 def test_nobody_is_an_error(reader):

@@ -122,6 +122,10 @@ def test_a_stopped_run_resumes_to_the_same_bytes(unbroken, tmp_path):
     with pytest.raises(ValueError, match=words):
         single(tmp_path / "state", {"train": TRAIN})
     assert (tmp_path / "state/state.pt").read_bytes() == kept
+    torch.save(state | {"processes": 1}, tmp_path / "state/state.pt")
+    with pytest.raises(RuntimeError, match=r"state\.pt: .* with 1 process, found 2,"):
+        run(tmp_path)
+    (tmp_path / "state/state.pt").write_bytes(kept)
     # The way of stopping is no part of the configuration's identity.
     again = run(tmp_path)
     assert f"resuming at step {state['step']} of 20" in (tmp_path / "job.log").read_text()

@@ -13,7 +13,7 @@ from accelerate.state import AcceleratorState
 from torch import nn
 
 from regaze.diffusion.averages import half_life_decay, power_decay
-from regaze.provenance import content_hash
+from regaze.provenance import content_hash, versions
 from regaze.training import compiling, loop
 from regaze.training.loop import Interrupted, lr_factor, mark_finished, train
 from regaze.training.phases import Phase, Progress
@@ -453,7 +453,7 @@ def test_only_the_state_of_that_very_training_is_finished(tmp_path, content):
 @pytest.mark.parametrize(
     ("name", "found", "told"),
     [
-        ("versions", lambda: {"torch": "0"}, "packages.torch"),
+        ("versions", lambda: versions() | {"torch": "0", "pillow": "0"}, "(packages.torch)"),
         ("resolve_precision", lambda _: "bf16", "(precision)"),
     ],
 )

@@ -19,6 +19,8 @@ from regaze.redirectors.base import build_redirector
 from regaze.redirectors.train import TrainingData, train_redirector
 from regaze.redirectors.transfer import begin_from, read_start, restore_moments
 from regaze.redirectors.xunet.settings import ModelSettings
+from regaze.report.inputs import read_curve
+from regaze.report.sections import curve_caption
 from regaze.training.context import ModelFiles, Training
 from regaze.training.posthoc import write_posthoc
 from regaze.training.settings import RedirectorTraining, transfer_file
@@ -88,6 +90,17 @@ def cold(world, tmp_path_factory):
 def frozen(**train):
     """A training that cannot change anything: what it ends with is what it started with."""
     return settings(lr=1e-30, ema_halflife_images=0, **train)
+
+
+def test_what_was_not_measured_is_no_empty_cell(world, tmp_path):
+    # Plots of DVC draw those as 0; the report leaves both out.
+    config = settings(validate_estimator="vgg")
+    rows = trained(world, tmp_path, config, estimator=str(world / "vgg"))[2]
+    assert [row["val_score"] for row in rows[:-1]] == ["nan", "nan"]
+    assert all(value for row in rows for value in row.values())
+    curve = read_curve(tmp_path / "models/m/curve.csv")
+    assert curve["val_score"].notna().tolist() == [False, False, True]
+    assert "validation gaze" in curve_caption(curve)
 
 
 def test_a_training_starts_from_every_kind_of_file(world, cold, tmp_path):

@@ -20,7 +20,7 @@ from regaze.links import PixelLink
 from regaze.redirectors.train import TrainingData, train_redirector
 from regaze.redirectors.xunet.settings import ModelSettings
 from regaze.training import context, loop
-from regaze.training.context import ModelFiles
+from regaze.training.context import ModelFiles, Training
 from regaze.training.loop import Interrupted
 
 
@@ -198,6 +198,28 @@ def test_the_version_of_what_reads_the_data_counts(faces, monkeypatch):
     after = faces.identity(monkeypatch)
     assert [key for key in before if before[key] != after[key]] == ["code"]
     assert {"faces.py", "links.py", "estimators"} == set(read)
+
+
+def test_the_method_of_a_teacher_counts_its_training_does_not(faces, monkeypatch):
+    home = faces.folder / "teacher"
+    home.mkdir()
+    monkeypatch.setattr(context, "code_version", lambda *sources: list(sources))
+    config = {"class": "sted", "size_px": 32, "train": {"images": 3}}
+    (home / "model.json").write_text(json.dumps({"config": config, "kind": "redirector"}))
+    (home / "model.safetensors").write_bytes(b"")
+
+    def identity(code, **networks):
+        files = ModelFiles("m", "r", "c", "s")
+        given = {"faces": faces.faces, "split": faces.split, "seed": 0, "files": files}
+        training = Training("m", {"train": {"lr": 1}}, **given, code=code)
+        training.use(networks)
+        return training.identity({})
+
+    found = identity("1", teacher=home)
+    assert found["networks"] == {"teacher": {"class": "sted", "size_px": 32}}
+    assert found["code"] == ["1", ["faces.py", "links.py", "redirectors/sted"]]
+    assert identity("1")["code"] == ["1", ["faces.py", "links.py"]]
+    assert identity(None)["code"][0] == ["."]
 
 
 @pytest.fixture

@@ -19,13 +19,14 @@ import psutil
 from running import ROOT, command
 
 NODES = ("n1", "n2")
-TOOLS = ("sbatch", "srun", "squeue", "scancel", "scontrol", "sinfo")
+TOOLS = ("sbatch", "srun", "squeue", "scancel", "scontrol", "sinfo", "sacct")
 DAEMONS = "/usr/sbin"
 FIELDS = {
     "id": "JobArrayID",
     "comment": "Comment",
     "state": "State",
     "memory": "MinMemory",
+    "limit": "TimeLimit",
     "cpus": "NumCPUs",
     "partition": "Partition",
     "nodes": "NumNodes",
@@ -52,6 +53,9 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 SchedulerParameters=sched_interval=1,bf_interval=1,batch_sched_delay=0,sched_min_interval=100000
 ReturnToService=2
+EnforcePartLimits=ALL
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
 MinJobAge=600
 KillWait=20
 MailProg=/bin/true
@@ -67,8 +71,13 @@ SlurmdParameters=config_overrides
 GresTypes=gpu
 NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} {size} State=UNKNOWN
 NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} {size} State=UNKNOWN
-PartitionName=cpu Nodes=n1,n2 Default=YES MaxTime=60 DefMemPerCPU=500 State=UP
-PartitionName=gpu Nodes=n1,n2 Default=NO MaxTime=60 DefMemPerCPU=500 State=UP
+PartitionName=DEFAULT Nodes=n1,n2 MaxTime=60 DefMemPerCPU=500 State=UP PreemptMode=OFF
+PartitionName=cpu Default=YES
+PartitionName=gpu
+PartitionName=short MaxTime=10
+PartitionName=cancelled PreemptMode=CANCEL
+PartitionName=requeued PreemptMode=REQUEUE
+PartitionName=urgent PriorityTier=2
 """
 
 
@@ -87,6 +96,8 @@ class Cluster:
 
     def __init__(self, folder: Path):
         self.folder = folder
+        # While this file is there, SLURM's tools fail as they do when the controller is busy.
+        self.silent = folder / "silent"
         # Jobs lose SLURM_CONF but keep PATH: the plugin clears what begins with SLURM_.
         self.environment = os.environ | {
             "PATH": f"{folder}/bin:{Path(sys.executable).parent}:{os.environ['PATH']}",
@@ -114,7 +125,10 @@ class Cluster:
         for name in TOOLS:
             tool = self.folder / "bin" / name
             real = shutil.which(name)
-            tool.write_text(f'#!/bin/sh\nSLURM_CONF={self.folder}/slurm.conf exec {real} "$@"\n')
+            tool.write_text(
+                f"#!/bin/sh\n[ ! -e {self.folder}/silent ] || exit 1\n"
+                f'SLURM_CONF={self.folder}/slurm.conf exec {real} "$@"\n'
+            )
             tool.chmod(0o755)
         self.run(f"{DAEMONS}/slurmctld", "-c")
         for node in NODES:
@@ -179,11 +193,20 @@ class Cluster:
 class Started:
     """A workflow that runs in ``folder`` through a profile, its output in a file there."""
 
-    def __init__(self, cluster: Cluster, folder: Path, profile: Path, *arguments, overlays=()):
+    def __init__(
+        self,
+        cluster: Cluster,
+        folder: Path,
+        profile: Path,
+        *arguments,
+        overlays=(),
+        snakefile=ROOT / "Snakefile",
+    ):
         line = command(folder, "--profile", str(profile), *map(str, arguments), overlays=overlays)
         # How many jobs there are at a time is the profile's business.
         at = line.index("--cores")
         del line[at : at + 2]
+        line[line.index("--snakefile") + 1] = str(snakefile)
         folder.mkdir(exist_ok=True)
         self.log = folder / "workflow.log"
         with self.log.open("w") as stream:

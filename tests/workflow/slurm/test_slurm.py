@@ -1,8 +1,9 @@
-"""profiles/slurm-ci on a real SLURM: groups, GPUs, a retry, a time limit, two machines.
+"""profiles/slurm-ci on a real SLURM: GPUs, a retry, a time limit, two machines; sampling.
 
 One workflow runs on the cluster while things happen to it: the state of an estimator is blocked by
 a file until its first job has failed, and the training on two machines is cancelled in the middle.
-A second workflow, beside it, has a training that exceeds its time.
+A second workflow, beside it, has a training that exceeds its time. A third, through profiles/slurm,
+samples three models, of which one takes longer than the others and one fails at first.
 """
 
 import re
@@ -19,6 +20,9 @@ from safetensors.torch import load_file
 HERE = ROOT / "tests/workflow/slurm"
 OVERLAYS = [HERE / "tiny.yaml"]
 PROFILE = ROOT / "profiles/slurm-ci"
+SAMPLING = [*OVERLAYS, HERE / "sampling.yaml"]
+SAMPLED = {name: f"results/evaluation/{name}/synthetic" for name in ("copy", "truth", "xunet")}
+QUICK = ("--latency-wait", "5", "--slurm-init-seconds-before-status-checks", "8")
 MODELS = ("results/models/vgg/model.safetensors", "results/models/xunet_lite/model.safetensors")
 LONGEST_S = 600
 
@@ -45,7 +49,8 @@ def ran(tmp_path_factory):
     """What happened: folders, both workflows, and all jobs that SLURM knows of."""
     root = tmp_path_factory.mktemp("slurm")
     local = root / "local"
-    made = snakemake(local, "faces", overlays=OVERLAYS)
+    pairs, model = "results/synthetic/pairs.parquet", "results/models/xunet/model.safetensors"
+    made = snakemake(local, "faces", pairs, model, overlays=SAMPLING)
     assert made.returncode == 0, made.output[-3000:]
     cluster = Cluster(root / "cluster")
     started = time.monotonic()
@@ -66,20 +71,41 @@ def ran(tmp_path_factory):
         blocked.write_text("no folder")
         main = Started(cluster, whole, PROFILE, *MODELS, overlays=OVERLAYS)
         workflows.append(main)
-        cancelled = []
+        sampled = shutil.copytree(local, root / "sampled")
+        failing = sampled / SAMPLED["truth"]
+        failing.parent.mkdir(parents=True)
+        failing.write_text("no folder")
+        sampling, cancelled, made, lost = None, [], {}, set()
         while any(workflow.process.poll() is None for workflow in workflows):
             jobs = cluster.jobs()
+            # Not earlier: the training that exceeds its minute has to get to a state in it.
+            begun = (slow / "results/state/resnet/state.pt").exists()
+            if sampling is None and (begun or endless.process.poll() is not None):
+                sampling = Started(
+                    *(cluster, sampled, ROOT / "profiles/slurm", *QUICK),
+                    *(f"{folder}/samples.h5" for folder in SAMPLED.values()),
+                    overlays=SAMPLING,
+                )
+                workflows.append(sampling)
             if blocked.is_file() and any(
                 job["state"] == "FAILED" for job in of_rule(jobs, whole, "train_estimator")
             ):
                 blocked.unlink()
+            states = [job["state"] for job in of_rule(jobs, sampled, "sample_model")]
+            if failing.is_file() and "FAILED" in states:
+                failing.unlink()
+            for name, folder in SAMPLED.items():
+                if (sampled / folder / "samples.h5").exists():
+                    made.setdefault(name, time.monotonic())
+                elif name in made:
+                    lost.add(name)
             training = of_rule(jobs, whole, "train_model")
             if not cancelled and (whole / "results/state/xunet_lite/state.pt").exists():
                 cancelled = [job["id"] for job in training if job["state"] == "RUNNING"]
                 for job in cancelled:
                     cluster.run("scancel", job)
             if time.monotonic() - started > LONGEST_S:
-                pytest.fail(f"{main.output[-3000:]} {endless.output[-3000:]} {jobs}")
+                pytest.fail(f"{[one.output[-3000:] for one in workflows]} {jobs}")
             time.sleep(0.3)
         jobs = cluster.jobs()
     finally:
@@ -96,23 +122,37 @@ def ran(tmp_path_factory):
     return {
         **{"local": local, "whole": whole, "slow": slow, "main": main, "endless": endless},
         **{"jobs": jobs, "cancelled": cancelled, "left": left},
+        **{"sampled": sampled, "sampling": sampling, "made": made, "lost": lost},
     }
 
 
 def test_the_workflow_finished_with_the_pictures_of_a_local_run(ran):
     assert ran["main"].process.returncode == 0, ran["main"].output[-4000:]
     shards = sorted((ran["local"] / "results/synthetic/faces").glob("shard-*.h5"))
-    assert len(shards) == 4
+    assert len(shards) == 2
     for shard in shards:
         again = ran["whole"] / shard.relative_to(ran["local"])
         assert again.read_bytes() == shard.read_bytes(), shard.name
 
 
-def test_shards_share_jobs(ran):
-    groups = of_rule(ran["jobs"], ran["whole"], "faces", "normalise_shard")
-    assert [job["state"] for job in groups] == ["COMPLETED"] * 2
-    # Two members at a time: their memory and threads are added up.
-    assert {(job["memory"], job["cpus"]) for job in groups} == {("3000M", "2")}
+def test_every_shard_asks_for_what_it_uses(ran):
+    shards = of_rule(ran["jobs"], ran["whole"], "normalise_shard")
+    assert [job["state"] for job in shards] == ["COMPLETED"] * 2
+    asked = {(job["memory"], job["cpus"], job["limit"]) for job in shards}
+    assert asked == {("1500M", "1", "1:00:00")}
+
+
+def test_models_are_sampled_one_by_one_whatever_the_others_do(ran):
+    assert ran["sampling"].process.returncode == 0, ran["sampling"].output[-4000:]
+    jobs = {name: of_rule(ran["jobs"], ran["sampled"], "sample_model", name) for name in SAMPLED}
+    states = {name: [job["state"] for job in tries] for name, tries in jobs.items()}
+    alone, again = ["COMPLETED"], ["FAILED", "COMPLETED"]
+    assert states == {"copy": alone, "truth": again, "xunet": alone}
+    # The one that failed asks for more, the others are none the wiser.
+    memory = {name: [job["memory"] for job in tries] for name, tries in jobs.items()}
+    assert memory == {"copy": ["3000M"], "truth": ["3000M", "6000M"], "xunet": ["3000M"]}
+    assert ran["lost"] == set()
+    assert ran["made"]["xunet"] - ran["made"]["copy"] > 5, "longer than the latency wait"
 
 
 def test_a_job_that_fails_once_is_retried_with_twice_the_memory_on_a_gpu_partition(ran):

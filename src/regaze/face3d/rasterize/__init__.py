@@ -27,7 +27,6 @@ from regaze.face3d.rasterize import pytorch3d, reference, scan
 from regaze.face3d.rasterize.barycentric import interpolate
 
 BACKENDS = ("auto", "pytorch3d", "embree", "torch", "reference")
-_ALIASES = {"numpy": "reference"}
 
 __all__ = ["BACKENDS", "Fragments", "choose_backend", "rasterize"]
 
@@ -54,52 +53,26 @@ def choose_backend(backend: str, device: torch.device | str, faces_per_pixel: in
     """Name of the backend that ``backend`` stands for; results record this name.
 
     ``auto`` is embree on the CPU; on CUDA it is pytorch3d, or torch where that is not installed.
-    For several layers per pixel it is pytorch3d or reference. ``numpy`` is another name of
-    ``reference``.
+    For several layers per pixel it is pytorch3d or reference.
 
     Raises:
         ValueError: an unknown name, or several layers of a backend that gives one.
     """
-    name = _ALIASES.get(backend, backend)
-    if name not in BACKENDS:
+    if backend not in BACKENDS:
         raise ValueError(f"rasteriser backend: expected one of {BACKENDS}, found {backend!r}")
-    if name == "auto":
+    if backend == "auto":
         on_gpu = torch.device(device).type == "cuda"
         if on_gpu and pytorch3d.available():
             return "pytorch3d"
         if faces_per_pixel != 1:
             return "reference"
         return "torch" if on_gpu else "embree"
-    if name in ("embree", "torch") and faces_per_pixel != 1:
+    if backend in ("embree", "torch") and faces_per_pixel != 1:
         raise ValueError(
-            f"faces_per_pixel: the {name} backend gives 1, found {faces_per_pixel}; "
+            f"faces_per_pixel: the {backend} backend gives 1, found {faces_per_pixel}; "
             "choose 'reference' or 'pytorch3d'"
         )
-    return name
-
-
-def _checked(verts: Tensor, faces: Tensor, image_size) -> tuple[Tensor, tuple[int, int]]:
-    if verts.ndim != 3 or verts.shape[-1] != 3 or not verts.is_floating_point():
-        raise ValueError(
-            f"verts: expected floats of shape (B, V, 3), found {verts.dtype} {tuple(verts.shape)}"
-        )
-    if faces.ndim != 3 or faces.shape[-1] != 3 or faces.shape[0] not in (1, len(verts)):
-        raise ValueError(
-            f"faces: expected shape ({len(verts)} or 1, F, 3), found {tuple(faces.shape)}"
-        )
-    size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
-    if len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size):
-        raise ValueError(f"image_size: expected a positive int or (H, W), found {image_size!r}")
-    if not torch.isfinite(verts).all():
-        bad = (~torch.isfinite(verts)).flatten(1).any(1).nonzero().flatten().tolist()
-        raise ValueError(f"verts: expected finite numbers, found others in mesh {bad}")
-    faces = faces.to(verts.device, torch.int64)
-    if faces.numel() and not 0 <= int(faces.min()) <= int(faces.max()) < verts.shape[1]:
-        raise ValueError(
-            f"faces: expected vertex numbers in 0..{verts.shape[1] - 1}, "
-            f"found {int(faces.min())}..{int(faces.max())}"
-        )
-    return faces.expand(len(verts), -1, -1), size
+    return backend
 
 
 def rasterize(
@@ -130,12 +103,14 @@ def rasterize(
         without area are not drawn; a centre on an edge is outside.
 
     Raises:
-        ValueError: wrong shapes, vertex numbers out of range, numbers that are not finite.
+        ValueError: vertices that are not finite.
         ModuleNotFoundError: pytorch3d is asked for and not installed.
     """
-    faces, (height, width) = _checked(verts, faces, image_size)
-    if faces_per_pixel < 1:
-        raise ValueError(f"faces_per_pixel: expected at least 1, found {faces_per_pixel}")
+    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+    if not torch.isfinite(verts).all():
+        bad = (~torch.isfinite(verts)).flatten(1).any(1).nonzero().flatten().tolist()
+        raise ValueError(f"verts: expected finite numbers, found others in mesh {bad}")
+    faces = faces.to(verts.device, torch.int64).expand(len(verts), -1, -1)
     name = choose_backend(backend, verts.device, faces_per_pixel)
     if name == "pytorch3d":
         size = height, width

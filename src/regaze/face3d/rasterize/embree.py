@@ -69,12 +69,7 @@ def hits(
     """Nearest triangle of every pixel: int64 (H, W, 1), -1 where there is none.
 
     Arguments and meaning as :func:`regaze.face3d.rasterize.reference.hits`.
-
-    Raises:
-        ValueError: ``layers`` is not 1.
     """
-    if layers != 1:
-        raise ValueError(f"faces_per_pixel: the embree backend gives 1, found {layers}")
     found = np.full((height, width, 1), -1, np.int64)
     vertices = np.asarray(vertices, np.float64)
     rx, ry = half_extent(height, width)

@@ -36,10 +36,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Mapping[str, Tensor]]:
         path = steps[max(steps)]
     if not path.is_file():
         raise FileNotFoundError(f"{path}: expected a checkpoint of ST-ED, found none")
-    try:
-        content = torch_content(path)
-    except Exception as error:
-        raise ValueError(f"{path}: not a torch file of plain weights ({error})") from error
+    content = torch_content(path)
     found = sorted(content) if isinstance(content, Mapping) else type(content).__name__
     if not isinstance(content, Mapping) or not {"encoder", "decoder"} <= set(content):
         raise ValueError(f"{path}: expected the parts {', '.join(PARTS)}, found {found}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,10 +13,15 @@ import numpy as np
 
 from regaze.face3d.crop import read_landmarks
 from regaze.faces import open_row
+from regaze.filetypes import read_npz
+from regaze.normalise.head_pose import roll_doubt
 from regaze.normalise.photo import read_photo
+from regaze.sources.photo_header import left_out, photo_endings, photo_header
 from regaze.sources.tables import LANDMARKS, Table
 
-PHOTOS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+log = logging.getLogger(__name__)
+
+_LANDMARK_FILES = (".npz", ".txt", ".mat", ".csv")
 
 FindFaces = Callable[[np.ndarray], list[np.ndarray]]
 """Landmarks (68, 2) of every face in a photo (H, W, 3) uint8 RGB, the largest face first."""
@@ -26,7 +32,7 @@ class NoFace(ValueError):
 
 
 @dataclass(frozen=True)
-class FoundFace:
+class PhotoFace:
     """A face in a picture.
 
     Attributes:
@@ -62,6 +68,8 @@ def stem(path: str | os.PathLike) -> str:
 def list_photos(path: str | os.PathLike) -> list[Path]:
     """The photo, or the photos of a folder in the order of their names, hidden ones left out.
 
+    The log tells how many other files there are.
+
     Raises:
         FileNotFoundError: neither is there.
         ValueError: a folder without photos, or two that would get one name.
@@ -71,13 +79,16 @@ def list_photos(path: str | os.PathLike) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise FileNotFoundError(f"{path}: expected a photo or a folder of photos, found none")
-    found = sorted(
-        one
-        for one in path.iterdir()
-        if one.suffix.lower() in PHOTOS and one.name[0] != "." and one.is_file()
-    )
+    endings = photo_endings()
+    files = sorted(one for one in path.iterdir() if one.name[0] != "." and one.is_file())
+    found = [one for one in files if one.suffix.lower() in endings]
+    known = (*endings, *_LANDMARK_FILES)
+    others = left_out(one.name for one in files if one.suffix.lower() not in known)
     if not found:
-        raise ValueError(f"{path}: expected photos ({', '.join(sorted(PHOTOS))}), found none")
+        there = f"none but {others}" if others else "none"
+        raise ValueError(f"{path}: expected photos ({', '.join(endings)}), found {there}")
+    if others:
+        log.warning("%s: %d photos; other files are left out: %s", path, len(found), others)
     names: dict[str, Path] = {}
     for one in found:
         other = names.setdefault(stem(one), one)
@@ -92,7 +103,7 @@ def landmarks_of(photo: Path, landmarks: str | os.PathLike) -> list[np.ndarray]:
     """Landmarks (68, 2) of the faces of a photo from a user's file.
 
     Args:
-        photo: the photo.
+        photo: the photo; landmarks are points of it as it is shown.
         landmarks: a ``.csv`` of ``file_name, x0, y0, ..., x67, y67``; an ``.npz`` with
             ``landmarks`` (68, 2) or (faces, 68, 2); a ``.txt`` table or ``.mat`` file as DECA
             takes them; or a folder of such files, each named as its photo.
@@ -104,11 +115,10 @@ def landmarks_of(photo: Path, landmarks: str | os.PathLike) -> list[np.ndarray]:
     """
     path = Path(landmarks)
     if path.is_dir():
-        kinds = (".npz", ".txt", ".mat", ".csv")
-        here = [path / f"{photo.stem}{kind}" for kind in kinds]
+        here = [path / f"{photo.stem}{kind}" for kind in _LANDMARK_FILES]
         found = [one for one in here if one.is_file()]
         if not found:
-            raise NoFace(f"{photo}: no landmarks in {path}: expected {photo.stem}{kinds[0]}")
+            raise NoFace(f"{photo}: no landmarks in {path}: expected {here[0].name}")
         path = found[0]
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such landmarks")
@@ -118,11 +128,10 @@ def landmarks_of(photo: Path, landmarks: str | os.PathLike) -> list[np.ndarray]:
             raise NoFace(f"{photo}: no landmarks in {path}")
         return [values.reshape(68, 2)]
     if path.suffix == ".npz":
-        try:
-            with np.load(path, allow_pickle=False) as stored:
-                points = np.asarray(stored["landmarks"], np.float64)
-        except Exception as error:  # a damaged zip raises many kinds
-            raise ValueError(f"{path}: expected an .npz with landmarks ({error})") from error
+        stored = read_npz(path, "expected an .npz with landmarks", ["landmarks"])
+        if "landmarks" not in stored or stored["landmarks"].dtype.kind not in "fiu":
+            raise ValueError(f"{path}: expected an .npz with landmarks, found no such numbers")
+        points = np.asarray(stored["landmarks"], np.float64)
     else:
         points = read_landmarks(path)
     points = points[None] if points.ndim == 2 else points
@@ -139,7 +148,7 @@ def faces_of_photo(
     *,
     landmarks: str | os.PathLike | None = None,
     find: FindFaces | None = None,
-) -> list[FoundFace]:
+) -> list[PhotoFace]:
     """All faces of a photo.
 
     Args:
@@ -148,7 +157,8 @@ def faces_of_photo(
         find: a detector of faces.
 
     Raises:
-        NoFace: there is none.
+        NoFace: there is none, or landmarks of a photo that is turned to be shown are points of
+            the photo as stored, by the look of the head on its side.
         ValueError: neither landmarks nor a detector, or a file that cannot be read.
     """
     photo = Path(photo)
@@ -163,13 +173,18 @@ def faces_of_photo(
         raise ValueError(
             f"{photo}: expected landmarks, or a face detector with its weights; found neither"
         )
+    for doubt in filter(None, map(roll_doubt, found)):
+        header = photo_header(photo)
+        if landmarks is not None and header is not None and header.orientation != 1:
+            raise NoFace(f"{photo}: {doubt}")
+        log.warning("%s: %s", photo, doubt)
     return [
-        FoundFace(stem(photo), index, picture, np.asarray(points), photo.name, len(found))
+        PhotoFace(stem(photo), index, picture, np.asarray(points), photo.name, len(found))
         for index, points in enumerate(found)
     ]
 
 
-def face_of_row(place: str) -> FoundFace:
+def face_of_row(place: str) -> PhotoFace:
     """The face of ``FACES.h5:person/index``, its gaze that of the labels.
 
     Raises:
@@ -184,7 +199,7 @@ def face_of_row(place: str) -> FoundFace:
     if not np.isfinite(points).all():
         raise NoFace(f"{place}: this row has no landmarks")
     gaze = reader.labels[number, :2].astype(np.float64)
-    return FoundFace(
+    return PhotoFace(
         name=f"{person}_{index}_",
         index=0,
         picture=reader.pixels([number])[0],

@@ -1,4 +1,4 @@
-"""What is known of synthetic faces: codes, poses, cameras and what the face's surface shows.
+"""Ground truth of synthetic faces: codes, poses, cameras and what the face's surface shows.
 
 The capture writes shape, expression and eye codes of every photo; the head's rotation follows
 from its label, the camera from the landmarks. Colours of the face are read off the photos where
@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import h5py
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -23,6 +22,7 @@ from regaze.face3d.gaze import root_from_labels
 from regaze.face3d.model import FlameModel
 from regaze.face3d.render import Renderer
 from regaze.faces import FacesReader
+from regaze.filetypes import open_hdf5
 
 CONTOUR_WEIGHT = 0.25
 """Of the 17 contour points in the camera's fit: they lie deepest, where perspective, which the
@@ -54,8 +54,8 @@ class Views:
 
 
 @dataclass(frozen=True)
-class Known:
-    """Known values of N rows of a faces data set.
+class GroundTruth:
+    """Ground truth of N rows of a faces data set.
 
     Attributes:
         rows: (N,) global indices of the reader.
@@ -156,9 +156,9 @@ def face_triangles(model: FlameModel) -> np.ndarray:
     return model.uv_face_mask[row, column] > 0.05
 
 
-def read_known(
+def read_ground_truth(
     parameters: str | Path, reader: FacesReader, rows: np.ndarray, model: FlameModel
-) -> Known:
+) -> GroundTruth:
     """Gather what the capture knows of rows of its faces.
 
     Args:
@@ -205,7 +205,7 @@ def read_known(
     key = np.column_stack([reader.person_of[rows], np.round(labels * 1e5)])
     view = np.unique(key, axis=0, return_inverse=True)[1].ravel()
     camera = torch.from_numpy(camera).float()
-    return Known(rows, shape, exp, pose, eye_pose, camera, landmarks, misfit, view)
+    return GroundTruth(rows, shape, exp, pose, eye_pose, camera, landmarks, misfit, view)
 
 
 def _parameters(path: str | Path, reader: FacesReader, rows: np.ndarray) -> dict[str, np.ndarray]:
@@ -215,7 +215,7 @@ def _parameters(path: str | Path, reader: FacesReader, rows: np.ndarray) -> dict
     out: dict[str, np.ndarray] = {}
     if not Path(path).is_file():
         raise ValueError(f"{path}: no such file of capture parameters")
-    with h5py.File(path) as file:
+    with open_hdf5(path) as file:
         for code in np.unique(reader.person_of[rows]):
             person, here = reader.persons[code], reader.person_of[rows] == code
             if person not in file:
@@ -251,7 +251,8 @@ def fit_cameras(points: np.ndarray, landmarks: np.ndarray) -> tuple[np.ndarray, 
         landmarks: (N, 68, 2) pixels.
 
     Returns:
-        (N, 3) s, x0, y0 of :attr:`Known.camera`, and the mean distance (N,) that is left, pixels.
+        (N, 3) s, x0, y0 of :attr:`GroundTruth.camera`, and the mean distance (N,) that is left in
+        pixels.
     """
     weight = np.ones(68)
     weight[:17] = CONTOUR_WEIGHT
@@ -266,7 +267,7 @@ def fit_cameras(points: np.ndarray, landmarks: np.ndarray) -> tuple[np.ndarray, 
 
 
 @torch.no_grad()
-def read_views(known: Known, reader: FacesReader, model: FlameModel, seed: int) -> Views:
+def read_views(known: GroundTruth, reader: FacesReader, model: FlameModel, seed: int) -> Views:
     """Draw the known head of every view and note what the photo shows on its face.
 
     Frames of a head pose differ in the eyes alone, so the first of them stands for all.
