@@ -41,7 +41,7 @@ pull: .venv/.base  ## fetch what the remote of DVC has of this revision's result
 	PATH=$(CURDIR)/$(BIN):$$PATH snakemake --touch --forceall --cores 1 --quiet all
 
 test: .venv/.dev  ## unit, conformance and workflow tests
-	$(BIN)/python -m pytest tests -m "not slurm"
+	$(BIN)/python -m pytest tests -m "not slurm" --numprocesses logical --dist loadscope
 
 cluster: .venv/.dev .venv/.slurm  ## the workflow on a SLURM that the test starts, where slurm-wlm is installed; WHOLE=1: all of it
 	$(if $(WHOLE),REGAZE_WHOLE=1) $(BIN)/python -m pytest tests/workflow/slurm

@@ -1,5 +1,53 @@
 """One thread per process: tiny networks lose more to waiting threads than they gain."""
 
 import os
+from collections import Counter
+from pathlib import Path
+
+import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+FOLDERS = ("tests/workflow", "tests/faults")
+"""Folders whose tests share a run of the workflow, which a session fixture makes."""
+APART = ("test_code_versions.py", "test_config.py", "test_raw_data.py", "test_reruns.py")
+"""Files there that need none. `xdist_group` would say this, but does nothing with pytest 9.2."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Of a run in several processes each takes whole files; a folder's run is made in one."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByRun(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            path = nodeid.split("::")[0]
+            folder = path.rpartition("/")[0]
+            return folder if folder in FOLDERS and Path(path).name not in APART else path
+
+    return ByRun(config, log)
+
+
+class Tally:
+    """Says at the end how many conformance cases passed, in however many processes."""
+
+    def __init__(self):
+        self.counts = Counter()
+
+    def pytest_runtest_logreport(self, report):
+        # User properties are lists in reports from other processes.
+        counted = ["conformance", True] in map(list, report.user_properties)
+        if counted and (report.when == "call" or report.outcome != "passed"):
+            self.counts[report.outcome] += 1
+
+    def pytest_terminal_summary(self, terminalreporter):
+        if self.counts:
+            told = (self.counts[name] for name in ("passed", "failed", "skipped"))
+            terminalreporter.ensure_newline()
+            terminalreporter.write_line(
+                "conformance: {} passed, {} failed, {} not covered".format(*told)
+            )
+
+
+def pytest_configure(config):
+    config.pluginmanager.register(Tally())

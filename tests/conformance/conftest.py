@@ -1,4 +1,4 @@
-"""Run every conformance case found below a folder and count what happened."""
+"""Run every conformance case found below a folder; ``tests/conftest.py`` counts what happened."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ import pytest
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))  # adapters import `kit` and `loading` by name
 
-COUNTS = pytest.StashKey[dict]()
-
 
 def pytest_addoption(parser):
     parser.addoption(
@@ -19,10 +17,6 @@ def pytest_addoption(parser):
         metavar="DIR",
         help="run the cases found at DIR/TOPIC/NAME (default: tests/conformance/cases)",
     )
-
-
-def pytest_configure(config):
-    config.stash[COUNTS] = {"passed": 0, "failed": 0, "skipped": 0}
 
 
 def case_folders(config) -> list[Path]:
@@ -45,27 +39,3 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if "case_folder" in getattr(item, "fixturenames", ()):
             item.user_properties.append(("conformance", True))
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item, call):
-    report = yield
-    counted = ("conformance", True) in item.user_properties
-    if counted and (report.when == "call" or report.outcome != "passed"):
-        item.config.stash[COUNTS][report.outcome] += 1
-    return report
-
-
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_sessionfinish(session):
-    """Write the tally after everything else that pytest prints."""
-    result = yield
-    counts = session.config.stash[COUNTS]
-    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-    if reporter is not None and any(counts.values()):
-        reporter.ensure_newline()
-        reporter.write_line(
-            f"conformance: {counts['passed']} passed, {counts['failed']} failed, "
-            f"{counts['skipped']} not covered"
-        )
-    return result
