@@ -131,7 +131,7 @@ class TrainingStages:
                 ["fix_pairs"],
                 [f"{folder}/pairs.parquet"],
                 deps=[f"{folder}/faces", made],
-                code=["pairs.py", "faces.py"],
+                code=["pairs.py", "factors.py", "angles.py", "faces.py"],
                 scripts=["fix_pairs"],
                 params=["seed", *(f"evaluation.{key}" for key in ("split", "pairs", "same_deg"))],
                 outs=[f"{folder}/pairs.parquet"],
@@ -316,7 +316,7 @@ def model_code(class_: str) -> list[str]:
     return [
         f"redirectors/{class_}",
         *(f"redirectors/{name}.py" for name in _LEARNING),
-        *("codes", "faces.py", "face3d/gaze.py", "face3d/rotations.py", "masks/condition.py"),
+        *("codes", "faces.py", "factors.py", "face3d/gaze.py", "face3d/rotations.py", "masks/condition.py"),
         *("diffusion", "metrics/redirection.py", *_TRAINING),
     ]
 
