@@ -316,7 +316,8 @@ def model_code(class_: str) -> list[str]:
     return [
         f"redirectors/{class_}",
         *(f"redirectors/{name}.py" for name in _LEARNING),
-        *("codes", "faces.py", "factors.py", "face3d/gaze.py", "face3d/rotations.py", "masks/condition.py"),
+        *("codes", "faces.py", "factors.py", "masks/condition.py"),
+        *("face3d/gaze.py", "face3d/rotations.py"),
         *("diffusion", "metrics/redirection.py", *_TRAINING),
     ]
 
