@@ -38,8 +38,8 @@ COLUMNS = (
     ("gaze_only", "gaze_error_deg"),
     ("gaze_only", "eye_psnr"),
     ("gaze_only", "psnr"),
-    ("free", "gaze_error_deg"),
-    ("free", "head_error_deg"),
+    ("gaze_and_head", "gaze_error_deg"),
+    ("gaze_and_head", "head_error_deg"),
 )
 
 
@@ -75,7 +75,7 @@ def measure(name: str, options: dict, images: int, results: Path) -> str:
             folder,
             faces=faces,
             pairs=pairs,
-            sampling=settings.sampling.model_dump(),
+            sampling=settings.sampling_of("variant"),
             samples=samples,
             speed=folder / "speed.json",
         )

@@ -42,7 +42,7 @@ def test_truth_is_the_truth_and_copy_the_source(finished):
     # Samples are stored in whole grey levels, the truth they are compared with is not.
     assert compared["psnr"].min() > 50
     copied = pd.read_parquet(evaluation / "copy/synthetic/per_pair.parquet")
-    assert copied.loc[copied["kind"] == "free", "psnr"].max() < 40
+    assert copied.loc[copied["kind"] == "gaze_and_head", "psnr"].max() < 40
 
 
 def test_second_run_has_nothing_to_do(finished):
@@ -58,8 +58,15 @@ def test_files_that_are_not_there_are_named_although_older_results_exist(finishe
     assert done.returncode != 0 and "encoders.deca: data/deca_model.tar: no such" in done.output
 
 
-def test_sampling_steps_rerun_sampling_and_what_follows(finished):
-    jobs = planned(snakemake(finished, "-n", "--config", "sampling={steps: 3}"))
+def test_steps_of_one_model_sample_that_model_alone_again(finished):
+    change = "models={xunet_lite: {sampling: {steps: 3}}}"
+    jobs = planned(snakemake(finished, "-n", "--config", change))
+    once = ("sample_model", "perturb_model", "measure_model", "write_report", "all")
+    assert jobs == dict.fromkeys(once, 1)
+
+
+def test_the_seed_of_all_samples_reruns_sampling_and_what_follows(finished):
+    jobs = planned(snakemake(finished, "-n", "--config", "sampling={seed: 3}"))
     assert set(jobs) == SAMPLED | STUDIED
     # Pseudo-models are not sampled.
     made = {entry.name for entry in (finished / "results/evaluation").iterdir()}

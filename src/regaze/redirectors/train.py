@@ -84,7 +84,7 @@ def train_redirector(
         name, config, faces=data.faces, split=data.split, seed=seed, files=files, code=code
     )
     options = RedirectorTraining(**config["train"])
-    redirector = build_redirector(config, few_steps(options.validate_steps))
+    redirector = build_redirector(config, few_steps(config["class"], options.validate_steps))
     networks = _networks(data)
     redirector.attach(networks)
     training.use(data.networks)

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
+from regaze.jobs import several
 from regaze.landmarks.settings import fetched_weights
 from regaze.redirectors.declaration import declared
 from regaze.redirectors.inputs import folder_of
@@ -71,7 +72,10 @@ class TrainingStages:
         return True
 
     def _below(self, section: str, without: set[str]) -> list[str]:
-        return [f"{section}.{key}" for key in self.config.get(section, {}) if key not in without]
+        here = self.config
+        for part in section.split("."):
+            here = here.get(part) or {}
+        return [f"{section}.{key}" for key in here if key not in without]
 
     def data(self) -> None:
         """Capture, landmarks, faces and pairs of every data set."""
@@ -127,7 +131,7 @@ class TrainingStages:
                 ["fix_pairs"],
                 [f"{folder}/pairs.parquet"],
                 deps=[f"{folder}/faces", made],
-                code=["pairs.py", "faces.py"],
+                code=["pairs.py", "factors.py", "angles.py", "faces.py"],
                 scripts=["fix_pairs"],
                 params=["seed", *(f"evaluation.{key}" for key in ("split", "pairs", "same_deg"))],
                 outs=[f"{folder}/pairs.parquet"],
@@ -151,7 +155,7 @@ class TrainingStages:
         trained_on = f"results/{self.settings.dataset}"
         return [f"{trained_on}/faces", f"{trained_on}/split.json"]
 
-    def _trained(self, name: str, rule: str, section: str, **rest) -> None:
+    def _trained(self, name: str, rule: str, section: str | Sequence[str], **rest) -> None:
         """A stage that makes a model folder."""
         folder = f"results/models/{name}"
         rest["outs"] = [f"{folder}/{file}" for file in rest.get("outs", ["model.safetensors"])]
@@ -160,7 +164,7 @@ class TrainingStages:
             [rule],
             [f"{folder}/model.safetensors"],
             scripts=[rule],
-            params=["seed", section, *rest.pop("params", [])],
+            params=["seed", *several(section), *rest.pop("params", [])],
             texts=[f"{folder}/model.json", f"{folder}/curve.csv"],
             **rest,
         )
@@ -287,7 +291,8 @@ class TrainingStages:
             self._trained(
                 name,
                 "train_model",
-                f"models.{name}",
+                # How it samples decides no weights.
+                self._below(f"models.{name}", {"sampling"}),
                 deps=[*self._learnt_from(), *deps],
                 code=model_code(entry.class_),
             )
@@ -311,7 +316,8 @@ def model_code(class_: str) -> list[str]:
     return [
         f"redirectors/{class_}",
         *(f"redirectors/{name}.py" for name in _LEARNING),
-        *("codes", "faces.py", "face3d/gaze.py", "face3d/rotations.py", "masks/condition.py"),
+        *("codes", "faces.py", "factors.py", "masks/condition.py"),
+        *("face3d/gaze.py", "face3d/rotations.py"),
         *("diffusion", "metrics/redirection.py", *_TRAINING),
     ]
 
