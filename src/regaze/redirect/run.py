@@ -26,7 +26,7 @@ from regaze.redirect.place import Place
 from regaze.redirectors.batches import BatchBuilder
 from regaze.redirectors.declaration import declared_by
 from regaze.redirectors.inputs import maker_of
-from regaze.redirectors.sample import load_redirector
+from regaze.redirectors.sample import chunk_size, load_redirector, move_to
 
 _SAME_HEAD = np.radians(0.5)
 """Largest turn of a head that keeps its outline where it is."""
@@ -138,7 +138,7 @@ class Redirection:
                 )
             identity = self.record["inputs"][one.kind]["identity"]
             self._makers[one.kind] = maker(one.options, folder, identity, published, device)
-        self.redirector.to(device)
+        move_to(self.redirector, device)
         self.sampling, self.device, self.estimator = dict(sampling), device, estimator
         self.fingerprint = fingerprint(Path(folder) / "model.safetensors")
 
@@ -196,7 +196,7 @@ class Redirection:
         *,
         source_gaze: Sequence[float] | None = None,
         mode: str = "difference",
-        batch: int = 16,
+        batch: int | None = None,
         finish: Callable[[np.ndarray], np.ndarray] | None = None,
     ) -> tuple[list[Result], dict]:
         """Redirect one face to several directions.
@@ -208,7 +208,8 @@ class Redirection:
             requests: where to.
             source_gaze: pitch, yaw in degrees, instead of labels or an estimate.
             mode: see :func:`regaze.redirect.paste.paste`.
-            batch: pictures at a time; no influence on the result.
+            batch: pictures at a time, default as many as the section ``sampling`` allows; no
+                influence on the result.
             finish: what becomes of a pasted photo once it is measured; large photos, for example,
                 are shrunk here when many of them are held.
 
@@ -219,6 +220,7 @@ class Redirection:
         targets = [request.resolve(gaze, place.head) for request in requests]
         source, builder, made_from = self._source(place, gaze)
         made = []
+        batch = batch or chunk_size(self.redirector, {"batch": "auto", **self.sampling})
         with torch.no_grad():
             seed = self.sampling.get("seed", 0)
             state = self.redirector.invert(source, seed=seed)
