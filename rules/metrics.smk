@@ -84,7 +84,12 @@ rule measure_model:
         background=background_of,
         assets=JUDGES,
         code=code_version(
-            *("metrics", "identity", "estimators", "images.py", "angles.py", "factors.py")
+            "metrics",
+            "identity",
+            "estimators",
+            "images.py",
+            "angles.py",
+            "factors.py",
         ),
     script:
         "../workflow_scripts/measure_model.py"

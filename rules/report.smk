@@ -1,3 +1,5 @@
+from regaze.redirectors.facts import facts_of
+
 # Variants of sampling with their folders: those of the study, and all pairs by guidance weight.
 STUDY_ENTRIES = [
     {
@@ -13,6 +15,13 @@ STUDY_ENTRIES = [
     )
     for model in models
     for variant, changes in variants.items()
+]
+
+
+# Facts of the methods of this run: data, which no version of their code is of.
+METHOD_FACTS = [
+    str(facts_of(name))
+    for name in sorted({entry.class_ for entry in settings.models.values()})
 ]
 
 
@@ -88,14 +97,18 @@ rule write_report:
         settings=settings.model_dump(
             mode="json", by_alias=True, exclude_none=True, exclude={"resources"}
         ),
-        code=code_version(
-            "report",
-            "metrics/bootstrap.py",
-            "metrics/disentanglement.py",
-            "factors.py",
-            "masks/background.py",
-            "angles.py",
-            "animation.py",
-        ),
+        code=[
+            code_version(
+                "report",
+                "metrics/bootstrap.py",
+                "metrics/disentanglement.py",
+                "factors.py",
+                "redirectors/facts.py",
+                "masks/background.py",
+                "angles.py",
+                "animation.py",
+            ),
+            *METHOD_FACTS,
+        ],
     script:
         "../workflow_scripts/write_report.py"

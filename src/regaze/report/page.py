@@ -19,6 +19,7 @@ from regaze.report.across import DatasetEntry
 from regaze.report.encoders import encoder_section
 from regaze.report.induced import identity_note, induced_table
 from regaze.report.inputs import EstimatorEntry, ModelEntry, Results
+from regaze.report.published import published_section
 from regaze.report.studies import StudyEntry
 from regaze.report.verdict import verdict
 
@@ -103,6 +104,7 @@ def write_report(
         "overview": sections.overview_plots(results),
         "induced": induced_table(results),
         "identity_note": identity_note(results),
+        "published": published_section(results),
         "not_measured": list(tables.null_metrics(results).items()),
         "left_out": sorted((left_out or {}).items()),
         "sweep": sections.sweep_section(results, reader, table, sweep_persons),
@@ -243,6 +245,7 @@ def _navigation(context: Mapping) -> list[tuple[str, str]]:
         ("training", "Training", context["curves"]),
         ("estimators", "Estimators", context["estimators"]),
         ("encoders", "3-D faces", context["encoders"]),
+        ("published", "Published", context["published"]),
         ("data", "Data", True),
         ("across", "Across data sets", context["across"]),
         *((part["anchor"], part["name"], True) for part in context["foreign"]),

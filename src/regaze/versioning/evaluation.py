@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
+import regaze
 from regaze.redirectors.declaration import declared
+from regaze.redirectors.facts import facts_file
 from regaze.redirectors.inputs import folder_of
 from regaze.report.settings import weight_variants
 from regaze.versioning.training import TrainingStages, model_code
@@ -148,6 +151,8 @@ class Stages(TrainingStages):
             code=[
                 *("report", "metrics/bootstrap.py", "metrics/disentanglement.py"),
                 *("masks/background.py", "angles.py", "animation.py", "factors.py"),
+                "redirectors/facts.py",
+                *self._facts(),
             ],
             scripts=["write_report"],
             # It prints the configuration; what jobs may use of a machine changes nothing in it.
@@ -155,6 +160,13 @@ class Stages(TrainingStages):
             outs=["results/report/index.html"],
             texts=["results/report/comparison.csv", "results/report/study.csv"],
         )
+
+    def _facts(self) -> list[str]:
+        """Facts of the methods of this package, below it."""
+        root = Path(regaze.__file__).parent
+        found = {facts_file(entry.class_) for entry in self.settings.models.values()}
+        own = [path for path in found if path is not None and path.is_relative_to(root)]
+        return sorted(path.relative_to(root).as_posix() for path in own)
 
     def augmentation(self) -> None:
         """The study of few labels as one stage."""
