@@ -126,7 +126,7 @@ class Redirection:
             raise ValueError(f"device: expected auto, cpu or cuda, found {device!r}")
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.redirector, self.record = load_redirector(folder, sampling)
+        self.redirector, self.record = load_redirector(folder, sampling, device)
         self.declaration = declared_by(self.record["config"])
         self._makers = {}
         for one in self.declaration.inputs:
@@ -138,7 +138,6 @@ class Redirection:
                 )
             identity = self.record["inputs"][one.kind]["identity"]
             self._makers[one.kind] = maker(one.options, folder, identity, published, device)
-        self.redirector.to(device)
         self.sampling, self.device, self.estimator = dict(sampling), device, estimator
         self.fingerprint = fingerprint(Path(folder) / "model.safetensors")
 

@@ -91,6 +91,16 @@ class FaceInput(Protocol):
         ...
 
     @staticmethod
+    def write_example(
+        path: str | PathLike, options: Mapping, faces: FacesReader, known: np.ndarray
+    ) -> None:
+        """Write a shard of made-up values of all faces, which tests of methods read.
+
+        ``known`` (N,) bool says which rows have any.
+        """
+        ...
+
+    @staticmethod
     def finish(values: Tensor, size_px: int, flip: Tensor | None) -> Tensor:
         """Values (B, ...) as networks take them, on their device.
 

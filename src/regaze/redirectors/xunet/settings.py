@@ -218,6 +218,21 @@ class ModelSettings(MethodSettings):
         _check(done)
         return done
 
+    def tiny(self) -> ModelSettings:
+        """The conditioning and the objective of this entry in a network of the preset ``tiny``."""
+        done = self.options()
+        sizes = ("ch", "ch_mult", "num_res_blocks", "attn_levels", "attn_heads", "emb_ch")
+        kept = NetworkSettings.model_fields.keys() - {*sizes, "norm_groups", "dropout"}
+        return self.model_copy(
+            update={
+                "preset": "tiny",
+                "size_px": 32,
+                "network": NetworkSettings(**{name: done["network"][name] for name in kept}),
+                "pose": PoseSettings(**done["pose"]),
+                "objective": ObjectiveSettings(**done["objective"]),
+            }
+        )
+
     @staticmethod
     def declare(config: Mapping) -> Declaration:
         """Codes where the network takes them, the teacher of a student."""
