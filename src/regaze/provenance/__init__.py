@@ -11,7 +11,7 @@ import subprocess
 from importlib import metadata
 from pathlib import Path, PurePosixPath
 
-from regaze.redirectors import distribution_of, method_folder
+from regaze.redirectors import distribution_of, method_folder, methods
 
 _SOURCE = Path(__file__).parents[1]
 # What decides results; changed results and notes beside it do not make a revision dirty.
@@ -46,8 +46,9 @@ def code_version(*packages: str) -> str:
 
 def _root(package: str) -> Path:
     folder, _, name = package.partition("/")
-    outside = method_folder(name) if folder == "redirectors" else None
-    return outside or _SOURCE / package
+    return (
+        method_folder(name) if folder == "redirectors" and name in methods() else _SOURCE / package
+    )
 
 
 def _is_source(path: Path) -> bool:

@@ -47,23 +47,24 @@ def distribution_of(name: str) -> Distribution | None:
     return _outer()[name][0].dist if name in _outer() and name not in _inner() else None
 
 
-def method_folder(name: str) -> Path | None:
-    """Where the sources of a method from outside lie; None for those of this package.
+def method_folder(name: str) -> Path:
+    """Where the sources of a method lie.
 
     Raises:
-        ValueError: its package is not there.
+        ValueError: no such method, or its package is not there.
     """
-    if name not in _outer() or name in _inner():
-        return None
-    package, *parts = _outer()[name][0].value.split(".")
-    # The outermost package is found without importing it, which would import all around it.
-    found = find_spec(package)
-    for root in (found and found.submodule_search_locations) or ():
-        folder = Path(root, *parts)
+    if name not in (known := methods()):
+        raise ValueError(f"unknown class of model {name!r}; expected one of {', '.join(known)}")
+    roots, parts = list(__path__), [name]
+    if name not in _inner():
+        package, *parts = known[name].split(".")
+        # The outermost package is found without importing it, which would import all around it.
+        found = find_spec(package)
+        roots = list((found and found.submodule_search_locations) or ())
+    for folder in (Path(root, *parts) for root in roots):
         if (folder / "settings.py").is_file():
             return folder
-    value = _outer()[name][0].value
-    raise ValueError(f"method {name!r}: package {value}: expected settings.py, found none")
+    raise ValueError(f"method {name!r}: package {known[name]}: expected settings.py, found none")
 
 
 def method_module(name: str, part: str) -> ModuleType:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
 from regaze.landmarks.settings import fetched_weights
-from regaze.redirectors import method_folder
+from regaze.redirectors import distribution_of, method_folder
 from regaze.redirectors.declaration import declared
 from regaze.redirectors.inputs import folder_of
 from regaze.settings import Settings
@@ -309,8 +309,9 @@ class TrainingStages:
 def _source(path: str) -> str:
     """Where sources below ``src/regaze`` are; ``redirectors/<name>`` may be from outside of it."""
     folder, _, name = path.partition("/")
-    outside = method_folder(name) if folder == "redirectors" else None
-    return os.path.relpath(outside) if outside else f"src/regaze/{path}"
+    if folder == "redirectors" and distribution_of(name):
+        return os.path.relpath(method_folder(name))
+    return f"src/regaze/{path}"
 
 
 _LEARNING = ["base", "batches", "inputs", "networks", "pairs", "train", "transfer", "validation"]

@@ -223,6 +223,9 @@ class ModelSettings(MethodSettings):
         done = self.options()
         sizes = ("ch", "ch_mult", "num_res_blocks", "attn_levels", "attn_heads", "emb_ch")
         kept = NetworkSettings.model_fields.keys() - {*sizes, "norm_groups", "dropout"}
+        distil = self.distil
+        if distil is not None:
+            distil = distil.model_copy(update={"teacher_steps": 2 * distil.steps})
         return self.model_copy(
             update={
                 "preset": "tiny",
@@ -230,6 +233,7 @@ class ModelSettings(MethodSettings):
                 "network": NetworkSettings(**{name: done["network"][name] for name in kept}),
                 "pose": PoseSettings(**done["pose"]),
                 "objective": ObjectiveSettings(**done["objective"]),
+                "distil": distil,
             }
         )
 
