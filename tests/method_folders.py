@@ -96,3 +96,22 @@ def forget(prefix):
     """Forget modules, so that the next test's of the same names are read."""
     for name in [one for one in sys.modules if one == prefix or one.startswith(f"{prefix}.")]:
         del sys.modules[name]
+
+
+def install(monkeypatch, folder, package, names, version="1.2", **sources):
+    """Write a distribution of methods into a folder of ``sys.path``, as an installer would."""
+    for name in names:
+        write(folder / package, name, **sources)
+    (folder / package / "__init__.py").touch()
+    about = folder / f"{package}-{version}.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: {version}\n")
+    points = [f"{name} = {package}.{name}" for name in names]
+    (about / "entry_points.txt").write_text("\n".join(["[regaze.methods]", *points, ""]))
+    monkeypatch.syspath_prepend(str(folder))
+    look_again()
+
+
+def look_again():
+    """Let distributions that came and went be noticed."""
+    regaze.redirectors._outer.cache_clear()

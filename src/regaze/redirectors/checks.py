@@ -39,7 +39,7 @@ from regaze.redirectors.base import (
 )
 from regaze.redirectors.batches import BatchBuilder
 from regaze.redirectors.declaration import MethodSettings, Network, declared_by
-from regaze.redirectors.inputs import KINDS, FaceInput, open_inputs, reader_of
+from regaze.redirectors.inputs import KINDS, FaceInput, check_names, open_inputs, reader_of
 from regaze.redirectors.networks import load_network
 from regaze.redirectors.pairs import PairBatches
 from regaze.redirectors.sample import load_redirector
@@ -365,11 +365,7 @@ def check_declaration(bench: Bench) -> None:
         "it says something else of the options that model.json keeps, in which tuples are lists",
     )
     _expect(bool(own.condition.strip()), "condition: expected words for the report, found none")
-    kinds, roles = [one.kind for one in own.inputs], [one.role for one in own.networks]
-    for what, names in (("kinds of input", kinds), ("roles", roles)):
-        _expect(len(set(names)) == len(names), f"{what}: expected each once, found {names}")
-    for role in roles:
-        _expect(role.isidentifier(), f"roles: expected names as of variables, found {role!r}")
+    check_names(own)
     configs = {one.role: bench.models[one.entry].tiny().resolve() for one in own.networks
                if one.section == "models"}  # fmt: skip
     type(bench.models[bench.name]).check_networks(config, configs)

@@ -92,9 +92,9 @@ BROKEN = {
         ),
         ([(DECLARED, DECLARED.replace(")),))", ')), Input("masks", {"names": ["head"]})))')
            .replace('}),))', '}), Input("masks", {"names": ["head"]})))'))], [],
-         "kinds of input: expected each once"),
+         "kinds of input .'masks', 'masks'.; expected each once"),
         ([(MASKS, f'{MASKS}, networks=(Network("a b", "estimators", "vgg"),)')], [],
-         "roles: expected names as of variables, found 'a b'"),
+         "declares a network as 'a b'; expected a name"),
         ([(MASKS, f'{MASKS}, condition=" "')], [], "condition: expected words"),
     ],
     "building": [
