@@ -7,6 +7,7 @@ from method_folders import SETTINGS
 
 CONFIG = {
     "evaluation": {"study": {"models": ["xunet"]}},
+    "augmentation": {"redirectors": ["xunet"]},
     "models": {
         **dict.fromkeys(("xunet_deca", "xunet_lite", "xunet_student", "regression", "sted")),
         "xunet": {"preset": "tiny", "size_px": 64},
