@@ -75,7 +75,7 @@ def measure(name: str, options: dict, images: int, results: Path) -> str:
             folder,
             faces=faces,
             pairs=pairs,
-            sampling=settings.sampling.model_dump(),
+            sampling=settings.sampling_of("variant"),
             samples=samples,
             speed=folder / "speed.json",
         )

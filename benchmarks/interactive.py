@@ -107,14 +107,14 @@ def main() -> None:
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--requests", type=int, default=60)
     options = parser.parse_args()
-    sampling = load_settings(yaml.safe_load((ROOT / "config.yaml").read_text())).sampling
+    settings = load_settings(yaml.safe_load((ROOT / "config.yaml").read_text()))
     heads = "threads | model | evaluations | request ms | p95 | CPU ms | inputs | maps | source"
     print(f"| {heads} | evaluation |")
     print("|---" * 10 + "|")
     for threads in options.threads:
         torch.set_num_threads(threads)
         for folder in options.models:
-            row = measure(folder, sampling.model_dump(), options.requests)
+            row = measure(folder, settings.sampling_of(folder.name), options.requests)
             print(f"| {threads} | {row} |", flush=True)
 
 

@@ -72,7 +72,7 @@ rule augment_faces:
         draw=lambda wc: Draw.parse(wc.draw).plain,
         seed=lambda wc: settings.seed + Draw.parse(wc.draw).seed,
         per_sample=FEW.targets,
-        sampling=PICTURES,
+        sampling=lambda wc: settings.sampling_of(wc.redirector),
         code=code_version(
             "augmentation/generate.py",
             "metrics/targets.py",

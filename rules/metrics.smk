@@ -49,7 +49,7 @@ rule perturb_model:
         persons=settings.evaluation.split,
         pictures=settings.evaluation.perturbed,
         seed=settings.seed,
-        sampling=PICTURES,
+        sampling=sampling_options,
         background=background_of,
         code=[
             SAMPLING_CODE,

@@ -67,7 +67,7 @@ rule sample_model:
         **asks("sample_model", settings.sampling.gpus),
     params:
         name="{model}",
-        sampling=lambda wc: PICTURES if wc.model in settings.models else {},
+        sampling=sampling_options,
         background=background_of,
         size_px=pseudo_size,
         code=SAMPLING_CODE,
@@ -93,7 +93,7 @@ rule draw_path:
     resources:
         **asks("draw_path", settings.sampling.gpus),
     params:
-        sampling=PICTURES,
+        sampling=sampling_options,
         background=background_of,
         code=[SAMPLING_CODE, code_version("animation.py")],
     script:
@@ -125,7 +125,7 @@ if WEIGHTS:
         resources:
             **asks("sample_weights", settings.sampling.gpus),
         params:
-            sampling=PICTURES,
+            sampling=sampling_options,
             variants=WEIGHTS,
             background=background_of,
             code=SAMPLING_CODE,
@@ -162,7 +162,7 @@ if VARIANTS:
         resources:
             **asks("sample_study", settings.sampling.gpus),
         params:
-            sampling=PICTURES,
+            sampling=sampling_options,
             variants=VARIANTS,
             pairs={"kind": STUDY.kind, "first": STUDY.pairs},
             background=background_of,

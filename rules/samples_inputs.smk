@@ -2,9 +2,6 @@
 
 from regaze.report.settings import weight_variants
 
-# Sampling options that decide no picture of `sample_model`.
-NO_PICTURE = {"max_w", "sample_only", "save_gif"}
-PICTURES = settings.sampling.model_dump(exclude=NO_PICTURE)
 SAMPLING_CODE = code_version(
     "redirectors/sample.py",
     "redirectors/base.py",
@@ -24,6 +21,11 @@ STUDY = settings.evaluation.study
 STUDIED = [model for model in STUDY.models or [] if model in settings.rows]
 VARIANTS = STUDY.variants() if STUDIED else {}
 WEIGHT_SAMPLES = "results/evaluation/{model}/{dataset}/{variant}/samples.h5"
+
+
+def sampling_options(wildcards):
+    """Options of sampling of a model, the workflow's and its own; none of pseudo-models."""
+    return settings.sampling_of(wildcards.model)
 
 
 def sampled_files(wildcards):

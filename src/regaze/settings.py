@@ -17,7 +17,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from regaze.assets import AssetSettings
 from regaze.augmentation.settings import AugmentationSettings
-from regaze.diffusion.settings import Sampling
 from regaze.estimators.settings import EstimatorSettings
 from regaze.face3d.acquire_settings import AcquireSettings
 from regaze.face3d.settings import EncoderSettings
@@ -25,7 +24,7 @@ from regaze.identity.settings import TRAINED, IdentitySettings
 from regaze.landmarks.settings import LandmarkSettings
 from regaze.masks.settings import MaskSettings
 from regaze.redirectors import method_module, methods
-from regaze.redirectors.declaration import Declaration, check_labels, declared
+from regaze.redirectors.declaration import Declaration, Sampling, check_labels, declared
 from regaze.redirectors.inputs import KINDS as INPUT_KINDS
 from regaze.redirectors.inputs import check_names
 from regaze.report.settings import StudySettings
@@ -242,6 +241,21 @@ class Settings(Section):
             if entry is not None
         }
 
+    @field_validator("sampling", mode="before")
+    @classmethod
+    def _sampling(cls, given):
+        owners = {
+            option: name
+            for name in methods()
+            for option in _method_settings(name).model_fields["sampling"].annotation.model_fields
+        }
+        if isinstance(given, dict) and (moved := [key for key in given if key in owners]):
+            raise ValueError(
+                f"{', '.join(map(str, moved))}: expected in the section of each model, "
+                f"models.<name>.sampling.{moved[0]} of class {owners[moved[0]]!r}, found here"
+            )
+        return given
+
     @model_validator(mode="after")
     def _references(self):
         _known("dataset", self.dataset, self.datasets)
@@ -298,6 +312,14 @@ class Settings(Section):
                     f"evaluation.study.models: {name!r} samples without noise: it has neither "
                     "steps nor guidance"
                 )
+            own = self.models[name].sampling
+            for variant, changes in study.variants().items():
+                told = {key: value for key, value in changes.items() if key != "pairs"}
+                try:
+                    type(own).model_validate(own.model_dump() | told)
+                except ValidationError as error:
+                    at = f"evaluation.study: {variant} of models.{name}: sampling."
+                    raise ValueError("; ".join(_lines(error, at))) from None
             if any(study.weights) and not self.declarations[name].guidable:
                 raise ValueError(
                     f"evaluation.study.weights: {name!r} cannot be guided: it was trained with its "
@@ -401,6 +423,13 @@ class Settings(Section):
         return [
             name for name in self.rows if name in self.models and self.declarations[name].denoises
         ]
+
+    def sampling_of(self, model: str) -> dict[str, Any]:
+        """All that decides the pictures of a model besides weights, none for pseudo-models."""
+        if model not in self.models:
+            return {}
+        shared = self.sampling.model_dump(exclude={"max_w", "sample_only", "save_gif"})
+        return {**shared, **self.models[model].sampling.model_dump()}
 
     def without_background(self, dataset: str) -> bool:
         """Whether sources and targets of a data set lose their background."""

@@ -40,7 +40,7 @@ _CODE = {
 _CONFIGURATION = {
     "estimators": {"vgg": {"train": {"lr": 0.002}}, "resnet": {"train": {"lr": 0.002}}},
     "evaluation": {"same_deg": 0.1, "bootstrap": 120},
-    "sampling": {"sigma_max": 10.0},
+    "models": {"xunet_deca": {"sampling": {"sigma_max": 10.0}}},
 }
 _CAPTURE = {
     "persons": {"train-redirector": 2, "train-evaluator": 2, "val": 1, "test": 2},

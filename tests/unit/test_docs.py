@@ -149,7 +149,7 @@ def known_key(path):
     return bool(place)
 
 
-@pytest.mark.parametrize("key", ["landmarks.fetch", "sampling.steps", "models.xunet.train.images"])
+@pytest.mark.parametrize("key", ["landmarks.fetch", "sampling.seed", "models.xunet.sampling.steps"])
 def test_keys_are_found_in_the_schema(key):
     assert known_key(key) and not known_key(key + "x") and not known_key("x" + key)
 

@@ -10,6 +10,7 @@ import yaml
 
 import regaze.redirectors
 from regaze.configfiles import read_settings
+from regaze.redirectors.declaration import SamplingOptions
 from regaze.settings import ConfigurationError, json_schema, load_settings, missing_files
 
 ROOT = Path(__file__).parents[2]
@@ -107,8 +108,18 @@ def changed(path, value):
         ("models.xunet.network.attn_levels", [7], "attn_levels: 7 is not a level"),
         ("models.xunet_lite.network.concat_source", False, "concat_source: must be true"),
         ("models.xunet.objective.base", "none", "objective.base: 'none' does not go with"),
-        ("sampling.steps", 0, "sampling.steps: .*greater than or equal to 1"),
-        ("sampling.sigma_min", 30.0, "sampling: sigma_min: 30.0 must be below"),
+        ("models.xunet.sampling.steps", 0, "xunet.sampling.steps: .*greater than or equal to 1"),
+        ("models.xunet.sampling.sigma_min", 30.0, "sampling: sigma_min: 30.0 must be below"),
+        ("models.xunet.sampling.step", 3, "models.xunet.sampling.step: unknown key"),
+        ("models.sted.sampling.steps", 3, "models.sted.sampling.steps: unknown key"),
+        ("models.regression.sampling.steps", 3, "models.regression.sampling.steps: .* without noi"),
+        ("models.xunet_student.sampling.guidance", 1.0, "student.sampling.guidance: .* own steps"),
+        ("models.xunet_student.sampling.sources", 2, "student.sampling.sources: .* own steps"),
+        ("models.xunet_lite.sampling.sources", 2, "xunet_lite.sampling.sources: .* expected 1"),
+        ("sampling.steps", 8, "sampling: steps: .* models.<name>.sampling.steps of class 'xunet'"),
+        ("sampling.precision", "bf16", "sampling: precision: expected in the section of each"),
+        ("sampling.guidance", 1, "sampling: guidance: .* found here"),
+        ("sampling.max_v", 1, "sampling.max_v: unknown key"),
         ("evaluation.estimator", "iris", "evaluation.estimator: 'iris' is not defined"),
         ("evaluation.models", ["gan"], "evaluation.models: 'gan' is not defined"),
     ],
@@ -116,6 +127,35 @@ def changed(path, value):
 def test_fault_is_named_with_its_path(path, value, message):
     with pytest.raises(ConfigurationError, match=message):
         load_settings(changed(path, value))
+
+
+def test_every_model_has_its_own_options_of_sampling_beside_those_of_all():
+    config = changed("models.xunet.sampling", {"steps": 7, "sampler": "heun"})
+    config["models"]["regression"]["sampling"] = {"precision": "bf16"}
+    settings = load_settings(config)
+    found = {name: settings.sampling_of(name) for name in [*settings.models, "copy", "truth"]}
+    assert (found["xunet"]["steps"], found["xunet_lite"]["steps"]) == (7, 2)
+    assert found["regression"]["precision"] == "bf16" and found["xunet"]["sampler"] == "heun"
+    shared = {"seed", "batch", "memory_mb", "threads", "gpus"}
+    assert set(found["sted"]) == shared and shared < set(found["xunet"])
+    assert found["copy"] == found["truth"] == {}
+    # They are no part of what a training goes by.
+    default = load_settings(DEFAULT)
+    assert settings.models["xunet"].resolve() == default.models["xunet"].resolve()
+
+
+def test_guidance_of_a_model_that_never_learnt_without_its_condition_is_refused():
+    config = changed("models.xunet.objective", {"drop_prob": 0.0})
+    config["models"]["xunet"]["sampling"] = {"guidance": 0.5}
+    with pytest.raises(ConfigurationError, match="models.xunet.sampling.guidance: 0.5 needs"):
+        load_settings(config)
+
+
+def test_an_option_that_the_workflow_has_itself_is_no_methods():
+    with pytest.raises(TypeError, match="Own: the workflow has these itself: .'seed'"):
+
+        class Own(SamplingOptions):
+            seed: int = 0
 
 
 @pytest.mark.parametrize(

@@ -104,7 +104,7 @@ def test_other_configurations_have_stages_of_their_own(overlay):
     "override",
     [
         "models.xunet.train.lr=1e-05",
-        "sampling={steps: 4, sigma_min: 1e-05}",
+        "models.xunet_lite.sampling={steps: 4, sigma_min: 1e-05}",
         "evaluation.study.weights=[0, 1e-05, .5]",
         "augmentation.counts=[100, all]",
         "capture.head_model=null",

@@ -139,6 +139,10 @@ EXPECTED = {
     "perturb_model, draw_path, sample_weights, sample_study",
     "models.xunet_deca.deca.encoder": "train_model xunet_deca, sample_model * xunet_deca, "
     "perturb_model, draw_path, sample_weights, sample_study",
+    # How a model samples makes its own pictures again, and trains nothing.
+    "models.xunet_deca.sampling": "sample_model * xunet_deca, perturb_model, draw_path, "
+    "sample_weights, sample_study",
+    "models.xunet_lite.sampling": "augment_faces * xunet_lite",
     "models.xunet_lite": "train_model xunet_lite, train_labelled_redirector * xunet_lite",
     "models.xunet_lite.train.images": "train_model xunet_lite",
     "models.xunet_student": "train_model xunet_student",
@@ -230,7 +234,7 @@ WITHOUT = {
     *(f"estimators.given.{key}" for key in ("preset", "size_px", "preprocess", "labels")),
     *(f"models.xunet_deca.{key}" for key in ("class", "distil", "objective.flip")),
     *(f"models.sted.{key}" for key in ("class", "labels", "network.densenet_blocks")),
-    "models.xunet_student.distil.teacher",
+    *("models.xunet_student.distil.teacher", "models.xunet_lite.sampling.sources"),
 }
 # Entries that are there for the sake of others; the leaves of their kinds are changed elsewhere.
 FOR_OTHERS = ("estimators.other.", "models.xunet_lite.", "models.xunet_student.")
@@ -257,7 +261,8 @@ def told(config):
     """What the settings say, with what presets fill in, as text."""
     settings = load_settings(config)
     models = [
-        [name, model.resolve(), str(declared(model))] for name, model in settings.models.items()
+        [name, model.resolve(), str(declared(model)), model.sampling.model_dump()]
+        for name, model in settings.models.items()
     ]
     return json.dumps([settings.model_dump(mode="json", exclude={"models"}), models])
 
@@ -333,7 +338,8 @@ def groups():
     for name, value, annotation in leaves(load_settings(merged(BASE))):
         parts = name.split(".")
         entry, training = ".".join(parts[:2]), ".train." in name
-        if name.startswith(FOR_OTHERS) and not training and ".distil." not in name:
+        kept = (".train.", ".distil.", "models.xunet_lite.sampling.")
+        if name.startswith(FOR_OTHERS) and not any(part in name for part in kept):
             continue
         above = another(name, value, annotation, before)
         if above is None:

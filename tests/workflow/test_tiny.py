@@ -58,8 +58,15 @@ def test_files_that_are_not_there_are_named_although_older_results_exist(finishe
     assert done.returncode != 0 and "encoders.deca: data/deca_model.tar: no such" in done.output
 
 
-def test_sampling_steps_rerun_sampling_and_what_follows(finished):
-    jobs = planned(snakemake(finished, "-n", "--config", "sampling={steps: 3}"))
+def test_steps_of_one_model_sample_that_model_alone_again(finished):
+    change = "models={xunet_lite: {sampling: {steps: 3}}}"
+    jobs = planned(snakemake(finished, "-n", "--config", change))
+    once = ("sample_model", "perturb_model", "measure_model", "write_report", "all")
+    assert jobs == dict.fromkeys(once, 1)
+
+
+def test_the_seed_of_all_samples_reruns_sampling_and_what_follows(finished):
+    jobs = planned(snakemake(finished, "-n", "--config", "sampling={seed: 3}"))
     assert set(jobs) == SAMPLED | STUDIED
     # Pseudo-models are not sampled.
     made = {entry.name for entry in (finished / "results/evaluation").iterdir()}

@@ -52,7 +52,7 @@ def augment_faces(
         faces: shards of the data set.
         split: split JSON; samples are those of its list ``train-redirector``.
         labels: ``count`` and ``seed`` of the labelled subset; None: all samples.
-        sampling: the ``sampling:`` section.
+        sampling: options of sampling, the workflow's and the entry's.
         output: faces file to write.
         seed: seed of the directions.
         per_sample: redirected pictures per sample.

@@ -134,7 +134,7 @@ def perturb_redirector(
         faces, split, persons: shards of the data set, split JSON, and the list of it to draw from.
         dataset: name of the data set, part of the seed.
         estimator: model folder of the evaluation estimator.
-        sampling: the ``sampling:`` section.
+        sampling: options of sampling, the workflow's and the entry's.
         pictures: how many; all of them when there are fewer.
         seed: of the turns.
         output: ``perturbed.parquet`` (:data:`SCHEMA`).

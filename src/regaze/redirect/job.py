@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from regaze.damage import read_record
 from regaze.face3d.photo_faces import FindFaces, is_row, list_photos
 from regaze.jobs import write_json
 from regaze.redirect.angles import Request, checked, read_table, sweep
@@ -14,6 +15,7 @@ from regaze.redirect.animate import check_kind, shrunk, write_animation
 from regaze.redirect.paste import MODES
 from regaze.redirect.place import Lens, Place, photo_place, row_place
 from regaze.redirect.run import Redirection, Result, model_folder, open_estimator, write_png
+from regaze.redirectors.declaration import Sampling, declared_by, sampling_defaults
 
 
 class Job:
@@ -103,7 +105,8 @@ class Job:
         o = self.options
         folder = model_folder(o["models"], o["model"])
         estimator = open_estimator(o["models"], o["estimator"])
-        engine = Redirection(folder, self._sampling(), estimator, o["device"], self._published())
+        sampling = self._sampling(folder)
+        engine = Redirection(folder, sampling, estimator, o["device"], self._published())
         photos = any(not is_row(place) for place, _ in self.work)
         find = self._detector() if photos and o["landmarks"] is None else None
         records, names = [], set()
@@ -162,15 +165,22 @@ class Job:
             lens=self.lens,
         )
 
-    def _sampling(self) -> dict:
-        from regaze.settings import Sampling
-
-        chosen = Sampling() if self.settings is None else self.settings.sampling
-        made = chosen.model_dump()
-        for name in ("steps", "seed"):
-            if self.options[name] is not None:
-                made[name] = self.options[name]
-        return made
+    def _sampling(self, folder: Path) -> dict:
+        """Options of sampling of a trained model: its entry's, if the configuration has it."""
+        config = read_record(folder / "model.json")["config"]
+        entry = None if self.settings is None else self.settings.models.get(folder.name)
+        if entry is not None and entry.class_ == config["class"]:
+            made = self.settings.sampling_of(folder.name)
+        else:
+            shared = Sampling() if self.settings is None else self.settings.sampling
+            made = shared.model_dump() | sampling_defaults(config["class"])
+        steps, seed = self.options["steps"], self.options["seed"]
+        if steps is not None and not declared_by(config).denoises:
+            raise ValueError(
+                f"steps: model {folder.name!r} makes its pictures without a sampler; leave it out"
+            )
+        told = {"steps": steps, "seed": seed}
+        return made | {name: value for name, value in told.items() if value is not None}
 
     def _published(self) -> dict[str, dict[str, str]]:
         """Files of the published 3-D encoders that the configuration names."""

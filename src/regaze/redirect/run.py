@@ -104,7 +104,7 @@ class Redirection:
 
     Args:
         folder: model folder.
-        sampling: the ``sampling:`` section.
+        sampling: options of sampling, the workflow's and the entry's.
         estimator: for the gaze of faces without labels, and to measure what came out; or None.
         device: ``auto``, ``cpu`` or ``cuda``.
         published: files of published 3-D encoders, see

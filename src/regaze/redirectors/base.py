@@ -14,6 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 from torch import Tensor, nn
 
 from regaze.redirectors import method_module
+from regaze.redirectors.declaration import Sampling
 from regaze.training.phases import Phase, Progress
 from regaze.weights import load_strictly
 
@@ -166,6 +167,11 @@ class Redirector(nn.Module):
         """Network evaluations that one redirected picture costs."""
         return 1
 
+    @property
+    def sources(self) -> int:
+        """Pictures of the person that a source is shown by, itself among them."""
+        return 1
+
     def describe_sampling(self) -> dict[str, str | float | int]:
         """What decides the pictures besides weights and seed: sampler, steps, guidance."""
         return {"sampler": "none", "guidance": 0.0}
@@ -217,10 +223,13 @@ def build_redirector(config: Mapping, sampling: Mapping | None = None) -> Redire
 
     Args:
         config: the resolved model configuration (``class`` names the method).
-        sampling: options of sampling that differ from those of ``config``.
+        sampling: the entry's options of sampling, by default the method's; those of the workflow
+            may be among them.
 
     Raises:
         ValueError: no such method.
     """
     build: Callable = method_module(config["class"], "redirector").build
-    return build(dict(config), dict(sampling or {}))
+    shared = Sampling.model_fields
+    own = {name: value for name, value in (sampling or {}).items() if name not in shared}
+    return build(dict(config), own)

@@ -126,7 +126,7 @@ class Bench:
         self.config = self._config(models[name].tiny().resolve())
         self.declaration = declared_by(self.config)
         self.size = self.config["size_px"]
-        self.sampling = few_steps(2)
+        self.sampling = few_steps(self.config["class"], 2)
 
     @staticmethod
     def _config(config: dict) -> dict:
@@ -670,10 +670,12 @@ def check_several_sources(bench: Bench) -> None:
     """With several pictures of a person it makes pictures that depend on their own rows alone."""
     if not bench.declaration.several_sources:
         raise NotApplicable("several_sources: it is shown one picture")
-    redirector = build_redirector(bench.config, {**bench.sampling, "sources": 2})
+    several = {name: 2 for name in bench.sampling if name == "sources"}
+    redirector = build_redirector(bench.config, {**bench.sampling, **several})
+    _expect(redirector.sources > 1, f"sources: expected several, found {redirector.sources}")
     redirector.attach({role: load_network(folder) for role, folder in bench.networks.items()})
     redirector.network.load_state_dict(bench.woken().network.state_dict())
-    requests = bench.requests(count=2)
+    requests = bench.requests(count=redirector.sources)
     source, target = requests.to("cpu")
     batch = {**selected(source, requests.source_of), **target}
     whole = _pictures(redirector.eval(), batch)

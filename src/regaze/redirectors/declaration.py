@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -88,11 +88,58 @@ class Declaration:
         return replace(self, networks=(*self.networks, *networks))
 
 
+class Sampling(BaseModel):
+    """The section ``sampling:``: what the workflow makes, with which noise and which resources.
+
+    How a method makes a picture is its own, see :class:`SamplingOptions`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    max_w: float = Field(
+        0.0, ge=0, le=20, description="also sample guidance weights 0, 1, ... up to this; 0: none"
+    )
+    sample_only: bool = Field(False, description="stop the default target after the samples")
+    save_gif: bool = Field(False, description="also animate how a few samples lose their noise")
+    seed: int = Field(0, ge=0, description="seed of the noise, with the pair's number")
+    batch: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
+        50,
+        description="images per chunk, or auto: as many as memory_mb holds; no influence on the "
+        "result",
+    )
+    memory_mb: int = Field(
+        1000, ge=50, description="for batch auto: memory of a chunk besides the network's weights"
+    )
+    threads: int = Field(1, ge=1, description="CPU threads of the job")
+    gpus: int = Field(0, ge=0, description="GPUs of the job")
+
+    @property
+    def weights(self) -> list[float]:
+        """Guidance weights that are sampled besides the entry's: 0, 1, ... up to ``max_w``."""
+        return [float(w) for w in range(int(self.max_w) + 1)] if self.max_w >= 1 else []
+
+
+class SamplingOptions(BaseModel):
+    """The section ``sampling:`` of an entry of ``models:``; this one is of methods without any.
+
+    A method that ``denoises`` has ``steps``, one that is ``guidable`` has ``guidance``. No option
+    decides weights: while training, pictures are made with the defaults.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs):
+        if both := cls.model_fields.keys() & Sampling.model_fields.keys():
+            raise TypeError(f"{cls.__name__}: the workflow has these itself: {sorted(both)}")
+
+
 class MethodSettings(BaseModel):
     """What every entry of ``models:`` has; a method's ``ModelSettings`` adds its own options.
 
     A method defines ``class_``, ``size_px``, ``train`` and whatever it likes, :meth:`options` and
-    :meth:`declare`.
+    :meth:`declare`; and where its pictures can be made in several ways, ``sampling`` with a class
+    of its own and a default.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
@@ -100,14 +147,15 @@ class MethodSettings(BaseModel):
     labels: PairLabels | None = Field(
         None, description="learn with the labels of so many samples; default all"
     )
+    sampling: SamplingOptions = SamplingOptions()
 
     def options(self) -> dict:
-        """The method's complete configuration, presets filled in, as plain values.
+        """What a training goes by, complete, presets filled in, as plain values.
 
         Raises:
             ValueError: options contradict each other; the message starts with the key's path.
         """
-        return self.model_dump(by_alias=True, exclude={"labels"})
+        return self.model_dump(by_alias=True, exclude={"labels", "sampling"})
 
     def tiny(self) -> Self:
         """The same with networks as small as they can be, on which `regaze test-method` works."""
@@ -158,6 +206,12 @@ def declared_by(config: Mapping[str, Any]) -> Declaration:
         )
     labeller = (config.get("labels") or {}).get("estimator")
     return own if labeller is None else own.using(Network("labeller", "estimators", labeller))
+
+
+def sampling_defaults(method: str) -> dict[str, Any]:
+    """The options of sampling of a method where its entry says nothing."""
+    field = method_module(method, "settings").ModelSettings.model_fields["sampling"]
+    return field.get_default(call_default_factory=True).model_dump()
 
 
 def declared(entry: MethodSettings) -> Declaration:

@@ -40,7 +40,7 @@ def load_redirector(
 
     Args:
         folder: model folder with ``model.safetensors`` and ``model.json``; networks lie beside it.
-        sampling: options of sampling in place of the model's own.
+        sampling: options of sampling, by default the method's.
         device: where it and these networks are to work.
 
     Returns:
@@ -107,8 +107,7 @@ def sample_redirector(
         folder: model folder.
         faces: shards of the data set.
         pairs: pairs parquet.
-        sampling: the ``sampling:`` section; ``seed``, ``batch``, ``memory_mb``, ``sources`` and
-            ``threads`` are used here, the rest by the method.
+        sampling: options of sampling, the workflow's and the entry's.
         samples: samples HDF5 to write, one per weight; None writes ``gif`` alone.
         speed: JSON to write, one per weight: seconds per source and per request, and the threads
             they took. It is a file of its own because everything else is byte-identical between
@@ -118,7 +117,7 @@ def sample_redirector(
         background: R, G, B from 0 to 255.
         kind: pairs of this kind only.
         first: the first so many pairs (of that kind) only.
-        weights: guidance weights, all sampled in one pass, in place of that of ``sampling``.
+        weights: guidance weights, all sampled in one pass, in place of the entry's.
         gif: animation to write of how the pictures of the first pairs lose their noise, below
             their sources.
     """
@@ -187,7 +186,7 @@ class Engine:
 
     Args:
         folder: model folder.
-        sampling: the ``sampling:`` section.
+        sampling: options of sampling, the workflow's and the entry's.
         reader: the data set's faces.
         inputs: shards by kind of what the model reads of pictures besides pixels.
 
@@ -228,7 +227,7 @@ class Engine:
     def requests(self, table: pd.DataFrame) -> Requests:
         """The requests of rows of a pairs table; pictures that lack an input are counted."""
         found = self._builder.requests(
-            self.reader, table, count=self.sampling.get("sources", 1), seed=self.sampling["seed"]
+            self.reader, table, count=self.redirector.sources, seed=self.sampling["seed"]
         )
         for one in self._builder.declaration.inputs:
             for side, columns in (("source", found.source), ("target", found.target)):
@@ -300,7 +299,7 @@ def sample_variants(
     Args:
         folder: model folder.
         variants: by name, what differs from ``sampling``; ``pairs`` among it bounds ``first``.
-        sampling: the ``sampling:`` section.
+        sampling: options of sampling, the workflow's and the entry's.
         samples, speed: files to write, in the order of ``variants``.
         first: the first so many pairs only.
         files: the rest of :func:`sample_redirector`'s arguments.

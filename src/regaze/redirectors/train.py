@@ -93,7 +93,7 @@ def train_redirector(
         code=code or code_version(".", f"redirectors/{config['class']}"),
     )
     options = RedirectorTraining(**config["train"])
-    redirector = build(config, few_steps(options.validate_steps))
+    redirector = build(config, few_steps(config["class"], options.validate_steps))
     networks = _networks(data)
     redirector.attach(networks)
     training.use(data.networks)

@@ -14,13 +14,18 @@ from regaze.estimators.base import GazeHeadEstimator
 from regaze.images import to_uint8
 from regaze.metrics.redirection import read_images
 from regaze.redirectors.base import Redirector
+from regaze.redirectors.declaration import sampling_defaults
 from regaze.redirectors.pairs import PairBatches
-from regaze.settings import Sampling
 
 
-def few_steps(steps: int) -> dict:
-    """The ``sampling:`` section of validation: its defaults, but for steps and without guidance."""
-    return Sampling().model_dump() | {"steps": steps, "guidance": 0.0}
+def few_steps(method: str, steps: int) -> dict:
+    """How a method samples in validation: by its defaults, in ``steps`` and without guidance.
+
+    Not as its entry says: how pictures are sampled in the end decides no weights.
+    """
+    options = sampling_defaults(method)
+    told = {"steps": steps, "guidance": 0.0}
+    return options | {name: value for name, value in told.items() if name in options}
 
 
 _CHUNK = 16

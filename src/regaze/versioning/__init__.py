@@ -16,7 +16,7 @@ from regaze.versioning.evaluation import Stages
 
 HEADER = """\
 # Written by `regaze dvc > dvc.yaml` from config.yaml; write it again when models, data sets or
-# options of evaluation come or go (`make lint` tells). Versions and experiments: docs/versions.md.
+# options come or go (`make lint` tells). Versions and experiments: docs/versions.md.
 # Each command lets Snakemake run the rules of one stage only; after a direct Snakemake run,
 # `dvc commit -f` records what was made.
 """

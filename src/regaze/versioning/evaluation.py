@@ -41,7 +41,7 @@ class Stages(TrainingStages):
                 params.append(f"estimators.{settings.evaluation.estimator}.size_px")
             else:
                 deps += [f"results/models/{model}/{f}" for f in ("model.safetensors", "model.json")]
-                params += sampling
+                params += [*sampling, f"models.{model}.sampling"]
                 code.append(f"redirectors/{own.class_}")
             perturbed = own is not None and bool(settings.evaluation.perturbed)
             if perturbed:
@@ -117,7 +117,10 @@ class Stages(TrainingStages):
                 ],
                 code=[*_SAMPLING, *measuring, f"redirectors/{own.class_}"],
                 scripts=["sample_variants", "measure_model"],
-                params=[*measuring_params, *sampling, *self._below_study()],
+                params=[
+                    *(*measuring_params, *sampling, f"models.{model}.sampling"),
+                    *self._below_study(),
+                ],
                 outs=[folder],
             )
             made.append(folder)

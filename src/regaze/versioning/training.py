@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
+from regaze.jobs import several
 from regaze.landmarks.settings import fetched_weights
 from regaze.redirectors import distribution_of, method_folder
 from regaze.redirectors.declaration import declared
@@ -73,7 +74,10 @@ class TrainingStages:
         return True
 
     def _below(self, section: str, without: set[str]) -> list[str]:
-        return [f"{section}.{key}" for key in self.config.get(section, {}) if key not in without]
+        here = self.config
+        for part in section.split("."):
+            here = here.get(part) or {}
+        return [f"{section}.{key}" for key in here if key not in without]
 
     def data(self) -> None:
         """Capture, landmarks, faces and pairs of every data set."""
@@ -153,7 +157,7 @@ class TrainingStages:
         trained_on = f"results/{self.settings.dataset}"
         return [f"{trained_on}/faces", f"{trained_on}/split.json"]
 
-    def _trained(self, name: str, rule: str, section: str, **rest) -> None:
+    def _trained(self, name: str, rule: str, section: str | Sequence[str], **rest) -> None:
         """A stage that makes a model folder."""
         folder = f"results/models/{name}"
         rest["outs"] = [f"{folder}/{file}" for file in rest.get("outs", ["model.safetensors"])]
@@ -162,7 +166,7 @@ class TrainingStages:
             [rule],
             [f"{folder}/model.safetensors"],
             scripts=[rule],
-            params=["seed", section, *rest.pop("params", [])],
+            params=["seed", *several(section), *rest.pop("params", [])],
             texts=[f"{folder}/model.json", f"{folder}/curve.csv"],
             **rest,
         )
@@ -289,7 +293,8 @@ class TrainingStages:
             self._trained(
                 name,
                 "train_model",
-                f"models.{name}",
+                # How it samples decides no weights.
+                self._below(f"models.{name}", {"sampling"}),
                 deps=[*self._learnt_from(), *deps],
                 code=model_code(entry.class_),
             )

@@ -15,7 +15,7 @@ from regaze.diffusion.schedules import (
     sigma_from_logsnr,
     stratified,
 )
-from regaze.diffusion.settings import Sampling
+from regaze.redirectors.xunet.settings import SamplingSettings
 
 
 def test_cosine_schedule_spans_its_range_and_falls():
@@ -54,7 +54,7 @@ def test_karras_grid():
 def test_a_guidance_interval_rises_from_zero_or_more(interval):
     low, high = interval
     with pytest.raises(ValueError, match=f"0 <= low < high, found {low} and {high}"):
-        Sampling(guidance_interval=interval)
+        SamplingSettings(guidance_interval=interval)
 
 
 def test_lognormal_levels_follow_their_law():

@@ -11,6 +11,7 @@ import cv2
 import h5py
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -100,6 +101,32 @@ def test_pixels_away_from_the_face_stay(here, scene, models):
     outside[top:bottom, left:right] = False
     assert outside.any() and (made[outside] == scene.photo[outside]).all()
     assert (made != scene.photo).any()
+
+
+def test_a_model_samples_as_its_entry_says_and_steps_come_before(here, scene, models):
+    asked = (scene.path, *common(scene, models), "--gaze", "5", "-12")
+    config = yaml.safe_load(CONFIG.read_text())
+    config["models"]["small"] = {"class": "xunet", "sampling": {"steps": 3, "sigma_max": 9}}
+    (here / "mine.yaml").write_text(yaml.safe_dump(config))
+    more = {"out": (), "mine": ("--config", "mine.yaml"), "both": ("--config", "mine.yaml")}
+    more["both"] += ("--steps", "1")
+    made = {}
+    for name, options in more.items():
+        done(*asked, *options, "--out", name)
+        made[name] = json.loads((here / name / "redirect.json").read_text())["sampling"]
+    assert [(made[name]["steps"], made[name]["sigma_max"]) for name in more] == [
+        (4, 20), (3, 9), (1, 9),
+    ]  # fmt: skip
+
+
+def test_steps_of_a_model_without_any_are_refused(here, scene, models, tmp_path):
+    again = shutil.copytree(models, tmp_path / "again")
+    record = json.loads((again / "small/model.json").read_text())
+    record["config"]["objective"] |= {"parameterization": "regression", "base": "source"}
+    (again / "small/model.json").write_text(json.dumps(record))
+    said = refused(scene.path, *common(scene, again), "--gaze", "5", "-12", "--steps", "2")
+    assert "steps: model 'small' makes its pictures without a sampler" in said
+    assert not (here / "redirected").exists()
 
 
 def test_a_table_of_several_directions(here, scene, models):

@@ -216,8 +216,10 @@ BROKEN = {
          "the last frame, and the pictures"),
     ],
     "several sources": [
+        ([(MASKS, f"{MASKS}, several_sources=True")], [], "sources: expected several, found 1"),
         ([(MASKS, f"{MASKS}, several_sources=True")],
-         [(MADE, "made = self._made(state, target)\n"
+         [more("\n    @property\n    def sources(self):\n        return 2\n"),
+          (MADE, "made = self._made(state, target)\n"
            "        return made + state['sources'].mean() if 'sources' in state else made")],
          r"rows \[2, 0\] alone and among others"),
     ],

@@ -12,6 +12,7 @@ from regaze.pairs import write_pairs
 from regaze.provenance import code_version
 from regaze.redirectors import method_folder, method_module, methods
 from regaze.redirectors.checks import Bench, run_checks
+from regaze.redirectors.declaration import Sampling
 from regaze.redirectors.sample import sample_redirector
 from regaze.settings import ConfigurationError, json_schema, load_settings
 from regaze.versioning import dvc_yaml
@@ -72,7 +73,7 @@ def test_it_keeps_the_contract_and_is_named_in_what_it_made(site, tmp_path):
         folder,
         faces=bench.faces,
         pairs=tmp_path / "pairs.parquet",
-        sampling=bench.sampling,
+        sampling=Sampling().model_dump() | bench.sampling,
         samples=tmp_path / "samples.h5",
         speed=tmp_path / "speed.json",
         inputs=bench.input_files,

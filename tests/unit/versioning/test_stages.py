@@ -107,6 +107,15 @@ def test_the_study_of_few_labels_depends_on_what_its_redirectors_are_told():
     )
 
 
+def test_how_a_model_samples_is_of_its_evaluation_and_not_of_its_training():
+    found = stages({"models": {"xunet": {"sampling": {"steps": 3}}}})
+    trained, evaluated = found["train-xunet"], found["evaluate-xunet"]
+    assert not [key for key in params(trained) if "sampling" in key]
+    assert "models.xunet.sampling" in params(evaluated)
+    assert "models.xunet_lite.sampling" not in params(evaluated)
+    assert "models.xunet_deca.sampling" in params(found["study-xunet_deca"])
+
+
 def test_a_model_without_a_row_has_no_study():
     found = stages({"evaluation": {"models": ["copy", "truth", "xunet"]}})
     assert "evaluate-xunet" in found
@@ -125,6 +134,6 @@ def test_a_short_configuration_has_the_stages_of_its_defaults():
     assert {"faces", "pairs", "train-resnet", "train-lite", "report"} <= set(found)
     assert not any(name.startswith(("latents", "train-deca")) for name in found)
     # What the file does not say is at its default, and no parameter that DVC could look up.
-    assert params(found["train-lite"]) == ["models.lite"]
+    assert params(found["train-lite"]) == ["models.lite.class", "models.lite.preset"]
     # A stage of which the file says nothing has no parameters at all.
     assert "params" not in found["evaluate-lite"]

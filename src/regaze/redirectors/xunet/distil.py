@@ -50,7 +50,7 @@ class XUNetStudent(XUNetRedirector):
     Args:
         config: resolved configuration with ``distil``; see
             :class:`regaze.redirectors.xunet.settings.DistilSettings`.
-        sampling: the ``sampling:`` section, of which it uses nothing.
+        sampling: options of sampling, of which it uses ``precision`` alone.
     """
 
     def __init__(self, config: dict, sampling: dict):

@@ -135,6 +135,11 @@ class XUNetRedirector(Redirector):
         return network
 
     @property
+    def sources(self) -> int:
+        """Pictures of the person that denoising steps choose from."""
+        return self.sampler.options["sources"]
+
+    @property
     def sampler(self) -> PictureSampler:
         """What makes pictures of the network as it is now."""
         return PictureSampler(self.net, self.objective, self.sampling, self._inputs)

@@ -26,20 +26,13 @@ from regaze.redirectors.base import Batch
 from regaze.redirectors.xunet.memory import bytes_per_image
 from regaze.redirectors.xunet.network import Prepared, XUNet
 from regaze.redirectors.xunet.objective import Objective
+from regaze.redirectors.xunet.settings import SamplingSettings
 
 SOURCE_LOGSNR = 20.0
 """Level told for the source frame, which is clean."""
 
 PATH_FRAMES = 40
 """Most estimates that are kept of one path from noise to picture."""
-
-DEFAULTS = {
-    "guidance": 0.0,
-    "guidance_interval": None,
-    "uncond_source": "fixed",
-    "final_step": "mean",
-    "precision": "auto",
-}
 
 _SOURCE = ("source", "source_gaze", "source_head", "source_code", "source_codes_known")
 
@@ -57,14 +50,15 @@ class PictureSampler:
     Args:
         net: the network.
         objective: what it predicts.
-        options: the ``sampling:`` section; what it leaves out of :data:`DEFAULTS` is as there.
+        options: differences from the defaults of
+            :class:`regaze.redirectors.xunet.settings.SamplingSettings`.
         inputs: from a batch of sources and targets all that the network is conditioned on: ``x``,
             ``R``, ``t``, ``K`` of both frames, and ``code``, ``base`` where it has them.
     """
 
     def __init__(self, net: XUNet, objective: Objective, options: Mapping, inputs: Inputs):
         self.net, self.objective, self.inputs = net, objective, inputs
-        self.options = {**DEFAULTS, **options}
+        self.options = {**SamplingSettings().model_dump(), **options}
 
     def invert(self, source: Batch) -> dict:
         """What is kept of sources (B): their columns, and what the network makes of them alone.
@@ -169,7 +163,7 @@ class PictureSampler:
                 told["guidance_interval"] = "{:g} to {:g}".format(
                     *self.options["guidance_interval"]
                 )
-        if self.options.get("sources", 1) > 1:
+        if self.options["sources"] > 1:
             told["sources"] = self.options["sources"] if self.sees_sources else 1
         return told
 
@@ -198,7 +192,7 @@ class PictureSampler:
 
     def bytes_per_image(self, weights: int = 1) -> int:
         """About how much memory a picture takes, all its guidance weights together."""
-        sources = self.options.get("sources", 1) if self.sees_sources else 1
+        sources = self.options["sources"] if self.sees_sources else 1
         width = 2 if self.low_precision else 4
         return bytes_per_image(self.net.config, weights=weights, sources=sources, width=width)
 

@@ -15,7 +15,13 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from regaze.codes import DEFAULT_PARTS, TARGET_CODES, code_dim, code_parts
-from regaze.redirectors.declaration import Declaration, Input, MethodSettings, Network
+from regaze.redirectors.declaration import (
+    Declaration,
+    Input,
+    MethodSettings,
+    Network,
+    SamplingOptions,
+)
 from regaze.training.settings import RedirectorTraining
 
 
@@ -181,6 +187,54 @@ class DistilSettings(_Section):
         return self
 
 
+class SamplingSettings(SamplingOptions):
+    """How pictures are made of noise; of a student or a regression only ``precision`` counts."""
+
+    sampler: Literal["dpmpp_2m", "heun", "euler", "ancestral"] = Field(
+        "dpmpp_2m", description="solver; ancestral is the reference"
+    )
+    steps: int = Field(4, ge=1, le=1000, description="solver steps")
+    sigma_max: float = Field(20.0, gt=0, description="first noise level")
+    sigma_min: float = Field(0.05, gt=0, description="last noise level")
+    final_step: Literal["mean", "compat"] = Field(
+        "mean",
+        description="ancestral: mean ends without noise; compat as the published port, which "
+        "adds (invisible) noise at the end and none in the middle of an even number of steps",
+    )
+    guidance: float = Field(0.0, ge=0, le=20, description="w of (1+w) conditioned - w not")
+    guidance_interval: tuple[float, float] | None = Field(
+        None,
+        description="noise levels (sigma) between which guidance acts; default everywhere. "
+        "Outside it costs nothing",
+    )
+    uncond_source: Literal["fixed", "fresh"] = Field(
+        "fixed",
+        description="the noise that unconditioned evaluations see as source: one per image, or "
+        "fresh at every evaluation as in the published port, which costs more",
+    )
+    sources: int = Field(
+        1,
+        ge=1,
+        le=16,
+        description="pictures of the person that denoising steps choose from, the source among "
+        "them; for methods that see the source beside the noise (two frames)",
+    )
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="of the network's evaluations; auto: bf16 on GPUs, fp32 on CPUs"
+    )
+
+    @model_validator(mode="after")
+    def _levels(self):
+        if self.sigma_min >= self.sigma_max:
+            raise ValueError(
+                f"sigma_min: {self.sigma_min} must be below sigma_max {self.sigma_max}"
+            )
+        low, high = self.guidance_interval or (0.0, 1.0)
+        if not 0 <= low < high:
+            raise ValueError(f"guidance_interval: expected 0 <= low < high, found {low} and {high}")
+        return self
+
+
 class ModelSettings(MethodSettings):
     """One entry of ``models:`` whose class is ``xunet``."""
 
@@ -197,6 +251,7 @@ class ModelSettings(MethodSettings):
         None, description="learn the sampler of another model in few steps"
     )
     train: RedirectorTraining = RedirectorTraining()
+    sampling: SamplingSettings = SamplingSettings()
 
     def options(self) -> dict:
         """Return the complete configuration, preset filled in, as plain values.
@@ -216,6 +271,7 @@ class ModelSettings(MethodSettings):
             done |= self._distilled(done)
         done["train"] = self.train.model_dump()
         _check(done)
+        self._check_sampling(done)
         return done
 
     def tiny(self) -> ModelSettings:
@@ -236,6 +292,32 @@ class ModelSettings(MethodSettings):
                 "distil": distil,
             }
         )
+
+    def _check_sampling(self, done: dict) -> None:
+        """Refuse options of sampling that would have no effect."""
+        chosen, usual = self.sampling, SamplingSettings()
+        about = self.declare(done)
+        idle = [
+            name
+            for name in type(chosen).model_fields
+            if name != "precision" and getattr(chosen, name) != getattr(usual, name)
+        ]
+        if idle and not about.denoises:
+            how = "in its own steps" if "distil" in done else "without noise"
+            raise ValueError(
+                f"sampling.{idle[0]}: expected nothing but precision for a model that makes its "
+                f"pictures {how}, found {getattr(chosen, idle[0])!r}"
+            )
+        if chosen.guidance and not about.guidable:
+            raise ValueError(
+                f"sampling.guidance: {chosen.guidance} needs a model trained with "
+                "objective.drop_prob above 0"
+            )
+        if chosen.sources > 1 and not about.several_sources:
+            raise ValueError(
+                f"sampling.sources: {chosen.sources}, but a network of one frame whose residuals "
+                "are counted from its source sees that one alone; expected 1"
+            )
 
     @staticmethod
     def declare(config: Mapping) -> Declaration:

@@ -14,11 +14,11 @@ from regaze.redirectors.base import build_redirector
 from regaze.redirectors.declaration import declared, declared_by
 from regaze.redirectors.sted import settings as sted
 from regaze.redirectors.xunet.distil import XUNetStudent
-from regaze.redirectors.xunet.settings import ModelSettings
-from regaze.settings import ConfigurationError, Sampling, load_settings
+from regaze.redirectors.xunet.settings import ModelSettings, SamplingSettings
+from regaze.settings import ConfigurationError, load_settings
 from regaze.training.phases import Progress
 
-SAMPLING = Sampling(sampler="dpmpp_2m", steps=4, sigma_min=0.05, sigma_max=20.0).model_dump()
+SAMPLING = SamplingSettings().model_dump()
 DISTIL = {"teacher": "big", "steps": 1, "teacher_steps": 4}
 OBJECTIVES = {
     "residual_x0": {},
