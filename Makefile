@@ -3,10 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 CORES ?= all
 
-.PHONY: help venv slurm reproduce tiny pull test cluster coverage faults lint schema bench clean
+.PHONY: help venv slurm reproduce tiny pull test test-all cluster coverage faults lint schema bench clean
 
 help:            ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 14
 
 # --no-deps: the lock is complete, and face-alignment would bring a second OpenCV wheel along.
 .venv/.base: requirements/base.txt pyproject.toml
@@ -40,11 +40,18 @@ pull: .venv/.base  ## fetch what the remote of DVC has of this revision's result
 	$(BIN)/dvc status -q
 	PATH=$(CURDIR)/$(BIN):$$PATH snakemake --touch --forceall --cores 1 --quiet all
 
-test: .venv/.dev  ## unit, conformance and workflow tests
-	$(BIN)/python -m pytest tests -m "not slurm" --numprocesses logical --dist loadscope
+# Marks: `slurm` starts a SLURM, `whole` takes long and has a smaller test of its kind.
+TEST := $(BIN)/python -m pytest tests --numprocesses logical --maxprocesses 8 --dist loadscope
+
+test: .venv/.dev  ## unit, conformance, security and workflow tests, all kinds once at small size
+	$(TEST) -m "not slurm and not whole"
+
+test-all: .venv/.dev faults  ## every test there is; an hour and a half
+	$(TEST) -m "not slurm and not faults"
+	$(MAKE) cluster WHOLE=1
 
 cluster: .venv/.dev .venv/.slurm  ## the workflow on a SLURM that the test starts, where slurm-wlm is installed; WHOLE=1: all of it
-	$(if $(WHOLE),REGAZE_WHOLE=1) $(BIN)/python -m pytest tests/workflow/slurm
+	$(BIN)/python -m pytest tests/workflow/slurm $(if $(WHOLE),,-m "not whole")
 
 coverage: .venv/.dev  ## which lines and branches of src/regaze the tests run; table, and pages in build/coverage
 	mkdir -p build/coverage
@@ -55,7 +62,7 @@ coverage: .venv/.dev  ## which lines and branches of src/regaze the tests run; t
 	$(BIN)/python -m coverage report
 
 faults: .venv/.dev  ## kill, starve and damage the workflow, in build/faults (half an hour; Linux)
-	REGAZE_FAULTS=1 $(BIN)/python -m pytest tests/faults
+	$(BIN)/python -m pytest tests/faults
 	rm -rf build/faults
 	$(BIN)/python tests/faults/kills.py build/faults/kills --kills 50
 	$(BIN)/python tests/faults/changes.py build/faults/changes --rounds 24

@@ -5,7 +5,7 @@ import random
 import pytest
 from changes import OVERLAY, Place, Round
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.whole]
 
 
 def test_a_job_that_ends_after_a_change_leaves_nothing_old(tmp_path):

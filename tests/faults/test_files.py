@@ -13,7 +13,6 @@ from regaze.jobs import REMEDY
 from regaze.pairs import read_pairs
 
 pytestmark = pytest.mark.faults
-long = pytest.mark.skipif("REGAZE_FAULTS" not in os.environ, reason="`make faults` runs it")
 SHARD = "results/synthetic/faces/shard-001.h5"
 
 
@@ -56,7 +55,7 @@ def test_a_bit_that_flipped_in_pixels_is_found_when_they_are_read(made):
     assert str(caught.value).endswith(REMEDY)
 
 
-@long
+@pytest.mark.whole
 def test_a_cut_off_shard_stops_the_training_and_is_made_again_when_deleted(small, made, again):
     halve(made / SHARD)
     (made / "results/models/vgg/model.safetensors").unlink()
@@ -69,7 +68,7 @@ def test_a_cut_off_shard_stops_the_training_and_is_made_again_when_deleted(small
     assert differences(made, small / "undisturbed") == []
 
 
-@long
+@pytest.mark.whole
 def test_a_deleted_shard_is_made_again_for_who_needs_it(small, made, again):
     (made / SHARD).unlink()
     (made / SMALL[0]).unlink()

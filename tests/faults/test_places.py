@@ -10,10 +10,7 @@ from contextlib import contextmanager
 import pytest
 from kills import SMALL, Workflow, differences, jobs_in
 
-pytestmark = [
-    pytest.mark.faults,
-    pytest.mark.skipif("REGAZE_FAULTS" not in os.environ, reason="`make faults` runs it"),
-]
+pytestmark = [pytest.mark.faults, pytest.mark.whole]
 MODEL = "results/models/vgg"
 
 

@@ -22,6 +22,7 @@ def studied(finished, tmp_path_factory):
     return folder
 
 
+@pytest.mark.whole
 def test_table_figure_and_page(studied):
     root = studied / "results/augmentation"
     table = pd.read_csv(root / "table.csv")
@@ -35,6 +36,7 @@ def test_table_figure_and_page(studied):
     assert "Nothing to be done" in snakemake(studied, "-n", "--", "augmentation").output
 
 
+@pytest.mark.whole
 def test_who_learnt_what(studied):
     root = studied / "results/augmentation"
     redirector = json.loads((root / "models/xunet_lite/n12-s0/model.json").read_text())
@@ -51,6 +53,7 @@ def test_who_learnt_what(studied):
     assert seen["real"] == seen["xunet_lite"]
 
 
+@pytest.mark.whole
 def test_labelled_samples_and_their_redirected_versions(studied):
     reader = FacesReader(studied / "results/augmentation/faces/xunet_lite/n12-s0.h5")
     assert len(reader) == 24 and reader.dataset("real", range(24)).sum() == 12

@@ -50,6 +50,7 @@ def overlay(folder, entries, **evaluation):
     return path
 
 
+@pytest.mark.whole
 def test_faces_of_links_and_landmarks_and_scores_on_foreign_photos(finished, datasets, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(finished, folder)

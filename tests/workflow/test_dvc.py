@@ -242,6 +242,7 @@ def test_a_clone_that_pulled_has_nothing_to_do(versioned, tmp_path):
     assert "train_model" in run(clone, "snakemake", "-n", "--config", change)
 
 
+@pytest.mark.whole
 def test_results_that_are_links_are_made_again_by_ordinary_users(versioned, tmp_path):
     start = as_ordinary_user()
     page = (ROOT / "docs/versions.md").read_text()
@@ -272,6 +273,7 @@ def test_results_that_are_links_are_made_again_by_ordinary_users(versioned, tmp_
     assert "up to date" in user("dvc", "status")
 
 
+@pytest.mark.whole
 def test_a_changed_parameter_reruns_that_models_stages(versioned):
     told = run(versioned, "dvc", "exp", "run", "-S", "config.yaml:models.regression.train.lr=0.003")
     ran = set(re.findall(r"Running stage '([^']+)'", told))

@@ -49,6 +49,7 @@ def released(finished, tmp_path):
     return overlay
 
 
+@pytest.mark.whole
 def test_other_pixels_with_the_same_labels_are_learnt_from_the_first_step(released, tmp_path):
     one, other = tmp_path / "one", tmp_path / "other"
     for folder, order in ((one, "rgb"), (one, "bgr"), (other, "bgr")):

@@ -85,6 +85,7 @@ def test_variants_rerun_neither_training_nor_the_main_samples(finished):
     assert planned(snakemake(finished, "-n", "--config", only)) == {"sample_weights": 3, "all": 1}
 
 
+@pytest.mark.whole
 def test_background_is_removed_from_sources_and_targets(finished, tmp_path):
     again = tmp_path / "again"
     shutil.copytree(finished, again)
@@ -178,6 +179,7 @@ def training_job(parent):
     return None
 
 
+@pytest.mark.whole
 def test_killed_training_ends_in_the_same_weights(finished, tmp_path):
     again = tmp_path / "again"
     shutil.copytree(finished, again)

@@ -1,6 +1,5 @@
 """The whole workflow in miniature through profiles/slurm: every file is that of a local run."""
 
-import os
 import time
 
 import pytest
@@ -21,7 +20,7 @@ absent = missing()
 pytestmark = [
     pytest.mark.slurm,
     pytest.mark.skipif(bool(absent), reason=f"NO SLURM HERE: missing {'; '.join(absent)}"),
-    pytest.mark.skipif("REGAZE_WHOLE" not in os.environ, reason="`make cluster WHOLE=1` runs it"),
+    pytest.mark.whole,
 ]
 
 
