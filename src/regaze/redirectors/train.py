@@ -19,6 +19,7 @@ from regaze.redirectors.networks import load_network
 from regaze.redirectors.pairs import PairBatches
 from regaze.redirectors.transfer import begin_from
 from regaze.redirectors.validation import Redirections, few_steps
+from regaze.training.averages import prefix_of
 from regaze.training.context import START, ModelFiles, Training, published, write_model
 from regaze.training.labels import SHARED, labelled_numbers
 from regaze.training.phases import Progress
@@ -154,6 +155,8 @@ def train_redirector(
     }
     if training.settings.ema_std:
         about["snapshots"] = content_hash(identity)
+        if prefix := prefix_of(redirector.averaged, redirector.saved):
+            about["averaged"] = prefix
     training.write(weights, points, about)
     training.finish()
 

@@ -16,6 +16,7 @@ from regaze.redirectors.sample import load_redirector
 from regaze.report.inputs import read_curve
 from regaze.settings import ConfigurationError, Settings, load_settings
 from regaze.training.phases import Progress
+from regaze.training.posthoc import write_posthoc
 
 ROOT = Path(__file__).parents[3]
 
@@ -118,6 +119,22 @@ def test_how_codes_are_fitted_decides_pictures_and_no_weights(bench):
         with torch.no_grad():
             made.append(redirector.redirect(own.asked(), seed=0))
     assert (made[0] - made[1]).abs().max() > 1e-3
+
+
+def test_an_average_of_a_part_of_the_model_is_made_afterwards_too(bench, monkeypatch):
+    own = bench("refine")
+    changes = {"ema_std": [0.05, 0.1], "ema_snapshot_images": 8}
+    own.config["train"] |= changes
+    refine = type(own.built())
+    monkeypatch.setattr(refine, "averaged", property(lambda self: self.saved.first))
+    folder, _ = own.unbroken
+    home, new = own.folder / "state" / folder.name, folder.with_name("other")
+    made = write_posthoc(folder, new, 0.08, state=home)
+    assert made["averaged"] == "first."
+    last, other = (load_file(one / "model.safetensors") for one in (folder, new))
+    assert last.keys() == other.keys()
+    changed = {key.partition(".")[0] for key in last if not torch.equal(last[key], other[key])}
+    assert changed == {"first"}
 
 
 def test_a_base_that_does_not_fit_is_refused(blend):

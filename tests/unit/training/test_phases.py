@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from regaze.training.loop import lr_factor, train
@@ -194,3 +195,52 @@ def test_another_cadence_is_another_training(tmp_path):
 def test_phases_that_cannot_be_are_refused(given, message):
     with pytest.raises(ValueError, match=message):
         Phase("r1", [nn.Parameter(torch.zeros(1))], **given)
+
+
+class Sets(Toy):
+    """What is trained holds what is saved, which holds what is averaged."""
+
+    def __init__(self, stop_at=None):
+        super().__init__(stop_at)
+        net = self.network
+        net.model = nn.ModuleDict({"made": net.made, "lazy": net.lazy})
+        self.saved, self.averaged = net.model, net.made
+
+
+def test_what_is_trained_saved_and_averaged_are_sets_of_their_own(tmp_path):
+    widths = {"ema_std": (0.05, 0.1), "ema_snapshot_images": 80, "ema_halflife_images": 24}
+    settings = SETTINGS.model_copy(update=widths)
+    task = Sets()
+    smooth, _ = run(tmp_path / "smooth", task, settings)
+    assert smooth.keys() == task.saved.state_dict().keys()
+    plain, _ = run(tmp_path / "plain", Sets())
+    # The average changes nothing that it is not of.
+    assert torch.equal(smooth["lazy.weight"], plain["lazy.weight"])
+    assert not torch.equal(smooth["made.weight"], plain["made.weight"])
+    live = task.network.state_dict()
+    assert torch.equal(live["made.weight"], plain["made.weight"])
+    assert not torch.equal(live["late.weight"], Three().state_dict()["late.weight"])
+    for path in (tmp_path / "smooth/ema").glob("*/*.safetensors"):
+        assert load_file(path).keys() == {"made.weight", "made.bias"}
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "cut", Sets(13), settings)
+    assert same(smooth, run(tmp_path / "cut", Sets(), settings)[0])
+
+
+def test_the_best_weights_are_those_that_are_saved(tmp_path):
+    task, scores = Sets(), iter([2.0, 1.0, 3.0, 4.0])
+    seen = []
+
+    def validate():
+        seen.append({k: v.clone() for k, v in task.saved.state_dict().items()})
+        return {"score": next(scores)}
+
+    settings = SETTINGS.model_copy(update={"validate_every_images": 40, "select": "best"})
+    assert same(run(tmp_path, task, settings, validate=validate)[0], seen[1])
+
+
+def test_an_average_of_what_is_not_saved_is_refused(tmp_path):
+    task = Sets()
+    task.averaged = task.network.late
+    with pytest.raises(ValueError, match="averaged: expected a part of what is saved, found Lin"):
+        run(tmp_path, task)
