@@ -38,8 +38,8 @@ COLUMNS = (
     ("gaze_only", "gaze_error_deg"),
     ("gaze_only", "eye_psnr"),
     ("gaze_only", "psnr"),
-    ("free", "gaze_error_deg"),
-    ("free", "head_error_deg"),
+    ("gaze_and_head", "gaze_error_deg"),
+    ("gaze_and_head", "head_error_deg"),
 )
 
 

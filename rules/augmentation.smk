@@ -81,6 +81,7 @@ rule augment_faces:
             "redirectors/batches.py",
             "redirectors/inputs.py",
             "redirectors/networks.py",
+            "factors.py",
             "codes",
             "diffusion",
             "images.py",

@@ -83,7 +83,9 @@ rule measure_model:
         resamples=settings.evaluation.bootstrap,
         background=background_of,
         assets=JUDGES,
-        code=code_version("metrics", "identity", "estimators", "images.py", "angles.py"),
+        code=code_version(
+            *("metrics", "identity", "estimators", "images.py", "angles.py", "factors.py")
+        ),
     script:
         "../workflow_scripts/measure_model.py"
 

@@ -91,6 +91,8 @@ rule write_report:
         code=code_version(
             "report",
             "metrics/bootstrap.py",
+            "metrics/disentanglement.py",
+            "factors.py",
             "masks/background.py",
             "angles.py",
             "animation.py",

@@ -42,7 +42,7 @@ rule fix_pairs:
         counts=settings.evaluation.pairs.model_dump(),
         same_deg=settings.evaluation.same_deg,
         seed=settings.seed,
-        code=code_version("pairs.py"),
+        code=code_version("pairs.py", "factors.py", "angles.py"),
     script:
         "../workflow_scripts/fix_pairs.py"
 

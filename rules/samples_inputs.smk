@@ -8,6 +8,7 @@ SAMPLING_CODE = code_version(
     "redirectors/batches.py",
     "redirectors/inputs.py",
     "redirectors/networks.py",
+    "factors.py",
     "codes",
     "face3d/gaze.py",
     "face3d/rotations.py",

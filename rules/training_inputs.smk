@@ -28,6 +28,7 @@ def training_code(entry):
         "redirectors/batches.py",
         "redirectors/inputs.py",
         "redirectors/networks.py",
+        "factors.py",
         "redirectors/pairs.py",
         "redirectors/train.py",
         "redirectors/transfer.py",

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from regaze.factors import GAZE_AND_HEAD
 from regaze.jobs import several, start
 from regaze.redirectors.inputs import given_inputs
 from regaze.redirectors.sample import sample_redirector
@@ -10,7 +11,7 @@ from regaze.redirectors.sample import sample_redirector
 def main(job):
     start(job)
     files = {"faces": job.input.faces, "pairs": job.input.pairs, "sampling": job.params.sampling}
-    files |= {"inputs": given_inputs(job.input), "kind": "free"}
+    files |= {"inputs": given_inputs(job.input), "kind": GAZE_AND_HEAD}
     if job.input.get("masks"):
         files |= {"masks": several(job.input.masks), "background": job.params.background}
     folder = Path(job.input.model).parent

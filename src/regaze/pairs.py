@@ -1,9 +1,10 @@
 """Which pictures are redirected to which directions: drawn once, shared by every method.
 
-Four kinds of pairs, always of one person:
+Kinds of pairs are those of :data:`regaze.factors.KINDS`, always of one person:
 
-- ``free``: any other picture of the person is the target (the rule of ``zhengyuf/STED-gaze``);
-- ``gaze_only``: a picture with the same head pose and another gaze;
+- ``gaze_and_head``: any other picture of the person is the target (the rule of
+  ``zhengyuf/STED-gaze``);
+- ``gaze_only``: a picture with the same head pose and another gaze, and so for each factor;
 - ``head_only``: a picture with the same gaze and another head pose;
 - ``sweep``: no target picture; the gaze runs along an ellipse, the head stays.
 
@@ -22,27 +23,26 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from regaze.angles import angular_error
 from regaze.faces import FacesReader
+from regaze.factors import FACTORS, KINDS, PairKind, current_kind
 from regaze.filetypes import unreadable
 from regaze.jobs import REMEDY, replacing
 
-KINDS = ("free", "gaze_only", "head_only", "sweep")
 SAME_DEG = 0.05
 """Rendered labels closer than this are the same direction: above float32 rounding, below any
 difference between two directions."""
 
-_VECTOR = pa.list_(pa.float32(), 2)
 SCHEMA = pa.schema(
     [
         ("pair", pa.int64()),
         ("person", pa.string()),
         ("source_index", pa.int64()),
         ("target_index", pa.int64()),
-        ("source_gaze", _VECTOR),
-        ("target_gaze", _VECTOR),
-        ("source_head", _VECTOR),
-        ("target_head", _VECTOR),
+        *(
+            (f"{side}_{name}", pa.list_(pa.float32(), len(factor.parts)))
+            for name, factor in FACTORS.items()
+            for side in ("source", "target")
+        ),
         ("kind", pa.string()),
     ]
 )
@@ -56,24 +56,20 @@ def draw_pairs(
     seed: int,
     dataset: str,
     same_deg: float = SAME_DEG,
-    sweep_steps: int = 24,
-    sweep_yaw: float = np.deg2rad(20),
-    sweep_pitch: float = np.deg2rad(12),
+    sweep_steps: int | None = None,
 ) -> pd.DataFrame:
     """Draw the evaluation pairs.
 
     Args:
         reader: the faces of the data set.
         persons: whom to draw from, normally the test split.
-        counts: pairs per kind; for ``sweep`` the number of source pictures, each of which gives
+        counts: pairs per kind; for sweeps the number of source pictures, each of which gives
             ``sweep_steps`` rows.
         seed: seed of the draw.
         dataset: name of the data set, part of the seed.
         same_deg: labels closer than this many degrees are the same direction; real heads never
             rest, so real photos need more than the default.
-        sweep_steps: positions along the ellipse.
-        sweep_yaw: its half axis in yaw, radians.
-        sweep_pitch: its half axis in pitch, radians.
+        sweep_steps: positions along a dial; None: as many as it has.
 
     Returns:
         One row per pair with the columns of :data:`SCHEMA`, numbered from 0. A kind for which the
@@ -95,13 +91,13 @@ def draw_pairs(
     if not able:
         raise ValueError(f"{reader.paths}: none of {len(persons)} persons has two pictures")
     rows: list[dict] = []
-    for kind in KINDS:
-        wanted, seen = counts.get(kind, 0), set()
+    for kind in KINDS.values():
+        wanted, seen = counts.get(kind.name, 0), set()
         # Distinct pairs are collected by rejection; the bound ends it when the data have fewer.
         for number in range(40 * wanted):
             if len(seen) == wanted:
                 break
-            entropy = [seed, zlib.crc32(dataset.encode()), zlib.crc32(kind.encode()), number]
+            entropy = [seed, zlib.crc32(dataset.encode()), zlib.crc32(kind.seed.encode()), number]
             rng = np.random.default_rng(entropy)
             person = able[rng.integers(len(able))]
             source = int(rng.integers(reader.count(person)))
@@ -109,10 +105,9 @@ def draw_pairs(
             if target is None or (person, source, target) in seen:
                 continue
             seen.add((person, source, target))
-            if kind == "sweep":
-                turn = 2 * np.pi * np.arange(sweep_steps) / sweep_steps
-                path = np.stack([sweep_pitch * np.sin(turn), sweep_yaw * np.cos(turn)], -1)
-                rows += [_row(reader, person, source, -1, kind, gaze) for gaze in path]
+            if kind.swept:
+                path = FACTORS[kind.swept].dial.path(sweep_steps)
+                rows += [_row(reader, person, source, -1, kind, values) for values in path]
             else:
                 rows.append(_row(reader, person, source, target, kind))
     table = pd.DataFrame(rows, columns=[name for name in SCHEMA.names if name != "pair"])
@@ -120,34 +115,30 @@ def draw_pairs(
     return table
 
 
-def _target(reader, person, source, kind, rng, same_deg) -> int | None:
-    if kind == "sweep":
+def _target(reader, person, source, kind: PairKind, rng, same_deg) -> int | None:
+    if kind.swept:
         return -1
-    labels = reader.labels[reader.rows([person])]
-    others = np.arange(len(labels)) != source
-    same_gaze = angular_error(labels[:, :2], labels[source, :2]) < same_deg
-    same_head = angular_error(labels[:, 2:4], labels[source, 2:4]) < same_deg
-    if kind == "gaze_only":
-        others &= same_head & ~same_gaze
-    elif kind == "head_only":
-        others &= same_gaze & ~same_head
+    rows = reader.rows([person])
+    others = np.arange(len(rows)) != source
+    for name in (*kind.keeps, *kind.factors) if kind.keeps else ():
+        factor = FACTORS[name]
+        values = factor.labels(reader, rows)
+        limit = same_deg if factor.same is None else factor.same
+        same = factor.difference(values, values[source]) < limit
+        others &= same if name in kind.keeps else ~same
     choice = np.flatnonzero(others)
     return int(choice[rng.integers(len(choice))]) if len(choice) else None
 
 
-def _row(reader, person, source, target, kind, gaze=None) -> dict:
-    start = reader.labels[reader.global_index(person, source)]
-    end = start if target < 0 else reader.labels[reader.global_index(person, target)]
-    return {
-        "person": person,
-        "source_index": source,
-        "target_index": target,
-        "source_gaze": start[:2],
-        "target_gaze": end[:2] if gaze is None else np.asarray(gaze, np.float32),
-        "source_head": start[2:4],
-        "target_head": end[2:4],
-        "kind": kind,
-    }
+def _row(reader, person, source, target, kind: PairKind, swept=None) -> dict:
+    places = [source, source if target < 0 else target]
+    rows = np.array([reader.global_index(person, place) for place in places])
+    found = {"person": person, "source_index": source, "target_index": target, "kind": kind.name}
+    for name, factor in FACTORS.items():
+        found[f"source_{name}"], found[f"target_{name}"] = factor.labels(reader, rows)
+    if swept is not None:
+        found[f"target_{kind.swept}"] = np.asarray(swept, np.float32)
+    return found
 
 
 def write_pairs(path: str | Path, pairs: pd.DataFrame) -> None:
@@ -159,7 +150,7 @@ def write_pairs(path: str | Path, pairs: pd.DataFrame) -> None:
 
 
 def read_pairs(path: str | Path) -> pd.DataFrame:
-    """Read pairs; the four direction columns hold float32 arrays of shape (2,).
+    """Read pairs; columns of factors hold float32 arrays, (2,) of directions.
 
     Raises:
         ValueError: not parquet, a column is missing or has another type, or a kind is unknown.
@@ -176,6 +167,7 @@ def read_pairs(path: str | Path) -> pd.DataFrame:
         if found != field.type:
             raise ValueError(f"{path}: column {field.name!r}: expected {field.type}, found {found}")
     pairs = table.to_pandas()
+    pairs["kind"] = pairs["kind"].map(current_kind)
     strange = sorted(set(pairs["kind"]) - set(KINDS))
     if strange:
         raise ValueError(f"{path}: unknown kind of pair {strange[0]!r}")

@@ -13,13 +13,22 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    create_model,
+    field_validator,
+    model_validator,
+)
 
 from regaze.assets import AssetSettings
 from regaze.augmentation.settings import AugmentationSettings
 from regaze.estimators.settings import EstimatorSettings
 from regaze.face3d.acquire_settings import AcquireSettings
 from regaze.face3d.settings import EncoderSettings
+from regaze.factors import KINDS, current_kind
 from regaze.identity.settings import TRAINED, IdentitySettings
 from regaze.landmarks.settings import LandmarkSettings
 from regaze.masks.settings import MaskSettings
@@ -29,7 +38,8 @@ from regaze.redirectors.inputs import KINDS as INPUT_KINDS
 from regaze.redirectors.inputs import check_names
 from regaze.report.settings import StudySettings
 from regaze.resources import ResourceTable, patches_fault
-from regaze.sources import KINDS, SourceError, SourceOptions, options_class
+from regaze.sources import KINDS as SOURCE_KINDS
+from regaze.sources import SourceError, SourceOptions, options_class
 from regaze.sources.splits import (
     PARTS,
     WAY,
@@ -143,13 +153,27 @@ class Faces(Section):
         return self
 
 
-class PairCounts(Section):
-    """Evaluation pairs per kind."""
+class _PairCounts(Section):
+    """Evaluation pairs per kind; of sweeps the number of source pictures."""
 
-    free: int = Field(200, ge=0, description="any two pictures of a person")
-    gaze_only: int = Field(200, ge=0, description="same head pose, other gaze")
-    head_only: int = Field(100, ge=0, description="same gaze, other head pose")
-    sweep: int = Field(4, ge=0, description="source pictures of the gaze animation")
+    @model_validator(mode="before")
+    @classmethod
+    def _old_words(cls, given):
+        # An overlay with the old word lies on top of a file that has the new one.
+        old = [key for key in given if current_kind(key) != key] if isinstance(given, dict) else []
+        new = {current_kind(key): given[key] for key in old}
+        return {key: given[key] for key in given if key not in old} | new if old else given
+
+
+PairCounts = create_model(
+    "PairCounts",
+    __base__=_PairCounts,
+    __doc__=_PairCounts.__doc__,
+    **{
+        kind.name: (int, Field(kind.default, ge=0, description=kind.about))
+        for kind in KINDS.values()
+    },
+)
 
 
 class Evaluation(Section):
@@ -454,7 +478,7 @@ def _known(path: str, name: str, names) -> None:
 def _dataset_options(name: str, entry: Any) -> SourceOptions:
     """Validate one entry of ``datasets:`` by the options of its kind."""
     if not isinstance(entry, dict) or "source" not in entry:
-        raise ValueError(f"{name}.source: missing; expected one of {', '.join(KINDS)}")
+        raise ValueError(f"{name}.source: missing; expected one of {', '.join(SOURCE_KINDS)}")
     try:
         options = options_class(entry["source"])
     except SourceError as error:
@@ -658,7 +682,7 @@ def json_schema() -> str:
     schema = Settings.model_json_schema()
     classes = {
         "models": {name: _method_settings(name) for name in methods()},
-        "datasets": {kind: options_class(kind) for kind in KINDS},
+        "datasets": {kind: options_class(kind) for kind in SOURCE_KINDS},
     }
     for section, entries in classes.items():
         references = []

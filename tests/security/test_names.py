@@ -90,7 +90,7 @@ def test_faces_pairs_and_splits_keep_hostile_names(tmp_path):
     path = tmp_path / "a b;$(touch mark).h5"
     reader = faces(path, persons)
     assert sorted(reader.persons) == persons
-    pairs = draw_pairs(reader, persons, {"free": 60}, seed=1, dataset="x")
+    pairs = draw_pairs(reader, persons, {"gaze_and_head": 60}, seed=1, dataset="x")
     write_pairs(tmp_path / "-pairs $(touch mark).parquet", pairs)
     again = read_pairs(tmp_path / "-pairs $(touch mark).parquet")
     pd.testing.assert_frame_equal(again, pairs)

@@ -489,7 +489,7 @@ def test_parquet_tables(tmp_path):
     assert "codes" in found.kind and fact(found, "detected") == "1 of 2"
     assert table(found, "Codes")["pose (6)"][:3] == ["1.000"] * 3
     assert table(found, "Metadata") == {"encoder": ["deca"]}
-    results = {"pair": [0], "person": ["a"], "kind": ["free"], "gaze_error_deg": [2.5]}
+    results = {"pair": [0], "person": ["a"], "kind": ["gaze_and_head"], "gaze_error_deg": [2.5]}
     pd.DataFrame(results).to_parquet(tmp_path / "per_pair.parquet")
     assert "2.500" in said(tmp_path / "per_pair.parquet")
     pd.DataFrame({"x": [1]}).to_parquet(tmp_path / "other.parquet")
@@ -510,7 +510,7 @@ def test_tables_of_other_versions(tmp_path):
     text = "the file's counts say 1 rejected rows, it holds 2"
     assert inspect_file(path).warnings == [text]
     angles = {"source_gaze": [[0.1, 0.2]], "target_gaze": [None]}
-    pq.write_table(pa.table({"pair": [0], "kind": ["free"], **angles}), path)
+    pq.write_table(pa.table({"pair": [0], "kind": ["gaze_and_head"], **angles}), path)
     found = inspect_file(path)
     assert "pairs" in found.kind and "pairs without a true image" not in dict(found.facts)
     assert table(found, "Directions")["target_gaze yaw"] == ["-", "-", "-", "1"]

@@ -25,7 +25,7 @@ def reader(tmp_path):
     return FacesReader(tmp_path / "faces.h5")
 
 
-COUNTS = {"free": 20, "gaze_only": 15, "head_only": 10, "sweep": 2}
+COUNTS = {"gaze_and_head": 20, "gaze_only": 15, "head_only": 10, "sweep": 2}
 
 
 def draw(reader, counts=COUNTS, **kwargs):
@@ -36,14 +36,16 @@ def draw(reader, counts=COUNTS, **kwargs):
 def test_kinds_mean_what_they_say(reader):
     pairs = draw(reader)
     assert pairs["kind"].value_counts().to_dict() == {
-        "free": 20, "gaze_only": 15, "head_only": 10, "sweep": 16,
+        "gaze_and_head": 20, "gaze_only": 15, "head_only": 10, "sweep": 16,
     }  # fmt: skip
     assert (pairs["pair"] == np.arange(len(pairs))).all()
     assert "lonely" not in set(pairs["person"])
     for _, row in pairs.iterrows():
         gaze = angular_error(row["source_gaze"], row["target_gaze"])
         head = angular_error(row["source_head"], row["target_head"])
-        assert row["kind"] in ("free", "sweep") or (gaze < 0.05) == (row["kind"] == "head_only")
+        assert row["kind"] in ("gaze_and_head", "sweep") or (gaze < 0.05) == (
+            row["kind"] == "head_only"
+        )
         assert row["kind"] != "gaze_only" or head < 0.05
         if row["kind"] == "sweep":
             assert row["target_index"] == -1 and head == 0
@@ -54,7 +56,7 @@ def test_kinds_mean_what_they_say(reader):
 
 
 def test_pairs_are_distinct_and_survive_asking_for_more(reader):
-    few, many = draw(reader, {"free": 5}), draw(reader, {"free": 30})
+    few, many = draw(reader, {"gaze_and_head": 5}), draw(reader, {"gaze_and_head": 30})
     pd.testing.assert_frame_equal(few, many.head(5))
     keys = many[["person", "source_index", "target_index"]]
     assert not keys.duplicated().any()
@@ -80,7 +82,7 @@ def test_faults_are_named(reader, tmp_path):
     with pytest.raises(ValueError, match="unknown kind of pair 'any'"):
         draw(reader, {"any": 1})
     with pytest.raises(ValueError, match="none of 1 persons has two pictures"):
-        draw_pairs(reader, ["lonely"], {"free": 1}, seed=0, dataset="d")
+        draw_pairs(reader, ["lonely"], {"gaze_and_head": 1}, seed=0, dataset="d")
     pd.DataFrame({"pair": [1]}).to_parquet(tmp_path / "bad.parquet")
     with pytest.raises(ValueError, match="column 'person' is missing"):
         read_pairs(tmp_path / "bad.parquet")
@@ -93,7 +95,9 @@ def test_a_set_without_gaze_cannot_be_evaluated(tmp_path):
     with FacesWriter(tmp_path / "f.h5", attributes) as writer:
         writer.add_person("p", np.zeros((2, 8, 8, 3), np.uint8), labels)
     with pytest.raises(ValueError, match="'photos' has no gaze labels"):
-        draw_pairs(FacesReader(tmp_path / "f.h5"), ["p"], {"free": 1}, seed=0, dataset="photos")
+        draw_pairs(
+            FacesReader(tmp_path / "f.h5"), ["p"], {"gaze_and_head": 1}, seed=0, dataset="photos"
+        )
 
 
 def test_a_tolerance_makes_pairs_of_heads_that_never_rest(reader):
@@ -109,8 +113,8 @@ def test_tables_that_are_no_pairs_are_named(reader, tmp_path):
     path.write_bytes(b"PAR1 and no more")
     with pytest.raises(ValueError, match="pairs.parquet: not a readable parquet file .*delete it"):
         read_pairs(path)
-    pairs = draw(reader, {"free": 2})
-    write_pairs(path, pairs.assign(kind=["free", "any"]))
+    pairs = draw(reader, {"gaze_and_head": 2})
+    write_pairs(path, pairs.assign(kind=["gaze_and_head", "any"]))
     with pytest.raises(ValueError, match="pairs.parquet: unknown kind of pair 'any'"):
         read_pairs(path)
     pairs.assign(pair=["0", "1"]).to_parquet(path)

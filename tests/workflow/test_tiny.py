@@ -42,7 +42,7 @@ def test_truth_is_the_truth_and_copy_the_source(finished):
     # Samples are stored in whole grey levels, the truth they are compared with is not.
     assert compared["psnr"].min() > 50
     copied = pd.read_parquet(evaluation / "copy/synthetic/per_pair.parquet")
-    assert copied.loc[copied["kind"] == "free", "psnr"].max() < 40
+    assert copied.loc[copied["kind"] == "gaze_and_head", "psnr"].max() < 40
 
 
 def test_second_run_has_nothing_to_do(finished):

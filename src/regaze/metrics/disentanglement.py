@@ -2,8 +2,9 @@
 
 Two protocols, both with turns e ~ U(-0.1 pi, 0.1 pi) drawn per picture:
 
-- ``angles``, for every redirector: it is told its source's own angles, then the same with one of
-  gaze and head turned by e; the change of the *other* angle between the two pictures counts.
+- ``angles``, for every redirector: it is told its source's own directions, then the same with one
+  factor of :data:`regaze.factors.FACTORS` turned by e; the change of the *others* between the two
+  pictures counts.
 - ``factors``, ST-ED's own (zhengyuf/STED-gaze ``models/st_ed.py``), for methods that describe a
   face by separate factors (:class:`regaze.redirectors.base.Perturbable`): one factor's embedding is
   turned from its own angles by e and compared with the method's reconstruction, not the source.
@@ -29,12 +30,13 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from regaze.angles import angular_error
 from regaze.estimators.store import load_estimator
 from regaze.faces import FacesReader
+from regaze.factors import FACTORS
+from regaze.images import to_uint8
 from regaze.jobs import replacing
 from regaze.masks.background import faces_reader
-from regaze.metrics.redirection import read_images
+from regaze.metrics.redirection import Reading, factor_errors, read_images
 from regaze.provenance import fingerprint
 from regaze.redirectors.base import Batch, Perturbable, Redirector, State
 from regaze.redirectors.sample import Engine
@@ -42,8 +44,9 @@ from regaze.redirectors.sample import Engine
 log = logging.getLogger("regaze.metrics")
 
 LIMIT = 0.1 * np.pi
-"""Largest turn, radians."""
-GAZE, HEAD = "gaze", "head"
+"""Largest turn of directions, radians."""
+CHANGES = {name: factor.column("change") for name, factor in FACTORS.items()}
+TURNED = [name for name, factor in FACTORS.items() if factor.turn is not None]
 SCHEMA = pa.schema(
     [
         ("sample", pa.int64()),
@@ -51,51 +54,57 @@ SCHEMA = pa.schema(
         ("index", pa.int64()),
         ("protocol", pa.string()),
         ("factor", pa.string()),
-        ("gaze_change_deg", pa.float32()),
-        ("head_change_deg", pa.float32()),
+        *((name, pa.float32()) for name in CHANGES.values()),
     ]
 )
-"""``perturbed.parquet``: how far the readings of gaze and head moved when ``factor`` was turned."""
+"""``perturbed.parquet``: how far the reading of each factor moved when ``factor`` was turned."""
 
-_NAMES = {
-    "angles": ("gaze_to_head_deg", "head_to_gaze_deg"),
-    "factors": ("factor_gaze_to_head_deg", "factor_head_to_gaze_deg"),
-}
-OTHERS = ("others_to_gaze_deg", "others_to_head_deg")
+
+def _induced(prefix: str) -> dict[str, tuple[str, str]]:
+    """Metrics of what turning one factor does to another: both, by the metric's name."""
+    return {
+        f"{prefix}{one}_to_{FACTORS[other].column('')}": (one, other)
+        for one in TURNED
+        for other in FACTORS
+        if other != one
+    }
+
+
+PROTOCOLS = {"angles": _induced(""), "factors": _induced("factor_")}
+OTHERS = {f"others_to_{factor.column('')}": name for name, factor in FACTORS.items()}
 """ST-ED's ``gaze_disentangle`` (u->g) and ``head_disentangle`` (u->h)."""
 
 
-def turn(seed: int, dataset: str, sample: int, factor: str, count: int) -> np.ndarray:
-    """Return the turns (count,) in radians of one factor of one picture, U(-0.1 pi, 0.1 pi)."""
+def turn(
+    seed: int, dataset: str, sample: int, factor: str, count: int, limit: float = LIMIT
+) -> np.ndarray:
+    """Return the turns (count,) of one factor of one picture, U(-limit, limit), in radians."""
     names = [zlib.crc32(name.encode()) for name in (dataset, factor)]
     generator = np.random.default_rng([seed, *names, sample])
-    return generator.uniform(-LIMIT, LIMIT, count)
+    return generator.uniform(-limit, limit, count)
 
 
-def changes(reference: np.ndarray, turned: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return how far gaze and head moved, (n,) each in degrees, between readings (n,4) radians."""
-    return (
-        angular_error(reference[:, :2], turned[:, :2]),
-        angular_error(reference[:, 2:], turned[:, 2:]),
-    )
+def changes(reference: Reading, turned: Reading) -> dict[str, np.ndarray]:
+    """Return how far each factor moved between readings of n pictures, (n,) in its unit."""
+    return factor_errors(turned, {name: one.read(reference) for name, one in FACTORS.items()})
 
 
 def turned_angles(
     redirector: Redirector, state: State, target: Batch, turns: Mapping[str, Tensor], seed: int
 ) -> Iterator[tuple[str, Tensor]]:
-    """Yield ``("", pictures)`` for unchanged angles, then for gaze and for head turned alone.
+    """Yield ``("", pictures)`` for what is there, then for each factor turned alone.
 
     Args:
         redirector: any method.
         state: of the sources.
-        target: requests for the sources' own angles.
-        turns: ``gaze`` and ``head`` (B,2) radians.
-        seed: of the pictures; the noise of all three is the same.
+        target: requests for the sources' own directions.
+        turns: by factor, such as ``gaze`` and ``head`` (B,2) radians.
+        seed: of the pictures; the noise of all of them is the same.
     """
     yield "", redirector.edit(state, target, seed=seed)
-    for factor in (GAZE, HEAD):
+    for factor, change in turns.items():
         name = f"target_{factor}"
-        changed = {**target, name: target[name] + turns[factor]}
+        changed = {**target, name: target[name] + change}
         yield factor, redirector.edit(state, changed, seed=seed)
 
 
@@ -175,7 +184,6 @@ def _samples(reader: FacesReader, split: str | Path, persons: str, count: int) -
         raise ValueError(f"{split}: {persons}: none of {len(people[persons])} persons has pictures")
     numbers = np.linspace(0, len(rows), min(count, len(rows)), endpoint=False).astype(np.int64)
     chosen = rows[numbers]
-    labels = reader.labels[chosen]
     table = pd.DataFrame(
         {
             "pair": numbers,
@@ -184,8 +192,9 @@ def _samples(reader: FacesReader, split: str | Path, persons: str, count: int) -
             "target_index": -1,
         }
     )
-    for side in ("source", "target"):
-        table[f"{side}_gaze"], table[f"{side}_head"] = list(labels[:, :2]), list(labels[:, 2:4])
+    for name, factor in FACTORS.items():
+        for side in ("source", "target"):
+            table[f"{side}_{name}"] = list(factor.labels(reader, chosen))
     return table
 
 
@@ -193,15 +202,16 @@ def _read(engine: Engine, network, rows, dataset, seed) -> list[pd.DataFrame]:
     samples, redirector, noise = rows["pair"].to_numpy(), engine.redirector, engine.sampling["seed"]
 
     def turns_of(factors: Mapping[str, int]) -> dict[str, Tensor]:
-        return {
-            factor: torch.from_numpy(
-                np.stack([turn(seed, dataset, int(n), factor, count) for n in samples])
-            ).to(engine.device, torch.float32)
-            for factor, count in factors.items()
-        }
+        found = {}
+        for name, count in factors.items():
+            limit = (FACTORS[name].turn if name in FACTORS else None) or LIMIT
+            drawn = [turn(seed, dataset, int(n), name, count, limit) for n in samples]
+            found[name] = torch.from_numpy(np.stack(drawn)).to(engine.device, torch.float32)
+        return found
 
     state, target = engine.invert(engine.requests(rows))
-    runs = {"angles": turned_angles(redirector, state, target, turns_of({GAZE: 2, HEAD: 2}), noise)}
+    turns = turns_of({name: len(FACTORS[name].parts) for name in TURNED})
+    runs = {"angles": turned_angles(redirector, state, target, turns, noise)}
     if isinstance(redirector, Perturbable):
         turns = turns_of(redirector.angles())
         runs["factors"] = turned_factors(redirector, state, turns, noise)
@@ -209,11 +219,11 @@ def _read(engine: Engine, network, rows, dataset, seed) -> list[pd.DataFrame]:
     for protocol, pictures in runs.items():
         reference = None
         for factor, images in pictures:
-            reading = read_images(network, images)
+            reading = Reading(read_images(network, images), None, to_uint8(images))
             if reference is None:
                 reference = reading
                 continue
-            gaze, head = changes(reference, reading)
+            moved = changes(reference, reading)
             found.append(
                 pd.DataFrame(
                     {
@@ -222,8 +232,7 @@ def _read(engine: Engine, network, rows, dataset, seed) -> list[pd.DataFrame]:
                         "index": rows["source_index"].to_numpy(),
                         "protocol": protocol,
                         "factor": factor,
-                        "gaze_change_deg": gaze,
-                        "head_change_deg": head,
+                        **{CHANGES[name]: values for name, values in moved.items()},
                     }
                 )
             )
@@ -232,7 +241,7 @@ def _read(engine: Engine, network, rows, dataset, seed) -> list[pd.DataFrame]:
 
 def _write(path: str | Path, table: pd.DataFrame, metadata: Mapping[str, Any]) -> None:
     table = table.sort_values(["protocol", "factor", "sample"], kind="stable")
-    table = table.astype({"gaze_change_deg": np.float32, "head_change_deg": np.float32})
+    table = table.astype(dict.fromkeys(CHANGES.values(), np.float32))
     content = pa.Table.from_pandas(table[SCHEMA.names], schema=SCHEMA, preserve_index=False)
     told = {"perturbed": json.dumps(dict(metadata), sort_keys=True)}
     with replacing(path) as part:
@@ -256,8 +265,9 @@ def read_perturbed(path: str | os.PathLike) -> tuple[pd.DataFrame, dict[str, Any
 def induced_values(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Return per metric a table ``person``, ``value`` (degrees) with a row per picture.
 
-    ``others_to_*`` are means over all factors but gaze and head, as in ST-ED; they are absent where
-    a method has no such factors, and all of ``factors`` where it has none at all.
+    ``others_to_*`` are means over all of a method's factors that are no row of
+    :data:`regaze.factors.FACTORS`, as in ST-ED; they are absent where a method has no such factors,
+    and all of ``factors`` where it has none at all.
     """
     found = {}
 
@@ -266,16 +276,16 @@ def induced_values(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
             means = rows.groupby("sample").agg(person=("person", "first"), value=(column, "mean"))
             found[name] = means.reset_index(drop=True)
 
-    for protocol, (gaze_to_head, head_to_gaze) in _NAMES.items():
+    for protocol, names in PROTOCOLS.items():
         part = table[table["protocol"] == protocol]
-        take(gaze_to_head, part[part["factor"] == GAZE], "head_change_deg")
-        take(head_to_gaze, part[part["factor"] == HEAD], "gaze_change_deg")
+        for name, (one, other) in names.items():
+            take(name, part[part["factor"] == one], CHANGES[other])
         if protocol == "factors":
-            others = part[~part["factor"].isin([GAZE, HEAD])]
-            for name, column in zip(OTHERS, ("gaze_change_deg", "head_change_deg"), strict=True):
-                take(name, others, column)
+            others = part[~part["factor"].isin(list(FACTORS))]
+            for name, other in OTHERS.items():
+                take(name, others, CHANGES[other])
     return found
 
 
-INDUCED = (*_NAMES["angles"], *_NAMES["factors"], *OTHERS)
+INDUCED = (*PROTOCOLS["angles"], *PROTOCOLS["factors"], *OTHERS)
 """All metrics of :func:`induced_values`."""

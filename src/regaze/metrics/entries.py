@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from regaze.factors import FACTORS
 from regaze.metrics.bootstrap import bootstrap_mean
 
 ANGLE_EDGES_DEG = (0, 5, 10, 15, 20, 30, 40, 60, 180)
@@ -52,21 +53,24 @@ def column_entry(rows: pd.DataFrame, name: str, options: Mapping, unknown: str) 
 
 
 def by_angle(rows: pd.DataFrame, options: Mapping) -> dict[str, list[dict[str, Any]]]:
-    """Return the errors of gaze and head binned by how far each was to turn.
+    """Return the errors of directions such as the gaze, binned by how far each was to turn.
 
     Per bin of :data:`ANGLE_EDGES_DEG` that holds pairs: ``low`` and ``high`` (degrees, low
     included) and the entry of :func:`mean_entry` over the errors in degrees.
     """
     found: dict[str, list[dict[str, Any]]] = {}
-    for name, angle in (("gaze", "angle_deg"), ("head", "head_angle_deg")):
-        rows_known = rows[rows[f"{name}_error_deg"].notna() & rows[angle].notna()]
-        place = np.digitize(rows_known[angle], ANGLE_EDGES_DEG[1:-1])
+    for name, factor in FACTORS.items():
+        if not factor.directional:
+            continue
+        error = factor.column("error")
+        rows_known = rows[rows[error].notna() & rows[factor.moved].notna()]
+        place = np.digitize(rows_known[factor.moved], ANGLE_EDGES_DEG[1:-1])
         found[name] = [
             {
                 "low": low,
                 "high": high,
                 **mean_entry(
-                    rows_known[f"{name}_error_deg"].to_numpy()[place == number],
+                    rows_known[error].to_numpy()[place == number],
                     rows_known["person"].to_numpy()[place == number],
                     options,
                 ),

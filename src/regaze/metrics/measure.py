@@ -18,10 +18,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from regaze.angles import angular_error
 from regaze.estimators.base import GazeHeadEstimator
 from regaze.estimators.store import load_estimator
 from regaze.faces import FacesReader
+from regaze.factors import FACTORS, KINDS
 from regaze.filetypes import open_hdf5
 from regaze.identity.align import why_not_sted_view
 from regaze.images import eye_boxes, reduce_patches
@@ -31,18 +31,18 @@ from regaze.metrics import optional
 from regaze.metrics.disentanglement import INDUCED, induced_values, read_perturbed
 from regaze.metrics.entries import by_angle, column_entry, mean_entry, null, sted_protocol
 from regaze.metrics.frechet import Moments, bias_warning, frechet_distance
-from regaze.metrics.redirection import read_pictures, redirection_error
+from regaze.metrics.redirection import factor_errors, read_pictures
 from regaze.metrics.similarity import eye_psnr, l1, psnr, ssim, ssim_grey
-from regaze.pairs import KINDS, read_pairs
+from regaze.pairs import read_pairs
 
 log = logging.getLogger("regaze.metrics")
 
-READ = ("gaze_error_deg", "head_error_deg")
-"""Metrics that the estimator reads from the redirected picture."""
-READ_BOTH = ("gaze_vs_truth_deg", "head_vs_truth_deg")
-"""Angles between the estimator's readings of the redirected and of the true picture: GazeNeRF's
-errors. On ``gaze_only`` pairs that of the head is what the change of gaze induced, on ``head_only``
-pairs that of the gaze what the turn of the head induced."""
+READ = {name: factor.column("error") for name, factor in FACTORS.items()}
+"""Metrics that are read from the redirected picture, by factor."""
+READ_BOTH = {name: factor.column("vs_truth") for name, factor in FACTORS.items()}
+"""Differences between the readings of the redirected and of the true picture: GazeNeRF's errors.
+On ``gaze_only`` pairs that of the head is what the change of gaze induced, on ``head_only`` pairs
+that of the gaze what the turn of the head induced."""
 _SIMILARITY = {"psnr": psnr, "ssim": ssim, "eye_psnr": eye_psnr, "l1": l1, "ssim_grey": ssim_grey}
 COMPARED = tuple(_SIMILARITY)
 """Metrics that compare the redirected picture with the true one."""
@@ -58,7 +58,8 @@ STED_NAMES = {
 
 _CHUNK = 64
 _NO_TRUTH = "these pairs have no true image"
-_ESTIMATES = ("read_gaze_pitch", "read_gaze_yaw", "read_head_pitch", "read_head_yaw")
+_MOVED = tuple(factor.moved for factor in FACTORS.values())
+_ESTIMATES = tuple(name for factor in FACTORS.values() for name in factor.readings)
 COLUMNS = pa.schema(
     [
         ("pair", pa.int64()),
@@ -66,11 +67,12 @@ COLUMNS = pa.schema(
         ("kind", pa.string()),
         ("source_index", pa.int64()),
         ("target_index", pa.int64()),
-        *((name, pa.float32()) for name in ("angle_deg", "head_angle_deg")),
         *(
             (name, pa.float32())
-            for name in READ + READ_BOTH + COMPARED + optional.COLUMNS + _ESTIMATES
+            for part in (_MOVED, READ.values(), READ_BOTH.values(), COMPARED, optional.COLUMNS)
+            for name in part
         ),
+        *((name, pa.float32()) for name in _ESTIMATES),
     ]
 )
 """Columns of ``per_pair.parquet``. ``angle_deg`` and ``head_angle_deg`` say how far gaze and head
@@ -83,7 +85,7 @@ def measure_samples(
     faces_paths: Sequence[str | os.PathLike],
     estimator_folder: str | os.PathLike,
     *,
-    kinds: Sequence[str] = KINDS,
+    kinds: Sequence[str] = tuple(KINDS),
     seed: int = 0,
     resamples: int = 1000,
     level: float = 0.95,
@@ -150,10 +152,10 @@ def measure_samples(
     for kind in kinds:
         rows = table[table["kind"] == kind]
         entry: dict[str, Any] = {"pairs": len(rows), "persons": int(rows["person"].nunique())}
-        for name in READ:
-            unknown = f"the {name.split('_')[0]} asked for is not known of these pairs"
+        for factor, name in READ.items():
+            unknown = f"the {factor} asked for is not known of these pairs"
             entry[name] = column_entry(rows, name, options, unknown) | _judged(network)
-        for name in READ_BOTH:
+        for name in READ_BOTH.values():
             entry[name] = column_entry(rows, name, options, _NO_TRUTH) | _judged(network)
         for name in COMPARED:
             reason = no_boxes if no_boxes and name == "eye_psnr" else _NO_TRUTH
@@ -305,22 +307,23 @@ class _Judge:
     def measure(self, chunk: np.ndarray, pixels: np.ndarray, sums: dict[str, _Sums]):
         """Return the rows of one chunk, and add its embeddings to the ``sums`` of its kinds."""
         rows = self.pairs.loc[chunk]
-        labels = {
-            name: np.stack(rows[name].to_list()).astype(np.float64)
-            for name in ("source_gaze", "target_gaze", "source_head", "target_head")
-        }
+        source, target = (
+            {
+                name: np.stack(rows[f"{side}_{name}"].to_list()).astype(np.float64)
+                for name in FACTORS
+            }
+            for side in ("source", "target")
+        )
         reading = read_pictures(self.network, pixels)
         columns = ["pair", "person", "kind", "source_index", "target_index"]
         table = rows[columns].reset_index(drop=True)
         for name in COLUMNS.names[len(columns) :]:
             table[name] = np.nan
-        table["angle_deg"] = angular_error(labels["source_gaze"], labels["target_gaze"])
-        table["head_angle_deg"] = angular_error(labels["source_head"], labels["target_head"])
-        errors = redirection_error(reading, labels["target_gaze"], labels["target_head"])
-        for name, values in zip(READ, errors, strict=True):
-            table[name] = values
-        for column, name in enumerate(_ESTIMATES):
-            table[name] = reading.angles[:, column]
+        for name, factor in FACTORS.items():
+            table[factor.moved] = factor.difference(source[name], target[name])
+            table[list(factor.readings)] = factor.read(reading)
+        for name, values in factor_errors(reading, target).items():
+            table[READ[name]] = values
         if self.extras.identity is not None:
             source = reduce_patches(self._stored(table, "source_index"), self.size)
             ours = reduce_patches(pixels, self.size)
@@ -345,9 +348,9 @@ class _Judge:
         for name, values in self.extras.compare(ours, wanted).items():
             table.loc[known, name] = values
         truth = read_pictures(self.network, stored)
-        apart = redirection_error(truth, reading.angles[known, :2], reading.angles[known, 2:])
-        for name, values in zip(READ_BOTH, apart, strict=True):
-            table.loc[known, name] = values
+        ours_read = {name: factor.read(reading[known]) for name, factor in FACTORS.items()}
+        for name, values in factor_errors(truth, ours_read).items():
+            table.loc[known, READ_BOTH[name]] = values
         kinds = table["kind"].to_numpy()[known]
         inception = None
         if self.extras.inception is not None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from torch import Tensor
 
-from regaze.angles import angular_error
 from regaze.estimators.base import GazeHeadEstimator, estimate, estimate_and_embed
 from regaze.estimators.preprocess import prepare
+from regaze.factors import FACTORS
 from regaze.images import to_uint8
 
 
@@ -19,11 +20,18 @@ class Reading:
 
     Attributes:
         angles: (n,4) float64 radians: gaze pitch, yaw, head pitch, yaw.
-        embedding: (n,E) float64, input of the Fréchet distance.
+        embedding: (n,E) float64, input of the Fréchet distance; None where nobody asked for it.
+        pixels: (n,H,W,3) uint8, the pictures, for factors that no estimator reads.
     """
 
     angles: np.ndarray
-    embedding: np.ndarray
+    embedding: np.ndarray | None
+    pixels: np.ndarray
+
+    def __getitem__(self, rows: np.ndarray) -> Reading:
+        """The reading of some of the pictures."""
+        embedding = None if self.embedding is None else self.embedding[rows]
+        return Reading(self.angles[rows], embedding, self.pixels[rows])
 
 
 def read_pictures(network: GazeHeadEstimator, pixels: np.ndarray) -> Reading:
@@ -38,6 +46,7 @@ def read_pictures(network: GazeHeadEstimator, pixels: np.ndarray) -> Reading:
     return Reading(
         angles.double().cpu().numpy(),
         embedding.double().cpu().numpy(),
+        pixels,
     )
 
 
@@ -54,13 +63,14 @@ def read_images(network: GazeHeadEstimator, images: Tensor) -> np.ndarray:
     return estimate(network, images).double().cpu().numpy()
 
 
-def redirection_error(
-    reading: Reading, gaze: np.ndarray, head: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the gaze and head errors (n,) in degrees against target labels (n,2) in radians.
+def factor_errors(reading: Reading, wanted: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return how far each factor of n pictures is from what was asked for, (n,) in its unit.
 
-    The target is the label that the method was told, as in ST-ED's ``gaze_redirection`` and
-    ``head_redirection`` (zhengyuf/STED-gaze), not another picture's estimate.
+    ``wanted`` has labels (n, parts) by factor, such as gaze and head (n,2) radians. The target is
+    the label that the method was told, as in ST-ED's ``gaze_redirection`` and ``head_redirection``
+    (zhengyuf/STED-gaze), not another picture's estimate.
     """
-    gaze, head = np.asarray(gaze, np.float64), np.asarray(head, np.float64)
-    return angular_error(reading.angles[:, :2], gaze), angular_error(reading.angles[:, 2:], head)
+    return {
+        name: FACTORS[name].difference(FACTORS[name].read(reading), np.asarray(label, np.float64))
+        for name, label in wanted.items()
+    }

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from regaze.faces import FacesReader
+from regaze.factors import FACTORS
 from regaze.images import reduce_patches
 from regaze.redirectors.base import Batch, State, selected
 from regaze.redirectors.declaration import Declaration
@@ -124,6 +125,11 @@ class BatchBuilder:
             source |= self.load("sources", rows[first], reader.labels[rows[first], :4])
         wanted = _rows(reader, table, "target")
         target = self.load("target", wanted, labels["target"], picture=False)
+        for name in FACTORS:
+            # Directions are labels, loaded above.
+            if f"target_{name}" not in target and f"target_{name}" in table:
+                values = np.stack(table[f"target_{name}"].to_list())
+                target[f"target_{name}"] = torch.from_numpy(values)
         target["pair"] = torch.from_numpy(table["pair"].to_numpy().copy())
         return Requests(self, source, target, torch.from_numpy(index))
 

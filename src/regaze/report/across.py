@@ -13,16 +13,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from regaze.angles import angular_error
 from regaze.faces import FacesReader
+from regaze.factors import FACTORS, GAZE_AND_HEAD, KINDS
 from regaze.metrics.bootstrap import bootstrap_mean
 from regaze.pairs import read_pairs
-from regaze.report import grids, sections, tables
+from regaze.report import sections, tables
 from regaze.report.inputs import ModelEntry, Results, read_losses, read_rejected, read_results
 from regaze.report.verdict import Verdict, verdict
 
-_ACROSS = (("gaze_only", "gaze only"), ("free", "gaze and head"))
-_GAZE = next(column for column in tables.METRICS if column.key == "gaze_error_deg")
+_FIRST = next(iter(FACTORS.values()))
+_ERROR = tables.ERRORS[_FIRST.name]
+_ACROSS = tuple(
+    (kind, KINDS[kind].title.lower()) for kind in (f"{_FIRST.name}_only", GAZE_AND_HEAD)
+)
 
 
 @dataclass(frozen=True)
@@ -134,7 +137,7 @@ def _example_grids(data: LoadedDataset, rows: int):
 
 
 def cross_table(sets: Sequence[LoadedDataset]) -> dict:
-    """Return gaze errors of every method on every data set, the first being the home set.
+    """Return errors of the first factor: every method on every data set, the home set first.
 
     Columns are data set and kind of pairs, without those that no method has a number of. Rows are
     the methods between floor and ceiling, and one for the estimator alone: its error on the
@@ -144,10 +147,10 @@ def cross_table(sets: Sequence[LoadedDataset]) -> dict:
         (data, kind, words)
         for data in sets
         for kind, words in _ACROSS
-        if any(tables.metric_of(r, kind, _GAZE.key)["mean"] is not None for r in data.results)
+        if any(tables.metric_of(r, kind, _ERROR.key)["mean"] is not None for r in data.results)
     ]
     notes: dict[str, int] = {}
-    marks = [tables.best_methods(data.results, kind, _GAZE) for data, kind, _ in columns]
+    marks = [tables.best_methods(data.results, kind, _ERROR) for data, kind, _ in columns]
     by_name = [{r.name: r for r in data.results} for data, _, _ in columns]
     rows = []
     for results in sets[0].results:
@@ -157,7 +160,7 @@ def cross_table(sets: Sequence[LoadedDataset]) -> dict:
             value = (
                 {"mean": None, "reason": f"not evaluated on {data.name}"}
                 if found is None
-                else tables.metric_of(found, kind, _GAZE.key)
+                else tables.metric_of(found, kind, _ERROR.key)
             )
             cells.append(_cell(value, results.name, mark, notes))
         rows.append({**_row(results), "cells": cells})
@@ -200,34 +203,36 @@ def _cell(value: Mapping, name: str, marks, notes: dict[str, int]) -> dict:
     low, high = tables.interval_of(value)
     interval = ""
     if low is not None:
-        interval = f"{tables.text_of(low, _GAZE)}–{tables.text_of(high, _GAZE)}"
+        interval = f"{tables.text_of(low, _ERROR)}–{tables.text_of(high, _ERROR)}"
     mark = "best" if name in best else "tied" if name in tied else ""
     return {
         **blank,
-        "text": tables.text_of(value["mean"], _GAZE),
+        "text": tables.text_of(value["mean"], _ERROR),
         "interval": interval,
         "mark": mark,
     }
 
 
 def estimator_alone(data: LoadedDataset) -> dict:
-    """Return the estimator's gaze error on the unchanged source photos, against their own labels.
+    """Return what the estimator itself misses of the first factor on the unchanged source photos.
 
-    Every source photo counts once. The result is like a metric of ``metrics.json``; ``mean`` is
-    None with a ``reason`` when the results of ``copy`` do not tell what was read.
+    Against their own labels; every source photo counts once. The result is like a metric of
+    ``metrics.json``; ``mean`` is None with a ``reason`` when the results of ``copy`` do not tell
+    what was read.
     """
     copy = next((r for r in data.results if r.role == "ceiling"), None)
-    needed = ("read_gaze_pitch", "read_gaze_yaw")
+    needed, label = _FIRST.readings, f"source_{_FIRST.name}"
     if copy is None or copy.per_pair is None or not set(needed) <= set(copy.per_pair):
         return {"mean": None, "reason": "no readings of the unchanged source were kept"}
-    columns = ["pair", "person", "source_index", "source_gaze"]
+    columns = ["pair", "person", "source_index", label]
     read = copy.per_pair[["pair", *needed]].merge(data.pairs[columns], on="pair")
     read = read.drop_duplicates(["person", "source_index"])
-    labels = np.stack(read["source_gaze"].to_list()) if len(read) else np.zeros((0, 2))
+    labels = np.stack(read[label].to_list()) if len(read) else np.zeros((0, len(needed)))
     known = np.isfinite(labels).all(1) & read[list(needed)].notna().all(axis=1).to_numpy()
     if not known.any():
-        return {"mean": None, "reason": "no source photo has a known gaze"}
-    error = angular_error(read[list(needed)].to_numpy(float)[known], labels[known].astype(float))
+        return {"mean": None, "reason": f"no source photo has a known {_FIRST.name}"}
+    values = read[list(needed)].to_numpy(float)[known]
+    error = _FIRST.difference(values, labels[known].astype(float))
     found = bootstrap_mean(error, read["person"].to_numpy(str)[known])
     interval = None if found.low is None else [found.low, found.high]
     return {"mean": found.mean, "interval": interval, "n": found.n}
@@ -239,31 +244,35 @@ def transfer_sentences(sets: Sequence[LoadedDataset]) -> tuple[str, ...]:
     for data in sets[1:]:
         found = _best_there(data)
         if found is None:
-            said.append(f"On {data.name} no gaze error could be measured for any method.")
+            said.append(f"On {data.name} no {_FIRST.name} error could be measured for any method.")
             continue
         kind, best = found
-        value = tables.metric_of(best, kind, _GAZE.key)["mean"]
-        text = f"On {data.name}, never trained on, {best.title} misses by {value:.1f}°"
+        value = tables.metric_of(best, kind, _ERROR.key)["mean"]
+        text = f"On {data.name}, never trained on, {best.title} misses by {_said(value)}"
         same = next((r for r in home.results if r.name == best.name), None)
-        there = None if same is None else tables.metric_of(same, kind, _GAZE.key)["mean"]
-        words = grids.KIND_TITLES[kind].lower()
-        text += f" ({words} pairs" + ("" if there is None else f"; {there:.1f}° on {home.name}")
+        there = None if same is None else tables.metric_of(same, kind, _ERROR.key)["mean"]
+        words = KINDS[kind].title.lower()
+        text += f" ({words} pairs" + ("" if there is None else f"; {_said(there)} on {home.name}")
         bounds = {
-            r.role: tables.metric_of(r, kind, _GAZE.key)["mean"]
+            r.role: tables.metric_of(r, kind, _ERROR.key)["mean"]
             for r in data.results
             if r.role != "method"
         }
         for role, what in (("ceiling", "source"), ("floor", "true image")):
             if bounds.get(role) is not None:
-                text += f"; {what} {bounds[role]:.1f}°"
+                text += f"; {what} {_said(bounds[role])}"
         said.append(text + ").")
     return tuple(said)
 
 
+def _said(value: float) -> str:
+    return f"{value:.1f}{_FIRST.unit}"
+
+
 def _best_there(data: LoadedDataset) -> tuple[str, Results] | None:
-    for kind in ("free", "gaze_only"):
+    for kind in (GAZE_AND_HEAD, f"{_FIRST.name}_only"):
         known = [
-            (tables.metric_of(r, kind, _GAZE.key)["mean"], number, r)
+            (tables.metric_of(r, kind, _ERROR.key)["mean"], number, r)
             for number, r in enumerate(data.results)
             if r.role == "method"
         ]

@@ -11,16 +11,10 @@ import pandas as pd
 from PIL import Image, ImageDraw
 
 from regaze.faces import FacesReader
+from regaze.factors import FACTORS, KINDS
 from regaze.jobs import replacing
 from regaze.report.drawing import INK, MUTED, PAPER, RULE, dial, fitted, font
 from regaze.report.inputs import Samples, read_per_pair
-
-KIND_TITLES = {
-    "gaze_only": "Gaze only",
-    "head_only": "Head only",
-    "free": "Gaze and head",
-    "sweep": "Sweep",
-}
 
 
 @dataclass(frozen=True)
@@ -33,9 +27,10 @@ class GridRow:
         source: (H,W,3) uint8 patch, reduced to the samples' size.
         target: the true target like ``source``, or None where no picture of it exists.
         pictures: model to (H,W,3) uint8; a model without a sample of this pair is absent.
-        errors: model to ``{"gaze": degrees, "head": degrees}`` as far as known.
-        directions: the pair's ``source_gaze``, ``target_gaze``, ``source_head``, ``target_head``
-            in degrees, (pitch, yaw).
+        errors: model to the errors of factors by name, such as ``{"gaze": degrees}``, as far as
+            known.
+        directions: of every factor ``source_<name>`` and ``target_<name>``, as they are printed:
+            degrees (pitch, yaw) of directions.
     """
 
     pair: int
@@ -102,7 +97,11 @@ def collect(
         if record.target_index >= 0:
             target = faces.pixels([faces.global_index(record.person, record.target_index)])[0]
             target = fitted(target, size)
-        names = ("source_gaze", "target_gaze", "source_head", "target_head")
+        given = {
+            f"{side}_{name}": factor.shown(np.asarray(getattr(record, f"{side}_{name}")))
+            for name, factor in FACTORS.items()
+            for side in ("source", "target")
+        }
         rows.append(
             GridRow(
                 pair=number,
@@ -111,7 +110,7 @@ def collect(
                 target=target,
                 pictures={m: found[number] for m, found in pictures.items() if number in found},
                 errors={m: found[number] for m, found in errors.items() if number in found},
-                directions={n: np.rad2deg(np.asarray(getattr(record, n))) for n in names},
+                directions=given,
             )
         )
     return rows
@@ -173,7 +172,7 @@ def draw_grid(
     canvas = Image.new("RGB", size, PAPER)
     draw = ImageDraw.Draw(canvas)
     middle = margin + head // 2
-    heading = KIND_TITLES.get(kind, kind)
+    heading = KINDS[kind].title
     draw.text((margin, middle), heading, INK, font(14, bold=True), anchor="lm")
     for (_, title), x in zip(columns, left, strict=True):
         draw.text((x + cell // 2, middle), title, INK, font(13, bold=True), anchor="mm")
@@ -192,17 +191,16 @@ def draw_grid(
 def _draw_asked(canvas, row, kind, corner, width, cell) -> None:
     x, y = corner
     draw = ImageDraw.Draw(canvas)
-    part = "head" if kind == "head_only" else "gaze"
     radius = int(cell * 0.24)
     centre = (x + width // 2, y + radius + 8)
-    start, end = row.directions[f"source_{part}"], row.directions[f"target_{part}"]
-    dial(draw, centre, radius, end, start=start)
-    lines = [(part, start, end)]
-    if kind == "free":
-        lines.append(("head", row.directions["source_head"], row.directions["target_head"]))
+    parts = KINDS[kind].factors
+    shown = next((part for part in parts if FACTORS[part].directional), None)
+    if shown is not None:
+        start, end = row.directions[f"source_{shown}"], row.directions[f"target_{shown}"]
+        dial(draw, centre, radius, end, start=start)
     line = y + 2 * radius + 22
-    for name, first, second in lines:
-        text = f"{name} {_angles(first)} → {_angles(second)}"
+    for part in parts:
+        text = change_text(part, row.directions)
         draw.text((x + width // 2, line), text, MUTED, font(10), anchor="mm")
         line += 14
     draw.text((x + width // 2, line), row.person, MUTED, font(10), anchor="mm")
@@ -226,16 +224,24 @@ def _draw_cell(canvas, row, name, kind, corner, cell) -> None:
 
 
 def error_text(errors: Mapping[str, float], kind: str) -> str:
-    """Return a cell's caption: gaze error, and head error where the head moves, in degrees."""
-    wanted = {"gaze_only": ("gaze",), "sweep": ("gaze",)}.get(kind, ("gaze", "head"))
-    known = [part for part in wanted if np.isfinite(errors.get(part, np.nan))]
+    """Return a cell's caption: the errors of the factors that change in a kind of pairs."""
+    wanted = KINDS[kind].factors
+    known = {part: f"{errors[part]:.1f}{FACTORS[part].unit}" for part in wanted if part in errors}
+    known = {part: text for part, text in known.items() if np.isfinite(errors[part])}
     if len(wanted) == 1:
-        return "".join(f"{errors[part]:.1f}°" for part in known)
-    return " ".join(f"{part}\N{NO-BREAK SPACE}{errors[part]:.1f}°" for part in known)
+        return "".join(known.values())
+    return " ".join(f"{part}\N{NO-BREAK SPACE}{text}" for part, text in known.items())
 
 
-def _angles(direction) -> str:
-    return f"{direction[0]:+.0f},{direction[1]:+.0f}".replace("-", "−")
+def change_text(part: str, directions: Mapping[str, np.ndarray]) -> str:
+    """Return from where to where a factor shall go, as in :attr:`GridRow.directions`."""
+    start, end = (numbers_text(directions[f"{side}_{part}"]) for side in ("source", "target"))
+    return f"{part} {start} → {end}"
+
+
+def numbers_text(values: np.ndarray) -> str:
+    """Return a factor's numbers as they are printed, whole and with their signs."""
+    return ",".join(f"{value:+.0f}" for value in np.atleast_1d(values)).replace("-", "−")
 
 
 def _samples(value) -> Samples:
@@ -245,7 +251,7 @@ def _samples(value) -> Samples:
 def _errors(table, numbers) -> dict[int, dict[str, float]]:
     frame = table if isinstance(table, pd.DataFrame) else read_per_pair(table)
     frame = frame[frame["pair"].isin(numbers)]
-    columns = {"gaze": "gaze_error_deg", "head": "head_error_deg"}
+    columns = {name: factor.column("error") for name, factor in FACTORS.items()}
     found = {}
     for record in frame.to_dict("records"):
         values = {part: record.get(column) for part, column in columns.items()}

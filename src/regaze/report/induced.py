@@ -2,49 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+from regaze.factors import FACTORS
+from regaze.metrics.disentanglement import OTHERS, PROTOCOLS
 from regaze.report import sections
 from regaze.report.inputs import PERTURBED, Results
 from regaze.report.tables import Column, interval_of, text_of
 
-COLUMNS = tuple(
-    Column(key, title, "°", 2, "lower", meaning)
-    for key, title, meaning in (
-        (
-            "gaze_to_head_deg",
-            "Gaze → head",
-            "how far the head seems to turn when only the gaze asked for is turned at random, by "
-            "up to 18 degrees in pitch and in yaw",
-        ),
-        (
-            "head_to_gaze_deg",
-            "Head → gaze",
-            "how far the gaze seems to turn when only the head asked for is turned so",
-        ),
-        (
-            "factor_gaze_to_head_deg",
-            "Factor g → h",
-            "the same where a method turns its own factor of gaze, against its reconstruction "
-            "(ST-ED's gaze_to_head)",
-        ),
-        (
-            "factor_head_to_gaze_deg",
-            "Factor h → g",
-            "the same for its factor of the head (ST-ED's head_to_gaze)",
-        ),
-        (
-            "others_to_gaze_deg",
-            "Others → gaze",
-            "change of the gaze, mean over a method's other factors (ST-ED's gaze_disentangle)",
-        ),
-        (
-            "others_to_head_deg",
-            "Others → head",
-            "change of the head, mean over a method's other factors (ST-ED's head_disentangle)",
-        ),
-    )
-)
+
+def _columns() -> Iterator[Column]:
+    for protocol, names in PROTOCOLS.items():
+        for key, (one, other) in names.items():
+            title = f"{FACTORS[one].title} → {other}"
+            if protocol == "factors":
+                title = f"Factor {one[0]} → {other[0]}"
+            about = (
+                f"how far the {other} seems to move when only the {one} asked for is turned at "
+                "random, directions by up to 18 degrees in pitch and in yaw"
+            )
+            if protocol == "factors":
+                about = (
+                    f"the same where a method turns its own factor of the {one}, against its "
+                    f"reconstruction (ST-ED's {one}_to_{other})"
+                )
+            yield Column(key, title, FACTORS[other].unit, 2, "lower", about)
+    for key, other in OTHERS.items():
+        about = (
+            f"change of the {other}, mean over a method's other factors (ST-ED's "
+            f"{other}_disentangle)"
+        )
+        yield Column(key, f"Others → {other}", FACTORS[other].unit, 2, "lower", about)
+
+
+COLUMNS = tuple(_columns())
 
 
 def induced_table(all_results: Sequence[Results]) -> dict | None:
@@ -77,7 +68,7 @@ def induced_table(all_results: Sequence[Results]) -> dict | None:
     ]
     pictures = max(v.get("n") or 0 for r in measured for v in r.metrics[PERTURBED].values())
     heads = [
-        {"title": column.title, "meaning": column.meaning, "hint": "degrees ↓"}
+        {"title": column.title, "meaning": column.meaning, "hint": sections.hint(column)}
         for column in columns
     ]
     group = {"title": "Random turns", "about": f"{pictures} pictures", "rows": rows}

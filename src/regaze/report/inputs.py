@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
+from regaze.factors import KINDS, current_kind
 from regaze.filetypes import open_hdf5
 from regaze.normalise.rejections import told_counts
 from regaze.sources.records import some
@@ -224,10 +225,8 @@ def read_metrics(path: str | Path) -> dict[str, dict[str, dict]]:
         FileNotFoundError: no such file.
         ValueError: a metric has neither a finite ``mean`` nor a null ``value`` with a ``reason``.
     """
-    from regaze.pairs import KINDS
-
     content = read_mapping(path)
-    sections = content.get("kinds", content)
+    sections = {current_kind(name): value for name, value in content.get("kinds", content).items()}
     found: dict[str, dict[str, dict]] = {}
     for kind in (*KINDS, PERTURBED):
         if kind not in sections:
@@ -261,7 +260,7 @@ def read_per_pair(path: str | Path) -> pd.DataFrame:
     missing = [name for name in _PER_PAIR if name not in table]
     if missing:
         raise ValueError(f"{path}: column {missing[0]!r} is missing; found {sorted(table)}")
-    return table
+    return table.assign(kind=table["kind"].map(current_kind))
 
 
 def read_curve(path: str | Path) -> pd.DataFrame:

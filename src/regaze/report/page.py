@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from regaze.faces import FacesReader
+from regaze.factors import GAZE_AND_HEAD, KINDS
 from regaze.jobs import replacing
 from regaze.report import across, citations, sections, studies, tables
 from regaze.report.across import DatasetEntry
@@ -44,7 +45,7 @@ def write_report(
     remarks: Sequence[str] = (),
     foreign: Sequence[DatasetEntry] = (),
     study: Sequence[StudyEntry] = (),
-    study_kind: str = "free",
+    study_kind: str = GAZE_AND_HEAD,
     out_study: str | os.PathLike | None = None,
     title: str = "Gaze and head redirection, compared",
     grid_rows: int = 6,
@@ -193,9 +194,9 @@ def _facts(reader: FacesReader, pairs: pd.DataFrame, results: Sequence[Results])
     sizes = sorted({r.samples.size for r in results if r.samples and r.role == "method"})
     if sizes:
         facts.append(("Redirected at", ", ".join(f"{w} × {h} px" for w, h in sizes)))
-    for kind, name in (("gaze_only", "Gaze-only"), ("head_only", "Head-only"), ("free", "Free")):
+    for kind in tables.KINDS:
         if counts.get(kind):
-            facts.append((f"{name} pairs", f"{counts[kind]:,}"))
+            facts.append((f"{KINDS[kind].label.capitalize()} pairs", f"{counts[kind]:,}"))
     for key, name in (("variant", "Normalisation"), ("source", "Source")):
         if reader.attributes.get(key):
             facts.append((name, str(reader.attributes[key])))

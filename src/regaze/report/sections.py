@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +13,11 @@ from markupsafe import Markup
 from PIL import Image
 
 from regaze.faces import FacesReader
+from regaze.factors import FACTORS, GAZE_AND_HEAD, KINDS
 from regaze.report import figures, grids, sweeps, tables
 from regaze.report.drawing import dial_position
 from regaze.report.inputs import EstimatorEntry, Results, read_curve, read_mapping
 
-KIND_ABOUT = {
-    "gaze_only": "same head pose, new gaze",
-    "head_only": "same gaze, new head pose",
-    "free": "any other picture of the person is the target",
-}
 _LIKENESS = ("psnr", "ssim", "eye_psnr", "identity_similarity", "frechet")
 _WORDS = {"gaze_deg": "Gaze error", "head_deg": "Head error", "n": "Pictures", "list": "On"}
 PSEUDO_TITLES = {"floor": "true image", "ceiling": "source, unchanged"}
@@ -99,17 +95,17 @@ def comparison_table(
         counts = [tables.counts_of(results, kind) for results in measured]
         pairs = max((n for n, _ in counts if n is not None), default=None)
         persons = max((n for _, n in counts if n is not None), default=None)
-        about = [KIND_ABOUT[kind]]
+        about = [KINDS[kind].about]
         about += [f"{pairs} pairs"] if pairs is not None else []
         about += [f"{persons} persons"] if persons is not None else []
-        groups.append({"title": grids.KIND_TITLES[kind], "about": ", ".join(about), "rows": rows})
+        groups.append({"title": KINDS[kind].title, "about": ", ".join(about), "rows": rows})
     heads = [
-        {"title": column.title, "meaning": column.meaning, "hint": _hint(column)}
+        {"title": column.title, "meaning": column.meaning, "hint": hint(column)}
         for column in columns
     ]
     numbered = [(number, reason) for reason, number in notes.items()]
     absent = [
-        f"No {grids.KIND_TITLES[kind].lower()} pairs ({KIND_ABOUT[kind]}): {reason}"
+        f"No {KINDS[kind].title.lower()} pairs ({KINDS[kind].about}): {reason}"
         for kind, reason in empty.items()
     ]
     return {"columns": heads, "groups": groups, "notes": numbered, "absent": absent}
@@ -122,7 +118,8 @@ def _home_text(results: Results | None, kind: str, column: tables.Column) -> str
     return "" if value is None else tables.text_of(value, column)
 
 
-def _hint(column: tables.Column) -> str:
+def hint(column: tables.Column) -> str:
+    """Return a column's unit and which way is better."""
     arrow = {"lower": "↓", "higher": "↑"}.get(column.better, "")
     unit = {"°": "degrees"}.get(column.unit, column.unit)
     return f"{unit} {arrow}".strip()
@@ -153,17 +150,19 @@ def _cell(results, kind, column, marks, notes) -> dict:
     return {**blank, "text": text, "interval": interval, "mark": mark, "note": note}
 
 
+def _decisive() -> Iterator[tuple[str, str, str]]:
+    """Every factor where it changes alone and where all do: its name, kind of pairs, heading."""
+    for name in FACTORS:
+        for kind in (f"{name}_only", GAZE_AND_HEAD):
+            yield name, kind, f"{tables.ERRORS[name].title}, {KINDS[kind].title.lower()}"
+
+
 def overview_plots(all_results: Sequence[Results]) -> list[Markup]:
-    """Return dot plots of the scores that decide: gaze on two kinds of pairs, and head."""
-    wanted = (
-        ("gaze_only", "gaze_error_deg", "Gaze error, gaze only"),
-        ("free", "gaze_error_deg", "Gaze error, gaze and head"),
-        ("free", "head_error_deg", "Head error, gaze and head"),
-    )
-    columns = {column.key: column for column in tables.METRICS}
+    """Return dot plots of the scores that decide: of each factor alone and with all others."""
     plots = []
-    for kind, key, title in wanted:
-        column = columns[key]
+    for name, kind, title in _decisive():
+        column = tables.ERRORS[name]
+        key = column.key
         rows, bounds = [], {}
         for results in all_results:
             value = tables.metric_of(results, kind, key)
@@ -191,20 +190,12 @@ def angle_plots(all_results: Sequence[Results]) -> tuple[list[Markup], list[dict
         for results in all_results
         if results.per_pair is not None
     ]
-    wanted = (
-        ("gaze_only", "gaze_error_deg", "angle_deg", "Gaze error, gaze only", "gaze turned by"),
-        ("free", "gaze_error_deg", "angle_deg", "Gaze error, gaze and head", "gaze turned by"),
-        (
-            "head_only",
-            "head_error_deg",
-            "head_angle_deg",
-            "Head error, head only",
-            "head turned by",
-        ),
-        ("free", "head_error_deg", "head_angle_deg", "Head error, gaze and head", "head turned by"),
-    )
     plots = []
-    for kind, error, angle, title, xlabel in wanted:
+    for name, kind, title in _decisive():
+        if not FACTORS[name].directional:
+            continue
+        error, angle = tables.ERRORS[name].key, FACTORS[name].moved
+        xlabel = f"{name} turned by"
         usable = [
             one
             for one in series
@@ -303,7 +294,7 @@ def grid_sections(
         columns = [(results.name, shown_title(results)) for results in shown]
         lines = [grid_row(row, kind, columns, floor, ceiling) for row in found]
         models = [(shown_title(results), results.slot) for results in shown]
-        title = f"{grids.KIND_TITLES[kind]}: {KIND_ABOUT[kind]}"
+        title = f"{KINDS[kind].title}: {KINDS[kind].about}"
         sections.append({"title": title, "models": models, "rows": lines})
     return sections
 
@@ -329,28 +320,20 @@ def grid_row(
         uri = None if picture is None else picture_uri(picture)
         return {"uri": uri, "caption": caption, "alt": f"{alt}, {row.person}"}
 
-    parts = {"gaze_only": ("gaze",), "head_only": ("head",)}.get(kind, ("gaze", "head"))
-    lines = [
-        f"{part} {_pair_of_angles(row.directions[f'source_{part}'])} → "
-        f"{_pair_of_angles(row.directions[f'target_{part}'])}"
-        for part in parts
-    ]
+    parts = KINDS[kind].factors
+    lines = [grids.change_text(part, row.directions) for part in parts]
     made = [item(row.pictures.get(name), name, title) for name, title in columns]
     given = [item(row.source, ceiling, "source"), item(row.target, floor, "target")]
-    dials = [dial_svg(row.directions, part) for part in parts]
+    dials = [dial_svg(row.directions, part) for part in parts if FACTORS[part].directional]
     return {"dials": dials, "lines": [*lines, row.person], "given": given, "made": made}
-
-
-def _pair_of_angles(direction) -> str:
-    return f"{direction[0]:+.0f},{direction[1]:+.0f}".replace("-", "−")
 
 
 def dial_svg(directions: Mapping[str, np.ndarray], part: str) -> Markup:
     """Return the dial of one pair as an ``<svg>``: ring at the source, dot at the target."""
     sx, sy = (28 * v for v in dial_position(directions[f"source_{part}"]))
     ex, ey = (28 * v for v in dial_position(directions[f"target_{part}"]))
-    label = f"{part} from {_pair_of_angles(directions[f'source_{part}'])} to "
-    label += f"{_pair_of_angles(directions[f'target_{part}'])} degrees"
+    label = f"{part} from {grids.numbers_text(directions[f'source_{part}'])} to "
+    label += f"{grids.numbers_text(directions[f'target_{part}'])} degrees"
     return Markup(
         f'<svg class="dial" viewBox="-34 -34 68 68" role="img" aria-label="{label}">'
         '<g fill="none" stroke="var(--edge)"><circle r="32"/>'

@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from regaze.factors import GAZE_AND_HEAD, compared_kinds, current_kind
+
 REFERENCE = "reference"
 """Name of the variant that the others are compared with, pair by pair."""
 
@@ -35,13 +37,18 @@ class StudySettings(_Section):
     weights: list[float] = Field(
         [0.0, 0.5, 1.0, 2.0], description="guidance weights, at the steps of `sampling`"
     )
-    kind: Literal["free", "gaze_only", "head_only"] = Field(
-        "free", description="kind of pairs that are sampled"
+    kind: Literal[compared_kinds()] = Field(
+        GAZE_AND_HEAD, description="kind of pairs that are sampled"
     )
     pairs: int = Field(120, ge=2, description="the first so many pairs of that kind")
     reference: ReferenceSettings | None = Field(
         None, description="a sampler that all are compared with, pair by pair; null for none"
     )
+
+    @field_validator("kind", mode="before")
+    @classmethod
+    def _kind(cls, value):
+        return current_kind(value)
 
     @field_validator("steps")
     @classmethod

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from regaze.faces import FacesReader
+from regaze.factors import GAZE_AND_HEAD
 from regaze.jobs import several
 from regaze.masks.background import faces_reader
 from regaze.pairs import read_pairs
@@ -114,7 +115,7 @@ def report_results(
     remarks: Sequence[str] = (),
     pictures: str | Path | None = None,
     study: Sequence[Mapping] = (),
-    study_kind: str = "free",
+    study_kind: str = GAZE_AND_HEAD,
     out_study: str | Path | None = None,
 ) -> None:
     """Write the page and the table of a run whose files lie as the workflow lays them.

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from regaze.faces import FacesReader
+from regaze.factors import KINDS
 from regaze.report import figures, grids, sections, tables
 from regaze.report.inputs import Results, Samples, read_mapping, read_metrics, read_per_pair
 from regaze.report.settings import REFERENCE, axis_of
@@ -124,8 +125,8 @@ def identity_column(variants: Sequence[Variant]) -> tuple[str | None, str]:
 
 
 def measures(variants: Sequence[Variant]) -> list[tables.Column]:
-    """Return the metrics of the study: gaze and head error, identity where it was measured."""
-    found = [c for c in tables.METRICS if c.key in ("gaze_error_deg", "head_error_deg")]
+    """Return the metrics of the study: every factor's error, identity where it was measured."""
+    found = [*tables.ERRORS.values()]
     identity, _ = identity_column(variants)
     if identity is not None:
         better = "lower" if "distance" in identity or "deg" in identity else "higher"
@@ -306,7 +307,7 @@ def study_section(
             if (strip := _strip(chosen, model, results, faces, pairs, kind, people, titles))
         ]
         where = "all pairs" if scope == "all" else f"the first {part['pairs'].max()} pairs"
-        about = f"{grids.KIND_TITLES[kind]}, {where}, {part['persons'].max()} persons"
+        about = f"{KINDS[kind].title}, {where}, {part['persons'].max()} persons"
         groups.append({"title": heading, "about": about, "plots": plots, "strips": strips})
     models = dict.fromkeys(v.model for v in variants)
     identity, reason = identity_column(variants)

@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from regaze.factors import DEGREES, FACTORS, compared_kinds
+from regaze.factors import KINDS as PAIR_KINDS
 from regaze.jobs import replacing, rounded
-from regaze.pairs import KINDS as PAIR_KINDS
 from regaze.report.inputs import Results
 from regaze.report.statistics import paired_difference
 
-KINDS = ("gaze_only", "head_only", "free")
-"""Kinds of pairs in the table, in order; ``sweep`` has no true image and is shown instead."""
+KINDS = compared_kinds()
+"""Kinds of pairs in the table, in order; a sweep has no true image and is shown instead."""
 
 
 @dataclass(frozen=True)
@@ -33,24 +34,15 @@ class Column:
     meaning: str
 
 
+ERRORS = {
+    name: Column(
+        factor.column("error"), f"{factor.title} error", factor.unit, 2, "lower", factor.meaning
+    )
+    for name, factor in FACTORS.items()
+}
+"""By factor the column of its error."""
 METRICS = (
-    Column(
-        "gaze_error_deg",
-        "Gaze error",
-        "°",
-        2,
-        "lower",
-        "angle between the gaze asked for and the gaze that the independent estimator reads from "
-        "the picture",
-    ),
-    Column(
-        "head_error_deg",
-        "Head error",
-        "°",
-        2,
-        "lower",
-        "the same for the direction of the head",
-    ),
+    *ERRORS.values(),
     Column("psnr", "PSNR", "dB", 1, "higher", "likeness to the true image, all pixels"),
     Column("ssim", "SSIM", "", 3, "higher", "structural likeness to the true image"),
     Column(
@@ -81,8 +73,17 @@ METRICS = (
     ),
 )
 DETAILS = (
-    Column("gaze_vs_truth_deg", "Gaze vs truth", "°", 2, "lower", "readings of both pictures"),
-    Column("head_vs_truth_deg", "Head vs truth", "°", 2, "lower", "readings of both pictures"),
+    *(
+        Column(
+            factor.column("vs_truth"),
+            f"{factor.title} vs truth",
+            factor.unit,
+            2,
+            "lower",
+            "readings of both pictures",
+        )
+        for factor in FACTORS.values()
+    ),
     Column("l1", "L1", "", 4, "lower", "mean absolute difference on [-1,1]"),
     Column("ssim_grey", "Grey SSIM", "", 3, "higher", "SSIM of grey levels, uniform window"),
     Column("identity_similarity_source", "Identity to source", "", 3, "", "cosine to the source"),
@@ -171,7 +172,7 @@ def extra_columns(all_results: Sequence[Results]) -> tuple[Column, ...]:
         Column(
             name,
             name.replace("_deg", "").replace("_", " "),
-            "°" if name.endswith("_deg") else "",
+            DEGREES if name.endswith("_deg") else "",
             2 if name.endswith("_deg") else 3,
             "lower" if any(part in name for part in low) else "",
             f"metric {name!r} of this run",

@@ -7,17 +7,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from regaze.factors import (
+    FACTORS,
+    GAZE_AND_HEAD,
+    KINDS,
+    Factor,
+    PairKind,
+    compared_kinds,
+)
 from regaze.report.inputs import Results
 from regaze.report.statistics import paired_difference
 from regaze.report.tables import counts_of, interval_of, metric_of
 
 LEARNED = 0.25
-"""A method that removes less than this share of the removable gaze error has not learned gaze."""
-PHRASES = {
-    "gaze_only": "gaze-only pairs (same head, new gaze)",
-    "head_only": "head-only pairs (same gaze, new head)",
-    "free": "free pairs (new gaze and new head)",
-}
+"""A method that removes less than this share of a factor's removable error has not learned it."""
 
 
 @dataclass(frozen=True)
@@ -37,72 +40,114 @@ def removed(value: float, floor: float, ceiling: float) -> float:
     return (ceiling - value) / (ceiling - floor) if ceiling > floor else np.nan
 
 
+@dataclass(frozen=True)
+class _Score:
+    """The methods by their error of a factor on a kind of pairs, with what bounds it.
+
+    Attributes:
+        factor, kind: which.
+        ranked: the methods that have one, the best first.
+        floor, ceiling: errors of the true image and of the unchanged source, None where unknown.
+    """
+
+    factor: Factor
+    kind: PairKind
+    ranked: list[Results]
+    floor: float | None
+    ceiling: float | None
+
+    @property
+    def key(self) -> str:
+        """The metric."""
+        return self.factor.column("error")
+
+    def of(self, results: Results) -> dict:
+        """The error of a method."""
+        return metric_of(results, self.kind.name, self.key)
+
+    def said(self, value: float) -> str:
+        """A value with its unit."""
+        return f"{value:.1f}{self.factor.unit}"
+
+
+def _score(all_results, methods, factor: Factor, kind: str) -> _Score | None:
+    """None where no method has the error."""
+    key = factor.column("error")
+    ranked = _ranked(methods, kind, key)
+    if not ranked:
+        return None
+    return _Score(factor, KINDS[kind], ranked, *_bounds(all_results, kind, key))
+
+
 def verdict(all_results: Sequence[Results]) -> Verdict:
-    """Judge the run from its gaze, head and picture scores."""
+    """Judge the run from its errors of the first factor that was measured, the others, pictures."""
     methods = [r for r in all_results if r.role == "method" and not r.upper_bound]
     if not methods:
         return Verdict("No method was evaluated.", ())
-    kind = next(
-        (k for k in ("gaze_only", "free", "head_only") if _ranked(methods, k, "gaze_error_deg")),
-        None,
-    )
-    if kind is None:
-        return Verdict("No gaze error could be measured for any method.", ())
-    details = [_unlearned(all_results, methods, kind), _ties(methods, kind)]
-    details += [_free(all_results, methods, kind), _pictures(all_results, methods)]
-    return Verdict(_headline(all_results, methods, kind), tuple(text for text in details if text))
+    first = next(iter(FACTORS))
+    # Where it changes alone, where everything does, where it should not.
+    kinds = dict.fromkeys((f"{first}_only", GAZE_AND_HEAD, *compared_kinds()))
+    found = (_score(all_results, methods, FACTORS[first], kind) for kind in kinds)
+    score = next((one for one in found if one is not None), None)
+    if score is None:
+        return Verdict(f"No {first} error could be measured for any method.", ())
+    details = [_unlearned(score), _ties(score)]
+    details += [_alone(all_results, methods, name) for name in list(FACTORS)[1:]]
+    details += [_together(all_results, methods, score), _pictures(all_results, methods)]
+    return Verdict(_headline(score), tuple(text for text in details if text))
 
 
-def _headline(all_results, methods, kind) -> str:
-    best = _ranked(methods, kind, "gaze_error_deg")[0]
-    value = metric_of(best, kind, "gaze_error_deg")
-    floor, ceiling = _bounds(all_results, kind, "gaze_error_deg")
-    pairs, persons = counts_of(best, kind)
-    where = f"{pairs} {PHRASES[kind]}" if pairs else PHRASES[kind]
+def _headline(score: _Score) -> str:
+    best, kind, name = score.ranked[0], score.kind, score.factor.name
+    value = score.of(best)
+    pairs, persons = counts_of(best, kind.name)
+    where = f"{pairs} {kind.phrase}" if pairs else kind.phrase
     if persons:
         where += f" of {persons} unseen persons"
     low, high = interval_of(value)
-    interval = f" (95 % interval {low:.1f}–{high:.1f}°)" if low is not None else ""
-    text = f"On {where}, {best.title} misses the gaze asked for by {value['mean']:.1f}°{interval}"
-    if floor is None or ceiling is None:
+    interval = f" (95 % interval {low:.1f}–{score.said(high)})" if low is not None else ""
+    text = f"On {where}, {best.title} misses the {name} asked for by "
+    text += f"{score.said(value['mean'])}{interval}"
+    if score.floor is None or score.ceiling is None:
         return text + "; without floor and ceiling this number cannot be judged."
-    share = removed(value["mean"], floor, ceiling)
-    text += f", where the unchanged source scores {ceiling:.1f}° and the true image {floor:.1f}°"
+    share = removed(value["mean"], score.floor, score.ceiling)
+    text += f", where the unchanged source scores {score.said(score.ceiling)} and the true image "
+    text += score.said(score.floor)
     if not np.isfinite(share):
         return text + "."
     if share < LEARNED:
-        return text + ": gaze has not been learned yet."
+        return text + f": {name} has not been learned yet."
     return text + f": {100 * min(share, 1):.0f} % of the removable error is gone."
 
 
-def _unlearned(all_results, methods, kind) -> str:
-    floor, ceiling = _bounds(all_results, kind, "gaze_error_deg")
-    if floor is None or ceiling is None:
+def _unlearned(score: _Score) -> str:
+    if score.floor is None or score.ceiling is None:
         return ""
-    ranked = _ranked(methods, kind, "gaze_error_deg")
     weak = [
         results.title
-        for results in ranked[1:]
-        if removed(metric_of(results, kind, "gaze_error_deg")["mean"], floor, ceiling) < LEARNED
+        for results in score.ranked[1:]
+        if removed(score.of(results)["mean"], score.floor, score.ceiling) < LEARNED
     ]
     if not weak:
         return ""
     verb = "has" if len(weak) == 1 else "have"
-    return f"{_listed(weak)} {verb} learned little or no gaze: close to the unchanged source."
+    return (
+        f"{_listed(weak)} {verb} learned little or no {score.factor.name}: close to the unchanged "
+        "source."
+    )
 
 
-def _ties(methods, kind) -> str:
-    ranked = _ranked(methods, kind, "gaze_error_deg")
-    best = ranked[0]
+def _ties(score: _Score) -> str:
+    best = score.ranked[0]
     tied, worse = [], []
-    for other in ranked[1:]:
+    for other in score.ranked[1:]:
         if best.per_pair is None or other.per_pair is None:
             continue
-        found = paired_difference(other.per_pair, best.per_pair, "gaze_error_deg", kind)
+        found = paired_difference(other.per_pair, best.per_pair, score.key, score.kind.name)
         mean, low, high = found
         if not np.isfinite(low):
             continue
-        numbers = f"by {mean:.1f}° ({low:.1f} to {high:.1f})".replace("-", "−")
+        numbers = f"by {score.said(mean)} ({low:.1f} to {high:.1f})".replace("-", "−")
         text = f"{other.title} {numbers}"
         (tied if low <= 0 <= high else worse).append(text)
     sentences = []
@@ -115,23 +160,30 @@ def _ties(methods, kind) -> str:
     return " ".join(sentences)
 
 
-def _free(all_results, methods, shown) -> str:
-    if shown == "free":
+def _alone(all_results, methods, name: str) -> str:
+    """The best where a further factor changes alone."""
+    score = _score(all_results, methods, FACTORS[name], f"{name}_only")
+    if score is None or score.ceiling is None:
         return ""
-    parts = []
-    for key, what in (("gaze_error_deg", "gaze"), ("head_error_deg", "head")):
-        ranked = _ranked(methods, "free", key)
-        floor, ceiling = _bounds(all_results, "free", key)
-        if not ranked or ceiling is None:
-            continue
-        value = metric_of(ranked[0], "free", key)["mean"]
-        worse = [r.title for r in ranked if metric_of(r, "free", key)["mean"] >= ceiling]
-        text = f"{what} {value:.1f}° ({ranked[0].title}; source {ceiling:.1f}°"
-        text += f", true image {floor:.1f}°)" if floor is not None else ")"
-        if worse:
-            text += f", not better than the source: {_listed(worse)}"
-        parts.append(text)
-    return f"When the head moves too, the best are: {'; '.join(parts)}." if parts else ""
+    return f"On {score.kind.label} pairs the best is: {_best(score)}."
+
+
+def _together(all_results, methods, shown: _Score) -> str:
+    if shown.kind.name == GAZE_AND_HEAD:
+        return ""
+    found = [_score(all_results, methods, one, GAZE_AND_HEAD) for one in FACTORS.values()]
+    parts = [_best(score) for score in found if score is not None and score.ceiling is not None]
+    return f"When everything changes, the best are: {'; '.join(parts)}." if parts else ""
+
+
+def _best(score: _Score) -> str:
+    """The best method's error between its bounds, and who is not better than the source."""
+    best = score.ranked[0]
+    worse = [r.title for r in score.ranked if score.of(r)["mean"] >= score.ceiling]
+    text = f"{score.factor.name} {score.said(score.of(best)['mean'])} ({best.title}; source "
+    text += score.said(score.ceiling)
+    text += f", true image {score.said(score.floor)})" if score.floor is not None else ")"
+    return text + (f", not better than the source: {_listed(worse)}" if worse else "")
 
 
 def _pictures(all_results, methods) -> str:

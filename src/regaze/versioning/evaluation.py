@@ -11,7 +11,7 @@ from regaze.versioning.training import TrainingStages, model_code
 
 _SAMPLING = [*(f"redirectors/{n}.py" for n in ("sample", "base", "batches", "inputs", "networks"))]
 _SAMPLING += ["codes", "face3d/gaze.py", "face3d/rotations.py", "diffusion", "images.py"]
-_SAMPLING += ["masks/background.py", "masks/condition.py"]
+_SAMPLING += ["masks/background.py", "masks/condition.py", "factors.py"]
 # Options of sampling that change no picture of the main samples.
 _OTHER_SAMPLES = {"max_w", "sample_only", "save_gif"}
 
@@ -27,7 +27,7 @@ class Stages(TrainingStages):
         judges = [judge]
         if settings.identity:
             judges.append("results/models/identity/model.safetensors")
-        measuring = ["metrics", "identity", "estimators", "images.py", "angles.py"]
+        measuring = ["metrics", "identity", "estimators", "images.py", "angles.py", "factors.py"]
         sampling = self._below("sampling", _OTHER_SAMPLES)
         background = ["evaluation.remove_background", "evaluation.background"]
         measuring_params = ["seed", "assets", "evaluation.bootstrap", *background]
@@ -146,8 +146,8 @@ class Stages(TrainingStages):
             ["results/report/index.html"],
             deps=[*deps, *reported],
             code=[
-                *("report", "metrics/bootstrap.py", "masks/background.py"),
-                *("angles.py", "animation.py"),
+                *("report", "metrics/bootstrap.py", "metrics/disentanglement.py"),
+                *("masks/background.py", "angles.py", "animation.py", "factors.py"),
             ],
             scripts=["write_report"],
             # It prints the configuration; what jobs may use of a machine changes nothing in it.

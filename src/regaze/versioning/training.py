@@ -133,7 +133,7 @@ class TrainingStages:
                 ["fix_pairs"],
                 [f"{folder}/pairs.parquet"],
                 deps=[f"{folder}/faces", made],
-                code=["pairs.py", "faces.py"],
+                code=["pairs.py", "factors.py", "angles.py", "faces.py"],
                 scripts=["fix_pairs"],
                 params=["seed", *(f"evaluation.{key}" for key in ("split", "pairs", "same_deg"))],
                 outs=[f"{folder}/pairs.parquet"],
@@ -326,7 +326,8 @@ def model_code(class_: str) -> list[str]:
     return [
         f"redirectors/{class_}",
         *(f"redirectors/{name}.py" for name in _LEARNING),
-        *("codes", "faces.py", "face3d/gaze.py", "face3d/rotations.py", "masks/condition.py"),
+        *("codes", "faces.py", "factors.py", "masks/condition.py"),
+        *("face3d/gaze.py", "face3d/rotations.py"),
         *("diffusion", "metrics/redirection.py", *_TRAINING),
     ]
 

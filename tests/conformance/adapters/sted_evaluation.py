@@ -10,8 +10,9 @@ from kit import adapter, assert_close, fill_input, fill_state
 
 from regaze.angles import angular_error
 from regaze.estimators.build import build_estimator
+from regaze.images import to_uint8
 from regaze.metrics.disentanglement import changes, turned_factors
-from regaze.metrics.redirection import read_images
+from regaze.metrics.redirection import Reading, read_images
 from regaze.redirectors.base import build_redirector
 from regaze.redirectors.sted.settings import ModelSettings
 from regaze.weights import load_strictly
@@ -94,9 +95,9 @@ def evaluation(case):
     moved, reference = {}, None
     turns = _turns(case, redirector.angles(), count)
     for factor, images in turned_factors(redirector, state, turns, 0):
-        reading = read_images(estimator, images)
+        reading = Reading(read_images(estimator, images), None, to_uint8(images))
         reference = reading if reference is None else reference
-        moved[factor] = [part.mean() for part in changes(reference, reading)]
+        moved[factor] = [part.mean() for part in changes(reference, reading).values()]
     others = [moved[name] for name in redirector.angles() if name not in ("gaze", "head")]
     induced = {
         "gaze_to_head": moved["gaze"][1],

@@ -20,7 +20,7 @@ from regaze.metrics.disentanglement import (
     read_perturbed,
     turn,
 )
-from regaze.metrics.redirection import read_images
+from regaze.metrics.redirection import Reading, read_images
 from regaze.metrics.targets import kde_targets
 from regaze.redirectors import sample
 from regaze.redirectors.base import Perturbable, Redirector
@@ -122,11 +122,11 @@ def test_the_leak_is_found(world, monkeypatch):
     assert values["head_to_gaze_deg"]["value"].max() < 1e-4
     turns = [turn(1, "drawn", sample, "gaze", 2) for sample in range(8)]
     # From a head at (0, 0), by a quarter of each turn.
-    wanted = changes(
-        np.zeros((8, 4)), np.concatenate([np.zeros((8, 2)), LEAK * np.stack(turns)], 1)
-    )
+    pixels = np.zeros((8, 1, 1, 3), np.uint8)
+    turned = np.concatenate([np.zeros((8, 2)), LEAK * np.stack(turns)], 1)
+    wanted = changes(Reading(np.zeros((8, 4)), None, pixels), Reading(turned, None, pixels))
     found = table[table["factor"] == "gaze"].sort_values("sample")["head_change_deg"]
-    assert np.allclose(found, wanted[1], atol=1e-3)
+    assert np.allclose(found, wanted["head"], atol=1e-3)
 
 
 def test_factors_are_turned_as_st_ed_does(world, monkeypatch):

@@ -51,7 +51,11 @@ def world(tmp_path_factory):
                 gaze_origin=np.zeros((ROWS, 3)),
                 landmarks=np.full((ROWS, 68, 2), np.nan),
             )
-    plan = [("a", 0, 1, "free"), ("a", 1, 2, "free"), ("b", 0, 2, "free")]
+    plan = [
+        ("a", 0, 1, "gaze_and_head"),
+        ("a", 1, 2, "gaze_and_head"),
+        ("b", 0, 2, "gaze_and_head"),
+    ]
     plan += [("b", 1, 0, "gaze_only"), ("a", 2, -1, "sweep")]
     rows = [
         {
@@ -93,7 +97,7 @@ def measured(root, samples="truth.h5", **options):
 
 def test_truth_is_its_own_best(world):
     metrics, table = measured(world[0])
-    free = metrics["kinds"]["free"]
+    free = metrics["kinds"]["gaze_and_head"]
     assert free["psnr"]["mean"] > 50 and free["ssim"]["mean"] > 0.999
     assert free["frechet_estimator"]["mean"] < 1e-4
     size = free["frechet_estimator"]["dimensions"]
@@ -138,7 +142,7 @@ def test_order_and_subset_of_samples_change_nothing(world):
     assert table["pair"].tolist() == [0, 1, 3]
     same = whole.iloc[[0, 1, 3]].reset_index(drop=True)
     pd.testing.assert_frame_equal(table, same, rtol=1e-4)
-    assert metrics["kinds"]["free"]["pairs"] == 2
+    assert metrics["kinds"]["gaze_and_head"]["pairs"] == 2
     _, only = measured(root, kinds=["gaze_only"])
     assert only["pair"].tolist() == [3]
 
@@ -201,7 +205,7 @@ def test_released_faces_need_no_landmarks_and_get_no_eye_boxes(world, tmp_path):
     metrics, table = measure_samples(
         root / "truth.h5", root / "pairs.parquet", [tmp_path / "f.h5"], root / "judge"
     )
-    found = metrics["kinds"]["free"]["eye_psnr"]
+    found = metrics["kinds"]["gaze_and_head"]["eye_psnr"]
     assert found["mean"] is None and "eth-xgaze" in found["reason"]
     assert table["eye_psnr"].isna().all() and table["psnr"].notna().any()
     assert metrics["pixels"]["eye_boxes"] is None
@@ -253,7 +257,7 @@ def test_truth_has_the_estimators_error_and_copy_the_mean_angle(world):
         for part, columns in (("gaze", slice(0, 2)), ("head", slice(2, 4))):
             wanted = angular_error(read[:, columns], np.stack(pairs[f"target_{part}"]))
             assert np.allclose(table[f"{part}_error_deg"][:4], wanted, atol=1e-3)
-            mean = metrics["kinds"]["free"][f"{part}_error_deg"]["mean"]
+            mean = metrics["kinds"]["gaze_and_head"][f"{part}_error_deg"]["mean"]
             assert np.isclose(mean, wanted[:3].mean(), atol=1e-3)
     # With a perfect reading, copy's error is the angle that was asked for.
     _, table = measured(root, "copy.h5")
@@ -288,12 +292,12 @@ def recogniser(folder):
 def test_identity_is_one_for_the_truth_and_tells_its_network(world, tmp_path):
     recogniser(tmp_path)
     metrics, table = measured(world[0], identity=tmp_path)
-    entry = metrics["kinds"]["free"]["identity_similarity"]
+    entry = metrics["kinds"]["gaze_and_head"]["identity_similarity"]
     assert entry["mean"] > 0.999 and entry["network"] == "tiny" and entry["eer"] == 0.1
     assert "32 px" in entry["preprocess"]
     assert table["identity_similarity_source"].notna().all()
     assert table["identity_similarity"].isna().tolist() == [False] * 4 + [True]
-    none = measured(world[0])[0]["kinds"]["free"]["identity_similarity"]
+    none = measured(world[0])[0]["kinds"]["gaze_and_head"]["identity_similarity"]
     assert none["mean"] is None and none["reason"] == "no identity network configured"
 
 
@@ -302,7 +306,7 @@ def test_lpips_and_fid_are_null_by_name_until_their_files_are_there(world, tmp_p
         name: {"path": f"assets/{name}.pth", "sha256": None}
         for name in ("lpips_alexnet", "lpips_vgg16", "inception")
     }
-    free = measured(world[0], assets=absent)[0]["kinds"]["free"]
+    free = measured(world[0], assets=absent)[0]["kinds"]["gaze_and_head"]
     for metric, asset in (("lpips", "lpips_alexnet"), ("fid", "inception")):
         assert free[metric]["mean"] is None and f"assets.{asset}" in free[metric]["reason"]
     torch.manual_seed(0)
@@ -316,9 +320,9 @@ def test_lpips_and_fid_are_null_by_name_until_their_files_are_there(world, tmp_p
         large = [file[f"{person}/pixels"][row] for person, row in plan]
     write_samples(root / "large.h5", large, range(3))
     metrics, table = measured(root, "large.h5", assets=own)
-    entry = metrics["kinds"]["free"]["lpips"]
+    entry = metrics["kinds"]["gaze_and_head"]["lpips"]
     assert entry["mean"] == 0 and entry["asset"] == "lpips_alexnet" and entry["n"] == 3
-    assert metrics["sted_protocol"]["free"]["lpips"]["mean_of_samples"] == 0
+    assert metrics["sted_protocol"]["gaze_and_head"]["lpips"]["mean_of_samples"] == 0
     write_samples(root / "large-copy.h5", np.stack(large)[::-1], range(3))
     assert measured(root, "large-copy.h5", assets=own)[1]["lpips"].iloc[0] > 0
     with pytest.raises(ValueError, match="lpips_alexnet"):
@@ -341,7 +345,7 @@ def test_fid_is_zero_for_the_truth(world, tmp_path, monkeypatch):
     (tmp_path / "fid.pth").write_bytes(b"weights")
     assets = {"inception": {"path": str(tmp_path / "fid.pth"), "sha256": SHA256_OF_WEIGHTS}}
     root, truth = world
-    entry = measured(root, assets=assets)[0]["kinds"]["free"]["fid"]
+    entry = measured(root, assets=assets)[0]["kinds"]["gaze_and_head"]["fid"]
     # Samples are whole grey levels, what they are compared with is not.
     assert entry["mean"] == pytest.approx(0, abs=1e-4)
     assert entry["asset"] == "inception" and "299 px" in entry["resized"]
@@ -354,9 +358,9 @@ def test_fid_is_zero_for_the_truth(world, tmp_path, monkeypatch):
     sums = [Moments(3), Moments(3)]
     for one, values in zip(sums, (ours, wanted), strict=True):
         one.add(values)
-    assert found["free"]["fid"]["mean"] == pytest.approx(frechet_distance(*sums), rel=0.01)
+    assert found["gaze_and_head"]["fid"]["mean"] == pytest.approx(frechet_distance(*sums), rel=0.01)
     assert found["sweep"]["fid"]["mean"] is None and "warning" not in found["sweep"]["fid"]
-    assert "of 3 pictures in 3 dimensions is too large" in found["free"]["fid"]["warning"]
+    assert "of 3 pictures in 3 dimensions is too large" in found["gaze_and_head"]["fid"]["warning"]
 
 
 def test_no_pairs_of_any_kind_asked_for_give_an_empty_table(world, tmp_path):

@@ -78,7 +78,7 @@ def files(tmp_path_factory):
     split = {"train-redirector": ["a", "b"], "val": ["c"], "test": ["c"]}
     (folder / "split.json").write_text(json.dumps(split))
     reader = FacesReader(folder / "faces.h5")
-    counts = {"free": 8, "gaze_only": 4, "head_only": 4, "sweep": 1}
+    counts = {"gaze_and_head": 8, "gaze_only": 4, "head_only": 4, "sweep": 1}
     pairs = draw_pairs(reader, PEOPLE, counts, seed=0, dataset="d", sweep_steps=3)
     write_pairs(folder / "pairs.parquet", pairs)
     return folder

@@ -43,7 +43,7 @@ def data(tmp_path):
             file[f"{person}/labels"] = labels
             file[f"{person}/pixels"] = rng.integers(0, 256, (6, 64, 64, 3), dtype=np.uint8)
     reader = FacesReader(tmp_path / "faces.h5")
-    counts = {"free": 4, "gaze_only": 3, "head_only": 3, "sweep": 1}
+    counts = {"gaze_and_head": 4, "gaze_only": 3, "head_only": 3, "sweep": 1}
     pairs = draw_pairs(reader, "ab", counts, seed=0, dataset="d", sweep_steps=4)
     write_pairs(tmp_path / "pairs.parquet", pairs)
     return {"faces": [tmp_path / "faces.h5"], "pairs": tmp_path / "pairs.parquet"}, reader, pairs
@@ -117,9 +117,9 @@ def test_variants_are_what_single_runs_would_be(data, tmp_path):
         key: [tmp_path / name / file for name in variants]
         for key, file in (("samples", "samples.h5"), ("speed", "speed.json"))
     }
-    which = {"kind": "free", "first": 3}
+    which = {"kind": "gaze_and_head", "first": 3}
     sample_variants(folder, variants, sampling=SAMPLING, **outputs, **which, **files)
-    free = pairs.loc[pairs["kind"] == "free", "pair"].to_numpy()
+    free = pairs.loc[pairs["kind"] == "gaze_and_head", "pair"].to_numpy()
     runs = {"steps1": 1, "w0.0": 2, "w2.0": 4, "reference": 5}
     for name, changes in variants.items():
         made, attributes, numbers = pixels(tmp_path / name / "samples.h5")
@@ -150,7 +150,7 @@ def test_variants_need_not_be_of_guidance(data, tmp_path):
 def test_the_animation_can_be_made_alone(data, tmp_path):
     files, _, _ = data
     folder = trained(tmp_path / "model")
-    common = {"sampling": SAMPLING | {"steps": 3}, "kind": "free", **files}
+    common = {"sampling": SAMPLING | {"steps": 3}, "kind": "gaze_and_head", **files}
     for name in ("a.gif", "b.gif"):
         sample_redirector(folder, samples=None, speed=None, gif=tmp_path / name, **common)
     assert (tmp_path / "a.gif").read_bytes() == (tmp_path / "b.gif").read_bytes()

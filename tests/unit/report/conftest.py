@@ -134,7 +134,7 @@ def finished(tmp_path_factory):
     root = tmp_path_factory.mktemp("finished")
     faces_file(root / "shard-000.h5")
     reader = FacesReader(root / "shard-000.h5")
-    counts = {"free": 20, "gaze_only": 30, "head_only": 15, "sweep": 2}
+    counts = {"gaze_and_head": 20, "gaze_only": 30, "head_only": 15, "sweep": 2}
     pairs = draw_pairs(reader, reader.persons, counts, seed=0, dataset="test", sweep_steps=6)
     write_pairs(root / "pairs.parquet", pairs)
     pairs = read_pairs(root / "pairs.parquet")
@@ -164,7 +164,7 @@ def abroad(finished):
     root = finished.root
     faces_file(root / "photos" / "faces" / "shard-000.h5", persons=3, free=True)
     reader = FacesReader(root / "photos" / "faces" / "shard-000.h5")
-    counts = {"free": 12, "gaze_only": 10, "head_only": 10}
+    counts = {"gaze_and_head": 12, "gaze_only": 10, "head_only": 10}
     pairs = draw_pairs(reader, reader.persons, counts, seed=0, dataset="photos")
     write_pairs(root / "photos" / "pairs.parquet", pairs)
     pairs = read_pairs(root / "photos" / "pairs.parquet")

@@ -38,7 +38,7 @@ def part_of(html, anchor):
 def test_foreign_data_set_has_its_own_part(html):
     part = part_of(html, "on-photos--1-")
     assert "<h2>photos &lt;1&gt;</h2>" in part and "trained on test" in part
-    assert "12 free pairs" in part and "3 of 27 rows" in part and "frame check" in part
+    assert "12 gaze-and-head pairs" in part and "3 of 27 rows" in part and "frame check" in part
     assert part.count("data:image/webp") > 5 and "Gaze and head:" in part
     assert "photos <1>" not in html
 
@@ -53,7 +53,7 @@ def test_kinds_without_pairs_are_named(html):
 def test_home_numbers_stand_beside(finished, abroad, html):
     home = next(entry for entry in finished.models if entry.name == "xunet")
     numbers = pd.read_parquet(home.per_pair)
-    at_home = numbers.loc[numbers["kind"] == "free", "gaze_error_deg"].mean()
+    at_home = numbers.loc[numbers["kind"] == "gaze_and_head", "gaze_error_deg"].mean()
     assert f'<span class="home">home {at_home:.2f}</span>' in part_of(html, "on-photos--1-")
     assert '<span class="home">' not in part_of(html, "comparison")
 
@@ -113,7 +113,7 @@ def test_least_foreign_data_set_is_a_part_too(finished, abroad, tmp_path):
 
 def scored(data, **entry):
     """The data set with one number, or none, in place of all that was measured on it."""
-    metrics = {"free": {"gaze_error_deg": entry}}
+    metrics = {"gaze_and_head": {"gaze_error_deg": entry}}
     return replace(data, results=[replace(r, metrics=metrics) for r in data.results])
 
 

@@ -8,7 +8,7 @@ from regaze.report.inputs import PERTURBED, ModelEntry, Results, read_curve, rea
 
 
 def results(name, induced, slot=0, **metrics):
-    sections = {PERTURBED: induced, "free": metrics}
+    sections = {PERTURBED: induced, "gaze_and_head": metrics}
     return Results(ModelEntry(name, "metrics.json"), sections, None, None, {}, {}, None, slot)
 
 

@@ -33,9 +33,15 @@ def test_a_name_twice_is_refused(finished):
     [
         ("{", "expected JSON"),
         ("[]", "expected a JSON object, found list"),
-        (json.dumps({"free": {"psnr": {"value": None}}}), r"free\.psnr: expected 'mean'"),
-        ('{"free": {"psnr": {"mean": NaN}}}', r"free\.psnr\.mean: expected a number, found nan"),
-        (json.dumps({"free": 3}), "free: expected an object"),
+        (
+            json.dumps({"gaze_and_head": {"psnr": {"value": None}}}),
+            r"gaze_and_head\.psnr: expected 'mean'",
+        ),
+        (
+            '{"gaze_and_head": {"psnr": {"mean": NaN}}}',
+            r"gaze_and_head\.psnr\.mean: expected a number, found nan",
+        ),
+        (json.dumps({"gaze_and_head": 3}), "gaze_and_head: expected an object"),
     ],
 )
 def test_bad_metrics(tmp_path, content, message):
@@ -48,13 +54,13 @@ def test_bad_metrics(tmp_path, content, message):
 def test_both_forms_of_null_are_read(tmp_path):
     path = tmp_path / "metrics.json"
     null = {"a": {"value": None, "reason": "x"}, "b": {"mean": None, "reason": "y"}, "pairs": 3}
-    path.write_text(json.dumps({"kinds": {"free": null}}))
-    found = inputs.read_metrics(path)["free"]
+    path.write_text(json.dumps({"kinds": {"gaze_and_head": null}}))
+    found = inputs.read_metrics(path)["gaze_and_head"]
     assert {name: value["reason"] for name, value in found.items()} == {"a": "x", "b": "y"}
 
 
 def test_bad_tables(tmp_path):
-    pd.DataFrame({"pair": [1], "kind": ["free"]}).to_parquet(tmp_path / "a.parquet")
+    pd.DataFrame({"pair": [1], "kind": ["gaze_and_head"]}).to_parquet(tmp_path / "a.parquet")
     with pytest.raises(ValueError, match="column 'person' is missing"):
         inputs.read_per_pair(tmp_path / "a.parquet")
     with pytest.raises(ValueError, match="column 'reason' is missing"):

@@ -20,7 +20,7 @@ def test_grid_png_is_deterministic_and_as_wide_as_its_columns(finished, tmp_path
             finished.pairs,
             samples_of(finished, "xunet", "lite"),
             tmp_path / name,
-            kind="free",
+            kind="gaze_and_head",
             n=2,
             per_pair_by_model={"lite": finished.root / "evaluation" / "lite" / "per_pair.parquet"},
         )
@@ -71,17 +71,25 @@ def test_a_picture_of_the_size_wanted_is_left_alone():
 
 
 def test_choice_takes_every_person_once_before_any_twice():
-    pairs = pd.DataFrame({"pair": range(9), "person": list("aaaaabbcc"), "kind": "free"})
-    assert sorted(grids.choose_pairs(pairs, "free", 3)["person"]) == ["a", "b", "c"]
-    assert sorted(grids.choose_pairs(pairs, "free", 5)["person"]) == ["a", "a", "b", "b", "c"]
-    assert list(grids.choose_pairs(pairs, "free", 2)["person"]) == ["a", "c"]
+    pairs = pd.DataFrame({"pair": range(9), "person": list("aaaaabbcc"), "kind": "gaze_and_head"})
+    assert sorted(grids.choose_pairs(pairs, "gaze_and_head", 3)["person"]) == ["a", "b", "c"]
+    assert sorted(grids.choose_pairs(pairs, "gaze_and_head", 5)["person"]) == [
+        "a",
+        "a",
+        "b",
+        "b",
+        "c",
+    ]
+    assert list(grids.choose_pairs(pairs, "gaze_and_head", 2)["person"]) == ["a", "c"]
     assert len(grids.choose_pairs(pairs, "sweep", 2)) == 0
 
 
 def test_grid_without_pairs_is_an_error(finished, tmp_path):
-    pairs = finished.pairs[finished.pairs["kind"] != "free"]
-    with pytest.raises(ValueError, match="kind 'free'"):
-        grids.redirection_grid(finished.reader, pairs, {}, tmp_path / "grid.png", kind="free")
+    pairs = finished.pairs[finished.pairs["kind"] != "gaze_and_head"]
+    with pytest.raises(ValueError, match="kind 'gaze_and_head'"):
+        grids.redirection_grid(
+            finished.reader, pairs, {}, tmp_path / "grid.png", kind="gaze_and_head"
+        )
 
 
 def test_dial_points_where_the_picture_looks():
@@ -143,7 +151,7 @@ def test_sweep_holds_the_picture_before_one_that_is_missing(finished, tmp_path):
 
 
 def test_sweep_needs_samples_and_a_known_suffix(finished, tmp_path):
-    few = finished.pairs[finished.pairs["kind"] == "free"]
+    few = finished.pairs[finished.pairs["kind"] == "gaze_and_head"]
     with pytest.raises(ValueError, match="kind 'sweep'"):
         sweeps.sweep_animation(finished.reader, few, {}, tmp_path / "a.gif")
     with pytest.raises(ValueError, match="'gif' or 'webp'"):

@@ -59,14 +59,14 @@ def test_a_training_that_has_not_logged_yet_has_no_curve(methods):
 
 def test_scores_that_no_method_has_are_not_drawn():
     null = {"mean": None, "reason": "no labels"}
-    metrics = {"free": {"gaze_error_deg": {"mean": 4.0}, "head_error_deg": null}}
+    metrics = {"gaze_and_head": {"gaze_error_deg": {"mean": 4.0}, "head_error_deg": null}}
     entry = ModelEntry("net", "metrics.json")
     (plot,) = sections.overview_plots([Results(entry, metrics, None, None, {}, {}, None, 0)])
     assert "Gaze error, gaze and head: net 4" in plot
 
 
 def test_kinds_without_pairs_have_no_grid(methods, finished):
-    pairs = finished.pairs[finished.pairs["kind"] == "free"]
+    pairs = finished.pairs[finished.pairs["kind"] == "gaze_and_head"]
     (grid,) = sections.grid_sections(methods, finished.reader, pairs, 1)
     assert grid["title"].startswith("Gaze and head: ") and len(grid["rows"]) == 1
 
@@ -76,7 +76,7 @@ def test_no_sweep_without_a_run_that_all_have_begun(methods, finished, tmp_path)
         group["pair"].tolist()
         for _, group in finished.pairs[finished.pairs["kind"] == "sweep"].groupby("person")
     )
-    free = finished.pairs.loc[finished.pairs["kind"] == "free", "pair"].tolist()
+    free = finished.pairs.loc[finished.pairs["kind"] == "gaze_and_head", "pair"].tolist()
     shown = [finished.reader, finished.pairs]
     unswept = finished.pairs[finished.pairs["kind"] != "sweep"]
     assert sections.sweep_section(methods, finished.reader, unswept) is None

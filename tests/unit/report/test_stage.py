@@ -37,7 +37,7 @@ def test_stage_writes_page_table_and_pictures(finished, tmp_path):
     assert stage.TRAINS in text and "seed: 3" in text and "Training loss of xunet" in text
     assert (out / "comparison.csv").read_text().startswith("dataset,model,title,role,kind")
     assert sorted(path.name for path in (out / "pictures").iterdir()) == [
-        "grid-free.png",
+        "grid-gaze_and_head.png",
         "grid-gaze_only.png",
         "grid-head_only.png",
         "sweep-xunet.gif",
@@ -73,7 +73,7 @@ def test_files_are_sorted_by_data_set(finished, abroad, tmp_path):
     )
     table = pd.read_csv(tmp_path / "report" / "comparison.csv")
     assert list(table["dataset"].unique()) == ["test", "photos"]
-    assert (tmp_path / "pictures" / "photos" / "grid-free.png").exists()
+    assert (tmp_path / "pictures" / "photos" / "grid-gaze_and_head.png").exists()
 
 
 def test_sweeps_of_several_methods_are_shown_together_too(finished, tmp_path):

@@ -14,7 +14,7 @@ from regaze.report.inputs import read_results
 from regaze.report.settings import StudySettings, axis_of, weight_variants
 from regaze.report.studies import StudyEntry
 
-KIND = "free"
+KIND = "gaze_and_head"
 EXTRA = {"steps1": 1.0, "steps4": 0.0, "w0.0": 0.0, "w1.0": -0.5, "reference": -0.25}
 CHANGES = {
     "steps1": {"steps": 1},

@@ -72,7 +72,10 @@ def test_a_single_method_is_not_the_best_of_one():
 
 def test_null_keeps_its_reason():
     assert tables.metric_of(results("a", 4.0), "gaze_only", "psnr")["reason"] == "why"
-    assert "no free pairs" in tables.metric_of(results("a", 4.0), "free", "psnr")["reason"]
+    assert (
+        "no gaze_and_head pairs"
+        in tables.metric_of(results("a", 4.0), "gaze_and_head", "psnr")["reason"]
+    )
 
 
 @pytest.mark.parametrize(
