@@ -26,6 +26,7 @@ from torch import Tensor, nn
 import regaze.redirectors
 from regaze.estimators.build import build_estimator
 from regaze.faces import FacesAttributes, FacesReader, FacesWriter
+from regaze.factors import FACTORS, GAZE_AND_HEAD
 from regaze.pairs import draw_pairs
 from regaze.provenance import fingerprint
 from regaze.redirectors import methods
@@ -254,7 +255,7 @@ class Bench:
     @cached_property
     def table(self) -> pd.DataFrame:
         """Evaluation pairs: four of two pictures each, and three of a sweep without a target."""
-        counts = {"free": 4, "sweep": 1}
+        counts = {GAZE_AND_HEAD: 4, "sweep": 1}
         return draw_pairs(
             self.reader, _LISTS["test"], counts, seed=0, dataset="example", sweep_steps=3
         )
@@ -590,11 +591,12 @@ def check_mirroring(bench: Bench) -> None:
 
 
 def check_angles(bench: Bench) -> None:
-    """Pitch and yaw exchanged change the picture, of gaze and of head as far as it edits them."""
+    """Pitch and yaw exchanged change the picture, of every direction that it edits."""
     redirector, batch = bench.woken(), bench.asked()
-    named = [name for name in ("gaze", "head") if name in bench.declaration.factors]
+    pitch_and_yaw = [name for name, one in FACTORS.items() if one.parts == ("pitch", "yaw")]
+    named = [name for name in pitch_and_yaw if name in bench.declaration.factors]
     if not named:
-        raise NotApplicable("factors: it edits neither gaze nor head")
+        raise NotApplicable("factors: it edits no direction")
     whole = _pictures(redirector, batch)
     for name in named:
         key = f"target_{name}"

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from regaze.factors import FACTORS
 from regaze.redirectors.declaration import Declaration, Input
 
 if TYPE_CHECKING:
@@ -76,8 +77,8 @@ def check_names(declaration: Declaration) -> None:
     """Refuse a declaration that nobody could deliver.
 
     Raises:
-        ValueError: an unknown kind of input or one that is declared twice, other options than it
-            has, a role twice or one that is no name, an unknown section.
+        ValueError: an unknown factor, an unknown kind of input or one that is declared twice, other
+            options than it has, a role twice or one that is no name, an unknown section.
     """
     for what, names in (
         ("kinds of input", [one.kind for one in declaration.inputs]),
@@ -85,6 +86,9 @@ def check_names(declaration: Declaration) -> None:
     ):
         if len(set(names)) < len(names):
             raise ValueError(f"declares {what} {names}; expected each once")
+    for name in declaration.factors:
+        if name not in FACTORS:
+            raise ValueError(f"declares factor {name!r}; expected some of {', '.join(FACTORS)}")
     for one in declaration.inputs:
         if one.kind not in KINDS:
             raise ValueError(f"declares input {one.kind!r}; expected one of {', '.join(KINDS)}")

@@ -133,6 +133,7 @@ def test_what_cannot_be_used_is_told_by_name(site, file, content, message):
 @pytest.mark.parametrize(
     ("declared", "message"),
     [
+        ('factors=("gaze", "smile")', "declares factor 'smile'; expected some of gaze, head"),
         ('inputs=(Input("depth"),)', "declares input 'depth'; expected one of codes, masks"),
         (
             'inputs=(Input("codes", {"parts": []}),)',
