@@ -20,7 +20,7 @@ import torch
 import yaml
 
 from regaze.redirectors.base import build_redirector
-from regaze.redirectors.sample import move_to
+from regaze.redirectors.sample import channels_last
 from regaze.settings import load_settings
 
 ROOT = Path(__file__).parents[1]
@@ -40,7 +40,7 @@ def main() -> None:
     for parameter in redirector.network.parameters():
         if not parameter.any():
             torch.nn.init.normal_(parameter, std=0.02)
-    move_to(redirector, "cpu")
+    channels_last(redirector)
     count, size = asked.requests, config["size_px"]
     source = {
         "source": torch.rand(1, 3, size, size) * 2 - 1,

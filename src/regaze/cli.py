@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -142,6 +143,58 @@ def posthoc_ema(
         raise SystemExit(str(error)) from None
     used, seen = (made["average"][key] for key in ("snapshots_used", "images"))
     typer.echo(f"{chosen}: std {std:g} at {seen} images, mixed from {used} snapshots")
+
+
+@app.command("test-method")
+def test_method(
+    entry: Annotated[str, typer.Argument(help="Entry of models.")],
+    config: Annotated[
+        list[Path] | None,
+        typer.Option(help="Configuration file, later ones on top; default config.yaml."),
+    ] = None,
+) -> None:
+    """Check a method at tiny size, on data that are made up. Exit status 1 if a check fails."""
+    # Bytes are compared, and GPUs add up in any order. Seen by torch only before its import.
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    from tempfile import TemporaryDirectory
+
+    from regaze.redirectors.checks import Bench, run_checks, table
+
+    settings = _settings(config or [Path("config.yaml")])
+    if entry not in settings.models:
+        known = ", ".join(settings.models) or "none"
+        raise SystemExit(f"no entry {entry!r} of models; there are: {known}")
+    with TemporaryDirectory(prefix="regaze-") as folder:
+        bench = Bench(entry, settings.models, settings.estimators, folder)
+        failed = []
+        for outcome in run_checks(bench):
+            typer.echo(table(outcome))
+            failed += [outcome.check] if outcome.state == "failed" else []
+    if failed:
+        raise SystemExit(f"{entry}: failed: {', '.join(failed)}")
+
+
+@app.command()
+def methods(
+    config: Annotated[
+        list[Path] | None,
+        typer.Option(help="Also the entries of models of this configuration file."),
+    ] = None,
+) -> None:
+    """List the methods there are, and what they do as far as their default options tell.
+
+    Exit status 1 if one cannot be used.
+    """
+    from regaze.redirectors.listing import describe_entry, describe_methods
+
+    faulty = False
+    for name, lines, fault in describe_methods():
+        faulty |= fault
+        typer.echo("\n".join([name, *(f"  {line}" for line in lines)]))
+    for name, entry in (_settings(config).models if config else {}).items():
+        typer.echo("\n".join([f"models.{name}", *(f"  {line}" for line in describe_entry(entry))]))
+    if faulty:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -35,6 +35,7 @@ from regaze.masks.settings import MaskSettings
 from regaze.redirectors import method_module, methods
 from regaze.redirectors.declaration import Declaration, Sampling, check_labels, declared
 from regaze.redirectors.inputs import KINDS as INPUT_KINDS
+from regaze.redirectors.inputs import check_names
 from regaze.report.settings import StudySettings
 from regaze.resources import ResourceTable, patches_fault
 from regaze.sources import KINDS as SOURCE_KINDS
@@ -353,6 +354,10 @@ class Settings(Section):
     def _check_declaration(self, path: str, name: str) -> None:
         """Refuse names that are not defined, a judge as a teacher, and circles of networks."""
         own = self.declarations[name]
+        try:
+            check_names(own)
+        except ValueError as error:
+            raise ValueError(f"{path}: its class {self.models[name].class_!r} {error}") from None
         for one in own.inputs:
             for option, section in INPUT_KINDS[one.kind].sections.items():
                 _known(f"{path}: its {option}", one.options[option], getattr(self, section))

@@ -29,7 +29,7 @@ from regaze.codes import (
     code_dim,
     code_parts,
 )
-from regaze.codes.latents import LatentsReader
+from regaze.codes.latents import IDENTITY, LatentsReader, LatentsWriter
 from regaze.face3d.gaze import root_from_camera
 from regaze.face3d.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from regaze.faces import FacesReader
@@ -196,6 +196,19 @@ class CodeRows:
             rows = np.arange(start, min(start + _BLOCK, len(self.known)))
             digest.update(self.read(rows)["code"].numpy())
         return digest.hexdigest()[:16]
+
+    @staticmethod
+    def write_example(
+        path: str | PathLike, options: Mapping, faces: FacesReader, known: np.ndarray
+    ) -> None:
+        """Write random codes; see :class:`regaze.redirectors.inputs.FaceInput`."""
+        rng = np.random.default_rng(0)
+        codes = {
+            name: 0.3 * rng.standard_normal((len(faces), width)) for name, width in CODES.items()
+        }
+        persons = [faces.persons[person] for person in faces.person_of]
+        with LatentsWriter(path, dict.fromkeys(IDENTITY, "example")) as writer:
+            writer.add(persons, faces.row_of, codes, known)
 
     @staticmethod
     def finish(values: Tensor, size_px: int, flip: Tensor | None) -> Tensor:

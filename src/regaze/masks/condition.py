@@ -11,7 +11,7 @@ from torch import Tensor
 
 from regaze.faces import FacesReader
 from regaze.images import reduce_patches
-from regaze.masks import MasksError, MasksReader
+from regaze.masks import EYES, NUMBER, MasksError, MasksReader, MasksWriter
 from regaze.provenance import fingerprint
 
 
@@ -57,6 +57,22 @@ class MaskRows:
     def fingerprint(self) -> str:
         """Return 16 hex digits over the files."""
         return fingerprint(*self._files)
+
+    @staticmethod
+    def write_example(
+        path: str | PathLike, options: Mapping, faces: FacesReader, known: np.ndarray
+    ) -> None:
+        """Write oval heads with eyes; see :class:`regaze.redirectors.inputs.FaceInput`."""
+        width, height = faces.patch_size or (0, 0)
+        y, x = np.ogrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+        parts = np.where((x - 0.1) ** 2 / 0.5 + y**2 / 0.8 < 1, NUMBER["skin"], 0)
+        for side, name in ((-0.3, EYES[0]), (0.4, EYES[-1])):
+            parts[(x - side) ** 2 + (y + 0.2) ** 2 < 0.02] = NUMBER[name]
+        size = {"patch_size": (width, height), "told_apart": ["skin", EYES[0], EYES[-1]]}
+        with MasksWriter(path, method="exact", version="example", **size) as writer:
+            for rows in writer.parts(faces, len(faces)):
+                segmentation = np.where(known[rows, None, None], parts, 0).astype(np.uint8)
+                writer.add(segmentation, known[rows])
 
     @staticmethod
     def finish(values: Tensor, size_px: int, flip: Tensor | None) -> Tensor:

@@ -9,7 +9,9 @@ import hashlib
 import json
 import subprocess
 from importlib import metadata
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+
+from regaze.redirectors import distribution_of, method_folder, methods
 
 _SOURCE = Path(__file__).parents[1]
 # What decides results; changed results and notes beside it do not make a revision dirty.
@@ -22,22 +24,31 @@ def code_version(*packages: str) -> str:
 
     Args:
         packages: names below ``regaze``, e.g. ``"normalise"``, ``"redirectors/xunet"`` or
-            ``"angles.py"``. Used as a rule parameter, so that a change of the library re-runs
-            what it affects and nothing else; files are read, nothing is imported.
+            ``"angles.py"``; a method from outside is ``"redirectors/<name>"`` too. Used as a rule
+            parameter, so that a change of the library re-runs what it affects and nothing else;
+            files are read, nothing is imported.
 
     Raises:
         FileNotFoundError: no such package or module.
     """
     digest = hashlib.sha256()
     for package in sorted(packages):
-        root = _SOURCE / package
+        root = _root(package)
         files = [root] if root.is_file() else sorted(p for p in root.rglob("*") if _is_source(p))
         if not files:
             raise FileNotFoundError(f"code_version: no sources below {root}")
         for file in files:
-            digest.update(file.relative_to(_SOURCE).as_posix().encode())
+            name = PurePosixPath(package) / file.relative_to(root).as_posix()
+            digest.update(name.as_posix().encode())
             digest.update(file.read_bytes())
     return digest.hexdigest()[:12]
+
+
+def _root(package: str) -> Path:
+    folder, _, name = package.partition("/")
+    return (
+        method_folder(name) if folder == "redirectors" and name in methods() else _SOURCE / package
+    )
 
 
 def _is_source(path: Path) -> bool:
@@ -64,11 +75,16 @@ def content_hash(content) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def versions() -> dict[str, str]:
-    """Return the versions of the packages that decide numbers, and of regaze itself."""
+def versions(method: str = "") -> dict[str, str]:
+    """Return the versions of the packages that decide numbers, and of regaze itself.
+
+    ``method`` names a redirection method, whose own package is told if it is from outside.
+    """
     names = ["regaze", "torch", "torchvision", "numpy", "opencv-python-headless", "h5py"]
     names += ["embreex", "face-alignment", "simplejpeg", "pillow"]
     found = {}
+    if own := distribution_of(method):
+        found[own.name] = own.version
     for name in names:
         try:
             found[name] = metadata.version(name)

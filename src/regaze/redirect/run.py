@@ -26,7 +26,7 @@ from regaze.redirect.place import Place
 from regaze.redirectors.batches import BatchBuilder
 from regaze.redirectors.declaration import declared_by
 from regaze.redirectors.inputs import maker_of
-from regaze.redirectors.sample import chunk_size, load_redirector, move_to
+from regaze.redirectors.sample import channels_last, chunk_size, load_redirector
 
 _SAME_HEAD = np.radians(0.5)
 """Largest turn of a head that keeps its outline where it is."""
@@ -126,7 +126,7 @@ class Redirection:
             raise ValueError(f"device: expected auto, cpu or cuda, found {device!r}")
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.redirector, self.record = load_redirector(folder, sampling)
+        self.redirector, self.record = load_redirector(folder, sampling, device)
         self.declaration = declared_by(self.record["config"])
         self._makers = {}
         for one in self.declaration.inputs:
@@ -138,7 +138,7 @@ class Redirection:
                 )
             identity = self.record["inputs"][one.kind]["identity"]
             self._makers[one.kind] = maker(one.options, folder, identity, published, device)
-        move_to(self.redirector, device)
+        channels_last(self.redirector)
         self.sampling, self.device, self.estimator = dict(sampling), device, estimator
         self.fingerprint = fingerprint(Path(folder) / "model.safetensors")
 

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import importlib
 from functools import cache
-from importlib.metadata import entry_points
+from importlib.metadata import Distribution, EntryPoint, entry_points
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
@@ -23,32 +24,70 @@ GROUP = "regaze.methods"
 
 def methods() -> dict[str, str]:
     """Packages of all methods by name, sorted; a folder here comes before others of its name."""
-    found = {one.name: one.value for one in _outer()}
-    found |= {
-        path.parent.name: f"{__name__}.{path.parent.name}"
-        for root in __path__
-        for path in Path(root).glob("*/settings.py")
-    }
+    found = {name: points[0].value for name, points in _outer().items()} | _inner()
     return dict(sorted(found.items()))
 
 
+def _inner() -> dict[str, str]:
+    folders = [path.parent.name for root in __path__ for path in Path(root).glob("*/settings.py")]
+    return {name: f"{__name__}.{name}" for name in folders}
+
+
 @cache
-def _outer() -> tuple:
-    return tuple(entry_points(group=GROUP))
+def _outer() -> dict[str, list[EntryPoint]]:
+    found: dict[str, list[EntryPoint]] = {}
+    for one in entry_points(group=GROUP):
+        if one.value not in [other.value for other in found.setdefault(one.name, [])]:
+            found[one.name].append(one)
+    return found
+
+
+def distribution_of(name: str) -> Distribution | None:
+    """What a method from outside was installed with; None for those of this package."""
+    return _outer()[name][0].dist if name in _outer() and name not in _inner() else None
+
+
+def method_folder(name: str) -> Path:
+    """Where the sources of a method lie.
+
+    Raises:
+        ValueError: no such method, or its package is not there.
+    """
+    if name not in (known := methods()):
+        raise ValueError(f"unknown class of model {name!r}; expected one of {', '.join(known)}")
+    roots, parts = list(__path__), [name]
+    if name not in _inner():
+        package, *parts = known[name].split(".")
+        # The outermost package is found without importing it, which would import all around it.
+        found = find_spec(package)
+        roots = list((found and found.submodule_search_locations) or ())
+    for folder in (Path(root, *parts) for root in roots):
+        if (folder / "settings.py").is_file():
+            return folder
+    raise ValueError(f"method {name!r}: package {known[name]}: expected settings.py, found none")
 
 
 def method_module(name: str, part: str) -> ModuleType:
     """The module ``settings`` or ``redirector`` of a method.
 
     Raises:
-        ValueError: no such method, or one from outside that cannot be imported.
+        ValueError: no such method, two from outside of this name, or one that cannot be imported
+            or lacks what it has to define.
     """
     known = methods()
     if name not in known:
         raise ValueError(f"unknown class of model {name!r}; expected one of {', '.join(known)}")
-    try:
+    if name in _inner():
         return importlib.import_module(f"{known[name]}.{part}")
-    except ImportError as error:
-        if known[name].startswith(__name__):
-            raise
-        raise ValueError(f"method {name!r} of package {known[name]}: {error}") from error
+    if len(_outer()[name]) > 1:
+        packages = ", ".join(one.value for one in _outer()[name])
+        raise ValueError(f"method {name!r}: expected one package of this name, found {packages}")
+    try:
+        module = importlib.import_module(f"{known[name]}.{part}")
+    except Exception as error:  # whatever a package from outside raises
+        told = f"{type(error).__name__}: {error}"
+        raise ValueError(f"method {name!r}: package {known[name]}: {told}") from error
+    wanted = {"settings": "ModelSettings", "redirector": "build"}[part]
+    if not hasattr(module, wanted):
+        raise ValueError(f"method {name!r}: {module.__name__}: expected {wanted}, found none")
+    return module

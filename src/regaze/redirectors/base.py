@@ -64,6 +64,13 @@ class Redirector(nn.Module):
             ValueError: one that the method cannot use.
         """
 
+    def fit_rows(self, count: int) -> None:
+        """Learn how many pictures the data set has, before training only.
+
+        Values that are learnt per picture are looked up by ``source_row`` and ``target_row``. They
+        are a part of :attr:`network`, but not of :attr:`saved`: other data sets have other rows.
+        """
+
     def fit_input(self, kind: str, values: Batch) -> None:
         """Take an input's values (N, ...) by column of all rows that are trained on.
 
@@ -144,6 +151,10 @@ class Redirector(nn.Module):
             ValueError: another file.
         """
         raise TypeError(f"{type(self).__name__} knows no published files")
+
+    def reference_state(self) -> Mapping:
+        """The weights in the method's published layout, as :meth:`load_reference` takes them."""
+        return self.saved.state_dict()
 
     def load_reference(self, state: Mapping[str, Tensor], config: Mapping) -> None:
         """Load the method's published checkpoint layout.

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from regaze.factors import FACTORS
 from regaze.redirectors.declaration import Declaration, Input
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class Kind:
     Attributes:
         shard: path of a shard of it, with ``{dataset}``, ``{shard}`` and names of options.
         reader: ``module:class``, a :class:`FaceInput`.
+        options: names of its options, all of which a declaration gives.
         sections: for options that name an entry of the configuration, its section.
         mirrored: whether it is known of mirrored pictures as well.
         of_photo: ``module:class`` that makes it of a single photo, constructed with ``(options,
@@ -40,6 +42,7 @@ class Kind:
 
     shard: str
     reader: str
+    options: tuple[str, ...]
     sections: Mapping[str, str]
     mirrored: bool = False
     of_photo: str = ""
@@ -49,12 +52,14 @@ KINDS = {
     "codes": Kind(
         "results/{dataset}/latents/{encoder}/part-{shard}.parquet",
         "regaze.codes.condition:CodeRows",
+        ("encoder", "parts"),
         {"encoder": "encoders"},
         of_photo="regaze.redirect.codes:SourceCodes",
     ),
     "masks": Kind(
         "results/{dataset}/masks/shard-{shard}.h5",
         "regaze.masks.condition:MaskRows",
+        ("names",),
         {},
         mirrored=True,
     ),
@@ -62,6 +67,53 @@ KINDS = {
 """``codes``: 3-D face codes, options ``encoder`` and ``parts``, column ``code`` (B, Dc). ``masks``:
 parts of the face, option ``names`` (of ``head`` and ``eyes``), column ``masks`` (B, names, h, w),
 shares of each pixel."""
+
+
+_SECTIONS = ("estimators", "encoders", "models")
+_SIDES = {"source", "target"}
+
+
+def check_names(declaration: Declaration) -> None:
+    """Refuse a declaration that nobody could deliver.
+
+    Raises:
+        ValueError: an unknown factor, an unknown kind of input or one that is declared twice, other
+            options than it has, a role twice or one that is no name, an unknown section.
+    """
+    for what, names in (
+        ("kinds of input", [one.kind for one in declaration.inputs]),
+        ("roles of networks", [one.role for one in declaration.networks]),
+    ):
+        if len(set(names)) < len(names):
+            raise ValueError(f"declares {what} {names}; expected each once")
+    for name in declaration.factors:
+        if name not in FACTORS:
+            raise ValueError(f"declares factor {name!r}; expected some of {', '.join(FACTORS)}")
+    for one in declaration.inputs:
+        if one.kind not in KINDS:
+            raise ValueError(f"declares input {one.kind!r}; expected one of {', '.join(KINDS)}")
+        expected = KINDS[one.kind].options
+        if set(one.options) != set(expected):
+            raise ValueError(
+                f"declares input {one.kind!r} with options {list(one.options)}; expected "
+                f"{list(expected)}"
+            )
+        if "source" not in one.sides or not set(one.sides) <= _SIDES:
+            found = list(one.sides)
+            raise ValueError(
+                f"declares input {one.kind!r} of {found}; expected ['source'], with 'target' or not"
+            )
+    for one in declaration.networks:
+        # Rules name them as Python names variables.
+        if not one.role.isidentifier():
+            raise ValueError(
+                f"declares a network as {one.role!r}; expected a name as of a variable"
+            )
+        if one.section not in _SECTIONS:
+            raise ValueError(
+                f"declares the {one.role} as one of {one.section!r}; expected one of "
+                f"{', '.join(_SECTIONS)}"
+            )
 
 
 class FaceInput(Protocol):
@@ -88,6 +140,16 @@ class FaceInput(Protocol):
 
     def fingerprint(self) -> str:
         """16 hex digits over all values."""
+        ...
+
+    @staticmethod
+    def write_example(
+        path: str | PathLike, options: Mapping, faces: FacesReader, known: np.ndarray
+    ) -> None:
+        """Write a shard of made-up values of all faces, which tests of methods read.
+
+        ``known`` (N,) bool says which rows have any.
+        """
         ...
 
     @staticmethod

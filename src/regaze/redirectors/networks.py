@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from regaze.damage import read_record
 
 
-def load_network(folder: str | Path) -> nn.Module:
+def load_network(folder: str | Path, device: str | torch.device = "cpu") -> nn.Module:
     """The trained network of a model folder, frozen, in evaluation mode.
 
     Raises:
@@ -24,9 +25,9 @@ def load_network(folder: str | Path) -> nn.Module:
     elif kind == "redirector":
         from regaze.redirectors.sample import load_redirector
 
-        found = load_redirector(folder)[0]
+        found = load_redirector(folder, device=device)[0]
     else:
         raise ValueError(
             f"{folder}/model.json: kind: expected estimator or redirector, found {kind!r}"
         )
-    return found.requires_grad_(False)
+    return found.to(device).requires_grad_(False)

@@ -33,12 +33,15 @@ _FRAME_MS, _HOLD_MS = 120, 1500
 _CHUNK, _LARGEST_ON_CPU, _LARGEST = 50, 32, 1024
 
 
-def load_redirector(folder: str | Path, sampling: Mapping | None = None) -> tuple[Redirector, dict]:
+def load_redirector(
+    folder: str | Path, sampling: Mapping | None = None, device: str | torch.device = "cpu"
+) -> tuple[Redirector, dict]:
     """Load a trained redirector, with the networks that it needs to make pictures.
 
     Args:
         folder: model folder with ``model.safetensors`` and ``model.json``; networks lie beside it.
         sampling: options of sampling, by default the method's.
+        device: where it and these networks are to work.
 
     Returns:
         ``(redirector, record)`` in evaluation mode; ``record`` is ``model.json``.
@@ -56,16 +59,16 @@ def load_redirector(folder: str | Path, sampling: Mapping | None = None) -> tupl
     if record.get("kind") != "redirector":
         raise ValueError(f"{folder}/model.json: kind is {record.get('kind')!r}, not 'redirector'")
     redirector = build_redirector(record["config"], sampling)
-    redirector.attach(_always(folder, record))
+    redirector.attach(_always(folder, record, device))
     weights = read_weights(folder / "model.safetensors")
     try:
-        load_strictly(redirector.network, weights)
+        load_strictly(redirector.saved, weights)
     except ValueError as error:
         raise ValueError(f"{folder}/model.safetensors: {error}") from error
-    return redirector.eval(), record
+    return redirector.to(device).eval(), record
 
 
-def _always(folder: Path, record: Mapping) -> dict[str, torch.nn.Module]:
+def _always(folder: Path, record: Mapping, device) -> dict[str, torch.nn.Module]:
     """The networks that a trained model makes its pictures with, by role."""
     found = {}
     for role, about in record.get("networks", {}).items():
@@ -78,7 +81,7 @@ def _always(folder: Path, record: Mapping) -> dict[str, torch.nn.Module]:
                 f"{beside}: expected the {role} that {record['name']!r} was trained with "
                 f"({about['fingerprint']}), found {now}; train {record['name']!r} again"
             )
-        found[role] = load_network(beside)
+        found[role] = load_network(beside, device)
     return found
 
 
@@ -202,8 +205,8 @@ class Engine:
         inputs: Mapping[str, Sequence[str]],
     ):
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.redirector, self.record = load_redirector(folder, sampling)
-        move_to(self.redirector, self.device)
+        self.redirector, self.record = load_redirector(folder, sampling, self.device)
+        channels_last(self.redirector)
         self.reader, self.sampling = reader, sampling
         declaration = declared_by(self.record["config"])
         expect = {kind: about["identity"] for kind, about in self.record["inputs"].items()}
@@ -249,9 +252,8 @@ class Engine:
         return dict(self._unknown)
 
 
-def move_to(redirector: Redirector, device: str | torch.device) -> None:
-    """Move a redirector to a device, weights in the layout that is quickest to convolve with."""
-    redirector.to(device)
+def channels_last(redirector: Redirector) -> None:
+    """Lay weights out as it is quickest to convolve with them; no result depends on it."""
     for module in redirector.network.modules():
         if isinstance(module, torch.nn.Conv2d):
             module.to(memory_format=torch.channels_last)

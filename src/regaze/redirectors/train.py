@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 
 from regaze.estimators.evaluate import predict_rows
-from regaze.provenance import content_hash, fingerprint
+from regaze.faces import FacesReader
+from regaze.provenance import code_version, content_hash, fingerprint, versions
 from regaze.redirectors.base import Redirector, build_redirector
 from regaze.redirectors.declaration import declared_by
 from regaze.redirectors.inputs import FaceInput, given_inputs, given_networks, open_inputs
@@ -19,6 +19,7 @@ from regaze.redirectors.networks import load_network
 from regaze.redirectors.pairs import PairBatches
 from regaze.redirectors.transfer import begin_from
 from regaze.redirectors.validation import Redirections, few_steps
+from regaze.training.averages import prefix_of
 from regaze.training.context import START, ModelFiles, Training, published, write_model
 from regaze.training.labels import SHARED, labelled_numbers
 from regaze.training.phases import Progress
@@ -62,6 +63,7 @@ def train_redirector(
     seed: int,
     files: ModelFiles,
     code: str | None = None,
+    build: Callable[[Mapping, Mapping], Redirector] = build_redirector,
 ) -> None:
     """Train a redirector on the list ``train-redirector`` of the split and write its folder.
 
@@ -72,25 +74,33 @@ def train_redirector(
         seed: seed of initial weights, order and noise.
         files: what is written.
         code: version of the sources that decide the weights; None takes all of the library.
+        build: makes the untrained redirector of ``config`` and options of sampling.
     """
     declaration = declared_by(config)
     about = {"kind": "redirector", "class": config["class"], "told": declaration.condition}
+    about["versions"] = versions(config["class"])
     if config.get("checkpoint"):
         weights, told = _published(config)
         about |= {**told, "inputs": {}, "networks": {}}
         write_model(name, config, weights, START, about, files=files, seed=seed)
         return
     training = Training(
-        name, config, faces=data.faces, split=data.split, seed=seed, files=files, code=code
+        name,
+        config,
+        faces=data.faces,
+        split=data.split,
+        seed=seed,
+        files=files,
+        code=code or code_version(".", f"redirectors/{config['class']}"),
     )
     options = RedirectorTraining(**config["train"])
-    redirector = build_redirector(config, few_steps(config["class"], options.validate_steps))
+    redirector = build(config, few_steps(config["class"], options.validate_steps))
     networks = _networks(data)
     redirector.attach(networks)
     training.use(data.networks)
     reader, persons = training.reader, training.learn_from(SHARED)
     inputs = open_inputs(declaration, data.inputs, reader)
-    _fit(redirector, inputs, reader.rows(persons))
+    fit(redirector, inputs, reader, persons)
     begin = None
     if options.transfer is not None:
         begin = begin_from(redirector, transfer_file(options.transfer), options.transfer_optimizer)
@@ -145,17 +155,26 @@ def train_redirector(
     }
     if training.settings.ema_std:
         about["snapshots"] = content_hash(identity)
+        if prefix := prefix_of(redirector.averaged, redirector.saved):
+            about["averaged"] = prefix
     training.write(weights, points, about)
     training.finish()
 
 
 def _networks(data: TrainingData) -> dict[str, torch.nn.Module]:
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return {role: load_network(folder).to(device) for role, folder in data.networks.items()}
+    return {role: load_network(folder, device) for role, folder in data.networks.items()}
 
 
-def _fit(redirector: Redirector, inputs: Mapping[str, FaceInput], rows: np.ndarray) -> None:
-    """Show the redirector small inputs of all rows that are trained on."""
+def fit(
+    redirector: Redirector,
+    inputs: Mapping[str, FaceInput],
+    reader: FacesReader,
+    persons: Sequence[str],
+) -> None:
+    """Show an untrained redirector what it may see of the data before it is trained on them."""
+    redirector.fit_rows(len(reader))
+    rows = reader.rows(persons)
     for kind, one in inputs.items():
         known = rows[one.known[rows]]
         if not len(known):

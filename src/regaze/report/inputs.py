@@ -266,8 +266,8 @@ def read_per_pair(path: str | Path) -> pd.DataFrame:
 def read_curve(path: str | Path) -> pd.DataFrame:
     """Read ``curve.csv``.
 
-    Of a training in phases, whose columns are ``<phase>/loss``, ``loss`` is that of the last phase:
-    the one whose network is saved for use, and not a discriminator's.
+    Of a training in phases, whose columns are ``<phase>/loss``, ``loss`` is that of the last phase
+    that has one in most rows: of the network that is saved for use, and no lazy term's.
 
     Raises:
         FileNotFoundError: no such file.
@@ -276,7 +276,8 @@ def read_curve(path: str | Path) -> pd.DataFrame:
     table = pd.read_csv(_existing(path, "training curve"))
     phases = [name for name in table if name.endswith("/loss")]
     if "loss" not in table and phases:
-        table["loss"] = table[phases[-1]]
+        counts = table[phases].notna().sum()
+        table["loss"] = table[counts.index[counts == counts.max()][-1]]
     missing = [name for name in ("step", "loss") if name not in table]
     if missing:
         raise ValueError(f"{path}: column {missing[0]!r} is missing; found {sorted(table)}")

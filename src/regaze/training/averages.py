@@ -22,6 +22,18 @@ _HALF_RANGE = 6e4
 """Larger numbers are not stored as half floats, which end at 65504."""
 
 
+def prefix_of(part: nn.Module, whole: nn.Module) -> str:
+    """How names of a part's weights begin in the state of a module, "" for the module itself.
+
+    Raises:
+        ValueError: it is no part of it.
+    """
+    for name, module in whole.named_modules():
+        if module is part:
+            return f"{name}." if name else ""
+    raise ValueError(f"averaged: expected a part of what is saved, found {type(part).__name__}")
+
+
 class PowerAverages:
     """Averages of the floating-point part of a network's state; whole numbers are its own.
 
@@ -29,10 +41,17 @@ class PowerAverages:
         network: whose state is followed; the averages lie where it lies.
         widths: relative standard deviations of the averages.
         folder: of the snapshots.
+        prefix: of the names in snapshots, where the network is a part of what is saved.
     """
 
-    def __init__(self, network: nn.Module, widths: tuple[float, ...], folder: str | Path):
-        self.folder = Path(folder)
+    def __init__(
+        self,
+        network: nn.Module,
+        widths: tuple[float, ...],
+        folder: str | Path,
+        prefix: str = "",
+    ):
+        self.folder, self.prefix = Path(folder), prefix
         self.values = {
             width: {key: value.detach().clone() for key, value in network.state_dict().items()}
             for width in widths
@@ -51,7 +70,7 @@ class PowerAverages:
     def snapshot(self, images: int) -> None:
         """Store each average as a safetensors file of half floats that tells std and images."""
         for width, average in self.values.items():
-            stored = {key: _halved(value) for key, value in sorted(average.items())}
+            stored = {self.prefix + key: _halved(value) for key, value in sorted(average.items())}
             # One entry only: safetensors writes several in an order that changes.
             about = {"average": json.dumps({"std": width, "images": images})}
             path = self.folder / f"std{width:.4f}-images{images:012d}.safetensors"

@@ -31,7 +31,7 @@ from regaze.diffusion.averages import half_life_decay
 from regaze.filetypes import damage
 from regaze.jobs import replacing, write_json
 from regaze.provenance import content_hash, versions
-from regaze.training.averages import PowerAverages, smooth_into
+from regaze.training.averages import PowerAverages, prefix_of, smooth_into
 from regaze.training.compiling import compile_network, told, uncompiled
 from regaze.training.draws import WholeBatch
 from regaze.training.loader import Batches, loading
@@ -243,7 +243,8 @@ class _Run:
         averages = state / "ema" / content_hash(config)
         self.saved = getattr(task, "saved", self.network)
         self.averaged = getattr(task, "averaged", self.saved)
-        self.powers = PowerAverages(self.averaged, settings.ema_std, averages)
+        prefix = prefix_of(self.averaged, self.saved)
+        self.powers = PowerAverages(self.averaged, settings.ema_std, averages, prefix)
         self.signals = None
         if self.world > 1:
             # On the CPU, so that asking does not wait for the GPU's queue.

@@ -25,6 +25,13 @@ class Progress:
     generator: torch.Generator
 
 
+OPTIONS = (
+    *("optimizer", "lr", "betas", "weight_decay", "clip_norm"),
+    *("schedule", "decay", "decay_images", "warmup_images"),
+)
+"""What a phase may have in place of the entry's ``train:``."""
+
+
 @dataclass(frozen=True)
 class Phase:
     """A part of training steps with an optimiser of its own.
@@ -32,10 +39,12 @@ class Phase:
     Attributes:
         name: as losses are told it.
         parameters: what it trains.
-        options: in place of the entry's ``train:``: ``optimizer``, ``lr``, ``betas``,
-            ``weight_decay``, ``clip_norm``, ``schedule``, ``warmup_images``.
+        options: some of :data:`OPTIONS`. Schedules go by all images of the training.
         every: steps from one time to the next; 1: every step.
         after: training images before its first step; what it trains is frozen until then.
+
+    Raises:
+        ValueError: other options, or a cadence that there is not.
     """
 
     name: str
@@ -43,6 +52,18 @@ class Phase:
     options: Mapping[str, Any] = field(default_factory=dict)
     every: int = 1
     after: int = 0
+
+    def __post_init__(self):
+        if unknown := sorted(set(self.options) - set(OPTIONS)):
+            raise ValueError(
+                f"phase {self.name}: {unknown[0]} is no option of phases; expected some of "
+                f"{', '.join(OPTIONS)}"
+            )
+        if self.every < 1 or self.after < 0:
+            raise ValueError(
+                f"phase {self.name}: expected every of at least 1 and after of at least 0, found "
+                f"{self.every} and {self.after}"
+            )
 
 
 class Task(Protocol):

@@ -142,10 +142,12 @@ def write_posthoc(
         )
     home = Path(state) if state else model.resolve().parent.parent / "state" / record["name"]
     weights, shares = mix(find_snapshots(home / "ema" / record["snapshots"]), std, images)
-    different = sorted(set(read_weights(model / MODEL)) ^ set(weights))
+    last, prefix = read_weights(model / MODEL), record.get("averaged", "")
+    different = sorted({key for key in last if key.startswith(prefix)} ^ set(weights))
     if different:
         raise ValueError(f"{home}: other weights than the model's: {different[:8]}")
-    ordered = {key: weights[key].contiguous() for key in sorted(weights)}
+    # What is saved and not averaged is as the training ended.
+    ordered = {key: value.contiguous() for key, value in sorted({**last, **weights}.items())}
     with replacing(out / MODEL) as part:
         part.write_bytes(save(ordered, {"format": "pt"}))
     record["fingerprint"] = fingerprint(out / MODEL)

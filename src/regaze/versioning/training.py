@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
 from regaze.jobs import several
 from regaze.landmarks.settings import fetched_weights
+from regaze.redirectors import distribution_of, method_folder
 from regaze.redirectors.declaration import declared
 from regaze.redirectors.inputs import folder_of
 from regaze.settings import Settings
@@ -52,7 +54,7 @@ class TrainingStages:
             outs: that go into the cache.
             texts, metrics: small text results, which git keeps.
         """
-        sources = [f"src/regaze/{path}" for path in _outermost(code)]
+        sources = [_source(path) for path in _outermost(code)]
         sources += [f"workflow_scripts/{script}.py" for script in scripts]
         stage: dict = {"cmd": f"${{run}} {' '.join(rules)} -- {shlex.join(targets)}"}
         stage["deps"] = sorted({path for path in deps if path}) + sorted(set(sources))
@@ -307,6 +309,14 @@ class TrainingStages:
                 files = ("model.safetensors", "model.json")
                 deps += [f"results/models/{one.entry}/{file}" for file in files]
         return deps
+
+
+def _source(path: str) -> str:
+    """Where sources below ``src/regaze`` are; ``redirectors/<name>`` may be from outside of it."""
+    folder, _, name = path.partition("/")
+    if folder == "redirectors" and distribution_of(name):
+        return os.path.relpath(method_folder(name))
+    return f"src/regaze/{path}"
 
 
 _LEARNING = ["base", "batches", "inputs", "networks", "pairs", "train", "transfer", "validation"]

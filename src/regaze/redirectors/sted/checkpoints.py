@@ -43,6 +43,12 @@ def read_checkpoint(path: str | Path) -> dict[str, Mapping[str, Tensor]]:
     return {name: content[name] for name in PARTS if name in content}
 
 
+def states_of(network: StedNetwork) -> dict[str, Mapping[str, Tensor]]:
+    """The parts of a checkpoint that :func:`load_networks` takes."""
+    parts = {name: getattr(network, name) for name in PARTS}
+    return {name: part.state_dict() for name, part in parts.items() if part is not None}
+
+
 def load_networks(network: StedNetwork, state: Mapping[str, Mapping[str, Tensor]]) -> None:
     """Load the parts of a checkpoint; a leading ``module.`` of keys is removed.
 
@@ -72,4 +78,4 @@ def write_checkpoint(network: StedNetwork, path: str | Path) -> None:
     if network.discriminator is None:
         raise ValueError("checkpoint: expected a discriminator, which the layout holds, found none")
     with replacing(path) as part:
-        torch.save({name: getattr(network, name).state_dict() for name in PARTS}, part)
+        torch.save(states_of(network), part)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from regaze.estimators.base import GazeHeadEstimator
 from regaze.images import equalise, reduce_patches, to_uint8
 from regaze.redirectors.base import Batch, Phase, Progress, Redirector, State
-from regaze.redirectors.sted.checkpoints import load_networks, read_checkpoint
+from regaze.redirectors.sted.checkpoints import load_networks, read_checkpoint, states_of
 from regaze.redirectors.sted.network import build_network
 from regaze.redirectors.sted.objective import Objective, Weights
 from regaze.redirectors.sted.settings import ModelSettings
@@ -167,6 +167,10 @@ class StedRedirector(Redirector):
     def read_reference(self, path: str) -> Mapping:
         """See :func:`regaze.redirectors.sted.checkpoints.read_checkpoint`."""
         return read_checkpoint(path)
+
+    def reference_state(self) -> Mapping:
+        """The state dicts of encoder, decoder and, where there is one, discriminator by name."""
+        return states_of(self.net)
 
     def load_reference(self, state: Mapping, config: Mapping) -> None:
         """Load ``{encoder, decoder, discriminator}`` of a published checkpoint.

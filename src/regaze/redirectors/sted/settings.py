@@ -132,6 +132,21 @@ class ModelSettings(MethodSettings):
         _check(done)
         return done
 
+    def tiny(self) -> ModelSettings:
+        """The factors and the objective of this entry in the networks of the preset ``tiny``."""
+        done = self.options()
+        kept = {name: done["network"][name] for name in ("num_1d_units", "num_2d_units")}
+        return self.model_copy(
+            update={
+                "preset": "tiny",
+                "size_px": 32,
+                "checkpoint": None,
+                "preprocess": done["preprocess"],
+                "network": NetworkSettings(**kept),
+                "objective": ObjectiveSettings(**done["objective"]),
+            }
+        )
+
     @staticmethod
     def declare(config: Mapping) -> Declaration:
         """The training estimator where one of its terms is on; targets may lack labels."""

@@ -274,6 +274,25 @@ class ModelSettings(MethodSettings):
         self._check_sampling(done)
         return done
 
+    def tiny(self) -> ModelSettings:
+        """The conditioning and the objective of this entry in a network of the preset ``tiny``."""
+        done = self.options()
+        sizes = ("ch", "ch_mult", "num_res_blocks", "attn_levels", "attn_heads", "emb_ch")
+        kept = NetworkSettings.model_fields.keys() - {*sizes, "norm_groups", "dropout"}
+        distil = self.distil
+        if distil is not None:
+            distil = distil.model_copy(update={"teacher_steps": 2 * distil.steps})
+        return self.model_copy(
+            update={
+                "preset": "tiny",
+                "size_px": 32,
+                "network": NetworkSettings(**{name: done["network"][name] for name in kept}),
+                "pose": PoseSettings(**done["pose"]),
+                "objective": ObjectiveSettings(**done["objective"]),
+                "distil": distil,
+            }
+        )
+
     def _check_sampling(self, done: dict) -> None:
         """Refuse options of sampling that would have no effect."""
         chosen, usual = self.sampling, SamplingSettings()
