@@ -92,8 +92,8 @@ DETAILS = (
 COSTS = (
     Column(
         "seconds_per_source",
-        "Time / source",
-        "",
+        "Time",
+        "per source",
         0,
         "lower",
         "time to take in a source, once however many pictures are asked of it, on the machine of "
@@ -101,16 +101,16 @@ COSTS = (
     ),
     Column(
         "seconds_per_request",
-        "Time / request",
-        "",
+        "Time",
+        "per request",
         0,
         "lower",
         "time to make a picture of a source that was taken in, on the machine of this run",
     ),
     Column(
         "evaluations_per_image",
-        "Network runs",
-        "",
+        "Runs",
+        "of the network",
         0,
         "lower",
         "evaluations of the network per picture",
