@@ -9,7 +9,6 @@ from typing import Annotated
 
 import typer
 
-from regaze.conversion.commands import convert_config
 from regaze.face3d.commands import head_app
 from regaze.face3d.commands_acquire import face3d
 from regaze.redirect.commands import redirect
@@ -23,7 +22,6 @@ app = typer.Typer(
 app.add_typer(head_app, name="head")
 app.command("face3d")(face3d)
 app.command("redirect")(redirect)
-app.command("convert-config")(convert_config)
 
 
 @app.command()
