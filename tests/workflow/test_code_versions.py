@@ -27,6 +27,7 @@ EXEMPT = {
     "regaze.assets": "verifies files by their checksums",
     "regaze.redirectors": "finds methods by name",
     "regaze.redirectors.declaration": "what it says are inputs and parameters of the rules",
+    "regaze.redirectors.presets": "its values are parameters of the rules",
     "regaze.sources": "finds kinds of data sets by name",
     "regaze.sources.options": "its values are parameters of the rules",
     "regaze.damage": "tells damaged files from whole ones",

@@ -8,7 +8,6 @@ from regaze.images import equalise, reduce_patches, to_uint8
 from regaze.redirectors.base import Perturbable, build_redirector
 from regaze.redirectors.declaration import declared, declared_by
 from regaze.redirectors.sted.checkpoints import read_checkpoint, write_checkpoint
-from regaze.redirectors.sted.objective import Objective
 from regaze.redirectors.sted.settings import ModelSettings
 from regaze.redirectors.sted.walks import STEPS, walk_names, walks
 from regaze.training.phases import Progress
@@ -135,7 +134,7 @@ def test_without_mixing_no_mask_is_drawn():
     assert torch.equal(generator.get_state(), before)
     assert not {"embedding_disentangle", "label_disentangle"} & set(found)
     with pytest.raises(ValueError, match="objective.mixing: expected true"):
-        Objective(mixing=False)
+        built(objective={"mixing": False})
 
 
 def test_loss_learns():
