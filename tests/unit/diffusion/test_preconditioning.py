@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from regaze.diffusion.guidance import guided, weight_at
+from regaze.diffusion.guidance import guided
 from regaze.diffusion.losses import diffused, error, p_losses
 from regaze.diffusion.preconditioning import Preconditioning
 from regaze.diffusion.schedules import alpha_sigma, logsnr_from_sigma
@@ -105,9 +105,6 @@ def test_guidance():
     torch.testing.assert_close(guided(a, b, -1.0), b)
     per_image = guided(a, b, torch.tensor([0.0, -1.0, 2.0]))
     torch.testing.assert_close(per_image[2], 3 * a[2] - 2 * b[2])
-    weights = weight_at(2.0, torch.tensor([0.1, 1.0, 9.0]), (0.3, 5.0))
-    assert weights.tolist() == [0, 2, 0]
-    assert weight_at(2.0, torch.tensor(0.1)) == 2.0
 
 
 def test_noise_loss_of_a_silent_network_is_the_noise_variance():
