@@ -123,11 +123,8 @@ def measure_samples(
 
     Raises:
         FileNotFoundError: a file is missing.
-        ValueError: an unknown kind or pair, a pair sampled twice, or sizes that do not fit.
+        ValueError: an unknown pair, a pair sampled twice, or sizes that do not fit.
     """
-    strange = sorted(set(kinds) - set(KINDS))
-    if strange:
-        raise ValueError(f"kinds: expected some of {', '.join(KINDS)}, found {strange}")
     pairs = read_pairs(pairs_path).set_index("pair", drop=False)
     network = load_estimator(estimator_folder).to(device)
     reader = faces_reader(list(faces_paths), masks, background)

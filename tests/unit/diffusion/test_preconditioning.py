@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from regaze.diffusion.guidance import guided
-from regaze.diffusion.losses import diffused, error, p_losses
+from regaze.diffusion.losses import diffused, p_losses
 from regaze.diffusion.preconditioning import Preconditioning
 from regaze.diffusion.schedules import alpha_sigma, logsnr_from_sigma
 
@@ -86,17 +86,6 @@ def test_zero_output_of_x0_is_the_anchor():
     anchor = images(2)
     found = Preconditioning("x0", 0.16).denoised(torch.zeros(3, 2, 4, 4), images(), SIGMA, anchor)
     assert torch.equal(found, anchor)
-
-
-def test_bad_choices_are_refused():
-    with pytest.raises(ValueError, match="parameterization: expected one of eps, v, edm, flow, x0"):
-        Preconditioning("flaw")
-    with pytest.raises(ValueError, match="sigma_data"):
-        Preconditioning("edm", 0.0)
-    with pytest.raises(ValueError, match="loss_weight"):
-        Preconditioning("edm").loss_weight(SIGMA, "heavy")
-    with pytest.raises(ValueError, match="loss: expected one of l1, l2, huber, found 'l3'"):
-        error(images(0), images(1), "l3")
 
 
 def test_guidance():

@@ -197,5 +197,3 @@ def test_targets_follow_the_density_and_their_number():
     assert (kde_targets(labels, 3, 7) == drawn[7]).all()
     assert (kde_targets(labels, 4, 7) != drawn[7]).all()
     assert np.abs(kde_targets(10 * labels, 3, np.arange(200))).max() <= np.float32(np.pi / 2)
-    with pytest.raises(ValueError, match="from 0"):
-        kde_targets(labels, 3, -1)
