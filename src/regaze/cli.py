@@ -9,9 +9,9 @@ from typing import Annotated
 
 import typer
 
-from regaze.face3d.commands import head_app
-from regaze.face3d.commands_acquire import face3d
-from regaze.redirect.commands import redirect
+from regaze.commands.face3d import face3d
+from regaze.commands.head import head_app
+from regaze.commands.redirect import redirect
 
 app = typer.Typer(
     help="Gaze and head redirection.",
@@ -72,7 +72,7 @@ def provenance(
     results: Annotated[list[Path], typer.Argument(help="Files or folders of results/.")],
 ) -> None:
     """Print how results came about, back to raw files. Exit status 1 if a file is another one."""
-    from regaze.provenance.chain import ProvenanceError, trace
+    from regaze.tracing.chain import ProvenanceError, trace
 
     faults: list[str] = []
     for result in results:

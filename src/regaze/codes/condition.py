@@ -29,9 +29,8 @@ from regaze.codes import (
     code_parts,
 )
 from regaze.codes.latents import IDENTITY, LatentsReader, LatentsWriter
-from regaze.face3d.gaze import root_from_camera
-from regaze.face3d.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from regaze.faces import FacesReader
+from regaze.rotations import axis_angle_to_matrix, matrix_to_axis_angle, root_from_camera
 
 _BLOCK = 4096
 """Rows read at a time, so that columns that are not used take no memory."""

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from regaze.faces import FacesReader
-from regaze.jobs import replacing
+from regaze.outputs import replacing
 
 GAZE_COLOUR = (255, 214, 10)
 HEAD_COLOUR = (64, 224, 208)

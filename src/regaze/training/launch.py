@@ -27,7 +27,8 @@ from pathlib import Path
 from torch import cuda, distributed
 from torch.distributed.elastic.multiprocessing.errors import record
 
-from regaze.jobs import recorded, replacing
+from regaze.jobs import recorded
+from regaze.outputs import replacing
 from regaze.training.loop import Interrupted
 
 _NEEDED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from regaze.estimators.base import GazeHeadEstimator
+from regaze.estimators.evaluate import read_images
 from regaze.faces import FacesAttributes, FacesWriter
 from regaze.metrics import disentanglement
 from regaze.metrics.disentanglement import (
@@ -20,7 +21,7 @@ from regaze.metrics.disentanglement import (
     read_perturbed,
     turn,
 )
-from regaze.metrics.redirection import Reading, read_images
+from regaze.metrics.redirection import Reading
 from regaze.metrics.targets import kde_targets
 from regaze.redirectors import sample
 from regaze.redirectors.base import Perturbable, Redirector

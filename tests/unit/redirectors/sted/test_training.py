@@ -13,7 +13,7 @@ from regaze.estimators import store
 from regaze.estimators.build import build_estimator
 from regaze.estimators.stage import train_estimator
 from regaze.redirectors.base import build_redirector
-from regaze.redirectors.sample import load_redirector
+from regaze.redirectors.networks import load_redirector
 from regaze.redirectors.sted.checkpoints import PARTS
 from regaze.redirectors.sted.redirector import StedRedirector
 from regaze.redirectors.sted.settings import ModelSettings

@@ -11,7 +11,7 @@ from regaze.angles import angular_error, vector_from_angles
 from regaze.codes import CODES, TARGET_CODES, code_columns, code_dim, code_parts
 from regaze.codes.condition import code_rows, code_statistics, target_code, turned_root
 from regaze.face3d.gaze import root_from_labels
-from regaze.face3d.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from regaze.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 
 LABEL = st.tuples(st.floats(-1.2, 1.2), st.floats(-1.4, 1.4))
 
