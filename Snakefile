@@ -71,7 +71,7 @@ onstart:
         hold_workflow()
     except Occupied as error:
         raise WorkflowError(str(error))
-    if foreign := foreign_heads(settings):
+    if foreign := foreign_heads(settings.encoders, settings.capture.head_model):
         raise WorkflowError(
             "Weights and head model do not belong together:", *foreign
         )

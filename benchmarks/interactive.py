@@ -23,7 +23,7 @@ import torch
 import yaml
 
 from regaze.redirectors.declaration import declared_by
-from regaze.redirectors.sample import load_redirector
+from regaze.redirectors.networks import load_redirector
 from regaze.settings import load_settings
 
 ROOT = Path(__file__).parents[1]

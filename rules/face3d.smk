@@ -42,7 +42,7 @@ rule make_head:
     params:
         head_model=settings.capture.head_model or "procedural",
         code=code_version(
-            "capture", "face3d/model.py", "face3d/checks.py", "face3d/head_stage.py"
+            "capture", "face3d/model.py", "face3d/checks.py"
         ),
     script:
         "../workflow_scripts/make_head.py"
@@ -81,6 +81,7 @@ if SYNTHETIC is not None:
             seed=settings.seed,
             code=code_version(
                 "face3d",
+                "rotations.py",
                 "training",
                 "diffusion/averages.py",
                 "estimators/batches.py",
@@ -150,7 +151,7 @@ rule mask_shard:
             "face3d/parsing.py",
             "face3d/patches.py",
             "face3d/rasterize",
-            "face3d/rotations.py",
+            "rotations.py",
             "face3d/uv.py",
             "face3d/checks.py",
             "codes",
@@ -209,6 +210,7 @@ rule acquire_faces:
         ),
         code=code_version(
             "face3d",
+            "rotations.py",
             "landmarks/base.py",
             "landmarks/detector.py",
             "normalise/head_pose.py",

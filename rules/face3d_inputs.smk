@@ -46,7 +46,7 @@ CODES_CODE = [
         "patches",
         "model",
     )
-] + ["codes"]
+] + ["codes", "rotations.py"]
 
 
 def encoder_files(name):

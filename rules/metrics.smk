@@ -53,7 +53,11 @@ rule perturb_model:
         background=background_of,
         code=[
             SAMPLING_CODE,
-            code_version("metrics/disentanglement.py", "metrics/redirection.py"),
+            code_version(
+                "metrics/disentanglement.py",
+                "metrics/redirection.py",
+                "estimators/evaluate.py",
+            ),
         ],
     script:
         "../workflow_scripts/perturb_model.py"

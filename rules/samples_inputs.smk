@@ -11,7 +11,7 @@ SAMPLING_CODE = code_version(
     "factors.py",
     "codes",
     "face3d/gaze.py",
-    "face3d/rotations.py",
+    "rotations.py",
     "masks/condition.py",
     "diffusion",
     "images.py",

@@ -2,6 +2,7 @@
 
 import sys
 
+import regaze.methods
 import regaze.redirectors
 
 SETTINGS = """
@@ -114,4 +115,4 @@ def install(monkeypatch, folder, package, names, version="1.2", **sources):
 
 def look_again():
     """Let distributions that came and went be noticed."""
-    regaze.redirectors._outer.cache_clear()
+    regaze.methods._outer.cache_clear()

@@ -5,7 +5,8 @@ import numpy as np
 from regaze.face3d.acquire import acquire
 from regaze.face3d.encode import open_encoder
 from regaze.face3d.photo_faces import detector
-from regaze.jobs import replacing, start
+from regaze.jobs import start
+from regaze.outputs import replacing
 
 
 def main(job):

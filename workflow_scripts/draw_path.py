@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from regaze.factors import GAZE_AND_HEAD
-from regaze.jobs import several, start
+from regaze.jobs import start
+from regaze.outputs import several
 from regaze.redirectors.inputs import given_inputs
 from regaze.redirectors.sample import sample_redirector
 

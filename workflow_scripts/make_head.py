@@ -1,6 +1,6 @@
 """Make, or check and copy, the head model that everything in 3-D shares."""
 
-from regaze.face3d.head_stage import make_head
+from regaze.capture.head_stage import make_head
 from regaze.jobs import start
 
 

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import torch
 
-from regaze.jobs import several, start
+from regaze.jobs import start
 from regaze.metrics.measure import measure_files
+from regaze.outputs import several
 
 
 def main(job):

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from regaze.jobs import several, start
+from regaze.jobs import start
 from regaze.metrics.disentanglement import perturb_redirector
+from regaze.outputs import several
 from regaze.redirectors.inputs import given_inputs
 
 

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from regaze.jobs import several, start
+from regaze.jobs import start
+from regaze.outputs import several
 from regaze.redirectors.inputs import given_inputs
 from regaze.redirectors.sample import sample_pseudo_model, sample_redirector
 

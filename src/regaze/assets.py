@@ -19,7 +19,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from regaze.jobs import replacing
+from regaze.outputs import replacing
 from regaze.provenance import file_sha256
 
 MOST_BYTES = 4 << 30

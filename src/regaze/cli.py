@@ -9,10 +9,9 @@ from typing import Annotated
 
 import typer
 
-from regaze.conversion.commands import convert_config
-from regaze.face3d.commands import head_app
-from regaze.face3d.commands_acquire import face3d
-from regaze.redirect.commands import redirect
+from regaze.commands.face3d import face3d
+from regaze.commands.head import head_app
+from regaze.commands.redirect import redirect
 
 app = typer.Typer(
     help="Gaze and head redirection.",
@@ -23,7 +22,6 @@ app = typer.Typer(
 app.add_typer(head_app, name="head")
 app.command("face3d")(face3d)
 app.command("redirect")(redirect)
-app.command("convert-config")(convert_config)
 
 
 @app.command()
@@ -74,7 +72,7 @@ def provenance(
     results: Annotated[list[Path], typer.Argument(help="Files or folders of results/.")],
 ) -> None:
     """Print how results came about, back to raw files. Exit status 1 if a file is another one."""
-    from regaze.provenance.chain import ProvenanceError, trace
+    from regaze.tracing.chain import ProvenanceError, trace
 
     faults: list[str] = []
     for result in results:

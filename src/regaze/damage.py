@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from regaze.filetypes import unreadable
-from regaze.jobs import REMEDY
+from regaze.outputs import REMEDY
 
 
 def read_weights(path: str | os.PathLike) -> dict[str, Tensor]:

@@ -23,10 +23,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from regaze.filetypes import damage, open_hdf5
-from regaze.hdf5 import hdf5_file, open_dataset, read_rows
-from regaze.jobs import REMEDY, replacing
+from regaze.filetypes import damage
+from regaze.hdf5 import hdf5_file, open_dataset, open_hdf5, read_rows
 from regaze.links import Rows, Sources, locate, missing_rows, read_source
+from regaze.outputs import REMEDY, replacing
 from regaze.provenance import content_hash
 
 LABELS = (

@@ -15,14 +15,9 @@ import zipfile
 import zlib
 from collections.abc import Container, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
-
-from regaze.jobs import REMEDY
-
-if TYPE_CHECKING:
-    import h5py
 
 HEAD = 4096
 """Bytes of a file that are looked at."""
@@ -171,25 +166,6 @@ def read_npz(
             return {name: stored[name] for name in wanted}
     except Exception as error:  # a damaged zip raises many kinds
         raise ValueError(unreadable(path, clause, "npz", error)) from None
-
-
-def open_hdf5(path: str | os.PathLike) -> h5py.File:
-    """An HDF5 file of the workflow, open for reading.
-
-    Raises:
-        FileNotFoundError: no such file.
-        regaze.hdf5.InUse: it is being written.
-        ValueError: it is something else or damaged.
-    """
-    from regaze.hdf5 import InUse, hdf5_file
-
-    try:
-        return hdf5_file(path)
-    except (FileNotFoundError, InUse):
-        raise
-    except OSError as error:
-        told = unreadable(path, "not a readable HDF5 file", "hdf5", error)
-        raise ValueError(f"{told}{REMEDY}") from None
 
 
 def _of(file: BinaryIO) -> FileType:

@@ -13,7 +13,8 @@ from contextlib import contextmanager
 import h5py
 import numpy as np
 
-from regaze.filetypes import damage
+from regaze.filetypes import damage, unreadable
+from regaze.outputs import REMEDY
 
 MAX_ROWS = 1_000_000
 """Rows of one person above which a file is taken for damaged; ETH-XGaze has some 20,000,
@@ -43,6 +44,23 @@ def hdf5_file(path: str | os.PathLike, **options) -> h5py.File:
                 f"{path}: {reason}; see HDF5_USE_FILE_LOCKING in docs/troubleshooting.md"
             ) from error
         raise
+
+
+def open_hdf5(path: str | os.PathLike) -> h5py.File:
+    """An HDF5 file of the workflow, open for reading.
+
+    Raises:
+        FileNotFoundError: no such file.
+        InUse: it is being written.
+        ValueError: it is something else or damaged.
+    """
+    try:
+        return hdf5_file(path)
+    except (FileNotFoundError, InUse):
+        raise
+    except OSError as error:
+        told = unreadable(path, "not a readable HDF5 file", "hdf5", error)
+        raise ValueError(f"{told}{REMEDY}") from None
 
 
 def _in_use(error: OSError) -> str:

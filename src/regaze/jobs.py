@@ -1,27 +1,18 @@
-"""What a workflow script needs around its one library call; the only module that knows Snakemake.
-
-It also holds the way every output of the project is written: under a temporary name in the same
-folder, then renamed, so that a killed job never leaves a half-written file under a final name.
-"""
+"""What a workflow script needs around its library call; the only module that knows Snakemake."""
 
 from __future__ import annotations
 
 import atexit
-import json
 import logging
-import math
 import os
-import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from regaze.locks import join_workflow
-
-REMEDY = "; if the workflow made it, delete it and run the same command again"
-"""End of messages about damaged files. Snakemake makes a missing input again, never a bad one."""
+from regaze.outputs import several
+from regaze.provenance.record import write_record
 
 _RECORDED: set[str] = set()
 _ASKED: dict[str, float] = {}
@@ -92,8 +83,6 @@ def recorded(job) -> None:
 
 
 def _record(job) -> None:
-    from regaze.provenance.record import write_record
-
     try:
         write_record(
             job.rule,
@@ -127,68 +116,3 @@ def _check_dates(inputs: Sequence[str] | Mapping[str, str | Sequence[str]]) -> N
                 "outputs as outdated. With the clock right, `snakemake --touch --forceall "
                 "--cores 1` dates all results anew, and `touch` files of your own"
             )
-
-
-def several(paths: str | os.PathLike | Sequence) -> list:
-    """The files of a named input or output as a list; Snakemake hands over one alone as it is."""
-    return [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-
-
-@contextmanager
-def replacing(path: str | os.PathLike) -> Iterator[Path]:
-    """Yield a temporary path beside ``path`` and rename it to ``path`` on success.
-
-    On an exception the temporary file or folder is removed and ``path`` stays as it was. A folder
-    written under the temporary name replaces an existing folder as a whole.
-
-    Raises:
-        OSError: writing failed; the error names ``path`` where the system's names no file.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    _remove(part)
-    try:
-        yield part
-        if part.is_dir() and path.is_dir():
-            shutil.rmtree(path)
-        os.replace(part, path)
-    except BaseException as error:
-        _remove(part)
-        # A write to a full disk fails without telling where.
-        if isinstance(error, OSError) and error.errno is not None and error.filename is None:
-            raise OSError(error.errno, error.strerror, str(path)) from error
-        raise
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
-def rounded(value, digits: int = 6):
-    """Return ``value`` with every float rounded to significant digits, for stable JSON.
-
-    Raises:
-        ValueError: a float is NaN or infinite, which JSON cannot say; use ``None`` and a reason.
-    """
-    if isinstance(value, dict):
-        return {str(key): rounded(item, digits) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [rounded(item, digits) for item in value]
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            raise ValueError(f"a result is {value}; results must be finite or null with a reason")
-        return float(f"{value:.{digits}g}")
-    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
-        return rounded(value.item(), digits)
-    return value
-
-
-def write_json(path: str | os.PathLike, content) -> None:
-    """Write JSON with sorted keys and floats of six significant digits, by atomic replacement."""
-    text = json.dumps(rounded(content), indent=1, sort_keys=True, allow_nan=False) + "\n"
-    with replacing(path) as part:
-        part.write_text(text, encoding="utf-8")

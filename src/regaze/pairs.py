@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 from regaze.faces import FacesReader
 from regaze.factors import FACTORS, KINDS, PairKind, current_kind
 from regaze.filetypes import unreadable
-from regaze.jobs import REMEDY, replacing
+from regaze.outputs import REMEDY, replacing
 
 SAME_DEG = 0.05
 """Rendered labels closer than this are the same direction: above float32 rounding, below any

@@ -32,12 +32,12 @@ from regaze.factors import KINDS, current_kind
 from regaze.identity.settings import TRAINED, IdentitySettings
 from regaze.landmarks.settings import LandmarkSettings
 from regaze.masks.settings import MaskSettings
-from regaze.redirectors import method_module, methods
+from regaze.methods import method_module, methods
 from regaze.redirectors.declaration import Declaration, Sampling, check_labels, declared
 from regaze.redirectors.inputs import KINDS as INPUT_KINDS
 from regaze.redirectors.inputs import check_names
 from regaze.report.settings import StudySettings
-from regaze.resources import ResourceTable, patches_fault
+from regaze.resources import ResourceTable
 from regaze.sources import KINDS as SOURCE_KINDS
 from regaze.sources import SourceError, SourceOptions, options_class
 from regaze.sources.splits import (
@@ -48,7 +48,7 @@ from regaze.sources.splits import (
     read_split,
     without_anybody,
 )
-from regaze.training.settings import transfer_file
+from regaze.training.settings import patches_fault, transfer_file
 
 PSEUDO_MODELS = ("copy", "truth")
 """Evaluated like models: the source itself, and the true target; ceiling and floor of errors."""

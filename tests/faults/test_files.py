@@ -9,7 +9,7 @@ from kills import SMALL, differences
 
 from regaze.damage import read_record, read_weights
 from regaze.faces import FacesReader
-from regaze.jobs import REMEDY
+from regaze.outputs import REMEDY
 from regaze.pairs import read_pairs
 
 pytestmark = pytest.mark.faults

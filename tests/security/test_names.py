@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from regaze.cli import app
 from regaze.face3d.obj import read_obj
 from regaze.faces import FacesAttributes, FacesReader, FacesWriter, open_row
-from regaze.jobs import replacing
+from regaze.outputs import replacing
 from regaze.pairs import draw_pairs, read_pairs, write_pairs
 from regaze.settings import load_settings
 from regaze.sources import SourceError, open_source

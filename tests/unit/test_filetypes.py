@@ -29,7 +29,8 @@ from regaze.face3d.parsing import load_parser
 from regaze.face3d.photo_faces import landmarks_of
 from regaze.face3d.pickles import read_npy_object, read_pickle
 from regaze.faces import FacesReader
-from regaze.filetypes import damage, file_type, open_hdf5, read_npz, unreadable
+from regaze.filetypes import damage, file_type, read_npz, unreadable
+from regaze.hdf5 import open_hdf5
 from regaze.identity.store import load_published
 from regaze.landmarks.detector import _load
 from regaze.metrics.perceptual import load_lpips

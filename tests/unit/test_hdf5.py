@@ -17,10 +17,10 @@ from regaze.masks import MasksReader
 from regaze.metrics.measure import _describe
 from regaze.normalise.linked import link_shard
 from regaze.normalise.stage import make_faces
-from regaze.provenance.inner import claims
 from regaze.report.inputs import Samples
 from regaze.sources import open_source
 from regaze.sources.mpiifacegaze import read_camera
+from regaze.tracing.claims import claims
 
 SIZE = 8
 

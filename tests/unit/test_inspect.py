@@ -19,8 +19,9 @@ from captures.faces_hdf5 import faces_hdf5
 from captures.files import write_landmarks, write_supplementary
 from PIL import Image
 
+from regaze import inspection
 from regaze.faces import FacesAttributes, FacesWriter
-from regaze.inspection import InspectError, inspect_file, look, show
+from regaze.inspection import InspectError, inspect_file, show
 from regaze.inspection.findings import Ranges, amount, plain
 from regaze.inspection.flat_files import JSON_BYTES
 from regaze.inspection.pictures import guess_channels
@@ -492,6 +493,10 @@ def test_parquet_tables(tmp_path):
     results = {"pair": [0], "person": ["a"], "kind": ["gaze_and_head"], "gaze_error_deg": [2.5]}
     pd.DataFrame(results).to_parquet(tmp_path / "per_pair.parquet")
     assert "2.500" in said(tmp_path / "per_pair.parquet")
+    results = {key: value * 2 for key, value in results.items()} | {"psnr": [20.5, None]}
+    pd.DataFrame(results).astype({"psnr": "Float32"}).to_parquet(tmp_path / "per_pair.parquet")
+    found = table(inspect_file(tmp_path / "per_pair.parquet"), "Results")
+    assert found["psnr"] == ["20.500", "20.500", "20.500", "1"]
     pd.DataFrame({"x": [1]}).to_parquet(tmp_path / "other.parquet")
     assert "no kind" in inspect_file(tmp_path / "other.parquet").kind
 
@@ -595,7 +600,7 @@ def test_a_file_that_the_system_refuses_is_named(tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied", str(path))
 
     (tmp_path / "secret.h5").write_bytes(b"x")
-    monkeypatch.setattr(look, "open", refuse, raising=False)
+    monkeypatch.setattr(inspection, "open", refuse, raising=False)
     with pytest.raises(InspectError, match=r"secret\.h5: cannot be read \(.*Permission denied"):
         inspect_file(tmp_path / "secret.h5")
 

@@ -8,7 +8,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from regaze.jobs import _check_dates, _record, replacing, rounded, write_json
+from regaze.jobs import _check_dates, _record
+from regaze.outputs import replacing, rounded, write_json
 
 
 def test_failure_leaves_the_old_file_and_no_temporary_one(tmp_path):

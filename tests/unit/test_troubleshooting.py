@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from regaze.jobs import REMEDY
+from regaze.outputs import REMEDY
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/troubleshooting.md").read_text()

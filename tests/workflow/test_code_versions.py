@@ -11,13 +11,14 @@ import yaml
 from reach import SRC, reached
 from running import ROOT, snakemake
 
-from regaze.redirectors import methods
+from regaze.methods import methods
 from regaze.sources import KINDS
 from regaze.versioning import dvc_yaml
 
 # Modules that decide no result, and why.
 EXEMPT = {
-    "regaze.jobs": "writes and logs; a change of what is written shows in the writers",
+    "regaze.jobs": "starts and logs",
+    "regaze.outputs": "writes; a change of what is written shows in the writers",
     "regaze.locks": "keeps two workflows apart",
     "regaze.provenance": "names results; decides none",
     "regaze.provenance.record": "names results; decides none",
@@ -25,8 +26,10 @@ EXEMPT = {
     "regaze.settings": "its values are parameters of the rules",
     "regaze.weights": "loads weights as they are, or refuses them",
     "regaze.assets": "verifies files by their checksums",
-    "regaze.redirectors": "finds methods by name",
+    "regaze.methods": "finds methods by name",
+    "regaze.redirectors": "is empty",
     "regaze.redirectors.declaration": "what it says are inputs and parameters of the rules",
+    "regaze.redirectors.presets": "its values are parameters of the rules",
     "regaze.sources": "finds kinds of data sets by name",
     "regaze.sources.options": "its values are parameters of the rules",
     "regaze.damage": "tells damaged files from whole ones",
@@ -36,8 +39,6 @@ EXEMPT = {
 }
 # The same of single rules.
 EXEMPT_HERE = {
-    ("train_model", "regaze.redirectors.sample"): "only opens a teacher",
-    ("train_labelled_redirector", "regaze.redirectors.sample"): "only opens a teacher",
     ("sample_model", "regaze.animation"): "only draw_path animates",
     ("sample_study", "regaze.animation"): "only draw_path animates",
     ("sample_weights", "regaze.animation"): "only draw_path animates",
@@ -51,7 +52,7 @@ EXEMPT_HERE |= {
     )
 }
 # What is listed for all methods, though only those that are told 3-D codes reach it.
-FOR_CODES = {"face3d/gaze.py", "face3d/rotations.py"}
+FOR_CODES = {"face3d/gaze.py", "rotations.py"}
 
 
 def covers(entry, name):

@@ -9,7 +9,7 @@ from running import ROOT, snakemake
 from typer.testing import CliRunner
 
 from regaze.cli import app
-from regaze.provenance.chain import trace
+from regaze.tracing.chain import trace
 
 
 def test_every_step_from_the_report_to_the_capture_is_as_recorded(finished):

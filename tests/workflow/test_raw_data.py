@@ -10,7 +10,7 @@ from captures import eth_xgaze, gazecapture
 from running import planned, snakemake
 
 from regaze.normalise.rejections import read_rejected
-from regaze.provenance.chain import trace
+from regaze.tracing.chain import trace
 
 WANTED = ("--", "results/phones/pairs.parquet", "results/phones/faces/contact-sheet.png")
 NOTHING = "Nothing to be done"

@@ -18,7 +18,7 @@ from regaze.estimators.evaluate import predict_rows
 from regaze.estimators.stage import train_estimator
 from regaze.estimators.store import load_estimator
 from regaze.faces import FacesReader
-from regaze.jobs import replacing
+from regaze.outputs import replacing
 from regaze.training.context import ModelFiles
 from regaze.training.labels import SHARED
 from regaze.training.loop import mark_finished

@@ -10,7 +10,7 @@ import numpy as np
 
 from regaze.faces import COMPRESSION, FacesReader
 from regaze.images import equalise
-from regaze.jobs import replacing
+from regaze.outputs import replacing
 
 
 def export_upstream(faces: str | PathLike, output: str | PathLike) -> None:

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from regaze.augmentation.study import KINDS, REAL, Measured, collect, summarise, write_table
-from regaze.jobs import replacing
+from regaze.outputs import replacing
 from regaze.report.figures import colour, styled
 
 TITLES = {"gaze": "Gaze", "head": "Head"}

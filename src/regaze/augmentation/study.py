@@ -11,8 +11,8 @@ import pandas as pd
 
 from regaze.augmentation.estimator import read_errors
 from regaze.augmentation.settings import Draw
-from regaze.jobs import replacing
 from regaze.metrics.bootstrap import bootstrap_mean
+from regaze.outputs import replacing
 
 REAL = "real"
 """Name of the estimators that learn from real pictures alone."""

@@ -27,7 +27,7 @@ from regaze.capture.parts import LABELS
 from regaze.capture.renderer import SUB, View
 from regaze.capture.subject import draw_look
 from regaze.face3d.model import FlameModel
-from regaze.jobs import replacing, write_json
+from regaze.outputs import replacing, write_json
 
 SPLITS = ("train-redirector", "train-evaluator", "val", "test")
 """The groups persons are dealt to; the first two together are ``train``."""

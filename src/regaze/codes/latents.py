@@ -26,7 +26,7 @@ from regaze.codes import CODES as CODES
 from regaze.codes import SHORT as SHORT
 from regaze.faces import FacesReader
 from regaze.filetypes import damage, unreadable
-from regaze.jobs import REMEDY, replacing
+from regaze.outputs import REMEDY, replacing
 
 LAYOUT = 1
 """Version of the columns and of what they mean."""

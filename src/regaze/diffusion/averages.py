@@ -10,7 +10,6 @@ The formulas are derived from the definitions: at time t the average weighs the 
 from __future__ import annotations
 
 import numpy as np
-import torch
 
 
 def half_life_decay(
@@ -81,50 +80,3 @@ def inverse_root_rate(
     images = np.asarray(images, np.float64)
     fall = np.sqrt(np.maximum(images / (reference_batches * batch), 1.0))
     return rate / fall * (np.minimum(images / warmup, 1.0) if warmup > 0 else 1.0)
-
-
-class WeightAverage:
-    """A moving average of a module's floating-point parameters, in float32.
-
-    Args:
-        module: whose parameters are followed; buffers are not averaged.
-        half_life: of the classic average in images; ignored when ``std`` is given.
-        std: relative width of a power-function average.
-        ramp: see ``half_life_decay``.
-    """
-
-    def __init__(self, module, half_life: float = 500e3, std: float | None = None, ramp=0.09):
-        self.half_life, self.std, self.ramp = half_life, std, ramp
-        self.names = [name for name, _ in module.named_parameters()]
-        self.values = [value.detach().float().clone() for _, value in module.named_parameters()]
-
-    def decay(self, images: float, batch: float) -> float:
-        """Return the decay of the update that reaches ``images`` images seen."""
-        if self.std is not None:
-            return float(power_decay(images, batch, self.std))
-        return half_life_decay(images, batch, self.half_life, self.ramp)
-
-    @torch.no_grad()
-    def update(self, module, images: float, batch: float) -> None:
-        """Take in the module's weights after a step that brought the count to ``images``."""
-        current = [value.detach().float() for value in module.parameters()]
-        torch._foreach_lerp_(self.values, current, 1.0 - self.decay(images, batch))
-
-    def state_dict(self) -> dict:
-        """Return ``{parameter name: tensor}``."""
-        return dict(zip(self.names, self.values, strict=True))
-
-    def load_state_dict(self, state: dict) -> None:
-        """Restore; missing or unexpected names are one error that lists them."""
-        different = sorted(set(self.names) ^ set(state))
-        if different:
-            raise ValueError(f"weight average: names differ from the module's: {different[:8]}")
-        with torch.no_grad():
-            for name, value in zip(self.names, self.values, strict=True):
-                value.copy_(state[name])
-
-    @torch.no_grad()
-    def copy_to(self, module) -> None:
-        """Write the average into a module of the same parameters."""
-        for (_, parameter), value in zip(module.named_parameters(), self.values, strict=True):
-            parameter.copy_(value)

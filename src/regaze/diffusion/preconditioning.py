@@ -16,9 +16,6 @@ import torch
 
 from regaze.diffusion.schedules import logsnr_from_sigma
 
-KINDS = ("eps", "v", "edm", "flow", "x0")
-WEIGHTS = ("uniform", "min_snr", "soft_min_snr")
-
 
 def per_image(values, like):
     """Shape (B,) or scalar values to broadcast over ``like`` (B, ...), in its dtype."""
@@ -40,14 +37,6 @@ class Preconditioning:
 
     kind: str = "edm"
     sigma_data: float = 0.5
-
-    def __post_init__(self):
-        if self.kind not in KINDS:
-            raise ValueError(
-                f"parameterization: expected one of {', '.join(KINDS)}, found {self.kind!r}"
-            )
-        if self.sigma_data <= 0:
-            raise ValueError(f"sigma_data: expected a positive number, found {self.sigma_data}")
 
     def coefficients(self, sigma):
         """Return ``(c_skip, c_out, c_in)`` at levels ``sigma`` (B,)."""
@@ -103,6 +92,4 @@ class Preconditioning:
             return torch.ones_like(sigma)
         if rule == "min_snr":
             return (sigma**-2).clamp(max=gamma) * self.coefficients(sigma)[1] ** 2
-        if rule == "soft_min_snr":
-            return (sigma * self.sigma_data / (sigma**2 + self.sigma_data**2)) ** 2
-        raise ValueError(f"loss_weight: expected one of {', '.join(WEIGHTS)}, found {rule!r}")
+        return (sigma * self.sigma_data / (sigma**2 + self.sigma_data**2)) ** 2

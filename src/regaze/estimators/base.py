@@ -8,8 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-OUTPUTS = ("gaze_pitch", "gaze_yaw", "head_pitch", "head_yaw")
-
 
 class GazeHeadEstimator(nn.Module):
     """A network from face patches to (gaze pitch, gaze yaw, head pitch, head yaw) in radians.

@@ -36,7 +36,6 @@ _PRESETS: dict[tuple[str, str], tuple[Callable[[int, str], GazeHeadEstimator], i
     ("resnet", "small"): (ResnetSmall, 64, "none"),
     ("resnet", "tiny"): (_tiny_resnet, 32, "none"),
 }
-ARCHITECTURES = tuple(sorted({arch for arch, _ in _PRESETS}))
 PRESETS = tuple(sorted({preset for _, preset in _PRESETS}))
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+from torch import Tensor
 
 from regaze.angles import angular_error
 from regaze.estimators.base import GazeHeadEstimator, estimate
 from regaze.estimators.preprocess import prepare
 from regaze.faces import FacesReader
+from regaze.images import to_uint8
 
 
 def predict_rows(
@@ -45,13 +47,8 @@ def held_out_error(
     *,
     batch: int = 128,
 ) -> dict[str, float | int]:
-    """Return the mean angular errors ``gaze_deg`` and ``head_deg`` over ``rows``, and ``n``.
-
-    Raises ValueError when there are no rows.
-    """
+    """Return the mean angular errors ``gaze_deg`` and ``head_deg`` over ``rows``, and ``n``."""
     rows = np.asarray(rows, np.int64)
-    if not len(rows):
-        raise ValueError("held-out rows: expected at least one, found none")
     predicted = predict_rows(network, reader, rows, batch=batch).astype(np.float64)
     labels = reader.labels[rows].astype(np.float64)
     return {
@@ -59,3 +56,16 @@ def held_out_error(
         "head_deg": float(angular_error(predicted[:, 2:], labels[:, 2:4]).mean()),
         "n": len(rows),
     }
+
+
+def read_images(network: GazeHeadEstimator, images: Tensor) -> np.ndarray:
+    """Return angles (n,4) float64 radians that the estimator reads in a network's own output.
+
+    ``images`` is (n,3,H,W), in [-1,1] but for what overshoots, which ST-ED does not clip before its
+    metrics. Only an estimator of another size or with a preprocessing of its own sees pictures as
+    they would be stored, clipped and rounded.
+    """
+    if network.preprocess != "none" or images.shape[-1] != network.size_px:
+        images = prepare(to_uint8(images), network.size_px, network.preprocess)
+    images = images.to(next(network.parameters()).device)
+    return estimate(network, images).double().cpu().numpy()

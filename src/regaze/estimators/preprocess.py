@@ -22,12 +22,8 @@ def prepare(
     stored size this is exactly the reader of ST-ED (zhengyuf/STED-gaze ``dataset.py``).
 
     Raises:
-        ValueError: unknown ``preprocess``, or a size that does not divide the patch.
+        ValueError: a size that does not divide the patch.
     """
-    if preprocess not in PREPROCESSES:
-        raise ValueError(
-            f"preprocess: expected one of {', '.join(PREPROCESSES)}, found {preprocess!r}"
-        )
     reduced = reduce_patches(pixels, size_px)
     if preprocess == "none":
         return reduced

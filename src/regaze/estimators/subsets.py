@@ -28,11 +28,8 @@ def sample_index(
 def evaluation_subset(total: int, proportion: float) -> np.ndarray:
     """Return the evenly spread numbers (int64) of an evaluation subset of ``total`` samples.
 
-    floor(linspace(0, total, int(proportion total), endpoint excluded)). Raises ValueError when the
-    proportion is outside (0, 1].
+    floor(linspace(0, total, int(proportion total), endpoint excluded)).
     """
-    if not 0 < proportion <= 1:
-        raise ValueError(f"proportion: expected within (0, 1], found {proportion}")
     return np.linspace(0, total, int(proportion * total), endpoint=False).astype(np.int64)
 
 

@@ -40,8 +40,8 @@ from regaze.face3d.render import Renderer
 from regaze.face3d.shading import sh_shading, vertex_normals
 from regaze.face3d.turntable import turntable, write_gif
 from regaze.face3d.uv import blend_texture, dense_mesh
-from regaze.jobs import replacing, write_json
 from regaze.normalise.photo import UnreadableImage
+from regaze.outputs import replacing, write_json
 
 log = logging.getLogger(__name__)
 

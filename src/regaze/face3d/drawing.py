@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from regaze.jobs import replacing
+from regaze.outputs import replacing
 
 
 def to_drawing(

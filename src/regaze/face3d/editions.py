@@ -10,10 +10,9 @@ conversion records. Importable without torch.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from os import PathLike
 
-if TYPE_CHECKING:
-    from regaze.settings import Settings
+from regaze.face3d.settings import EncoderSettings
 
 EDITIONS = {
     "efcd14cc4a69f3a3d9af8ded80146b5b6b50df3bd74cf69108213b144eba725b": "2020",
@@ -81,7 +80,9 @@ def why_not_published(meta: Mapping, n_shape_total: int = SHAPES, sha256: str = 
     return ""
 
 
-def foreign_heads(settings: Settings) -> list[str]:
+def foreign_heads(
+    encoders: Mapping[str, EncoderSettings], head_model: str | PathLike | None
+) -> list[str]:
     """A line for every published DECA of a configuration that its head model does not belong to.
 
     Asked before a run, whose faces would be made for nothing. EMOCA's files tell themselves which
@@ -89,16 +90,16 @@ def foreign_heads(settings: Settings) -> list[str]:
     """
     asked = [
         name
-        for name, entry in settings.encoders.items()
+        for name, entry in encoders.items()
         if entry.checkpoint is not None and entry.head_sha256 is None
     ]
     if not asked:
         return []
-    if settings.capture.head_model is None:
+    if head_model is None:
         fault = why_not_published({"source": "synthetic"})
     else:
         from regaze.face3d.model import load_flame, model_hash
 
-        head = load_flame(settings.capture.head_model)
+        head = load_flame(head_model)
         fault = why_not_published(head.meta, head.n_shape_total, model_hash(head))
     return [f"encoders.{name}.checkpoint: {fault}" for name in asked if fault]

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from regaze.face3d.model import FlameModel
-from regaze.face3d.rotations import rodrigues, yaw_angle
+from regaze.rotations import rodrigues, yaw_angle
 
 
 class FlameOutput(NamedTuple):

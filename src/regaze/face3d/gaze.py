@@ -16,13 +16,7 @@ import torch
 from torch import Tensor
 
 from regaze.angles import rotation_from_angles, vector_from_angles
-from regaze.face3d.rotations import matrix_to_axis_angle, rodrigues
-
-_FLIP = (1.0, -1.0, -1.0)
-
-
-def _flip(like: Tensor) -> Tensor:
-    return torch.tensor(_FLIP, dtype=like.dtype, device=like.device)
+from regaze.rotations import camera_flip, rodrigues, root_from_camera
 
 
 def eye_rotation(direction: Tensor) -> Tensor:
@@ -49,20 +43,11 @@ def eye_pose_from_labels(labels: Tensor, head: Tensor | None = None) -> Tensor:
             or matrices (B, 3, 3) such as root times neck; the identity if None.
     """
     pairs = labels if labels.ndim == 3 else labels[:, None].expand(-1, 2, -1)
-    directions = -vector_from_angles(pairs) * _flip(pairs)
+    directions = -vector_from_angles(pairs) * camera_flip(pairs)
     if head is not None:
         # rows times R are columns times its transpose: from the world into the head
         directions = directions @ (rodrigues(head) if head.ndim == 2 else head)
     return eye_rotation(directions).reshape(-1, 6)
-
-
-def root_from_camera(rotation: Tensor) -> Tensor:
-    """Root axis-angles (B, 3) of head rotations (B, 3, 3) from the face model to the camera.
-
-    The face model of the normalisation has the camera's axes (x right, y down, z into the head).
-    """
-    flip = _flip(rotation)
-    return matrix_to_axis_angle(flip[:, None] * rotation * flip)
 
 
 def root_from_labels(labels: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from regaze.face3d.gaze import root_from_labels
 from regaze.face3d.model import FlameModel
 from regaze.face3d.render import Renderer
 from regaze.faces import FacesReader
-from regaze.filetypes import open_hdf5
+from regaze.hdf5 import open_hdf5
 
 CONTOUR_WEIGHT = 0.25
 """Of the 17 contour points in the camera's fit: they lie deepest, where perspective, which the

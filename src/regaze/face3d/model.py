@@ -18,7 +18,7 @@ import numpy as np
 
 from regaze.face3d.checks import check_arrays
 from regaze.filetypes import read_npz
-from regaze.jobs import replacing
+from regaze.outputs import replacing
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from regaze.face3d.drawing import write_png
-from regaze.jobs import replacing
+from regaze.outputs import replacing
 
 MATERIAL = "FaceTexture"
 

@@ -19,8 +19,8 @@ from regaze.face3d.drawing import write_png
 from regaze.face3d.gaze import eye_pose_from_labels
 from regaze.face3d.ground_truth import GroundTruth
 from regaze.face3d.patches import crop_patches, crop_transforms, oversampling, sample_crops
-from regaze.face3d.rotations import axis_angle_to_matrix
 from regaze.faces import FacesReader
+from regaze.rotations import axis_angle_to_matrix
 
 CORRELATED = 10
 """So many of the first shape codes are compared; later ones move a face by less than 0.5 mm."""

@@ -54,11 +54,8 @@ class EncoderTask:
     def losses(self, batch: Mapping[str, Tensor], phase: str, at: Progress) -> dict[str, Tensor]:
         """Return ``loss``, its terms without their weights, and ``landmark_px``.
 
-        ``batch`` is one of :class:`regaze.face3d.crops.CropBatches`. Raises ValueError for a
-        phase other than ``main``.
+        ``batch`` is one of :class:`regaze.face3d.crops.CropBatches`.
         """
-        if phase != "main":
-            raise ValueError(f"phase: expected 'main', found {phase!r}")
         crops = batch["crops"]
         self._move(crops.device)
         found = self.network.regress(crops)

@@ -15,7 +15,7 @@ from regaze.face3d.crop import to_image_space
 from regaze.face3d.deca import Deca
 from regaze.face3d.drawing import to_uint8
 from regaze.face3d.gaze import eye_pose_from_labels
-from regaze.face3d.rotations import rodrigues
+from regaze.rotations import rodrigues
 
 TURN, SWAY = np.radians(50.0), np.radians(8.0)
 """How far the head turns to either side, and how much it nods meanwhile, radians."""

@@ -62,10 +62,8 @@ def align(images: Tensor, network: FaceRecogniser, sted_view: bool = True) -> Te
     landmarks is one and the same for all of them. The template shows more of the head than the
     patch; what is missing repeats the border. Patches of another field of view than sted's
     (``sted_view`` false), and all patches of networks trained on whole patches, are resized with
-    antialiasing instead. Raises ValueError for patches that are not square.
+    antialiasing instead.
     """
-    if images.ndim != 4 or images.shape[-1] != images.shape[-2]:
-        raise ValueError(f"patches: expected (B,3,H,H), found {tuple(images.shape)}")
     size = network.size_px
     if network.alignment == "template" and sted_view:
         a, b, c = _placement(size)

@@ -49,12 +49,7 @@ class IrSeUnit(nn.Module):
 
 
 def irse_trunk(num_layers: int = 50, squeeze: bool = True) -> tuple[nn.Sequential, nn.Sequential]:
-    """Return ``(input_layer, body)``: (B,3,H,W) to (B,64,H,W) to (B,512,H/16,W/16).
-
-    Raises ValueError for a number of layers that is not in :data:`UNITS`.
-    """
-    if num_layers not in UNITS:
-        raise ValueError(f"num_layers: expected one of {sorted(UNITS)}, found {num_layers}")
+    """Return ``(input_layer, body)``: (B,3,H,W) to (B,64,H,W) to (B,512,H/16,W/16)."""
     stem = nn.Sequential(nn.Conv2d(3, 64, 3, 1, 1, bias=False), nn.BatchNorm2d(64), nn.PReLU(64))
     units, channels = [], 64
     for width, count in zip(WIDTHS, UNITS[num_layers], strict=True):

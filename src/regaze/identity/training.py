@@ -77,11 +77,8 @@ class IdentityTask:
     def losses(self, batch: Mapping[str, Tensor], phase: str, at: Progress) -> dict[str, Tensor]:
         """Return ``loss`` and ``hit``, the share of pictures whose nearest class is their own.
 
-        ``batch`` holds ``image`` (B,3,H,W) in [-1,1] and ``person`` (B,) int64. Raises ValueError
-        for a phase other than ``main``.
+        ``batch`` holds ``image`` (B,3,H,W) in [-1,1] and ``person`` (B,) int64.
         """
-        if phase != "main":
-            raise ValueError(f"phase: expected 'main', found {phase!r}")
         images, person = batch["image"], batch["person"]
         if self.augmentation is not None:
             images, _, _ = self.augmentation(images, batch["gaze"], batch["head"], at.generator)

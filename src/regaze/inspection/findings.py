@@ -1,12 +1,18 @@
-"""What an inspection found, as plain texts, and the small tools to put numbers into words."""
+"""What an inspection found, as plain texts, and how it is printed."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import io
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
+
+RANGE_COLUMNS = ("column", "min", "mean", "max", "not finite")
+_PIPE_WIDTH = 4096
+"""Of lines in a pipe: names and paths stay in one piece there."""
 
 
 class InspectError(ValueError):
@@ -39,8 +45,8 @@ class Findings:
     """
 
     path: Path
-    kind: str
-    why: str
+    kind: str = ""
+    why: str = ""
     facts: list[tuple[str, str]] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -52,6 +58,11 @@ class Findings:
     def warn(self, text: str) -> None:
         """Add a warning."""
         self.warnings.append(plain(text))
+
+    def table(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+        """Add a table; whole numbers get separators of thousands."""
+        texts = [[f"{c:,}" if type(c) is int else str(c) for c in row] for row in rows]
+        self.tables.append(Table(title, columns, texts))
 
 
 class Ranges:
@@ -79,16 +90,13 @@ class Ranges:
 
     def rows(self, factor: float = 1.0, digits: int = 1) -> list[list[str]]:
         """Return ``[name, least, mean, greatest, not finite]`` per column, as text."""
-        lines = []
-        for column, name in enumerate(self.names):
-            count = self.finite[column]
-            values = (self.least[column], self.total[column] / max(count, 1), self.greatest[column])
-            texts = [f"{factor * v:.{digits}f}" if count else "-" for v in values]
-            lines.append([name, *texts, f"{self.strange[column]:,}"])
-        return lines
-
-
-RANGE_COLUMNS = ("column", "min", "mean", "max", "not finite")
+        values = np.stack([self.least, self.total / np.maximum(self.finite, 1), self.greatest], 1)
+        return [
+            [name, *(f"{factor * v:.{digits}f}" if n else "-" for v in row), f"{strange:,}"]
+            for name, n, row, strange in zip(
+                self.names, self.finite, values, self.strange, strict=True
+            )
+        ]
 
 
 def plain(text: str) -> str:
@@ -113,7 +121,47 @@ def some(names: Sequence[str], most: int = 5) -> str:
     return shown + (f" and {len(names) - most:,} more" if len(names) > most else "")
 
 
-def spread(counts: Sequence[int]) -> str:
-    """Return least, median and greatest of counts in words."""
-    middle = np.median(counts)
-    return f"min {min(counts):,}, median {middle:,.0f}, max {max(counts):,}"
+def show(found: Findings, stream: TextIO) -> None:
+    """Print findings: tables in a terminal, the same text without colours in a pipe."""
+    from rich.console import Console
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    terminal = bool(getattr(stream, "isatty", lambda: False)())
+    text = io.StringIO()
+    console = Console(
+        file=stream if terminal else text,
+        width=None if terminal else _PIPE_WIDTH,
+        force_terminal=terminal,
+        no_color=not terminal,
+        highlight=False,
+        markup=False,
+        emoji=False,
+    )
+    console.print(Text(plain(str(found.path)), style="bold"), overflow="fold")
+    grid = RichTable.grid(padding=(0, 3, 0, 0))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for fact in (("kind", found.kind), ("because", found.why), *found.facts):
+        grid.add_row(*(Text(plain(part)) for part in fact))
+    console.print(grid)
+    for table in found.tables:
+        console.print()
+        console.print(Text(table.title, style="bold"))
+        drawn = RichTable(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
+        for number, name in enumerate(table.columns):
+            numeric = number > 0 and all(_numeric(row[number]) for row in table.rows)
+            drawn.add_column(name, justify="right" if numeric else "left", overflow="fold")
+        for row in table.rows:
+            drawn.add_row(*(Text(plain(cell)) for cell in row))
+        console.print(drawn)
+    if found.warnings:
+        console.print()
+    for warning in found.warnings:
+        console.print(Text(f"warning: {warning}", style="yellow"), overflow="fold")
+    # Tables fill their lines with blanks, which nobody wants in a file.
+    stream.write("".join(f"{line.rstrip()}\n" for line in text.getvalue().splitlines()))
+
+
+def _numeric(cell: str) -> bool:
+    return cell in ("-", "") or cell.lstrip("+-").replace(",", "").replace(".", "", 1).isdigit()

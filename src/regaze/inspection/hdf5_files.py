@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import h5py
 import numpy as np
@@ -14,29 +15,13 @@ import numpy as np
 from regaze.faces import LABELS
 from regaze.filetypes import damage
 from regaze.hdf5 import InUse, hdf5_file
-from regaze.inspection import details
-from regaze.inspection.findings import Findings, InspectError, Ranges, Table, some
-from regaze.inspection.findings import spread as spread_of
-from regaze.inspection.pictures import Part, Pictures
+from regaze.inspection.findings import RANGE_COLUMNS, Findings, InspectError, Ranges, some
+from regaze.inspection.pictures import MAX_ROWS, Part, Pictures, require_small_chunks
 
-XGAZE = ("face_patch", "face_gaze", "face_head_pose")
-SUPPLEMENTARY = ("file_name", "camera_parameters", "head_pose", "3d_gaze_target")
-_GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("faces", ("pixels", "labels")),
-    ("supplementary", SUPPLEMENTARY),
-    ("landmarks", ("landmarks", "status", "score")),
-    ("parameters", ("landmarks", "mask")),
-)
-_ROOTS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("xgaze", XGAZE),
-    ("samples", ("pixels", "pair")),
-)
-MAX_ROWS = 10_000_000
-"""Of one dataset that are looked at; all of GazeCapture has 1.5 million."""
 BLOCK_BYTES = 1 << 23
-CHUNK_BYTES = 1 << 28
-"""Largest piece that is unpacked at once; a header can claim any."""
 _PERSONS_SHOWN = 6
+_DEGREES = 180 / np.pi
+_COLUMNS = ("dataset", "shape", "dtype", "chunk", "compression")
 
 
 @dataclass
@@ -50,9 +35,20 @@ class Group:
     @property
     def rows(self) -> int:
         """Rows of the dataset that comes first, as upstream readers count."""
-        for name in sorted(self.datasets):
-            return len(self.datasets[name]) if self.datasets[name].ndim else 0
-        return 0
+        return next((len(data) if data.ndim else 0 for data in self.datasets.values()), 0)
+
+
+class Kind(NamedTuple):
+    """A kind of file: what its groups (or its root) hold, and which numbers are measured."""
+
+    words: str
+    needed: tuple[str, ...]
+    measured: Mapping[str, tuple[str, ...]] = {}
+    title: str = ""
+    factor: float = 1.0
+    digits: int = 1
+    more: Callable[[Findings, h5py.File, Sequence[Group]], Pictures | None] = lambda *_: None
+    of_root: bool = False
 
 
 def look_into(path: Path, rows: int, sheet: str | Path | None) -> Findings:
@@ -77,17 +73,28 @@ def look_into(path: Path, rows: int, sheet: str | Path | None) -> Findings:
 def _describe(path: Path, file: h5py.File, rows: int, sheet: str | Path | None) -> Findings:
     root, groups = _members(file)
     kind, chosen = _recognise(root, groups)
-    found = Findings(path, "", "")
-    if chosen:
+    found = Findings(path)
+    if kind is None:
+        found.kind = "HDF5 of no kind that is known here"
+        found.why = "its datasets are none of " + "; ".join(", ".join(k.needed) for k in _KINDS)
+        found.fact("members", some(sorted(file), _PERSONS_SHOWN) or "none")
+    else:
+        found.kind = kind.words
+        *first, last = map(repr, kind.needed)
+        found.why = f"{'the file holds' if kind.of_root else 'groups hold'} "
+        found.why += f"{', '.join(first)} and {last}"
         _counts(found, chosen, kind)
         _unwritten(found, chosen)
     _attributes(found, file)
-    found.tables += _schema(root, groups, found)
-    pictures = _DESCRIPTIONS[kind](found, file, root, chosen)
+    _schema(found, root, groups)
+    pictures = None
+    if kind is not None:
+        pictures = kind.more(found, file, chosen)
+        _measured(found, kind, chosen)
     if pictures is not None:
         pictures.look(found, rows)
         if sheet is not None:
-            pictures.draw(found, rows, sheet)
+            pictures.draw(found, sheet)
         else:
             found.fact("contact sheet", "not drawn; --sheet FILE.png draws these pictures")
     elif sheet is not None:
@@ -98,20 +105,18 @@ def _describe(path: Path, file: h5py.File, rows: int, sheet: str | Path | None) 
 def _members(file: h5py.File) -> tuple[Group, list[Group]]:
     """Return the root's own datasets and its groups, without following links."""
     root = _group("", file)
-    groups = []
-    for name in list(root.others):
-        link = file.get(name, getlink=True)
-        if isinstance(link, h5py.HardLink) and isinstance(file[name], h5py.Group):
-            root.others.remove(name)
-            groups.append(_group(name, file[name]))
+    inner = [n for n in root.others if isinstance(file.get(n, getlink=True), h5py.HardLink)]
+    groups = [_group(name, file[name]) for name in inner if isinstance(file[name], h5py.Group)]
+    named = {group.name for group in groups}
+    root.others = [name for name in root.others if name not in named]
     return root, groups
 
 
 def _group(name: str, group: h5py.Group) -> Group:
     made = Group(name)
     for member in sorted(group):
-        link = group.get(member, getlink=True)
-        item = group[member] if isinstance(link, h5py.HardLink) else None
+        own = isinstance(group.get(member, getlink=True), h5py.HardLink)
+        item = group[member] if own else None
         if isinstance(item, h5py.Dataset):
             made.datasets[member] = item
         else:
@@ -119,27 +124,27 @@ def _group(name: str, group: h5py.Group) -> Group:
     return made
 
 
-def _recognise(root: Group, groups: list[Group]) -> tuple[str, list[Group]]:
-    for kind, names in _ROOTS:
-        if set(names) <= set(root.datasets):
-            return kind, [root]
-    best = "unknown"
-    chosen: list[Group] = []
-    for kind, names in _GROUPS:
-        having = [group for group in groups if set(names) <= set(group.datasets)]
+def _recognise(root: Group, groups: list[Group]) -> tuple[Kind | None, list[Group]]:
+    """Return the kind that most groups are of, with these groups."""
+    best, chosen = None, []
+    for kind in _KINDS:
+        places = [root] if kind.of_root else groups
+        having = [group for group in places if group.datasets.keys() >= set(kind.needed)]
+        if having and kind.of_root:
+            return kind, having
         if len(having) > len(chosen):
             best, chosen = kind, having
     return best, chosen
 
 
-def _counts(found: Findings, chosen: Sequence[Group], kind: str) -> None:
-    if kind in ("xgaze", "samples"):
-        found.fact("rows", f"{chosen[0].rows:,}")
-    else:
-        counts = [group.rows for group in chosen]
+def _counts(found: Findings, chosen: Sequence[Group], kind: Kind) -> None:
+    counts = [group.rows for group in chosen]
+    if not kind.of_root:
         found.fact("persons", f"{len(chosen):,}: {some([g.name for g in chosen], _PERSONS_SHOWN)}")
-        found.fact("rows", f"{sum(counts):,}")
-        found.fact("rows per person", spread_of(counts))
+    found.fact("rows", f"{sum(counts):,}")
+    if not kind.of_root:
+        middle = f"median {np.median(counts):,.0f}"
+        found.fact("rows per person", f"min {min(counts):,}, {middle}, max {max(counts):,}")
     for group in chosen:
         lengths = {n: len(d) for n, d in group.datasets.items() if d.ndim}
         if len(set(lengths.values())) > 1:
@@ -163,103 +168,95 @@ def _unwritten(found: Findings, chosen: Sequence[Group]) -> None:
                 missing = pieces - data.id.get_num_chunks()
             if missing > 0:
                 absent[name] += missing
-                example.setdefault(name, group.name)
+                example.setdefault(name, f"{group.name}/{name}".lstrip("/"))
     for name, missing in absent.items():
-        where = f"{example[name]}/{name}".lstrip("/")
-        found.warn(
-            f"{name}: {missing:,} pieces were never written and read as zeros, as in {where}"
-        )
+        told = f"{name}: {missing:,} pieces were never written and read as zeros"
+        found.warn(f"{told}, as in {example[name]}")
 
 
 def _attributes(found: Findings, file: h5py.File) -> None:
     lines = []
     for name in sorted(file.attrs):
         kind = file.attrs.get_id(name)
-        if np.prod(kind.shape or (1,)) > 64:
+        if math.prod(kind.shape or (1,)) > 64:
             lines.append([name, f"{kind.dtype} of shape {kind.shape}"])
             continue
         value = file.attrs[name]
         value = value.tolist() if isinstance(value, np.ndarray | np.generic) else value
         lines.append([name, str(value)[:200]])
     if lines:
-        found.tables.append(Table("Attributes of the file", ("attribute", "value"), lines))
+        found.table("Attributes of the file", ("attribute", "value"), lines)
     else:
         found.fact("attributes", "none")
 
 
-def _schema(root: Group, groups: list[Group], found: Findings) -> list[Table]:
-    """Return a table per set of groups that look alike, N standing for their rows."""
-    tables = []
+def _schema(found: Findings, root: Group, groups: list[Group]) -> None:
+    """Add a table per set of groups that look alike, N standing for their rows."""
     if root.datasets:
-        tables.append(Table("Datasets", _COLUMNS, _lines(root, fixed=True)))
+        found.table("Datasets", _COLUMNS, _lines(root, fixed=True))
     if root.others:
         found.warn(f"members of the file that are no datasets or groups: {some(root.others)}")
     alike: dict[tuple, list[str]] = {}
     for group in groups:
-        lines = tuple(tuple(line) for line in _lines(group))
-        alike.setdefault(lines, []).append(group.name)
+        alike.setdefault(tuple(_lines(group)), []).append(group.name)
         if group.others:
             found.warn(f"{group.name}: members that are no datasets: {some(group.others)}")
     for lines, names in sorted(alike.items(), key=lambda item: -len(item[1]))[:8]:
-        title = f"Datasets of {len(names):,} groups ({some(names, 3)})"
-        tables.append(Table(title, _COLUMNS, lines))
+        found.table(f"Datasets of {len(names):,} groups ({some(names, 3)})", _COLUMNS, lines)
     if len(alike) > 1:
         found.warn(f"groups are of {len(alike)} forms; see the tables")
     if not root.datasets and not groups:
         found.warn("the file holds no datasets")
-    return tables
 
 
-_COLUMNS = ("dataset", "shape", "dtype", "chunk", "compression")
-
-
-def _lines(group: Group, fixed: bool = False) -> list[list[str]]:
+def _lines(group: Group, fixed: bool = False) -> list[tuple[str, ...]]:
     rows, lines = group.rows, []
     for name, data in group.datasets.items():
-        shape = [str(side) for side in data.shape]
+        shape, chunk = list(map(str, data.shape)), list(map(str, data.chunks or ()))
         if shape and not fixed and data.shape[0] == rows:
             shape[0] = "N"
-        chunk = (
-            ""
-            if data.chunks is None
-            else "x".join(
-                "N" if not fixed and place == 0 and side == rows and rows > 1 else str(side)
-                for place, side in enumerate(data.chunks)
-            )
-        )
-        packed = data.compression or ""
-        if data.is_virtual:
-            packed = "link to another file"
-        elif data.compression_opts is not None and data.compression == "gzip":
+            if chunk and data.chunks[0] == rows > 1:
+                chunk[0] = "N"
+        packed = "link to another file" if data.is_virtual else data.compression or ""
+        if packed == "gzip":
             packed += f" {data.compression_opts}"
         text = h5py.check_string_dtype(data.dtype)
         dtype = "text" if text is not None and text.length is None else str(data.dtype)
-        lines.append([name, "x".join(shape) or "()", dtype, chunk, packed])
+        lines.append((name, "x".join(shape) or "()", dtype, "x".join(chunk), packed))
     return lines
 
 
-def blocks(data: h5py.Dataset, found: Findings, where: str) -> Iterator[np.ndarray]:
-    """Yield the rows of a dataset in pieces of bounded size, at most the first MAX_ROWS of it."""
-    total = len(data)
+def blocks(found: Findings, where: str, *datasets: h5py.Dataset) -> Iterator[list[np.ndarray]]:
+    """Yield rows of datasets side by side in pieces of bounded size, at most the first MAX_ROWS."""
+    total = min(map(len, datasets))
     if total > MAX_ROWS:
         found.warn(f"{where}: claims {total:,} rows; only the first {MAX_ROWS:,} were looked at")
         total = MAX_ROWS
-    require_small_chunks(data, where)
-    width = max(1, int(np.prod(data.shape[1:], dtype=float)) * data.dtype.itemsize)
-    step = max(1, BLOCK_BYTES // width)
+    for data in datasets:
+        require_small_chunks(data, where)
+    width = max(math.prod(data.shape[1:]) * data.dtype.itemsize for data in datasets)
+    step = max(1, BLOCK_BYTES // max(1, width))
     for start in range(0, total, step):
-        yield data[start : min(total, start + step)]
+        yield [data[start : min(total, start + step)] for data in datasets]
 
 
-def require_small_chunks(data: h5py.Dataset, where: str) -> None:
-    """Raise InspectError when a single row cannot be read within bounded memory."""
-    piece = data.chunks or (1, *data.shape[1:])
-    size = float(np.prod(piece, dtype=float)) * data.dtype.itemsize
-    if size > CHUNK_BYTES:
-        raise InspectError(
-            f"{data.file.filename}: {where}: pieces of {size:.3g} bytes; expected at most "
-            f"{CHUNK_BYTES}"
-        )
+def _measured(found: Findings, kind: Kind, chosen: Sequence[Group]) -> None:
+    """Add the table of the ranges of a kind, and warn of what they cannot be."""
+    rows = []
+    for name, columns in kind.measured.items():
+        if not any(name in group.datasets for group in chosen):
+            if kind.more is _supplementary:
+                found.warn(f"{name}: no group has it")
+            continue
+        ranges = measure(found, chosen, name, columns)
+        digits = 4 if name == "distortion_parameters" else kind.digits
+        rows += ranges.rows(kind.factor, digits)
+        if name in _JUDGED:
+            _JUDGED[name](found, ranges)
+    if kind.more is _supplementary:
+        rows += _distances(found, chosen)
+    if kind.title:
+        found.table(kind.title, RANGE_COLUMNS, rows)
 
 
 def measure(
@@ -270,43 +267,95 @@ def measure(
     for group in chosen:
         data = group.datasets.get(name)
         where = f"{group.name}/{name}".lstrip("/")
+        form = "none" if data is None else f"shape {data.shape} of type {data.dtype}"
         if data is None or data.dtype.kind not in "fiub" or data.ndim < 1:
-            found.warn(f"{where}: expected numbers, found {_form(data)}")
+            found.warn(f"{where}: expected numbers, found {form}")
             continue
-        width = int(np.prod(data.shape[1:], dtype=float))
+        width = math.prod(data.shape[1:])
         if ranges is None:
-            known = (*columns, *(f"{name}[{n}]" for n in range(len(columns), min(width, 64))))
-            ranges = Ranges(known[:width])
+            more = (f"{name}[{n}]" for n in range(len(columns), min(width, 64)))
+            ranges = Ranges([*columns, *more][:width])
         if width != len(ranges.names):
-            found.warn(f"{where}: expected {len(ranges.names)} columns, found {_form(data)}")
+            found.warn(f"{where}: expected {len(ranges.names)} columns, found {form}")
             continue
-        for block in blocks(data, found, where):
+        for (block,) in blocks(found, where, data):
             ranges.add(block)
     return Ranges(columns) if ranges is None else ranges
 
 
-def _form(data: h5py.Dataset | None) -> str:
-    return "none" if data is None else f"shape {data.shape} of type {data.dtype}"
+def _judge_angles(found: Findings, ranges: Ranges) -> None:
+    reach = np.maximum(np.abs(ranges.least), np.abs(ranges.greatest))
+    for name, size, finite in zip(ranges.names, reach, ranges.finite, strict=True):
+        limit = np.pi / 2 if name.endswith("pitch") else np.pi
+        if finite and size > limit + 1e-3:
+            found.warn(
+                f"{name}: values up to {size:.3g}, beyond {limit:.3g} rad; perhaps degrees, which "
+                "this table then shows far too large"
+            )
+    lost = ranges.strange[(ranges.strange > 0) & (ranges.finite > 0)]
+    if len(lost):
+        found.warn(f"labels: up to {lost.max():,} rows of a column are not finite")
 
 
-def _faces(found: Findings, file: h5py.File, root: Group, chosen: Sequence[Group]) -> Pictures:
+def _judge_head(found: Findings, ranges: Ranges) -> None:
+    if len(ranges.names) != 6 or not ranges.finite[5]:
+        return
+    mean = ranges.total[5] / ranges.finite[5]
+    if ranges.least[5] <= 0:
+        found.warn(f"head_pose: depth down to {ranges.least[5]:.1f} mm, behind the camera")
+    if 0 < mean < 20:
+        found.warn(f"head_pose: mean depth {mean:.2f}; perhaps metres, millimetres are expected")
+
+
+def _judge_camera(found: Findings, ranges: Ranges) -> None:
+    if ranges.finite.any() and ranges.least[:2].min() <= 0:
+        found.warn("camera_parameters: a focal length is not positive")
+
+
+_JUDGED = {
+    "labels": _judge_angles,
+    "face_gaze": _judge_angles,
+    "face_head_pose": _judge_angles,
+    "head_pose": _judge_head,
+    "camera_parameters": _judge_camera,
+}
+
+
+def _distances(found: Findings, chosen: Sequence[Group]) -> list[list[str]]:
+    """Return the distances camera to head and head to target, in mm."""
+    ranges = Ranges(("camera to head", "head to target"))
+    quiet = Findings(found.path)  # what can be said of a dataset has been said
+    for group in chosen:
+        pose, target = group.datasets["head_pose"], group.datasets["3d_gaze_target"]
+        if pose.shape[1:] == (6,) and target.shape[1:] == (3,) and len(pose) == len(target):
+            for heads, aims in blocks(quiet, group.name, pose, target):
+                head = heads[:, 3:].astype(np.float64)
+                both = (head, aims - head)
+                ranges.add(np.stack([np.linalg.norm(one, axis=1) for one in both], 1))
+    return ranges.rows()
+
+
+def _faces(found: Findings, file: h5py.File, chosen: Sequence[Group]) -> Pictures:
     first = chosen[0].datasets
     shape, width = first["pixels"].shape, first["labels"].shape[-1] if first["labels"].ndim else 0
-    form = f"'pixels' {'x'.join(['N', *map(str, shape[1:])])} and 'labels' Nx{width}"
-    found.why = f"groups hold {form}"
+    found.why = (
+        f"groups hold 'pixels' {'x'.join(['N', *map(str, shape[1:])])} and 'labels' Nx{width}"
+    )
     if {"variant", "frame_check"} <= set(file.attrs):
         found.kind = f"faces, a shard of this workflow ({file.attrs['variant']})"
+        if str(file.attrs.get("gaze", "")) == "absent":
+            found.fact("gaze", "absent on purpose: these photos have no gaze label")
     elif shape[1:] == (64, 256, 3) and width == 4:
         found.kind = "faces as swook/faze_preprocess writes them, eye strip (faze)"
     elif shape[1:] == (128, 128, 3) and width == 8:
         found.kind = "faces as swook/faze_preprocess writes them, full face (sted)"
-    else:
-        found.kind = "faces in the layout of swook/faze_preprocess, of another size"
-    _links(found, chosen)
-    ranges = measure(found, chosen, "labels", LABELS[:width] if width in (4, 8) else ())
-    found.tables.append(details.label_table(found, ranges))
-    if found.kind.startswith("faces, a shard") and str(file.attrs.get("gaze", "")) == "absent":
-        found.fact("gaze", "absent on purpose: these photos have no gaze label")
+    virtual = [one for one in (group.datasets["pixels"] for group in chosen) if one.is_virtual]
+    targets = sorted({source.file_name for one in virtual for source in one.virtual_sources()})
+    if targets:
+        found.fact("pixels", f"links into {some(targets)}")
+    for name in targets:
+        if name != "." and not (found.path.parent / name).is_file():
+            found.warn(f"linked pixels: {name} is not there; HDF5 shows such pictures as black")
     declared = file.attrs.get("channel_order")
     declared = declared.decode() if isinstance(declared, bytes) else declared
     parts = [
@@ -316,86 +365,95 @@ def _faces(found: Findings, file: h5py.File, root: Group, chosen: Sequence[Group
     return Pictures(parts, declared, "the file's attribute channel_order")
 
 
-def _links(found: Findings, chosen: Sequence[Group]) -> None:
-    """Name the files that virtual pixels point to, and those that are not there."""
-    targets: Counter[str] = Counter()
-    for group in chosen:
-        pixels = group.datasets["pixels"]
-        if pixels.is_virtual:
-            targets.update({source.file_name for source in pixels.virtual_sources()})
-    if not targets:
-        return
-    found.fact("pixels", f"links into {some(sorted(targets))}")
-    for name in sorted(targets):
-        if name != "." and not (found.path.parent / name).is_file():
-            found.warn(f"linked pixels: {name} is not there; HDF5 shows such pictures as black")
-
-
-def _xgaze(found: Findings, file: h5py.File, root: Group, chosen: Sequence[Group]) -> Pictures:
-    patch = root.datasets["face_patch"]
-    size = "x".join(map(str, patch.shape[1:3]))
-    found.kind = f"ETH-XGaze, one subject of the normalised release ({size} px)"
-    found.why = "the file holds " + ", ".join(repr(name) for name in XGAZE)
-    ranges = Ranges(())
-    labels = []
-    for name, columns in (("face_gaze", LABELS[:2]), ("face_head_pose", LABELS[2:4])):
-        labels.append(root.datasets[name])
-        ranges = _joined(ranges, measure(found, [root], name, columns))
-    found.tables.append(details.label_table(found, ranges))
-    for name in ("cam_index", "frame_index"):
-        if name in root.datasets:
-            one = measure(found, [root], name, (name,))
-            found.fact(name, f"{one.least[0]:.0f} to {one.greatest[0]:.0f}")
-    part = Part(found.path.stem, patch, tuple(labels), root.datasets.get("facial_landmarks"))
+def _xgaze(found: Findings, file: h5py.File, chosen: Sequence[Group]) -> Pictures:
+    datasets = chosen[0].datasets
+    patch = datasets["face_patch"]
+    found.kind += f" ({'x'.join(map(str, patch.shape[1:3]))} px)"
+    for name in {"cam_index", "frame_index"} & datasets.keys():
+        one = measure(found, chosen, name, (name,))
+        found.fact(name, f"{one.least[0]:.0f} to {one.greatest[0]:.0f}")
+    labels = (datasets["face_gaze"], datasets["face_head_pose"])
+    part = Part(found.path.stem, patch, labels, datasets.get("facial_landmarks"))
     return Pictures([part], "bgr", "the release")
 
 
-def _joined(first: Ranges, second: Ranges) -> Ranges:
-    joined = Ranges([*first.names, *second.names])
-    for name in ("least", "greatest", "total", "finite", "strange"):
-        setattr(joined, name, np.concatenate([getattr(first, name), getattr(second, name)]))
-    return joined
-
-
-def _samples(found: Findings, file: h5py.File, root: Group, chosen: Sequence[Group]) -> Pictures:
-    found.kind = "samples: redirected pictures of one method"
-    found.why = "the file holds 'pixels' and 'pair'"
-    pairs = measure(found, [root], "pair", ("pair",))
+def _samples(found: Findings, file: h5py.File, chosen: Sequence[Group]) -> Pictures:
+    pairs = measure(found, chosen, "pair", ("pair",))
     found.fact("pairs", f"{pairs.least[0]:.0f} to {pairs.greatest[0]:.0f}")
-    part = Part(str(file.attrs.get("model", "samples")), root.datasets["pixels"], (), None)
+    part = Part(str(file.attrs.get("model", "samples")), chosen[0].datasets["pixels"])
     return Pictures([part], "rgb", "the layout of samples")
 
 
-def _supplementary(found: Findings, file: h5py.File, root: Group, chosen: Sequence[Group]) -> None:
-    found.kind = "supplementary file of photos (camera, head pose, gaze target)"
-    found.why = "groups hold " + ", ".join(repr(name) for name in SUPPLEMENTARY)
-    details.supplementary(found, chosen)
+def _supplementary(found: Findings, file: h5py.File, chosen: Sequence[Group]) -> None:
+    names = [group.datasets["file_name"] for group in chosen]
+    few = [data for data in names[:: max(1, len(names) // 4)][:5] if len(data)]
+    found.fact("file names", some([_text(data[len(data) // 2]) for data in few]))
 
 
-def _landmarks(found: Findings, file: h5py.File, root: Group, chosen: Sequence[Group]) -> None:
-    found.kind = "landmarks of photos, a shard of this workflow"
-    found.why = "groups hold 'landmarks', 'score' and 'status'"
-    details.landmarks(found, chosen)
+def _landmarks(found: Findings, file: h5py.File, chosen: Sequence[Group]) -> None:
+    reasons: Counter[str] = Counter()
+    for group in chosen:
+        for (block,) in blocks(found, f"{group.name}/status", group.datasets["status"]):
+            reasons.update(map(_text, block))
+    total, good = sum(reasons.values()), reasons.pop("", 0)
+    found.fact("landmarks found", f"{good:,} of {total:,} photos")
+    if reasons:
+        found.table("Photos without landmarks", ("reason", "photos"), reasons.most_common(20))
 
 
-def _parameters(found: Findings, file: h5py.File, root: Group, chosen: Sequence[Group]) -> None:
-    found.kind = "exact parameters of a rendered capture"
-    found.why = "groups hold 'landmarks' and 'mask'"
+def _text(value: object) -> str:
+    """Return a value of a text dataset as text, whatever bytes it holds."""
+    if isinstance(value, bytes | np.bytes_):
+        return bytes(value).decode("utf-8", "backslashreplace")
+    return str(value)
 
 
-def _unknown(found: Findings, file: h5py.File, root: Group, chosen: Sequence[Group]) -> None:
-    found.kind = "HDF5 of no kind that is known here"
-    known: Mapping[str, tuple[str, ...]] = dict(_GROUPS + _ROOTS)
-    found.why = "its datasets are none of " + "; ".join(", ".join(v) for v in known.values())
-    found.facts.insert(0, ("members", some(sorted(file), _PERSONS_SHOWN) or "none"))
-
-
-_DESCRIPTIONS = {
-    "faces": _faces,
-    "xgaze": _xgaze,
-    "samples": _samples,
-    "supplementary": _supplementary,
-    "landmarks": _landmarks,
-    "parameters": _parameters,
-    "unknown": _unknown,
-}
+_KINDS = (
+    Kind(
+        "ETH-XGaze, one subject of the normalised release",
+        ("face_patch", "face_gaze", "face_head_pose"),
+        {"face_gaze": LABELS[:2], "face_head_pose": LABELS[2:4]},
+        "Labels in degrees",
+        factor=_DEGREES,
+        more=_xgaze,
+        of_root=True,
+    ),
+    Kind(
+        "samples: redirected pictures of one method",
+        ("pixels", "pair"),
+        more=_samples,
+        of_root=True,
+    ),
+    Kind(
+        "faces in the layout of swook/faze_preprocess, of another size",
+        ("pixels", "labels"),
+        {"labels": LABELS},
+        "Labels in degrees",
+        factor=_DEGREES,
+        more=_faces,
+    ),
+    Kind(
+        "supplementary file of photos (camera, head pose, gaze target)",
+        ("file_name", "camera_parameters", "head_pose", "3d_gaze_target"),
+        {
+            "camera_parameters": ("fx", "fy", "cx", "cy"),
+            "distortion_parameters": ("k1", "k2", "p1", "p2", "k3"),
+            "head_pose": (
+                *("rotation x", "rotation y", "rotation z"),
+                *("head x", "head y", "head z (depth)"),
+            ),
+            "3d_gaze_target": ("target x", "target y", "target z"),
+        },
+        "Cameras in px, rotation vectors in rad, positions in mm",
+        more=_supplementary,
+    ),
+    Kind(
+        "landmarks of photos, a shard of this workflow",
+        ("landmarks", "score", "status"),
+        {name: (name,) for name in ("score", "box_score", "faces_found")},
+        "How sure the detector was",
+        digits=3,
+        more=_landmarks,
+    ),
+    Kind("exact parameters of a rendered capture", ("landmarks", "mask")),
+)

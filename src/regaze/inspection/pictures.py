@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 
 import h5py
 import numpy as np
 
 from regaze.inspection.findings import Findings, InspectError
-from regaze.normalise.contact_sheet import choose_rows, contact_sheet
+from regaze.normalise.contact_sheet import Tile, draw_sheet, spread
 
+MAX_ROWS = 10_000_000
+"""Of one dataset that are looked at; all of GazeCapture has 1.5 million."""
+CHUNK_BYTES = 1 << 28
+"""Largest piece that is unpacked at once; a header can claim any."""
 SHARE = 0.75
 """So many of the pictures that show colour have to agree."""
 COLOUR = 3.0
@@ -83,9 +87,19 @@ class Part:
     labels: tuple[h5py.Dataset, ...] = ()
     landmarks: h5py.Dataset | None = None
 
+    def tile(self, row: int, order: str) -> Tile:
+        """What a contact sheet shows of a row."""
+        known = [np.atleast_1d(data[row])[:4] for data in self.labels]
+        label = np.concatenate([*known, np.full(4, np.nan)])[:4].astype(np.float64)
+        marks = self.landmarks
+        marks = None if marks is None or marks.shape[1:] != (68, 2) else np.float64(marks[row])
+        picture = self.pixels[row]
+        picture = np.ascontiguousarray(picture[..., ::-1]) if order == "bgr" else picture
+        return Tile(picture, label, marks, f"{self.name}  row {row}")
+
 
 class Pictures:
-    """All pictures of a file, read one by one; has what a contact sheet asks of a reader.
+    """All pictures of a file, read one by one.
 
     Args:
         parts: by person.
@@ -97,59 +111,22 @@ class Pictures:
         self.parts = sorted(parts, key=lambda part: part.name)
         self.declared, self.declared_by = declared, declared_by
         self.guess: ChannelGuess | None = None
-        self.persons = [part.name for part in self.parts]
-        counts = [len(part.pixels) if part.pixels.ndim else 0 for part in self.parts]
-        self._start = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-        self.labels = _Lazy(self._label)
-        self.person_of = _Lazy(lambda row: self._place(row)[0])
-        self.row_of = _Lazy(lambda row: self._place(row)[1])
-
-    def __len__(self) -> int:
-        return int(self._start[-1])
-
-    @property
-    def patch_size(self) -> tuple[int, int]:
-        """(width, height) of the first person's patches."""
-        _, height, width, _ = self.parts[0].pixels.shape
-        return int(width), int(height)
-
-    def rows(self, persons: Sequence[str]) -> np.ndarray:
-        """Return the numbers of the rows of persons."""
-        codes = [self.persons.index(person) for person in persons]
-        return np.concatenate([np.arange(*self._start[code : code + 2]) for code in codes])
-
-    def dataset(self, name: str, rows: Sequence[int]) -> np.ndarray:
-        """Return rows of ``landmarks``; KeyError when there are none, as a faces reader."""
-        found = []
-        for row in rows:
-            code, place = self._place(row)
-            marks = self.parts[code].landmarks
-            if name != "landmarks" or marks is None or marks.shape[1:] != (68, 2):
-                raise KeyError(name)
-            found.append(marks[place])
-        return np.stack(found).astype(np.float64)
-
-    def pixels(self, rows: Sequence[int]) -> np.ndarray:
-        """Return pictures (n,H,W,3) red first, by the order declared or else guessed."""
-        stored = np.stack([self._stored(row) for row in rows])
-        return stored[..., ::-1] if self._order() == "bgr" else stored
+        self._shown: list[tuple[Part, int]] = []
 
     def look(self, found: Findings, count: int) -> None:
         """Guess the order of channels from ``count`` pictures and tell it in ``found``."""
         if not self._usable(found):
-            self.parts = []
             return
-        rows = choose_rows(self, count)
-        self.guess = guess = guess_channels([self._stored(row) for row in rows])
+        chosen = spread([len(part.pixels) for part in self.parts], count)
+        self._shown = [(self.parts[person], int(row)) for person, rows in chosen for row in rows]
+        self.guess = guess = guess_channels([part.pixels[row] for part, row in self._shown])
         if not guess.pictures:
             found.fact("channel order", "unknown: there are no pictures")
             return
         shown = guess.order or "undecided"
         found.fact("channel order", f"{shown}, by {guess.pictures} pictures: {guess.evidence}")
-        found.fact(
-            "declared order",
-            f"{self.declared}, by {self.declared_by}" if self.declared else "none",
-        )
+        said = f"{self.declared}, by {self.declared_by}" if self.declared else "none"
+        found.fact("declared order", said)
         if self.declared and guess.order and guess.order != self.declared:
             found.warn(
                 f"channel order: {self.declared_by} says {self.declared}, the pictures look "
@@ -161,38 +138,42 @@ class Pictures:
                 "such a file for rgb unless they are told"
             )
 
-    def draw(self, found: Findings, count: int, path: str | Path) -> None:
-        """Draw ``count`` pictures with their labels as a PNG.
+    def draw(self, found: Findings, path: str | Path) -> None:
+        """Draw the pictures that were looked at with their labels as a PNG.
 
         Raises:
             InspectError: there is nothing to draw, or the PNG cannot be written.
         """
-        if not self.parts or not len(self):
+        if not self._shown:
             raise InspectError(f"{found.path}: no pictures to draw a sheet of")
-        order = self._order()
+        order = self.declared or (self.guess.order if self.guess else None)
         who = f"as {self.declared_by} says" if self.declared else "as guessed"
-        if not self.declared and (self.guess is None or self.guess.order is None):
-            who = "assumed, since neither told nor visible"
+        if order is None:
+            order, who = "rgb", "assumed, since neither told nor visible"
         words = f"channels taken as {order}, {who}"
+        _, height, width, _ = self.parts[0].pixels.shape
+        total = sum(len(part.pixels) for part in self.parts)
         try:
-            contact_sheet(self, path, count=count, title=found.path.name, rejected=words)
+            draw_sheet(
+                (part.tile(row, order) for part, row in self._shown),
+                len(self._shown),
+                (width, height),
+                path,
+                title=found.path.name,
+                counts=f"{total} patches of {len(self.parts)} persons",
+                words=words,
+            )
         except OSError as error:
             # Errors of reading pictures name no file, those of writing always do.
             if error.filename is None:
                 raise
             raise InspectError(f"{path}: the sheet cannot be written ({error})") from error
-        found.fact("contact sheet", f"{path}: {min(count, len(self))} pictures, {words}")
-
-    def _order(self) -> str:
-        return self.declared or (self.guess.order if self.guess else None) or "rgb"
+        found.fact("contact sheet", f"{path}: {len(self._shown)} pictures, {words}")
 
     def _usable(self, found: Findings) -> bool:
-        from regaze.inspection.hdf5_files import MAX_ROWS, require_small_chunks
-
         if self.declared not in (None, "rgb", "bgr"):
             found.warn(f"channel_order: expected rgb or bgr, found {self.declared}")
             self.declared = None
-        sizes = set()
         for part in self.parts:
             data, where = part.pixels, f"{part.name}/pixels"
             form = data.ndim == 4 and data.shape[-1] == 3 and 0 not in data.shape[1:]
@@ -204,33 +185,15 @@ class Pictures:
                 return False
             for one in (data, *part.labels):
                 require_small_chunks(one, where)
-            sizes.add(data.shape[1:3])
+        sizes = {part.pixels.shape[1:3] for part in self.parts}
         if len(sizes) > 1:
             found.warn(f"patches differ in size (height, width): {sorted(sizes)}")
-            return False
-        return True
-
-    def _place(self, row: int) -> tuple[int, int]:
-        code = int(np.searchsorted(self._start, row, side="right")) - 1
-        return code, int(row - self._start[code])
-
-    def _stored(self, row: int) -> np.ndarray:
-        code, place = self._place(row)
-        return self.parts[code].pixels[place]
-
-    def _label(self, row: int) -> np.ndarray:
-        """Return (4,) gaze and head in radians; NaN where the file tells none."""
-        code, place = self._place(row)
-        known = [np.atleast_1d(data[place])[:4] for data in self.parts[code].labels]
-        label = np.concatenate([*known, np.full(4, np.nan)])[:4]
-        return label.astype(np.float64)
+        return len(sizes) < 2
 
 
-class _Lazy(SimpleNamespace):
-    """An array of which single entries are computed when they are asked for."""
-
-    def __init__(self, of):
-        super().__init__(of=of)
-
-    def __getitem__(self, row):
-        return self.of(row)
+def require_small_chunks(data: h5py.Dataset, where: str) -> None:
+    """Raise InspectError when a single row cannot be read within bounded memory."""
+    size = math.prod(data.chunks or (1, *data.shape[1:])) * data.dtype.itemsize
+    if size > CHUNK_BYTES:
+        told = f"pieces of {size:.3g} bytes; expected at most {CHUNK_BYTES}"
+        raise InspectError(f"{data.file.filename}: {where}: {told}")

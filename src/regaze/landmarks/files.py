@@ -17,8 +17,8 @@ import h5py
 import numpy as np
 
 from regaze.faces import COMPRESSION
-from regaze.jobs import replacing
 from regaze.landmarks.base import LANDMARKS
+from regaze.outputs import replacing
 from regaze.sources.hdf5 import opened
 from regaze.sources.records import SourceError, printable, safe_name
 from regaze.sources.supplementary import number_rows, person_group, text_rows

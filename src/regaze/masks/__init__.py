@@ -28,7 +28,7 @@ import numpy as np
 from regaze.faces import COMPRESSION, FacesReader
 from regaze.filetypes import unreadable
 from regaze.hdf5 import InUse, hdf5_file
-from regaze.jobs import REMEDY, replacing
+from regaze.outputs import REMEDY, replacing
 
 NAMES = (
     "background",

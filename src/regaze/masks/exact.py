@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 
 from regaze.faces import FacesReader
-from regaze.filetypes import open_hdf5
+from regaze.hdf5 import open_hdf5
 from regaze.masks import NUMBER, MasksError, MasksWriter
 from regaze.normalise.camera import pad_distortion
 from regaze.normalise.geometry import Variant, normalise

@@ -9,9 +9,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from regaze.faces import FacesReader
-from regaze.jobs import replacing
 from regaze.masks import NAMES, MasksReader
 from regaze.normalise.contact_sheet import choose_rows
+from regaze.outputs import replacing
 
 COLOURS = np.array(
     [

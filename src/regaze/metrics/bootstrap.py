@@ -42,13 +42,9 @@ def bootstrap_mean(
     are left out. The result depends on the values, their persons and ``seed`` only, not on their
     order.
 
-    Raises ValueError when no value is finite, lengths differ, or ``level`` is outside (0,1).
+    Raises ValueError when no value is finite.
     """
     values, persons = np.asarray(values, np.float64), np.asarray(persons)
-    if values.shape != persons.shape or values.ndim != 1:
-        raise ValueError(f"values and persons: found shapes {values.shape} and {persons.shape}")
-    if not 0 < level < 1:
-        raise ValueError(f"level: expected within (0,1), found {level}")
     kept = ~np.isnan(values)
     values, persons = values[kept], persons[kept]
     if not len(values) or not np.isfinite(values).all():

@@ -30,13 +30,14 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
+from regaze.estimators.evaluate import read_images
 from regaze.estimators.store import load_estimator
 from regaze.faces import FacesReader
 from regaze.factors import FACTORS
 from regaze.images import to_uint8
-from regaze.jobs import replacing
 from regaze.masks.background import faces_reader
-from regaze.metrics.redirection import Reading, factor_errors, read_images
+from regaze.metrics.redirection import Reading, factor_errors
+from regaze.outputs import replacing
 from regaze.provenance import fingerprint
 from regaze.redirectors.base import Batch, Perturbable, Redirector, State
 from regaze.redirectors.sample import Engine

@@ -22,10 +22,9 @@ from regaze.estimators.base import GazeHeadEstimator
 from regaze.estimators.store import load_estimator
 from regaze.faces import FacesReader
 from regaze.factors import FACTORS, KINDS
-from regaze.filetypes import open_hdf5
+from regaze.hdf5 import open_hdf5
 from regaze.identity.align import why_not_sted_view
 from regaze.images import eye_boxes, reduce_patches
-from regaze.jobs import replacing, several, write_json
 from regaze.masks.background import WithoutBackground, faces_reader
 from regaze.metrics import optional
 from regaze.metrics.disentanglement import INDUCED, induced_values, read_perturbed
@@ -33,6 +32,7 @@ from regaze.metrics.entries import by_angle, column_entry, mean_entry, null, ste
 from regaze.metrics.frechet import Moments, bias_warning, frechet_distance
 from regaze.metrics.redirection import factor_errors, read_pictures
 from regaze.metrics.similarity import eye_psnr, l1, psnr, ssim, ssim_grey
+from regaze.outputs import replacing, several, write_json
 from regaze.pairs import read_pairs
 
 log = logging.getLogger("regaze.metrics")
@@ -123,11 +123,8 @@ def measure_samples(
 
     Raises:
         FileNotFoundError: a file is missing.
-        ValueError: an unknown kind or pair, a pair sampled twice, or sizes that do not fit.
+        ValueError: an unknown pair, a pair sampled twice, or sizes that do not fit.
     """
-    strange = sorted(set(kinds) - set(KINDS))
-    if strange:
-        raise ValueError(f"kinds: expected some of {', '.join(KINDS)}, found {strange}")
     pairs = read_pairs(pairs_path).set_index("pair", drop=False)
     network = load_estimator(estimator_folder).to(device)
     reader = faces_reader(list(faces_paths), masks, background)

@@ -6,12 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from torch import Tensor
 
-from regaze.estimators.base import GazeHeadEstimator, estimate, estimate_and_embed
+from regaze.estimators.base import GazeHeadEstimator, estimate_and_embed
 from regaze.estimators.preprocess import prepare
 from regaze.factors import FACTORS
-from regaze.images import to_uint8
 
 
 @dataclass(frozen=True)
@@ -48,19 +46,6 @@ def read_pictures(network: GazeHeadEstimator, pixels: np.ndarray) -> Reading:
         embedding.double().cpu().numpy(),
         pixels,
     )
-
-
-def read_images(network: GazeHeadEstimator, images: Tensor) -> np.ndarray:
-    """Return angles (n,4) float64 radians that the estimator reads in a network's own output.
-
-    ``images`` is (n,3,H,W), in [-1,1] but for what overshoots, which ST-ED does not clip before its
-    metrics. Only an estimator of another size or with a preprocessing of its own sees pictures as
-    they would be stored, clipped and rounded.
-    """
-    if network.preprocess != "none" or images.shape[-1] != network.size_px:
-        images = prepare(to_uint8(images), network.size_px, network.preprocess)
-    images = images.to(next(network.parameters()).device)
-    return estimate(network, images).double().cpu().numpy()
 
 
 def factor_errors(reading: Reading, wanted: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -20,11 +20,6 @@ _K1, _K2 = 0.01, 0.03
 
 
 def _unit(found: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
-    if found.shape != wanted.shape or found.ndim != 4:
-        raise ValueError(
-            f"pictures: expected two equal shapes (N,C,H,W), "
-            f"found {tuple(found.shape)} and {tuple(wanted.shape)}"
-        )
     return (found.double() + 1) / 2, (wanted.double() + 1) / 2
 
 
@@ -34,23 +29,15 @@ def _decibels(squared_error: Tensor) -> np.ndarray:
 
 
 def psnr(found: Tensor, wanted: Tensor) -> np.ndarray:
-    """Return the peak signal-to-noise ratio (N,) in dB, at most :data:`PSNR_LIMIT_DB`.
-
-    Raises ValueError when shapes differ.
-    """
+    """Return the peak signal-to-noise ratio (N,) in dB, at most :data:`PSNR_LIMIT_DB`."""
     found, wanted = _unit(found, wanted)
     return _decibels(((found - wanted) ** 2).mean(dim=(1, 2, 3)))
 
 
 def eye_psnr(found: Tensor, wanted: Tensor) -> np.ndarray:
-    """Return the PSNR (N,) in dB over both eye boxes (:func:`regaze.images.eye_boxes`) together.
-
-    Raises ValueError when shapes differ or the pictures are not square.
-    """
+    """Return the PSNR (N,) in dB over both eye boxes (:func:`regaze.images.eye_boxes`) together."""
     found, wanted = _unit(found, wanted)
     height, width = found.shape[-2:]
-    if height != width:
-        raise ValueError(f"pictures: eye boxes need square patches, found {width}x{height}")
     squared = (found - wanted) ** 2
     parts = [
         squared[:, :, top:bottom, left:right].flatten(1)
@@ -60,10 +47,7 @@ def eye_psnr(found: Tensor, wanted: Tensor) -> np.ndarray:
 
 
 def l1(found: Tensor, wanted: Tensor) -> np.ndarray:
-    """Return the mean absolute difference (N,) of (N,3,H,W) in [-1,1], as ST-ED's ``l1``.
-
-    Raises ValueError when shapes differ.
-    """
+    """Return the mean absolute difference (N,) of (N,3,H,W) in [-1,1], as ST-ED's ``l1``."""
     found, wanted = _unit(found, wanted)
     return 2 * (found - wanted).abs().mean(dim=(1, 2, 3)).cpu().numpy()
 
@@ -78,7 +62,7 @@ def ssim_grey(found: Tensor, wanted: Tensor, weights: tuple[float, ...] = LUMA) 
     The measure of the earlier NeRF gaze system that GazeNeRF grew from: pictures are rounded to
     levels, then to grey, and compared with sample variances on 0 to 255 over the positions where
     the window lies inside, as scikit-image's default. ``weights`` of R, G, B make the grey.
-    Raises ValueError when shapes differ or a side is shorter than the window.
+    Raises ValueError when a side is shorter than the window.
     """
     found, wanted = _unit(found, wanted)
     if min(found.shape[-2:]) < _GREY_WINDOW:
@@ -119,7 +103,7 @@ def ssim(found: Tensor, wanted: Tensor) -> np.ndarray:
     Gaussian window of 11 x 11 with sigma 1.5, K 0.01 and 0.03, population variances, range 1; the
     mean over channels and over the positions where the window lies inside the picture, as
     scikit-image computes it with ``gaussian_weights`` (torchmetrics adds the padded border).
-    Raises ValueError when shapes differ or a side is shorter than the window.
+    Raises ValueError when a side is shorter than the window.
     """
     found, wanted = _unit(found, wanted)
     if min(found.shape[-2:]) < SSIM_WINDOW:

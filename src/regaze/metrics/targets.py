@@ -35,14 +35,12 @@ def kde_targets(
         (4,) or (m,4) float32 radians, clipped to [-pi/2, pi/2] with a warning.
 
     Raises:
-        ValueError: another shape of labels, or a negative number.
+        ValueError: another shape of labels.
     """
     labels = np.asarray(labels, np.float64)
     density = label_density(labels)
     root = np.linalg.cholesky(density.covariance)
     numbers = np.atleast_1d(np.asarray(index, np.int64))
-    if (numbers < 0).any():
-        raise ValueError(f"index: expected numbers from 0, found {numbers.min()}")
     drawn = np.empty((len(numbers), 4))
     for row, number in enumerate(numbers):
         generator = np.random.default_rng([seed, 3, int(number)])

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from regaze.faces import FacesReader
-from regaze.jobs import replacing
+from regaze.outputs import replacing
 
 GAZE_COLOUR = (255, 214, 10)
 HEAD_COLOUR = (64, 224, 208)
@@ -17,27 +19,56 @@ _SMOOTH = 3
 _LENGTH = 0.7
 
 
-def choose_rows(reader: FacesReader, count: int) -> np.ndarray:
-    """Return up to ``count`` global rows (int64), spread evenly over persons, then over frames.
+@dataclass(frozen=True)
+class Tile:
+    """A patch of a sheet.
 
-    Every person gets a row before anybody gets a second one; the choice depends on the data
-    alone.
+    Attributes:
+        picture: (H, W, 3) uint8 RGB.
+        label: gaze and head (pitch, yaw) in radians, 4 numbers or more, NaN where unknown.
+        landmarks: (68, 2) pixels of the patch, None where unknown.
+        name: written below it.
     """
-    persons = reader.persons
-    if not persons or count < 1:
-        return np.zeros(0, np.int64)
+
+    picture: np.ndarray
+    label: np.ndarray
+    landmarks: np.ndarray | None
+    name: str
+
+
+def spread(counts: Sequence[int], count: int) -> list[tuple[int, np.ndarray]]:
+    """Return up to ``count`` rows spread evenly over persons, then over frames.
+
+    Every person gets a row before anybody gets a second one.
+
+    Args:
+        counts: rows of each person.
+        count: how many rows are wanted.
+
+    Returns:
+        Index of each person that is shown, with its rows (n,) int64.
+    """
+    persons = np.arange(len(counts))
+    if not len(persons) or count < 1:
+        return []
     if len(persons) > count:
-        picked = np.linspace(0, len(persons) - 1, count).round().astype(int)
-        persons = [persons[index] for index in picked]
+        persons = np.linspace(0, len(persons) - 1, count).round().astype(int)
     share, extra = divmod(count, len(persons))
     chosen = []
-    for number, person in enumerate(persons):
-        rows = reader.rows([person])
-        wanted = min(len(rows), share + (number < extra))
+    for number, person in enumerate(persons.tolist()):
+        wanted = min(counts[person], share + (number < extra))
         # Frames lie in series; steps from the middle of each stretch see all of them.
-        at = ((np.arange(wanted) + 0.5) * len(rows) / max(wanted, 1)).astype(int)
-        chosen.append(rows[at])
-    return np.concatenate(chosen)
+        at = (np.arange(wanted) + 0.5) * counts[person] / max(wanted, 1)
+        chosen.append((person, at.astype(np.int64)))
+    return chosen
+
+
+def choose_rows(reader: FacesReader, count: int) -> np.ndarray:
+    """Return up to ``count`` global rows (int64), see :func:`spread`; the data alone decide."""
+    persons = reader.persons
+    chosen = spread([reader.count(person) for person in persons], count)
+    parts = [reader.rows([persons[person]])[rows] for person, rows in chosen]
+    return np.concatenate([np.zeros(0, np.int64), *parts])
 
 
 def contact_sheet(
@@ -46,11 +77,38 @@ def contact_sheet(
     *,
     count: int = 48,
     columns: int = 8,
-    tile: int = 160,
     title: str = "faces",
-    rejected: str = "",
 ) -> None:
-    """Draw ``count`` patches with gaze and head arrows and write them as a PNG.
+    """Draw ``count`` patches of a data set, see :func:`draw_sheet`."""
+    rows = choose_rows(reader, count)
+    marks = reader.has("landmarks")
+    tiles = (
+        Tile(
+            reader.pixels([row])[0],
+            reader.labels[row],
+            reader.dataset("landmarks", [row])[0] if marks else None,
+            f"{reader.persons[reader.person_of[row]]}  row {reader.row_of[row]}",
+        )
+        for row in rows
+    )
+    counts = f"{len(reader)} patches of {len(reader.persons)} persons"
+    size = reader.patch_size or (1, 1)
+    draw_sheet(tiles, len(rows), size, out_png, columns=columns, title=title, counts=counts)
+
+
+def draw_sheet(
+    tiles: Iterable[Tile],
+    count: int,
+    patch_size: tuple[int, int],
+    out_png: str | Path,
+    *,
+    columns: int = 8,
+    tile: int = 160,
+    title: str,
+    counts: str,
+    words: str = "",
+) -> None:
+    """Draw patches with gaze and head arrows and write them as a PNG.
 
     An arrow of a label (pitch, yaw) runs from its start by dx = -L sin(yaw), dy = -L sin(pitch),
     the direction as seen in the image; L is 0.7 of the patch's width. The gaze arrow starts at
@@ -59,42 +117,38 @@ def contact_sheet(
     direction that is not known has no arrow.
 
     Args:
-        reader: the data set.
+        tiles: the patches.
+        count: how many they are.
+        patch_size: their (width, height) in pixels.
         out_png: the picture.
-        count: patches to show.
         columns: patches per line.
         tile: width of a patch on the sheet in pixels.
-        title: heading.
-        rejected: a sentence about rejected rows, shown in the heading.
+        title, counts, words: the three lines of the heading.
     """
-    rows = choose_rows(reader, count)
-    width, height = reader.patch_size or (1, 1)
+    width, height = patch_size
     tile_height = max(1, round(tile * height / width))
     caption, gap, head = 34, 8, 78
-    columns = max(1, min(columns, max(len(rows), 1)))
-    lines = -(-len(rows) // columns)
+    columns = max(1, min(columns, max(count, 1)))
+    lines = -(-count // columns)
     sheet_width = max(gap + columns * (tile + gap), 640)
     size = (sheet_width, head + lines * (tile_height + caption + gap) + gap)
     sheet = Image.new("RGB", size, _PAPER)
     draw = ImageDraw.Draw(sheet)
-    _heading(sheet, draw, gap, title, f"{len(reader)} patches of {len(reader.persons)} persons")
-    draw.text((gap + 4, 54), rejected, font=ImageFont.load_default(13), fill=_FAINT)
+    _heading(sheet, draw, gap, title, counts)
+    draw.text((gap + 4, 54), words, font=ImageFont.load_default(13), fill=_FAINT)
     small = ImageFont.load_default(12)
-    for number, row in enumerate(rows):
+    for number, one in enumerate(tiles):
         left = gap + (number % columns) * (tile + gap)
         top = head + (number // columns) * (tile_height + caption + gap)
-        label = reader.labels[row]
-        picture = Image.fromarray(reader.pixels([row])[0])
+        picture = Image.fromarray(one.picture)
         picture = picture.resize((tile * _SMOOTH, tile_height * _SMOOTH), Image.Resampling.BICUBIC)
-        _arrows(picture, label, _between_eyes(reader, row, (width, height)))
+        _arrows(picture, one.label, _between_eyes(one.landmarks, patch_size))
         sheet.paste(picture.resize((tile, tile_height), Image.Resampling.LANCZOS), (left, top))
-        person = reader.persons[reader.person_of[row]]
         below = top + tile_height + 2
-        draw.text((left, below), f"{person}  row {reader.row_of[row]}", font=small, fill=_FAINT)
-        words = f"gaze {_degrees(label[:2])}"
-        draw.text((left, below + 15), words, font=small, fill=GAZE_COLOUR)
-        words = f"head {_degrees(label[2:4])}"
-        draw.text((left + tile // 2, below + 15), words, font=small, fill=HEAD_COLOUR)
+        draw.text((left, below), one.name, font=small, fill=_FAINT)
+        gaze, turned = _degrees(one.label[:2]), _degrees(one.label[2:4])
+        draw.text((left, below + 15), f"gaze {gaze}", font=small, fill=GAZE_COLOUR)
+        draw.text((left + tile // 2, below + 15), f"head {turned}", font=small, fill=HEAD_COLOUR)
     with replacing(out_png) as part:
         sheet.save(part, format="PNG")
 
@@ -119,13 +173,9 @@ def _heading(sheet: Image.Image, draw: ImageDraw.ImageDraw, left: int, title: st
         draw.text((at + 44, y - 9), words, font=font, fill=colour)
 
 
-def _between_eyes(reader: FacesReader, row: int, size: tuple[int, int]) -> tuple[float, float]:
+def _between_eyes(landmarks: np.ndarray | None, size: tuple[int, int]) -> tuple[float, float]:
     """Return where the gaze arrow starts, as fractions of the patch's width and height."""
-    try:
-        eyes = reader.dataset("landmarks", [row])[0, 36:48]
-        middle = eyes.mean(axis=0) / size
-    except KeyError:
-        middle = np.array([np.nan, np.nan])
+    middle = np.full(2, np.nan) if landmarks is None else landmarks[36:48].mean(axis=0) / size
     if not np.isfinite(middle).all() or (middle < 0).any() or (middle > 1).any():
         return 0.5, 0.25 if size[0] == size[1] else 0.5
     return float(middle[0]), float(middle[1])

@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from regaze.jobs import replacing
+from regaze.outputs import replacing
 from regaze.sources.records import some
 
 SCHEMA = pa.schema(

@@ -1,6 +1,6 @@
 """Where a result came from: code versions, fingerprints of files, package versions, revision.
 
-:mod:`regaze.provenance.record` writes what every job was, :mod:`regaze.provenance.chain` reads it.
+:mod:`regaze.provenance.record` writes what every job was, :mod:`regaze.tracing.chain` reads it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import subprocess
 from importlib import metadata
 from pathlib import Path, PurePosixPath
 
-from regaze.redirectors import distribution_of, method_folder, methods
+from regaze.methods import distribution_of, method_folder, methods
 
 _SOURCE = Path(__file__).parents[1]
 # What decides results; changed results and notes beside it do not make a revision dirty.

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from regaze.jobs import write_json
+from regaze.outputs import write_json
 from regaze.provenance import content_hash, file_sha256, fingerprint, git_revision, versions
 
 FOLDER = Path("results/provenance")

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from regaze.animation import gif
-from regaze.jobs import replacing
+from regaze.outputs import replacing
 
 KINDS = (".gif", ".mp4")
 MOST_SIDE = 960

@@ -9,7 +9,7 @@ import numpy as np
 
 from regaze.damage import read_record
 from regaze.face3d.photo_faces import FindFaces, is_row, list_photos
-from regaze.jobs import write_json
+from regaze.outputs import write_json
 from regaze.redirect.angles import Request, checked, read_table, sweep
 from regaze.redirect.animate import check_kind, shrunk, write_animation
 from regaze.redirect.paste import MODES

@@ -18,7 +18,7 @@ from regaze.estimators.base import estimate
 from regaze.estimators.preprocess import prepare
 from regaze.estimators.store import load_estimator
 from regaze.images import to_uint8
-from regaze.jobs import replacing
+from regaze.outputs import replacing
 from regaze.provenance import fingerprint
 from regaze.redirect.angles import Request
 from regaze.redirect.paste import eye_mask, face_mask, paste, window_mask

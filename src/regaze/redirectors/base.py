@@ -2,7 +2,7 @@
 
 A method is a folder with a ``settings.py`` (its ``ModelSettings``, importable without torch, which
 declares what the method reads and uses) and a ``redirector.py`` (its ``build(config, sampling) ->
-Redirector``). It is found by name, see :func:`regaze.redirectors.methods`.
+Redirector``). It is found by name, see :func:`regaze.methods.methods`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
-from regaze.redirectors import method_module
+from regaze.methods import method_module
 from regaze.redirectors.declaration import Sampling
 from regaze.training.phases import Phase, Progress
 from regaze.weights import load_strictly

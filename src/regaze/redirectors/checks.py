@@ -27,9 +27,9 @@ import regaze.redirectors
 from regaze.estimators.build import build_estimator
 from regaze.faces import FacesAttributes, FacesReader, FacesWriter
 from regaze.factors import FACTORS, GAZE_AND_HEAD
+from regaze.methods import methods
 from regaze.pairs import draw_pairs
 from regaze.provenance import fingerprint
-from regaze.redirectors import methods
 from regaze.redirectors.base import (
     Batch,
     Perturbable,
@@ -41,9 +41,8 @@ from regaze.redirectors.base import (
 from regaze.redirectors.batches import BatchBuilder
 from regaze.redirectors.declaration import MethodSettings, Network, declared_by
 from regaze.redirectors.inputs import KINDS, FaceInput, check_names, open_inputs, reader_of
-from regaze.redirectors.networks import load_network
+from regaze.redirectors.networks import load_network, load_redirector
 from regaze.redirectors.pairs import PairBatches
-from regaze.redirectors.sample import load_redirector
 from regaze.redirectors.train import TrainingData, fit, pair_labels, train_redirector
 from regaze.redirectors.validation import few_steps
 from regaze.training.context import ModelFiles

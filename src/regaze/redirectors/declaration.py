@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from regaze.redirectors import method_module
+from regaze.methods import method_module
 from regaze.training.labels import SHARED, PairLabels
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from regaze.redirectors import methods
+from regaze.methods import methods
 
 METRICS = {
     "gaze": "Gaze °",

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from pydantic import ValidationError
 
-from regaze.redirectors import distribution_of, method_module, methods
+from regaze.methods import distribution_of, method_module, methods
 from regaze.redirectors.declaration import MethodSettings, declared
 
 

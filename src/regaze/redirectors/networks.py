@@ -1,13 +1,18 @@
-"""Opens the trained networks that methods use, whatever they are."""
+"""Opens the trained networks that methods use, and trained methods, whatever they are."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from regaze.damage import read_record
+from regaze.damage import read_record, read_weights
+from regaze.estimators.store import load_estimator
+from regaze.provenance import fingerprint
+from regaze.redirectors.base import Redirector, build_redirector
+from regaze.weights import load_strictly
 
 
 def load_network(folder: str | Path, device: str | torch.device = "cpu") -> nn.Module:
@@ -18,16 +23,64 @@ def load_network(folder: str | Path, device: str | torch.device = "cpu") -> nn.M
         ValueError: the folder holds nothing that methods can use.
     """
     kind = read_record(Path(folder) / "model.json").get("kind")
-    if kind == "estimator":
-        from regaze.estimators.store import load_estimator
-
-        found = load_estimator(folder)
-    elif kind == "redirector":
-        from regaze.redirectors.sample import load_redirector
-
-        found = load_redirector(folder, device=device)[0]
-    else:
+    if kind not in ("estimator", "redirector"):
         raise ValueError(
             f"{folder}/model.json: kind: expected estimator or redirector, found {kind!r}"
         )
+    if kind == "estimator":
+        found: nn.Module = load_estimator(folder)
+    else:
+        found = load_redirector(folder, device=device)[0]
     return found.to(device).requires_grad_(False)
+
+
+def load_redirector(
+    folder: str | Path, sampling: Mapping | None = None, device: str | torch.device = "cpu"
+) -> tuple[Redirector, dict]:
+    """Load a trained redirector, with the networks that it needs to make pictures.
+
+    Args:
+        folder: model folder with ``model.safetensors`` and ``model.json``; networks lie beside it.
+        sampling: options of sampling, by default the method's.
+        device: where it and these networks are to work.
+
+    Returns:
+        ``(redirector, record)`` in evaluation mode; ``record`` is ``model.json``.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: the folder holds no redirector, weights that do not fit its configuration, or
+            a network beside it is not the one that it was trained with.
+    """
+    folder = Path(folder)
+    for name in ("model.json", "model.safetensors"):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(f"{folder / name}: no such file; is the model trained?")
+    record = read_record(folder / "model.json")
+    if record.get("kind") != "redirector":
+        raise ValueError(f"{folder}/model.json: kind is {record.get('kind')!r}, not 'redirector'")
+    redirector = build_redirector(record["config"], sampling)
+    redirector.attach(_always(folder, record, device))
+    weights = read_weights(folder / "model.safetensors")
+    try:
+        load_strictly(redirector.saved, weights)
+    except ValueError as error:
+        raise ValueError(f"{folder}/model.safetensors: {error}") from error
+    return redirector.to(device).eval(), record
+
+
+def _always(folder: Path, record: Mapping, device) -> dict[str, nn.Module]:
+    """The networks that a trained model makes its pictures with, by role."""
+    found = {}
+    for role, about in record.get("networks", {}).items():
+        if not about["always"]:
+            continue
+        beside = folder.resolve().parent / about["entry"]
+        now = fingerprint(beside / "model.safetensors")
+        if now != about["fingerprint"]:
+            raise ValueError(
+                f"{beside}: expected the {role} that {record['name']!r} was trained with "
+                f"({about['fingerprint']}), found {now}; train {record['name']!r} again"
+            )
+        found[role] = load_network(beside, device)
+    return found

@@ -13,76 +13,22 @@ import torch
 
 from regaze.animation import gif as animate
 from regaze.animation import tiled
-from regaze.damage import read_record, read_weights
 from regaze.faces import COMPRESSION, FacesReader
 from regaze.images import reduce_patches, to_uint8
-from regaze.jobs import replacing, several, write_json
 from regaze.masks.background import faces_reader
+from regaze.outputs import replacing, several, write_json
 from regaze.pairs import read_pairs
 from regaze.provenance import fingerprint
 from regaze.redirectors.base import Redirector, State, build_redirector
 from regaze.redirectors.batches import BatchBuilder, Requests
 from regaze.redirectors.declaration import declared_by
 from regaze.redirectors.inputs import open_inputs
-from regaze.redirectors.networks import load_network
-from regaze.weights import load_strictly
+from regaze.redirectors.networks import load_redirector
 
 GIF_PAIRS = 8
 """Pairs whose pictures are animated."""
 _FRAME_MS, _HOLD_MS = 120, 1500
 _CHUNK, _LARGEST_ON_CPU, _LARGEST = 50, 32, 1024
-
-
-def load_redirector(
-    folder: str | Path, sampling: Mapping | None = None, device: str | torch.device = "cpu"
-) -> tuple[Redirector, dict]:
-    """Load a trained redirector, with the networks that it needs to make pictures.
-
-    Args:
-        folder: model folder with ``model.safetensors`` and ``model.json``; networks lie beside it.
-        sampling: options of sampling, by default the method's.
-        device: where it and these networks are to work.
-
-    Returns:
-        ``(redirector, record)`` in evaluation mode; ``record`` is ``model.json``.
-
-    Raises:
-        FileNotFoundError: a file is missing.
-        ValueError: the folder holds no redirector, weights that do not fit its configuration, or
-            a network beside it is not the one that it was trained with.
-    """
-    folder = Path(folder)
-    for name in ("model.json", "model.safetensors"):
-        if not (folder / name).is_file():
-            raise FileNotFoundError(f"{folder / name}: no such file; is the model trained?")
-    record = read_record(folder / "model.json")
-    if record.get("kind") != "redirector":
-        raise ValueError(f"{folder}/model.json: kind is {record.get('kind')!r}, not 'redirector'")
-    redirector = build_redirector(record["config"], sampling)
-    redirector.attach(_always(folder, record, device))
-    weights = read_weights(folder / "model.safetensors")
-    try:
-        load_strictly(redirector.saved, weights)
-    except ValueError as error:
-        raise ValueError(f"{folder}/model.safetensors: {error}") from error
-    return redirector.to(device).eval(), record
-
-
-def _always(folder: Path, record: Mapping, device) -> dict[str, torch.nn.Module]:
-    """The networks that a trained model makes its pictures with, by role."""
-    found = {}
-    for role, about in record.get("networks", {}).items():
-        if not about["always"]:
-            continue
-        beside = folder.resolve().parent / about["entry"]
-        now = fingerprint(beside / "model.safetensors")
-        if now != about["fingerprint"]:
-            raise ValueError(
-                f"{beside}: expected the {role} that {record['name']!r} was trained with "
-                f"({about['fingerprint']}), found {now}; train {record['name']!r} again"
-            )
-        found[role] = load_network(beside, device)
-    return found
 
 
 def sample_redirector(

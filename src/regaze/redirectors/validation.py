@@ -11,8 +11,8 @@ import torch
 
 from regaze.angles import angular_error
 from regaze.estimators.base import GazeHeadEstimator
+from regaze.estimators.evaluate import read_images
 from regaze.images import to_uint8
-from regaze.metrics.redirection import read_images
 from regaze.redirectors.base import Redirector
 from regaze.redirectors.declaration import sampling_defaults
 from regaze.redirectors.pairs import PairBatches

@@ -21,7 +21,6 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from regaze.jobs import replacing
 from regaze.report.statistics import person_interval
 
 STYLE = Path(__file__).with_name("style.mplstyle")
@@ -257,13 +256,6 @@ def svg_text(figure: Figure, salt: str) -> str:
         nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         figure.savefig(stream, format="svg", metadata=nothing)
     return stream.getvalue()
-
-
-def save_svg(figure: Figure, path: str | Path) -> None:
-    """Write a figure as an SVG file of its own, by atomic replacement."""
-    text = svg_text(figure, Path(path).stem)
-    with replacing(path) as part:
-        part.write_text(text, encoding="utf-8")
 
 
 def inline_svg(figure: Figure, salt: str, description: str) -> str:

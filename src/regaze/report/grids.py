@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 
 from regaze.faces import FacesReader
 from regaze.factors import FACTORS, KINDS
-from regaze.jobs import replacing
+from regaze.outputs import replacing
 from regaze.report.drawing import INK, MUTED, PAPER, RULE, dial, fitted, font
 from regaze.report.inputs import Samples, read_per_pair
 

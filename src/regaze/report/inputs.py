@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from regaze.factors import KINDS, current_kind
-from regaze.filetypes import open_hdf5
+from regaze.hdf5 import open_hdf5
 from regaze.normalise.rejections import told_counts
 from regaze.sources.records import some
 

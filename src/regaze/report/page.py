@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from regaze.faces import FacesReader
 from regaze.factors import GAZE_AND_HEAD, KINDS
-from regaze.jobs import replacing
+from regaze.outputs import replacing
 from regaze.report import across, citations, sections, studies, tables
 from regaze.report.across import DatasetEntry
 from regaze.report.encoders import encoder_section

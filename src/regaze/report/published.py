@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from regaze.redirectors import methods
+from regaze.methods import methods
 from regaze.redirectors.facts import METRICS, Facts, facts_of
 from regaze.report.citations import WORKS
 from regaze.report.inputs import Results

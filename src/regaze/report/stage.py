@@ -8,8 +8,8 @@ from pathlib import Path
 
 from regaze.faces import FacesReader
 from regaze.factors import GAZE_AND_HEAD
-from regaze.jobs import several
 from regaze.masks.background import faces_reader
+from regaze.outputs import several
 from regaze.pairs import read_pairs
 from regaze.provenance import versions
 from regaze.report.across import DatasetEntry

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 
 from regaze.animation import gif
 from regaze.faces import FacesReader
-from regaze.jobs import replacing
+from regaze.outputs import replacing
 from regaze.report.drawing import INK, PAPER, dial, fitted, font
 from regaze.report.inputs import Samples
 

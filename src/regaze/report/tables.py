@@ -11,7 +11,7 @@ import pandas as pd
 
 from regaze.factors import DEGREES, FACTORS, compared_kinds
 from regaze.factors import KINDS as PAIR_KINDS
-from regaze.jobs import replacing, rounded
+from regaze.outputs import replacing, rounded
 from regaze.report.inputs import Results
 from regaze.report.statistics import paired_difference
 

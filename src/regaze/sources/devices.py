@@ -167,18 +167,6 @@ def points_to_camera(
     return (corner + np.asarray(points, np.float64) * scale * (1.0, -1.0)) / 10.0
 
 
-def camera_to_points(
-    camera: np.ndarray, orientation: np.ndarray, size: np.ndarray, screen: Screen
-) -> np.ndarray:
-    """Return ``XPts``, ``YPts`` (N, 2) of dots given relative to the camera in centimetres.
-
-    The inverse of :func:`points_to_camera`, with the same arguments otherwise.
-    """
-    corner, extent = _frames(screen, orientation)
-    scale = np.asarray(size, np.float64) / extent
-    return (10.0 * np.asarray(camera, np.float64) - corner) * (1.0, -1.0) * scale
-
-
 def camera_to_target(camera: np.ndarray) -> np.ndarray:
     """Return gaze targets (N, 3) in mm in OpenCV camera axes of ``XCam``, ``YCam`` (N, 2) in cm.
 

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Mapping
 from itertools import combinations
 from pathlib import Path
 
-from regaze.jobs import write_json
+from regaze.outputs import write_json
 from regaze.sources.regular import read_regular
 
 log = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from regaze.diffusion.averages import power_decay
-from regaze.jobs import replacing
+from regaze.outputs import replacing
 
 _HALF_RANGE = 6e4
 """Larger numbers are not stored as half floats, which end at 65504."""

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from regaze.damage import read_record
 from regaze.faces import FacesReader
-from regaze.jobs import replacing, write_json
+from regaze.outputs import replacing, write_json
 from regaze.provenance import code_version, content_hash, fingerprint, git_revision, versions
 from regaze.training.loop import mark_finished, resolve_precision, train
 from regaze.training.phases import Task

@@ -12,9 +12,10 @@ import numpy as np
 import torch
 
 from regaze.faces import FacesReader
-from regaze.jobs import asked_memory, replacing
+from regaze.jobs import asked_memory
+from regaze.outputs import replacing
 from regaze.provenance import content_hash
-from regaze.resources import patches_fault
+from regaze.training.settings import patches_fault
 
 _BLOCK = 256
 """Patches read at a time when they are written to a file."""

@@ -27,7 +27,8 @@ from pathlib import Path
 from torch import cuda, distributed
 from torch.distributed.elastic.multiprocessing.errors import record
 
-from regaze.jobs import recorded, replacing
+from regaze.jobs import recorded
+from regaze.outputs import replacing
 from regaze.training.loop import Interrupted
 
 _NEEDED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
@@ -56,7 +57,7 @@ def launch(main: Callable, job, processes: int | None = None) -> None:
             ``train.nodes`` machines.
 
     Raises:
-        ValueError: there are fewer GPUs than asked for, the batch cannot be shared, several
+        ValueError: there are fewer GPUs than asked for, several
             machines are asked for outside a SLURM job, or the environment describes a process of
             several incompletely.
         Interrupted: SIGTERM arrived and all processes have ended; their state is saved.
@@ -80,10 +81,6 @@ def launch(main: Callable, job, processes: int | None = None) -> None:
     if "RANK" in os.environ:
         raise ValueError(f"environment: RANK is set, {', '.join(missing)} is not")
     per_node = max(processes, 1)
-    if train["batch"] % (per_node * nodes):
-        raise ValueError(
-            f"train.batch: {train['batch']} cannot be shared by {per_node * nodes} processes"
-        )
     if nodes > 1 and not os.environ.get("SLURM_JOB_ID"):
         raise ValueError(
             f"train.nodes: {nodes} machines need a SLURM job (snakemake --profile profiles/slurm); "

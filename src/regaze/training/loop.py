@@ -29,7 +29,7 @@ from torch import distributed, nn
 
 from regaze.diffusion.averages import half_life_decay
 from regaze.filetypes import damage
-from regaze.jobs import replacing, write_json
+from regaze.outputs import replacing, write_json
 from regaze.provenance import content_hash, versions
 from regaze.training.averages import PowerAverages, prefix_of, smooth_into
 from regaze.training.compiling import compile_network, told, uncompiled

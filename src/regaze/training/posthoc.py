@@ -18,7 +18,7 @@ from torch import Tensor
 from regaze.damage import read_weights
 from regaze.diffusion.averages import posthoc_coefficients
 from regaze.filetypes import unreadable
-from regaze.jobs import replacing, write_json
+from regaze.outputs import replacing, write_json
 from regaze.provenance import fingerprint
 
 MODEL, RECORD = "model.safetensors", "model.json"

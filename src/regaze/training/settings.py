@@ -137,6 +137,24 @@ class RedirectorTraining(TrainSettings):
         return value
 
 
+def patches_fault(rows: int, size: tuple[int, int], asked_mb: float | None) -> str:
+    """What is wrong with holding patches in the memory that a process asks for, "" if nothing.
+
+    Args:
+        rows: patches.
+        size: (width, height) of one in pixels; three bytes each.
+        asked_mb: megabytes of the process; None where nothing is asked for.
+    """
+    needed = rows * size[0] * size[1] * 3 / 1e6
+    if asked_mb is None or needed <= asked_mb:
+        return ""
+    return (
+        f"train.cache: 'memory' holds {rows} patches of {size[0]} x {size[1]} px, {needed:.0f} MB, "
+        f"expected no more than the {asked_mb:.0f} MB that the job asks for; set train.cache: "
+        "mmap, or ask for more memory (mem_mb in `resources`)"
+    )
+
+
 def transfer_file(path: str) -> str:
     """The file that ``train.transfer`` means: of a folder the first of :data:`WEIGHT_FILES`.
 

@@ -13,7 +13,7 @@ from regaze.report.settings import weight_variants
 from regaze.versioning.training import TrainingStages, model_code
 
 _SAMPLING = [*(f"redirectors/{n}.py" for n in ("sample", "base", "batches", "inputs", "networks"))]
-_SAMPLING += ["codes", "face3d/gaze.py", "face3d/rotations.py", "diffusion", "images.py"]
+_SAMPLING += ["codes", "face3d/gaze.py", "rotations.py", "diffusion", "images.py"]
 _SAMPLING += ["masks/background.py", "masks/condition.py", "factors.py"]
 # Options of sampling that change no picture of the main samples.
 _OTHER_SAMPLES = {"max_w", "sample_only", "save_gif"}

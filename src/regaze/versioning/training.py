@@ -7,9 +7,9 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
-from regaze.jobs import several
 from regaze.landmarks.settings import fetched_weights
-from regaze.redirectors import distribution_of, method_folder
+from regaze.methods import distribution_of, method_folder
+from regaze.outputs import several
 from regaze.redirectors.declaration import declared
 from regaze.redirectors.inputs import folder_of
 from regaze.settings import Settings
@@ -181,7 +181,7 @@ class TrainingStages:
                 ["make_head"],
                 ["results/face3d/head.npz"],
                 deps=[settings.capture.head_model],
-                code=["capture", "face3d/model.py", "face3d/checks.py", "face3d/head_stage.py"],
+                code=["capture", "face3d/model.py", "face3d/checks.py"],
                 scripts=["make_head"],
                 params=["capture.head_model"],
                 outs=["results/face3d/head.npz"],
@@ -198,7 +198,7 @@ class TrainingStages:
                         *(f"{home}/{made}" for made in ("capture", "faces", "split.json")),
                         "results/face3d/head.npz",
                     ],
-                    code=["face3d", "faces.py", *_PICTURES, *_TRAINING],
+                    code=["face3d", "rotations.py", "faces.py", *_PICTURES, *_TRAINING],
                     outs=["model.safetensors", "quality.png"],
                 )
             for dataset in self._encoded(name):
@@ -212,7 +212,7 @@ class TrainingStages:
                     ["encode_shard"],
                     [f"{folder}/part-{shard:03d}.parquet" for shard in range(settings.shards)],
                     deps=[f"results/{dataset}/faces", "results/face3d/head.npz", *given],
-                    code=["face3d", "codes", "faces.py"],
+                    code=["face3d", "rotations.py", "codes", "faces.py"],
                     scripts=["encode_shard"],
                     params=["shards", *stated],
                     outs=[folder],
@@ -252,7 +252,7 @@ class TrainingStages:
                         "masks",
                         "normalise",
                         "face3d",
-                        *("codes", "faces.py", "sources"),
+                        *("rotations.py", "codes", "faces.py", "sources"),
                     ],
                     scripts=["mask_shard", "draw_masks"],
                     params=params,
@@ -327,8 +327,8 @@ def model_code(class_: str) -> list[str]:
         f"redirectors/{class_}",
         *(f"redirectors/{name}.py" for name in _LEARNING),
         *("codes", "faces.py", "factors.py", "masks/condition.py"),
-        *("face3d/gaze.py", "face3d/rotations.py"),
-        *("diffusion", "metrics/redirection.py", *_TRAINING),
+        *("face3d/gaze.py", "rotations.py"),
+        *("diffusion", *_TRAINING),
     ]
 
 

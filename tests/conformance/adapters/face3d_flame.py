@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from kit import adapter, assert_close
 
-from regaze.face3d import rotations
+from regaze import rotations
 from regaze.face3d.convert import read_landmarks, read_model
 from regaze.face3d.flame import Flame
 from regaze.face3d.model import make_model

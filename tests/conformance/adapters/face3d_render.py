@@ -16,7 +16,6 @@ from regaze.face3d.crop import (
 )
 from regaze.face3d.rasterize import pytorch3d, rasterize
 from regaze.face3d.render import Renderer
-from regaze.face3d.rotations import euler_to_matrix
 from regaze.face3d.shading import (
     SH_CONSTANTS,
     directional_shading,
@@ -25,6 +24,7 @@ from regaze.face3d.shading import (
     vertex_normals,
 )
 from regaze.face3d.uv import dense_mesh, dense_triangles
+from regaze.rotations import euler_to_matrix
 
 
 def _t(array) -> torch.Tensor:

@@ -15,7 +15,7 @@ from regaze.redirectors.sted.discriminator import (
 )
 from regaze.redirectors.sted.embeddings import Factors, similarity_loss
 from regaze.redirectors.sted.network import FACTOR_OPTIONS, build_network
-from regaze.redirectors.sted.objective import Objective, Weights
+from regaze.redirectors.sted.objective import Objective
 from regaze.weights import load_strictly
 
 VALUES, PICTURES = 1e-4, 5e-4  # absolute; spec/sted.md section 12
@@ -169,9 +169,9 @@ def train_step(case):
         low, high = entry["fill"]["low"], entry["fill"]["high"]
         own = fill_input(f"{name}_a", entry["shape"], case.seed, low, high)
         batch |= {f"source_{name}": torch.from_numpy(own), f"target_{name}": given[f"{name}_b"]}
-    names = {name: f"coeff_{name}_loss" for name in Weights.__dataclass_fields__}
+    keys = {name: f"coeff_{name}_loss" for name in Objective.model_fields}
     objective = Objective(
-        weights=Weights(**{name: config[key] for name, key in names.items()}),
+        **{name: config[key] for name, key in keys.items() if key in config},
         mixing=config["use_mixing"],
         label_target=not config["semi_supervised"],
     )

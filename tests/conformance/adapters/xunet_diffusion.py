@@ -26,7 +26,7 @@ def tensor(array) -> torch.Tensor:
 def network_config(config: dict, **options) -> XUNetConfig:
     """The manifest's ``config`` in this project's names."""
     names = {"H": "height", "W": "width", "attn_resolutions": "attn_levels"}
-    known = XUNetConfig.__dataclass_fields__
+    known = XUNetConfig.model_fields
     left_out = ("mode", "code_dim")
     fields = {names.get(key, key): value for key, value in config.items() if key not in left_out}
     unknown = sorted(set(fields) - set(known))

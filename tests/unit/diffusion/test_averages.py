@@ -1,9 +1,7 @@
 import numpy as np
 import pytest
-import torch
 
 from regaze.diffusion.averages import (
-    WeightAverage,
     half_life_decay,
     posthoc_coefficients,
     power_decay,
@@ -53,31 +51,3 @@ def test_snapshots_rebuild_another_average():
 
 def test_warmup_starts_at_zero():
     assert warmup_rate([0, 5, 10, 20], 10, 1.0, 100).tolist() == [0, 0.5, 1, 1]
-
-
-def test_weight_average_follows_and_restores():
-    module = torch.nn.Linear(3, 2).bfloat16()
-    average = WeightAverage(module, half_life=10)
-    with torch.no_grad():
-        for parameter in module.parameters():
-            parameter.fill_(2.0)
-    before = [value.clone() for value in average.values]
-    average.update(module, images=1000, batch=10)
-    for old, new in zip(before, average.values, strict=True):
-        torch.testing.assert_close(new, (old + 2) / 2)
-    other = WeightAverage(torch.nn.Linear(3, 2))
-    other.load_state_dict(average.state_dict())
-    target = torch.nn.Linear(3, 2)
-    other.copy_to(target)
-    assert torch.equal(target.weight, average.values[0])
-    with pytest.raises(ValueError, match="names differ"):
-        other.load_state_dict({"weight": target.weight})
-
-
-def test_power_average_forgets_the_start():
-    module = torch.nn.Linear(3, 2)
-    average = WeightAverage(module, std=0.1)
-    with torch.no_grad():
-        module.weight.fill_(1.0)
-    average.update(module, images=8, batch=8)
-    assert torch.equal(average.values[0], module.weight)

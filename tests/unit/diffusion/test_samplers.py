@@ -58,20 +58,6 @@ def test_one_step_returns_the_estimate():
         torch.testing.assert_close(found, gaussian(z, torch.full((2,), 20.0)))
 
 
-def test_bad_arguments_are_refused():
-    z = torch.zeros(1, 3, 4, 4)
-    with pytest.raises(ValueError, match="sampling.sampler"):
-        sample("magic", gaussian, z, karras_sigmas(3))
-    with pytest.raises(ValueError, match="fall strictly"):
-        sample("euler", gaussian, z, [1.0, 2.0])
-    with pytest.raises(ValueError, match="must not be negative, found -1.0"):
-        sample("euler", gaussian, z, [1.0, -1.0])
-    with pytest.raises(ValueError, match="sampling.sampler"):
-        evaluations("magic", 3)
-    with pytest.raises(ValueError, match="final_step"):
-        ancestral(None, z, cosine_grid(2), None, final_step="noisy")
-
-
 @pytest.mark.parametrize(("final_step", "draws"), [("mean", [0, 1, 2]), ("compat", [0, 2, 3])])
 def test_ancestral_noise(final_step, draws):
     asked = []

@@ -23,10 +23,6 @@ def test_cosine_schedule_spans_its_range_and_falls():
     assert logsnr[0] == pytest.approx(10) and logsnr[-1] == pytest.approx(-15)
     assert (logsnr.diff() < 0).all()
     assert cosine_grid(10).dtype == torch.float32 and len(cosine_grid(10)) == 11
-    with pytest.raises(ValueError, match="expected low < high, found 5 and -5"):
-        cosine_logsnr(torch.tensor(0.5), 5, -5)
-    with pytest.raises(ValueError, match="cosine_grid: expected at least one step, found 0"):
-        cosine_grid(0)
 
 
 @settings(max_examples=30, deadline=None)
@@ -44,10 +40,6 @@ def test_karras_grid():
     assert sigmas[0] == pytest.approx(20) and sigmas[4] == pytest.approx(0.05) and sigmas[5] == 0
     assert (sigmas.diff() < 0).all()
     assert karras_sigmas(1, 0.05, 20).tolist() == pytest.approx([20, 0])
-    with pytest.raises(ValueError, match="sampling.steps"):
-        karras_sigmas(0)
-    with pytest.raises(ValueError, match="sigma_min"):
-        karras_sigmas(3, 2.0, 1.0)
 
 
 @pytest.mark.parametrize("interval", [(2.0, 2.0), (-0.5, 1.0)])

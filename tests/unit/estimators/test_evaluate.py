@@ -38,5 +38,3 @@ def test_known_offset():
 
 def test_no_rows():
     assert predict_rows(Oracle(), Reader(), []).shape == (0, 4)
-    with pytest.raises(ValueError, match="held-out rows"):
-        held_out_error(Oracle(), Reader(), [])

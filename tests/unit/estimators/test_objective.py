@@ -106,11 +106,3 @@ def test_task_learns_one_batch(loss):
         values.append(losses["gaze_deg"].item())
     assert values[-1] < 0.3 * values[0]
     assert not losses["gaze_deg"].requires_grad
-
-
-def test_task_refuses_unknown_names():
-    network = build_estimator("vgg", "tiny")
-    with pytest.raises(ValueError, match="estimator.loss"):
-        EstimatorTask(network, "cosine")
-    with pytest.raises(ValueError, match="phase"):
-        EstimatorTask(network).losses({}, "generator", Progress(0, 0, seeded()))

@@ -14,9 +14,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from regaze.capture.head import HeadConfig, build_head
+from regaze.commands.face3d import app, weights_of
 from regaze.face3d.acquire import PICTURE, acquire, encoder_crop
 from regaze.face3d.acquire_settings import AcquireSettings
-from regaze.face3d.commands_acquire import app, weights_of
 from regaze.face3d.crop import crop_box, landmark_bounds
 from regaze.face3d.deca import Deca
 from regaze.face3d.drawing import to_drawing, to_pixels, to_uint8, write_png
@@ -395,7 +395,7 @@ def test_the_command_names_encoders_as_the_configuration_does(tmp_path, encoder,
     with pytest.raises(ValueError, match="expected one of mine, published, found 'other'"):
         weights_of(entries, "other")
     monkeypatch.setattr(
-        "regaze.face3d.commands_acquire._settings",
+        "regaze.commands.face3d._settings",
         lambda config: SimpleNamespace(encoders=entries, assets=None),
     )
     monkeypatch.setattr("regaze.face3d.encode.open_encoder", lambda head, **given: encoder)

@@ -4,7 +4,6 @@ import hashlib
 import logging
 import pickle
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -163,8 +162,7 @@ def test_a_run_ends_before_its_first_job(tmp_path, model, flame):
 
     def asked(head_model, **more):
         encoders = {"deca": EncoderSettings(**entry, **more), "other": EncoderSettings()}
-        capture = SimpleNamespace(head_model=head_model)
-        return editions.foreign_heads(SimpleNamespace(encoders=encoders, capture=capture))
+        return editions.foreign_heads(encoders, head_model)
 
     (line,) = asked(None)
     assert line.startswith("encoders.deca.checkpoint: expected FLAME 2020")

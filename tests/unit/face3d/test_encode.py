@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from regaze.capture.head import HeadConfig, build_head
+from regaze.capture.head_stage import make_head
 from regaze.codes.latents import LatentsError, LatentsReader
 from regaze.face3d.deca import Deca, encoder_identity
 from regaze.face3d.encode import encode_shard, open_encoder, usable_landmarks
-from regaze.face3d.head_stage import make_head
 from regaze.face3d.model import load_flame, model_hash, save_flame
 from regaze.faces import FacesAttributes, FacesReader, FacesWriter
 

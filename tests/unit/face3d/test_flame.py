@@ -7,7 +7,7 @@ from numpy_flame import posed, shaped
 
 from regaze.capture.landmarks import gather
 from regaze.face3d.flame import Flame, contour_row
-from regaze.face3d.rotations import euler_to_matrix
+from regaze.rotations import euler_to_matrix
 
 
 def codes(batch=3, seed=0, kind=torch.float64):

@@ -7,7 +7,7 @@ from regaze.angles import angles_from_vector, vector_from_angles
 from regaze.capture.writer import CaptureConfig, render_person
 from regaze.face3d import gaze
 from regaze.face3d.flame import Flame
-from regaze.face3d.rotations import rodrigues
+from regaze.rotations import rodrigues
 
 
 def pupils(model, vertices):

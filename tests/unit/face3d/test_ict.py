@@ -11,17 +11,17 @@ from numpy_flame import posed
 from scipy.spatial import cKDTree
 from typer.testing import CliRunner
 
-from regaze.capture import load_head, surface, template
+from regaze.capture import ict_fit, load_head, surface, template
 from regaze.capture.actor import Actor
+from regaze.capture.ict import IctLayout, checked_out, convert_ict
+from regaze.capture.ict_fit import affine_row, fit_ball, fit_jaw
+from regaze.capture.ict_surface import eye_rings
 from regaze.capture.parts import LABELS
 from regaze.capture.subject import draw_look
 from regaze.capture.writer import CaptureConfig, render_person
-from regaze.face3d import gaze, ict_fit
-from regaze.face3d.commands import head_app
+from regaze.commands.head import head_app
+from regaze.face3d import gaze
 from regaze.face3d.flame import Flame
-from regaze.face3d.ict import IctLayout, checked_out, convert_ict
-from regaze.face3d.ict_fit import affine_row, fit_ball, fit_jaw
-from regaze.face3d.ict_surface import eye_rings
 from regaze.face3d.model import load_flame, model_hash
 
 _spec = importlib.util.spec_from_file_location(

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from regaze.capture import load_head
 from regaze.capture.writer import CaptureConfig, render_person
-from regaze.face3d.commands import head_app
+from regaze.commands.head import head_app
 from regaze.face3d.convert import convert_flame, read_texture
 from regaze.face3d.model import (
     FlameModel,

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from regaze.assets import AssetError, AssetFile
-from regaze.face3d import commands_acquire
+from regaze.commands import face3d
 from regaze.landmarks.detector import Detector, crop_square, cut, find_peaks, to_photo
 from regaze.landmarks.settings import WEIGHTS
 from regaze.provenance import file_sha256
@@ -177,7 +177,7 @@ def test_acquisition_finds_all_faces_the_largest_first(
     monkeypatch.setattr("regaze.landmarks.detector.Detector", loaded)
     files = [AssetFile(path=str(path), sha256=file_sha256(path)) for path in weights]
     assets = SimpleNamespace(**dict(zip(WEIGHTS, files, strict=True)))
-    find = commands_acquire._detector(SimpleNamespace(assets=assets), "cpu")
+    find = face3d._detector(SimpleNamespace(assets=assets), "cpu")
     assert opened == [(tuple(weights), "cpu")]
     small, large = ((20, 40), (60, 50), (40, 80)), ((200, 50), (270, 60), (240, 110))
     photo = draw((320, 192), [("green", 2, 3)], small)

@@ -192,8 +192,6 @@ def test_bad_samples_are_refused(world, tmp_path):
         measured(root, "bare.h5")
     with pytest.raises(FileNotFoundError, match="samples file"):
         measured(root, "absent.h5")
-    with pytest.raises(ValueError, match="kinds: expected some of"):
-        measured(root, kinds=["walk"])
 
 
 def test_released_faces_need_no_landmarks_and_get_no_eye_boxes(world, tmp_path):

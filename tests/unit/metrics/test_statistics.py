@@ -68,8 +68,6 @@ def test_a_distance_of_few_pictures_is_too_large_and_says_so():
 def test_moments_refuse():
     with pytest.raises(ValueError, match="at least 2 samples, found 1"):
         frechet_distance(moments(np.zeros((1, 2))), moments(np.zeros((3, 2))))
-    with pytest.raises(ValueError, match="expected \\(n,2\\)"):
-        Moments(2).add(np.zeros((3, 4)))
     with pytest.raises(ValueError, match="finite"):
         Moments(1).add(np.array([[np.nan]]))
 
@@ -109,10 +107,6 @@ def test_bootstrap_of_one_person_has_no_interval():
     assert (found.mean, found.low, found.standard_error) == (2.0, None, None)
     with pytest.raises(ValueError, match="at least one"):
         bootstrap_mean(np.array([np.nan]), np.array(["a"]))
-    with pytest.raises(ValueError, match=r"values and persons: found shapes \(2,\) and \(1,\)"):
-        bootstrap_mean(np.zeros(2), np.array(["a"]))
-    with pytest.raises(ValueError, match=r"level: expected within \(0,1\), found 95"):
-        bootstrap_mean(np.zeros(2), np.array(["a", "b"]), level=95)
 
 
 def test_errors_are_binned_by_angle_and_averaged_in_st_eds_way():

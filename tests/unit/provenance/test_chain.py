@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 from regaze import jobs
 from regaze.cli import app
 from regaze.provenance import fingerprint
-from regaze.provenance.chain import ProvenanceError, trace
 from regaze.provenance.record import describe, machine, record_path, write_record
+from regaze.tracing.chain import ProvenanceError, trace
 
 MODEL = "results/models/m"
 SAMPLES = "results/evaluation/m/d/samples.h5"

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from regaze.redirectors.checks import Bench, run_checks
-from regaze.redirectors.sample import load_redirector
+from regaze.redirectors.networks import load_redirector
 from regaze.report.inputs import read_curve
 from regaze.settings import ConfigurationError, Settings, load_settings
 from regaze.training.phases import Progress

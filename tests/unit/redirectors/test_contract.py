@@ -7,7 +7,7 @@ import pytest
 from method_folders import REDIRECTOR, SETTINGS
 
 from regaze.estimators.settings import EstimatorSettings
-from regaze.redirectors import method_module
+from regaze.methods import method_module
 from regaze.redirectors.checks import CHECKS, Bench, NotApplicable, Outcome, run_checks, table
 
 VGG = {

@@ -17,8 +17,9 @@ from regaze.redirectors.base import build_redirector
 from regaze.redirectors.batches import BatchBuilder
 from regaze.redirectors.declaration import Declaration, Input, declared_by
 from regaze.redirectors.inputs import open_inputs
+from regaze.redirectors.networks import load_redirector
 from regaze.redirectors.pairs import PairBatches
-from regaze.redirectors.sample import load_redirector, sample_redirector
+from regaze.redirectors.sample import sample_redirector
 from regaze.redirectors.train import TrainingData, train_redirector
 from regaze.redirectors.xunet.settings import ModelSettings
 from regaze.training.context import ModelFiles

@@ -13,7 +13,8 @@ from regaze.pairs import write_pairs
 from regaze.redirectors.checks import Bench
 from regaze.redirectors.declaration import Sampling
 from regaze.redirectors.inputs import open_inputs
-from regaze.redirectors.sample import load_redirector, sample_redirector
+from regaze.redirectors.networks import load_redirector
+from regaze.redirectors.sample import sample_redirector
 
 SIZE = 16
 SAMPLING = Sampling().model_dump()
@@ -26,7 +27,7 @@ def bench(tmp_path_factory):
     patch = pytest.MonkeyPatch()
     method_folders.write(folder / "methods", "small")
     method_folders.beside(patch, folder / "methods")
-    from regaze.redirectors import method_module
+    from regaze.methods import method_module
 
     entry = method_module("small", "settings").ModelSettings(**{"class": "small"})
     yield Bench("small", {"small": entry}, {}, folder)

@@ -8,9 +8,9 @@ import pytest
 from typer.testing import CliRunner
 
 from regaze.cli import app
+from regaze.methods import method_folder, method_module, methods
 from regaze.pairs import write_pairs
 from regaze.provenance import code_version
-from regaze.redirectors import method_folder, method_module, methods
 from regaze.redirectors.checks import Bench, run_checks
 from regaze.redirectors.declaration import Sampling
 from regaze.redirectors.sample import sample_redirector

@@ -16,9 +16,9 @@ from regaze.pairs import draw_pairs, write_pairs
 from regaze.redirectors.base import build_redirector
 from regaze.redirectors.batches import BatchBuilder, source_rows
 from regaze.redirectors.declaration import Declaration
+from regaze.redirectors.networks import load_redirector
 from regaze.redirectors.sample import (
     chunk_size,
-    load_redirector,
     sample_pseudo_model,
     sample_redirector,
     sample_variants,

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from regaze.redirectors import methods
+from regaze.methods import methods
 from regaze.redirectors.facts import METRICS, Published, facts_file, facts_of, read_facts
 from regaze.report.citations import WORKS
 from regaze.report.published import methods_table, published_section

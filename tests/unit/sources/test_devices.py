@@ -4,14 +4,11 @@ import os
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
 from regaze.sources.devices import (
     SCREENS,
     assumed_camera,
-    camera_to_points,
     camera_to_target,
     canonical,
     focal_factor,
@@ -41,18 +38,6 @@ from regaze.sources.devices import (
 def test_the_corners_of_a_phone_in_every_orientation(orientation, size, near, expected):
     found = points_to_camera([near], [orientation], [size], SCREENS["iPhone 6"])
     np.testing.assert_allclose(found, [expected], atol=1e-9)
-
-
-@given(
-    st.sampled_from(sorted(SCREENS)),
-    st.integers(1, 4),
-    st.tuples(st.floats(0, 1000), st.floats(0, 1000)),
-)
-def test_points_come_back(device, orientation, point):
-    size = [(320.0, 568.0)]
-    camera = points_to_camera([point], [orientation], size, SCREENS[device])
-    back = camera_to_points(camera, [orientation], size, SCREENS[device])
-    np.testing.assert_allclose(back, [point], atol=1e-6)
 
 
 def test_unknown_orientations_and_empty_screens_give_nan():

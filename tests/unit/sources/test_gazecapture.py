@@ -10,7 +10,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from regaze.sources import SourceError, open_source, source_options
-from regaze.sources.devices import SCREENS, camera_to_points
+from regaze.sources.devices import SCREENS, points_to_camera
 
 CAMERA = np.array([[1.5, -2.0], [-0.25, -9.0], [3.0, -4.5], [0.0, -1.0]])
 ORIENTATION = [1, 3, 4, 2]
@@ -56,7 +56,12 @@ def raw(tmp_path):
         IsValid=[1, 0, 1, 1],
     )
     size = np.array([(375, 667) if one < 3 else (667, 375) for one in ORIENTATION])
-    points = camera_to_points(CAMERA, ORIENTATION, size, SCREENS["iPhone 6"])
+    screen = SCREENS["iPhone 6"]
+    # Dots are a linear function of points, on each axis.
+    zero, one = (
+        points_to_camera(np.full((4, 2), value), ORIENTATION, size, screen) for value in (0.0, 1.0)
+    )
+    points = (CAMERA - zero) / (one - zero)
     write_json(
         folder / "dotInfo.json",
         DotNum=[0] * 4,

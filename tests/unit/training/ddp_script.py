@@ -8,7 +8,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from regaze.jobs import start, write_json
+from regaze.jobs import start
+from regaze.outputs import write_json
 from regaze.redirectors.base import build_redirector
 from regaze.redirectors.xunet.settings import ModelSettings
 from regaze.training.draws import whole_batch

@@ -6,10 +6,8 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
-from regaze.jobs import replacing
 from regaze.redirectors.sted.network import StedNetwork
 from regaze.weights import load_strictly, torch_content
 
@@ -67,15 +65,3 @@ def load_networks(network: StedNetwork, state: Mapping[str, Mapping[str, Tensor]
             load_strictly(part, state[name])
         except ValueError as error:
             raise ValueError(f"checkpoint: {name}: {error}") from None
-
-
-def write_checkpoint(network: StedNetwork, path: str | Path) -> None:
-    """Write the networks in the published layout.
-
-    Raises:
-        ValueError: there is no discriminator, so upstream could not load the file.
-    """
-    if network.discriminator is None:
-        raise ValueError("checkpoint: expected a discriminator, which the layout holds, found none")
-    with replacing(path) as part:
-        torch.save(states_of(network), part)

@@ -18,9 +18,6 @@ from regaze.redirectors.sted.embeddings import Factors
 _COMPOSITES = 4
 """Composite layers per dense block."""
 
-SIDE_PX = 128
-"""Side of the pictures of five blocks: 2 x 2 at the bottleneck, which the linear layers assume."""
-
 
 def _normalised(values: Tensor) -> Tensor:
     return F.leaky_relu(F.instance_norm(values), 0.01)

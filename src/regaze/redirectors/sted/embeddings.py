@@ -40,14 +40,6 @@ class Factors:
 
     shapes: tuple[tuple[int, int], ...]
 
-    def __post_init__(self):
-        # The last two are head and gaze, each a pitch and a yaw.
-        if len(self.shapes) < 2 or any(dof != 2 for dof, _ in self.shapes[-2:]):
-            raise ValueError(
-                "factors: expected the last two to have two angles, head and gaze, found "
-                f"{list(self.shapes)}"
-            )
-
     @classmethod
     def of(
         cls,
@@ -86,13 +78,7 @@ class Factors:
         return (*found, "head", "gaze")
 
     def place(self, name: str) -> int:
-        """Number of the factor of this name.
-
-        Raises:
-            ValueError: there is none; the message lists them.
-        """
-        if name not in self.names:
-            raise ValueError(f"factor: expected one of {', '.join(self.names)}, found {name!r}")
+        """Number of the factor of this name."""
         return self.names.index(name)
 
     def angles_of(self, factor: int | str) -> slice:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -14,50 +13,17 @@ from regaze.images import eye_boxes
 from regaze.redirectors.sted.discriminator import Discriminator, discriminator_loss, generator_loss
 from regaze.redirectors.sted.embeddings import similarity_loss
 from regaze.redirectors.sted.network import StedNetwork
+from regaze.redirectors.sted.settings import ObjectiveOptions
 
 
-@dataclass(frozen=True)
-class Weights:
-    """What each term counts in the generator's objective; terms of 0 are not computed."""
-
-    l1: float = 200.0
-    gaze: float = 5.0
-    embedding_consistency: float = 2.0
-    disentangle_embedding: float = 2.0
-    disentangle_pseudo_label: float = 2.0
-    discriminator: float = 1.0
-    redirection_feature: float = 200.0
-    redirection_gaze: float = 2.0
-
-
-@dataclass(frozen=True)
-class Objective:
-    """The losses of one training step.
+class Objective(ObjectiveOptions):
+    """The losses of one training step, weighted and chosen as ``objective:`` says.
 
     Attributes:
-        weights: of the terms.
-        mixing: whether single factors are moved too; the disentanglement terms need it.
-        discriminator_ramp_steps: steps over which the adversarial term grows to its weight.
-        target: ``pseudo`` moves the source to the angles predicted of the target (published);
-            ``labels`` to the target's labels of gaze and head, where it has them, which is what is
-            asked for when redirecting.
-        both_ways: also draw the source out of the target.
-        eye_weight: extra weight of the absolute differences inside the two eye boxes.
         label_target: whether the target's labels may be learned from; false when few are known.
     """
 
-    weights: Weights = Weights()
-    mixing: bool = True
-    discriminator_ramp_steps: int = 20_000
-    target: str = "pseudo"
-    both_ways: bool = False
-    eye_weight: float = 0.0
     label_target: bool = True
-
-    def __post_init__(self):
-        entangled = self.weights.disentangle_embedding or self.weights.disentangle_pseudo_label
-        if entangled and not self.mixing:
-            raise ValueError("objective.mixing: expected true with the disentanglement terms on")
 
     def discriminator_share(self, step: int) -> float:
         """Share of the adversarial term's weight at a step, from 0 to 1."""
@@ -79,7 +45,7 @@ class Objective:
         true_logits, made_logits = discriminator(truth), discriminator(made)
         loss = discriminator_loss(true_logits, made_logits)
         return {
-            "loss": self.weights.discriminator * loss,
+            "loss": self.discriminator * loss,
             "discriminator": loss,
             "generator": generator_loss(made_logits.detach()),
         }
@@ -102,42 +68,42 @@ class Objective:
             step: steps done so far.
             estimator: frozen; for the redirection terms.
         """
-        weights, factors = self.weights, network.factors
+        factors = network.factors
         encoded = self._encoded(network, batch)
         (angles_a, embeddings_a), (angles_b, embeddings_b) = encoded
         made, truth = self._made(network, batch, encoded)
         found = {"l1": self._difference(made, truth)}
-        total = weights.l1 * found["l1"]
+        total = self.l1 * found["l1"]
         found |= self._label_terms(factors, batch, angles_a, angles_b)
-        total = total + weights.gaze * (found["gaze_a"] + found["head_a"])
-        if weights.discriminator:
+        total = total + self.gaze * (found["gaze_a"] + found["head_a"])
+        if self.discriminator:
             share = self.discriminator_share(step)
             # Detached parameters: the step of encoder and decoder leaves the discriminator alone.
             adversarial = generator_loss(_frozen(network.discriminator, made))
-            total = total + weights.discriminator * share * adversarial
+            total = total + self.discriminator * share * adversarial
             found["discrim_coeff"] = total.new_tensor(share)
-        if weights.embedding_consistency:
+        if self.embedding_consistency:
             found["embedding_consistency"] = similarity_loss(
                 factors.canonical(embeddings_a, angles_a), factors.canonical(embeddings_b, angles_b)
             )
-            total = total + weights.embedding_consistency * found["embedding_consistency"]
-        if weights.disentangle_embedding or weights.disentangle_pseudo_label:
+            total = total + self.embedding_consistency * found["embedding_consistency"]
+        if self.disentangle_embedding or self.disentangle_pseudo_label:
             mixed = self._mixing_terms(network, encoded, mask)
             counts = {
-                "embedding_disentangle": weights.disentangle_embedding,
-                "label_disentangle": weights.disentangle_pseudo_label,
+                "embedding_disentangle": self.disentangle_embedding,
+                "label_disentangle": self.disentangle_pseudo_label,
             }
             for name, weight in counts.items():
                 if weight:
                     found[name] = mixed[name]
                     total = total + weight * found[name]
-        if weights.redirection_feature or weights.redirection_gaze:
+        if self.redirection_feature or self.redirection_gaze:
             seen = self._estimator_terms(estimator, made, truth)
-            if weights.redirection_feature:
-                total = total + weights.redirection_feature * seen["redirection_feature_loss"]
-            if weights.redirection_gaze:
+            if self.redirection_feature:
+                total = total + self.redirection_feature * seen["redirection_feature_loss"]
+            if self.redirection_gaze:
                 apart = seen["gaze_redirection"] + seen["head_redirection"]
-                total = total + weights.redirection_gaze * apart
+                total = total + self.redirection_gaze * apart
             found |= seen
         return {"loss": total, **found}
 
@@ -206,7 +172,7 @@ class Objective:
     def _estimator_terms(self, estimator, made: Tensor, truth: Tensor) -> dict[str, Tensor]:
         """How differently a frozen estimator sees the picture that was made and the true one."""
         found: dict[str, Tensor] = {}
-        if self.weights.redirection_feature:
+        if self.redirection_feature:
             with torch.no_grad():
                 wanted, wanted_maps = estimator.forward_with_features(truth)
             angles, maps = estimator.forward_with_features(made)
@@ -218,7 +184,7 @@ class Objective:
             with torch.no_grad():
                 wanted = estimator(truth)
             angles = estimator(made)
-        if self.weights.redirection_gaze:
+        if self.redirection_gaze:
             found["gaze_redirection"] = angular_loss(wanted[:, :2], angles[:, :2])
             found["head_redirection"] = angular_loss(wanted[:, 2:], angles[:, 2:])
         return found

@@ -14,7 +14,7 @@ from regaze.images import equalise, reduce_patches, to_uint8
 from regaze.redirectors.base import Batch, Phase, Progress, Redirector, State
 from regaze.redirectors.sted.checkpoints import load_networks, read_checkpoint, states_of
 from regaze.redirectors.sted.network import build_network
-from regaze.redirectors.sted.objective import Objective, Weights
+from regaze.redirectors.sted.objective import Objective
 from regaze.redirectors.sted.settings import ModelSettings
 
 _FACTORS = ("gaze", "head")
@@ -28,15 +28,7 @@ class StedRedirector(Redirector):
         self.config = config
         options = config["objective"]
         few = config.get("labels", {}).get("targets") == "any"
-        self.objective = Objective(
-            weights=Weights(**{name: options[name] for name in Weights.__dataclass_fields__}),
-            label_target=not few,
-            **{
-                name: options[name]
-                for name in Objective.__dataclass_fields__
-                if name not in ("weights", "label_target")
-            },
-        )
+        self.objective = Objective(**options, label_target=not few)
         adversarial = options["discriminator"] > 0
         self.net = build_network(config["network"], config["size_px"], adversarial=adversarial)
         self._estimator: list[GazeHeadEstimator] = []

@@ -9,77 +9,78 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from regaze.redirectors.declaration import Declaration, MethodSettings, Network
+from regaze.redirectors.presets import Section, chosen, derived, differences
 from regaze.training.settings import RedirectorTraining
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class NetworkOptions(Section):
+    """Options of the networks; one that is left out is the preset's."""
 
-
-class NetworkSettings(_Section):
-    """Differences of the networks from their preset; an option left out is the preset's."""
-
-    kind: Literal["dense", "compact"] | None = Field(
-        None, description="dense: the published networks, 128 px only; compact: for CPUs"
+    kind: Literal["dense", "compact"] = Field(
+        "dense", description="dense: the published networks, 128 px only; compact: for CPUs"
     )
-    growth_rate: int | None = Field(None, ge=1, description="channels per layer (dense)")
-    densenet_blocks: Literal[5] | None = Field(
-        None, description="blocks (dense); 128 px end in 2x2 after five"
+    growth_rate: int = Field(32, ge=1, description="channels per layer (dense)")
+    densenet_blocks: Literal[5] = Field(
+        5, description="blocks (dense); 128 px end in 2x2 after five"
     )
-    width: int | None = Field(None, ge=8, multiple_of=8, description="channels (compact)")
-    hidden: int | None = Field(None, ge=8, description="width of linear layers (compact)")
-    size_0d_unit: int | None = Field(None, ge=0, description="values of the appearance factor")
-    num_1d_units: int | None = Field(None, ge=0, description="factors of one angle")
-    size_1d_unit: int | None = Field(None, ge=1, description="columns of their embeddings")
-    num_2d_units: int | None = Field(
-        None, ge=2, description="factors of two angles; the last two are head and gaze"
+    width: int = Field(32, ge=8, multiple_of=8, description="channels (compact)")
+    hidden: int = Field(128, ge=8, description="width of linear layers (compact)")
+    size_0d_unit: int = Field(1024, ge=0, description="values of the appearance factor")
+    num_1d_units: int = Field(4, ge=0, description="factors of one angle")
+    size_1d_unit: int = Field(16, ge=1, description="columns of their embeddings")
+    num_2d_units: int = Field(
+        4, ge=2, description="factors of two angles; the last two are head and gaze"
     )
-    size_2d_unit: int | None = Field(None, ge=1, description="columns of their embeddings")
+    size_2d_unit: int = Field(16, ge=1, description="columns of their embeddings")
 
 
-class ObjectiveSettings(_Section):
+NetworkSettings = differences(NetworkOptions)
+
+
+class ObjectiveOptions(Section):
     """What the terms count; those of 0 are not computed."""
 
-    l1: float | None = Field(None, ge=0, description="absolute difference of pictures")
-    gaze: float | None = Field(None, ge=0, description="predicted angles against labels, degrees")
-    embedding_consistency: float | None = Field(
-        None, ge=0, description="canonical embeddings of two pictures of a person are alike"
+    l1: float = Field(200.0, ge=0, description="absolute difference of pictures")
+    gaze: float = Field(5.0, ge=0, description="predicted angles against labels, degrees")
+    embedding_consistency: float = Field(
+        2.0, ge=0, description="canonical embeddings of two pictures of a person are alike"
     )
-    disentangle_embedding: float | None = Field(
-        None,
+    disentangle_embedding: float = Field(
+        2.0,
         ge=0,
         description="a picture with some factors moved has the embeddings it was made of",
     )
-    disentangle_pseudo_label: float | None = Field(
-        None, ge=0, description="and the angles, degrees"
+    disentangle_pseudo_label: float = Field(2.0, ge=0, description="and the angles, degrees")
+    discriminator: float = Field(1.0, ge=0, description="adversarial term, and its step")
+    redirection_feature: float = Field(
+        200.0, ge=0, description="early features of the training estimator"
     )
-    discriminator: float | None = Field(None, ge=0, description="adversarial term, and its step")
-    redirection_feature: float | None = Field(
-        None, ge=0, description="early features of the training estimator"
+    redirection_gaze: float = Field(
+        2.0, ge=0, description="angles seen by the training estimator, degrees"
     )
-    redirection_gaze: float | None = Field(
-        None, ge=0, description="angles seen by the training estimator, degrees"
+    mixing: bool = Field(True, description="move single factors for the disentanglement")
+    discriminator_ramp_steps: int = Field(
+        20000, ge=0, description="steps until the adversarial term has its weight"
     )
-    mixing: bool | None = Field(None, description="move single factors for the disentanglement")
-    discriminator_ramp_steps: int | None = Field(
-        None, ge=0, description="steps until the adversarial term has its weight"
-    )
-    target: Literal["pseudo", "labels"] | None = Field(
-        None,
+    target: Literal["pseudo", "labels"] = Field(
+        "pseudo",
         description="angles that training redirects to: those predicted of the target, or its "
         "labels of gaze and head",
     )
-    both_ways: bool | None = Field(None, description="also draw the source out of the target")
-    eye_weight: float | None = Field(
-        None, ge=0, description="extra weight of the difference inside the two fixed eye boxes"
+    both_ways: bool = Field(False, description="also draw the source out of the target")
+    eye_weight: float = Field(
+        0.0, ge=0, description="extra weight of the difference inside the two fixed eye boxes"
     )
-    same_head_fraction: float | None = Field(
-        None, ge=0, le=1, description="share of training pairs with equal head pose"
+    same_head_fraction: float = Field(
+        0.0, ge=0, le=1, description="share of training pairs with equal head pose"
     )
-    flip: bool | None = Field(None, description="mirror half of the training pairs, labels too")
+    flip: bool = Field(False, description="mirror half of the training pairs, labels too")
+
+
+ObjectiveSettings = differences(ObjectiveOptions)
 
 
 class ModelSettings(MethodSettings):
@@ -119,9 +120,7 @@ class ModelSettings(MethodSettings):
             "preprocess": self.preprocess or preset["preprocess"],
             "estimator": self.estimator,
         }
-        for section in ("network", "objective"):
-            chosen = getattr(self, section).model_dump(exclude_none=True)
-            done[section] = {**preset[section], **chosen}
+        done |= chosen(self, preset, "network", "objective")
         done["train"] = self.train.model_dump()
         if self.checkpoint is not None:
             done["checkpoint"] = self.checkpoint
@@ -181,55 +180,21 @@ def _check(config: dict) -> None:
 
 _REFERENCE = {
     "preprocess": "equalise",
-    "network": {
-        "kind": "dense",
-        "growth_rate": 32,
-        "densenet_blocks": 5,
-        "width": 32,
-        "hidden": 128,
-        "size_0d_unit": 1024,
-        "num_1d_units": 4,
-        "size_1d_unit": 16,
-        "num_2d_units": 4,
-        "size_2d_unit": 16,
-    },
-    "objective": {
-        "l1": 200.0,
-        "gaze": 5.0,
-        "embedding_consistency": 2.0,
-        "disentangle_embedding": 2.0,
-        "disentangle_pseudo_label": 2.0,
-        "discriminator": 1.0,
-        "redirection_feature": 200.0,
-        "redirection_gaze": 2.0,
-        "mixing": True,
-        "discriminator_ramp_steps": 20_000,
-        "target": "pseudo",
-        "both_ways": False,
-        "eye_weight": 0.0,
-        "same_head_fraction": 0.0,
-        "flip": False,
-    },
+    "network": NetworkOptions().model_dump(),
+    "objective": ObjectiveOptions().model_dump(),
 }
 
 
-def _derived(base: dict, network: dict, objective: dict) -> dict:
-    return {
-        "preprocess": "none",
-        "network": {**base["network"], **network},
-        "objective": {**base["objective"], **objective},
-    }
-
-
-_SMALL = _derived(
+_SMALL = derived(
     _REFERENCE,
-    {
+    preprocess="none",
+    network={
         "kind": "compact",
         "size_0d_unit": 2048,
         "num_1d_units": 0,
         "num_2d_units": 2,
     },
-    {
+    objective={
         "gaze": 1.0,
         "disentangle_embedding": 0.0,
         "disentangle_pseudo_label": 0.0,
@@ -244,10 +209,10 @@ _SMALL = _derived(
         "flip": True,
     },
 )
-_TINY = _derived(
+_TINY = derived(
     _SMALL,
-    {"width": 16, "hidden": 32, "size_0d_unit": 128},
-    {
+    network={"width": 16, "hidden": 32, "size_0d_unit": 128},
+    objective={
         "disentangle_embedding": 2.0,
         "disentangle_pseudo_label": 2.0,
         "discriminator": 1.0,

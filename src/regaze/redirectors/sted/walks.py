@@ -15,14 +15,8 @@ from regaze.redirectors.sted.redirector import StedRedirector
 STEPS = 40
 """Frames of one way; each walk also goes back (zhengyuf/STED-gaze ``utils.py``)."""
 
-FRAMES_PER_SECOND = 20
 _SWEEP = 0.45 * math.pi
 _CIRCLE = 0.6
-
-
-def walk_names(redirector: StedRedirector) -> tuple[str, ...]:
-    """Names of the walks of a model, in factor order."""
-    return redirector.net.factors.names
 
 
 @torch.no_grad()

@@ -6,7 +6,6 @@ load; every deviation is an option of :class:`XUNetConfig` that is off by defaul
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -21,7 +20,6 @@ from regaze.redirectors.xunet.blocks import (
 )
 from regaze.redirectors.xunet.codeprocessor import (
     CONCATENATED_CHANNELS,
-    INJECTIONS,
     STACKED_CELL,
     STACKED_CHANNELS,
     CodeProcessor,
@@ -29,134 +27,34 @@ from regaze.redirectors.xunet.codeprocessor import (
 )
 from regaze.redirectors.xunet.conditioning import ConditioningProcessor
 from regaze.redirectors.xunet.rays import DIRECTION_OCTAVES, POSITION_OCTAVES
+from regaze.redirectors.xunet.settings import NetworkOptions
 
 
-@dataclass(frozen=True)
-class XUNetConfig:
-    """Architecture of an X-UNet; the defaults are the class defaults of the reference.
+class XUNetConfig(NetworkOptions):
+    """Architecture of an X-UNet: the options of ``network:``, and what else decides it.
 
     Attributes:
         height, width: of the images, multiples of ``unshuffle * 2**(levels - 1)``.
-        ch, ch_mult: width of level i is ``ch * ch_mult[i]``; factors may be fractions as long as
-            widths are whole.
-        num_res_blocks: blocks per level on the way down; one more on the way up.
-        attn_levels: level indices with attention (the reference's ``attn_resolutions``); the
-            number of levels stands for the middle block.
-        attn_heads, dropout, emb_ch: heads, dropout rate, embedding channels.
-        use_pos_emb, use_ref_pose_emb: learned position map, learned frame embeddings.
-        logsnr_input: ``raw`` (port) or ``squashed`` (paper).
-        film_activation: ``none`` (port) or ``silu`` (paper).
         pos_octaves, dir_octaves: octaves of the camera position and of the ray directions that
             are told; higher ones are zero.
-        frames: 2, or 1 for a network that sees the noisy frame alone (with both poses).
-        concat_source: append a second image to every frame's channels: for the noisy frame the
-            batch's ``base`` (its ``x`` without one), for the source frame the source itself.
-        unshuffle: fold each k x k pixel cell into channels, and unfold the output.
-        norm_groups: groups of every group normalisation.
         in_channels, out_channels: of an image.
         prune: leave out what cannot reach the output: after the last cross-attention, frame 0.
-        code: how 3-D face codes are told: ``none``, ``film``, ``concatenate`` or ``stack``, see
-            :mod:`regaze.redirectors.xunet.codeprocessor`. With one frame, ``film`` and ``stack``
-            tell the noisy frame's code alone.
-        code_dim: numbers per code; 0 with ``none``.
+        code_dim: numbers per 3-D face code; 0 without.
+
+    Width of level i is ``ch * ch_mult[i]``. With ``concat_source`` a second image is appended to
+    every frame's channels: for the noisy frame the batch's ``base`` (its ``x`` without one), for
+    the source frame the source itself. With one frame, ``code: film`` and ``stack`` tell the noisy
+    frame's code alone, see :mod:`regaze.redirectors.xunet.codeprocessor`.
     """
 
-    height: int = 128
-    width: int = 128
-    ch: int = 256
-    ch_mult: tuple[float, ...] = (1, 2, 2, 4)
-    num_res_blocks: int = 3
-    attn_levels: tuple[int, ...] = (2, 3, 4)
-    attn_heads: int = 4
-    dropout: float = 0.1
-    use_pos_emb: bool = True
-    use_ref_pose_emb: bool = True
-    emb_ch: int = 1024
-    logsnr_input: str = "raw"
-    film_activation: str = "none"
+    height: int
+    width: int
     pos_octaves: int = POSITION_OCTAVES
     dir_octaves: int = DIRECTION_OCTAVES
-    frames: int = 2
-    concat_source: bool = False
-    unshuffle: int = 1
-    norm_groups: int = 32
     in_channels: int = 3
     out_channels: int = 3
     prune: bool = True
-    code: str = "none"
     code_dim: int = 0
-
-    def __post_init__(self):
-        object.__setattr__(self, "ch_mult", tuple(self.ch_mult))
-        object.__setattr__(self, "attn_levels", tuple(self.attn_levels))
-        for name, allowed in (
-            ("logsnr_input", ("raw", "squashed")),
-            ("film_activation", ("none", "silu")),
-            ("frames", (1, 2)),
-            ("unshuffle", (1, 2, 4)),
-            ("code", INJECTIONS),
-        ):
-            value = getattr(self, name)
-            if value not in allowed:
-                raise ValueError(f"{name}: expected one of {allowed}, found {value!r}")
-        for name in ("height", "width", "ch", "num_res_blocks", "attn_heads", "norm_groups"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: expected a positive number, found {getattr(self, name)}")
-        if not self.ch_mult:
-            raise ValueError("ch_mult: expected at least one level, found none")
-        for name, most in (("pos_octaves", POSITION_OCTAVES), ("dir_octaves", DIRECTION_OCTAVES)):
-            if not 0 <= getattr(self, name) <= most:
-                raise ValueError(f"{name}: expected 0 to {most}, found {getattr(self, name)}")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout: expected [0, 1), found {self.dropout}")
-        if self.emb_ch < 4 or self.emb_ch % 2:
-            raise ValueError(f"emb_ch: expected an even number >= 4, found {self.emb_ch}")
-        for level in self.attn_levels:
-            if not 0 <= level <= self.levels:
-                raise ValueError(
-                    f"attn_levels: expected level indices 0 to {self.levels} (the middle), "
-                    f"found {level}"
-                )
-        self._check_size()
-        self._check_widths()
-        if (self.code_dim > 0) != (self.code != "none") or self.code_dim < 0:
-            wanted = "0" if self.code == "none" else "a positive number"
-            raise ValueError(
-                f"code_dim: expected {wanted} with code {self.code!r}, found {self.code_dim}"
-            )
-
-    def _check_size(self):
-        step = 2 ** (self.levels - 1) * self.unshuffle
-        for size in (self.height, self.width):
-            if size % step:
-                raise ValueError(
-                    f"patch size {size} is not divisible by 2^(levels-1)*unshuffle = {step}"
-                )
-            if self.code == "stack" and size % STACKED_CELL:
-                raise ValueError(
-                    f"patch size {size} is not divisible by {STACKED_CELL}, the cells of stacked "
-                    "codes"
-                )
-
-    def _check_widths(self):
-        for factor in self.ch_mult:
-            if not math.isclose(self.ch * factor, round(self.ch * factor)) or factor <= 0:
-                raise ValueError(f"ch_mult: ch * {factor} = {self.ch * factor} is no whole width")
-        widths = {self.ch, *self.widths}
-        for _, block_inputs, _ in up_widths(self):
-            widths.update(block_inputs)
-        for width in sorted(widths):
-            if width % self.norm_groups:
-                raise ValueError(
-                    f"norm_groups: {self.norm_groups} does not divide {width}, one of the widths "
-                    f"{sorted(widths)} that ch and ch_mult give"
-                )
-        for level in self.attn_levels:
-            width = self.widths[min(level, self.levels - 1)]
-            if width % self.attn_heads:
-                raise ValueError(
-                    f"attn_heads: {self.attn_heads} does not divide width {width} of level {level}"
-                )
 
     @property
     def levels(self) -> int:

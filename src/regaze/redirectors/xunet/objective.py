@@ -10,7 +10,6 @@ that network with nothing to denoise.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 
@@ -22,6 +21,7 @@ from regaze.diffusion.schedules import (
     stratified,
 )
 from regaze.images import eye_boxes
+from regaze.redirectors.xunet.settings import ObjectiveOptions
 from regaze.training.draws import whole_batch
 
 REGRESSION_LOGSNR = -20.0
@@ -31,21 +31,8 @@ Network = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """``network(scaled noisy image (B,3,H,W), logsnr (B,)) -> (B,3,H,W)``, the rest bound to it."""
 
 
-@dataclass(frozen=True)
-class Objective:
-    """The options of ``objective:`` that decide prediction, noise levels and weights.
-
-    See :class:`regaze.redirectors.xunet.settings.ObjectiveSettings` for their meaning.
-    """
-
-    parameterization: str
-    noise: str
-    lnsigma_mean: float
-    lnsigma_std: float
-    sigma_data: float
-    sigma_residual: float
-    eye_weight: float
-    loss_weight: str = "uniform"
+class Objective(ObjectiveOptions):
+    """Prediction, noise levels and weights, as the options of ``objective:`` say."""
 
     @property
     def regression(self) -> bool:

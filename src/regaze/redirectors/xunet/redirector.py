@@ -38,9 +38,7 @@ class XUNetRedirector(Redirector):
                 **config["network"],
             )
         )
-        self.objective = Objective(
-            **{name: options[name] for name in Objective.__dataclass_fields__ if name in options}
-        )
+        self.objective = Objective(**options)
         self.base, self.drop_prob = options["base"], options["drop_prob"]
         if sampling.get("guidance", 0) > 0 and self.drop_prob == 0:
             raise ValueError(

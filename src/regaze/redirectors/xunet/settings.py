@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, PositiveFloat, model_validator
 
 from regaze.codes import DEFAULT_PARTS, TARGET_CODES, code_dim, code_parts
 from regaze.redirectors.declaration import (
@@ -22,51 +22,53 @@ from regaze.redirectors.declaration import (
     Network,
     SamplingOptions,
 )
+from regaze.redirectors.presets import Section, chosen, derived, differences
 from regaze.training.settings import RedirectorTraining
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class NetworkOptions(Section):
+    """Options of the network; one that is left out is the preset's."""
 
-
-class NetworkSettings(_Section):
-    """Differences of the network from its preset; an option left out is the preset's."""
-
-    ch: int | None = Field(None, ge=8, description="channels of the first level")
-    ch_mult: tuple[float, ...] | None = Field(None, description="channel factor per level")
-    num_res_blocks: int | None = Field(None, ge=1, description="residual blocks per level")
-    attn_levels: tuple[int, ...] | None = Field(
-        None, description="levels with attention; the number of levels means the middle block"
+    ch: int = Field(128, ge=8, description="channels of the first level")
+    ch_mult: tuple[PositiveFloat, ...] = Field(
+        (1, 2, 2, 4), min_length=1, description="channel factor per level"
     )
-    attn_heads: int | None = Field(None, ge=1, description="attention heads")
-    dropout: float | None = Field(None, ge=0, lt=1, description="dropout in residual blocks")
-    emb_ch: int | None = Field(None, ge=8, description="channels of the FiLM embedding")
-    use_pos_emb: bool | None = Field(None, description="learned position map")
-    use_ref_pose_emb: bool | None = Field(None, description="learned per-frame pose offsets")
-    logsnr_input: Literal["raw", "squashed"] | None = Field(
-        None, description="noise level as the port feeds it, or as the 3DiM paper says"
+    num_res_blocks: int = Field(3, ge=1, description="residual blocks per level")
+    attn_levels: tuple[int, ...] = Field(
+        (2, 3, 4), description="levels with attention; the number of levels means the middle block"
     )
-    film_activation: Literal["none", "silu"] | None = Field(
-        None, description="activation after FiLM: none in the port, silu in the 3DiM paper"
+    attn_heads: int = Field(4, ge=1, description="attention heads")
+    dropout: float = Field(0.1, ge=0, lt=1, description="dropout in residual blocks")
+    emb_ch: int = Field(1024, ge=8, multiple_of=2, description="channels of the FiLM embedding")
+    use_pos_emb: bool = Field(True, description="learned position map")
+    use_ref_pose_emb: bool = Field(True, description="learned per-frame pose offsets")
+    logsnr_input: Literal["raw", "squashed"] = Field(
+        "raw", description="noise level as the port feeds it, or as the 3DiM paper says"
     )
-    norm_groups: int | None = Field(None, ge=1, description="groups of every GroupNorm")
-    frames: Literal[1, 2] | None = Field(
-        None, description="2: X-UNet with cross-attention; 1: a plain U-Net on the noisy frame"
+    film_activation: Literal["none", "silu"] = Field(
+        "none", description="activation after FiLM: none in the port, silu in the 3DiM paper"
     )
-    concat_source: bool | None = Field(
-        None, description="stack the source image under the noisy one as input channels"
+    norm_groups: int = Field(32, ge=1, description="groups of every GroupNorm")
+    frames: Literal[1, 2] = Field(
+        2, description="2: X-UNet with cross-attention; 1: a plain U-Net on the noisy frame"
     )
-    unshuffle: Literal[1, 2] | None = Field(
-        None, description="2: work on 2x2 pixel blocks as channels, three times cheaper"
+    concat_source: bool = Field(
+        False, description="stack the source image under the noisy one as input channels"
     )
-    code: Literal["none", "film", "concatenate", "stack"] | None = Field(
-        None,
+    unshuffle: Literal[1, 2] = Field(
+        1, description="2: work on 2x2 pixel blocks as channels, three times cheaper"
+    )
+    code: Literal["none", "film", "concatenate", "stack"] = Field(
+        "none",
         description="how 3-D face codes are told: film modulates every block (xunet_deca), "
         "concatenate adds channels to the rays (v1), stack adds them to the colours (v2)",
     )
 
 
-class DecaSettings(_Section):
+NetworkSettings = differences(NetworkOptions)
+
+
+class DecaSettings(Section):
     """3-D face codes as a second condition, with ``network.code`` other than none."""
 
     encoder: str = Field("deca", description="entry of encoders whose codes are told")
@@ -92,67 +94,72 @@ class DecaSettings(_Section):
         return self
 
 
-class PoseSettings(_Section):
+class PoseOptions(Section):
     """How gaze and head become camera poses."""
 
-    mode: Literal["gaze_head", "gaze_orbit", "relative"] | None = Field(
-        None, description="gaze_head: gaze turns rays, head moves the camera centre"
+    mode: Literal["gaze_head", "gaze_orbit", "relative"] = Field(
+        "gaze_head", description="gaze_head: gaze turns rays, head moves the camera centre"
     )
-    pos_octaves: int | None = Field(
-        None, ge=1, le=15, description="octaves of the position encoding that are used"
+    pos_octaves: int = Field(
+        15, ge=1, le=15, description="octaves of the position encoding that are used"
     )
-    dir_octaves: int | None = Field(
-        None, ge=1, le=8, description="octaves of the direction encoding that are used"
+    dir_octaves: int = Field(
+        8, ge=1, le=8, description="octaves of the direction encoding that are used"
     )
 
 
-class ObjectiveSettings(_Section):
+PoseSettings = differences(PoseOptions)
+
+
+class ObjectiveOptions(Section):
     """What the network predicts and what is weighted; each ingredient is off in ``reference``."""
 
-    parameterization: Literal["eps", "v", "edm", "flow", "residual_x0", "regression"] | None = (
-        Field(
-            None,
-            description="eps: the noise (reference); v; edm: preconditioned denoiser; flow: noise "
-            "minus image; residual_x0: clean image as base + scaled residual; regression: the same "
-            "without any noise",
-        )
+    parameterization: Literal["eps", "v", "edm", "flow", "residual_x0", "regression"] = Field(
+        "eps",
+        description="eps: the noise (reference); v; edm: preconditioned denoiser; flow: noise "
+        "minus image; residual_x0: clean image as base + scaled residual; regression: the same "
+        "without any noise",
     )
-    loss_weight: Literal["uniform", "min_snr", "soft_min_snr"] | None = Field(
-        None,
+    loss_weight: Literal["uniform", "min_snr", "soft_min_snr"] = Field(
+        "uniform",
         description="weight of noise levels: uniform in the output's units, or the squared image "
         "error times min(SNR, 5), or its smooth form; the last two for eps, v, edm and flow",
     )
-    noise: Literal["uniform_t", "lognormal"] | None = Field(
-        None, description="training noise levels: uniform time of the cosine schedule, or ln sigma"
+    noise: Literal["uniform_t", "lognormal"] = Field(
+        "uniform_t",
+        description="training noise levels: uniform time of the cosine schedule, or ln sigma",
     )
-    lnsigma_mean: float | None = Field(None, description="mean of ln sigma (lognormal)")
-    lnsigma_std: float | None = Field(None, gt=0, description="deviation of ln sigma (lognormal)")
-    sigma_data: float | None = Field(None, gt=0, description="deviation of the patches")
-    sigma_residual: float | None = Field(
-        None, gt=0, description="deviation of target minus base, the unit of residual_x0's output"
+    lnsigma_mean: float = Field(-1.2, description="mean of ln sigma (lognormal)")
+    lnsigma_std: float = Field(1.2, gt=0, description="deviation of ln sigma (lognormal)")
+    sigma_data: float = Field(0.5, gt=0, description="deviation of the patches")
+    sigma_residual: float = Field(
+        0.16, gt=0, description="deviation of target minus base, the unit of residual_x0's output"
     )
-    base: Literal["none", "source", "warp"] | None = Field(
-        None,
+    base: Literal["none", "source", "warp"] = Field(
+        "none",
         description="image that the prediction starts from: none, the source, or the source "
         "turned by the relative head rotation on an ellipsoid",
     )
-    eye_weight: float | None = Field(
-        None, ge=0, description="extra loss weight inside the two fixed eye boxes"
+    eye_weight: float = Field(
+        0.0, ge=0, description="extra loss weight inside the two fixed eye boxes"
     )
-    drop_prob: float | None = Field(
-        None, ge=0, le=1, description="share of samples trained without condition, for guidance"
+    drop_prob: float = Field(
+        0.1, ge=0, le=1, description="share of samples trained without condition, for guidance"
     )
-    same_head_fraction: float | None = Field(
-        None, ge=0, le=1, description="share of training pairs with equal head pose"
+    same_head_fraction: float = Field(
+        0.0, ge=0, le=1, description="share of training pairs with equal head pose"
     )
-    flip: bool | None = Field(
-        None,
+    flip: bool = Field(
+        False,
         description="mirror half of the training pairs, labels too; not with 3-D codes, since "
         "those of mirrored faces are not known",
     )
 
 
-class DistilSettings(_Section):
+ObjectiveSettings = differences(ObjectiveOptions)
+
+
+class DistilSettings(Section):
     """Learn the sampler of a trained model in few steps; see docs/methods.md."""
 
     teacher: str = Field(description="entry of models that is learnt from, of class xunet")
@@ -261,9 +268,7 @@ class ModelSettings(MethodSettings):
                 the norm groups, or options contradict each other.
         """
         done = {"class": "xunet", "preset": self.preset, "size_px": self.size_px}
-        for section in ("network", "pose", "objective"):
-            chosen = getattr(self, section).model_dump(exclude_none=True)
-            done[section] = {**PRESETS[self.preset][section], **chosen}
+        done |= chosen(self, PRESETS[self.preset], "network", "pose", "objective")
         done["network"]["code_dim"] = 0
         if done["network"]["code"] != "none":
             done |= self._told(done)
@@ -471,53 +476,19 @@ def _check(config: dict) -> None:
 
 
 _REFERENCE = {
-    "network": {
-        "ch": 128,
-        "ch_mult": (1, 2, 2, 4),
-        "num_res_blocks": 3,
-        "attn_levels": (2, 3, 4),
-        "attn_heads": 4,
-        "dropout": 0.1,
-        "emb_ch": 1024,
-        "use_pos_emb": True,
-        "use_ref_pose_emb": True,
-        "logsnr_input": "raw",
-        "film_activation": "none",
-        "norm_groups": 32,
-        "frames": 2,
-        "concat_source": False,
-        "unshuffle": 1,
-        "code": "none",
-    },
-    "pose": {"mode": "gaze_head", "pos_octaves": 15, "dir_octaves": 8},
-    "objective": {
-        "parameterization": "eps",
-        "loss_weight": "uniform",
-        "noise": "uniform_t",
-        "lnsigma_mean": -1.2,
-        "lnsigma_std": 1.2,
-        "sigma_data": 0.5,
-        "sigma_residual": 0.16,
-        "base": "none",
-        "eye_weight": 0.0,
-        "drop_prob": 0.1,
-        "same_head_fraction": 0.0,
-        "flip": False,
-    },
+    "network": NetworkOptions().model_dump(),
+    "pose": PoseOptions().model_dump(),
+    "objective": ObjectiveOptions().model_dump(),
 }
 
 
-def _derived(base: dict, **changes: dict) -> dict:
-    return {section: {**base[section], **changes.get(section, {})} for section in base}
-
-
-_PAPER = _derived(_REFERENCE, network={"logsnr_input": "squashed", "film_activation": "silu"})
-_MODERN = _derived(
+_PAPER = derived(_REFERENCE, network={"logsnr_input": "squashed", "film_activation": "silu"})
+_MODERN = derived(
     _PAPER,
     pose={"pos_octaves": 6},
     objective={"parameterization": "edm", "noise": "lognormal"},
 )
-_SMALL = _derived(
+_SMALL = derived(
     _MODERN,
     network={
         "ch": 32,
@@ -542,7 +513,7 @@ _SMALL = _derived(
         "flip": True,
     },
 )
-_TINY = _derived(_SMALL, network={"ch": 16, "ch_mult": (1, 2), "attn_levels": (1, 2), "emb_ch": 32})
+_TINY = derived(_SMALL, network={"ch": 16, "ch_mult": (1, 2), "attn_levels": (1, 2), "emb_ch": 32})
 
 PRESETS = {
     "reference": _REFERENCE,

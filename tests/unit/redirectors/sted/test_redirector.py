@@ -7,10 +7,9 @@ from regaze.estimators.build import build_estimator
 from regaze.images import equalise, reduce_patches, to_uint8
 from regaze.redirectors.base import Perturbable, build_redirector
 from regaze.redirectors.declaration import declared, declared_by
-from regaze.redirectors.sted.checkpoints import read_checkpoint, write_checkpoint
-from regaze.redirectors.sted.objective import Objective
+from regaze.redirectors.sted.checkpoints import PARTS, read_checkpoint
 from regaze.redirectors.sted.settings import ModelSettings
-from regaze.redirectors.sted.walks import STEPS, walk_names, walks
+from regaze.redirectors.sted.walks import STEPS, walks
 from regaze.training.phases import Progress
 
 
@@ -135,7 +134,7 @@ def test_without_mixing_no_mask_is_drawn():
     assert torch.equal(generator.get_state(), before)
     assert not {"embedding_disentangle", "label_disentangle"} & set(found)
     with pytest.raises(ValueError, match="objective.mixing: expected true"):
-        Objective(mixing=False)
+        built(objective={"mixing": False})
 
 
 def test_loss_learns():
@@ -254,7 +253,8 @@ def test_checkpoints_of_the_published_layout(tmp_path):
     first, second = built(seed=0), built(seed=1)
     home = tmp_path / "checkpoints"
     home.mkdir()
-    write_checkpoint(first.net, home / "000010.pt")
+    published = {name: getattr(first.net, name).state_dict() for name in PARTS}
+    torch.save(published, home / "000010.pt")
     torch.save({"encoder": {}}, home / "9.pt")
     content = read_checkpoint(tmp_path)
     assert sorted(content) == ["decoder", "discriminator", "encoder"]
@@ -268,16 +268,13 @@ def test_checkpoints_of_the_published_layout(tmp_path):
     del content["discriminator"]
     with pytest.raises(ValueError, match=r"part 'discriminator', found \['decoder', 'encoder'\]"):
         second.load_reference(content, second.config)
-    # Who does not learn against one needs none, and cannot write the published layout.
+    # Who does not learn against one needs none.
     alone = built(seed=2, objective={"discriminator": 0.0})
     alone.load_reference(content, alone.config)
     own = first.net.decoder.state_dict()
     assert all(
         torch.equal(value, own[key]) for key, value in alone.net.decoder.state_dict().items()
     )
-    with pytest.raises(ValueError, match="expected a discriminator, .*found none"):
-        write_checkpoint(alone.net, home / "11.pt")
-    assert not (home / "11.pt").exists()
     del content["decoder"]["last.bias"]
     with pytest.raises(ValueError, match=r"checkpoint: decoder: .*missing last\.bias"):
         second.load_reference(content, second.config)
@@ -295,9 +292,8 @@ def test_files_that_are_no_checkpoint(tmp_path):
 
 def test_walks_go_through_every_factor_and_back():
     redirector, data = built(network={"num_1d_units": 1}).eval(), batch(2)
-    assert walk_names(redirector) == ("appearance", "one_1", "head", "gaze")
     found = dict(walks(redirector, data["source"][:1], data["source"][1:]))
-    assert set(found) == {"appearance", "one_1", "head", "gaze"}
+    assert tuple(found) == ("appearance", "one_1", "head", "gaze")
     for frames in found.values():
         assert frames.shape == (2 * STEPS, 32, 32, 3) and frames.dtype == "uint8"
         assert (frames[0] == frames[-1]).all() and (frames != frames[0]).any()

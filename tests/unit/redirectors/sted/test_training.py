@@ -13,8 +13,8 @@ from regaze.estimators import store
 from regaze.estimators.build import build_estimator
 from regaze.estimators.stage import train_estimator
 from regaze.redirectors.base import build_redirector
-from regaze.redirectors.sample import load_redirector
-from regaze.redirectors.sted.checkpoints import write_checkpoint
+from regaze.redirectors.networks import load_redirector
+from regaze.redirectors.sted.checkpoints import PARTS
 from regaze.redirectors.sted.redirector import StedRedirector
 from regaze.redirectors.sted.settings import ModelSettings
 from regaze.redirectors.train import TrainingData, train_redirector
@@ -103,7 +103,8 @@ def test_an_interrupted_training_ends_in_the_same_weights(world, tmp_path, monke
 def test_published_networks_are_taken_as_they_are(world, tmp_path):
     torch.manual_seed(1)
     network = build_redirector(config()).net
-    write_checkpoint(network, tmp_path / "000020.pt")
+    published = {name: getattr(network, name).state_dict() for name in PARTS}
+    torch.save(published, tmp_path / "000020.pt")
     resolved = config() | {"checkpoint": str(tmp_path / "000020.pt")}
     found = trained(world, tmp_path / "model", resolved)
     own = network.state_dict()

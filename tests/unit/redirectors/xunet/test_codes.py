@@ -11,7 +11,7 @@ from regaze.angles import angular_error, vector_from_angles
 from regaze.codes import CODES, TARGET_CODES, code_columns, code_dim, code_parts
 from regaze.codes.condition import code_rows, code_statistics, target_code, turned_root
 from regaze.face3d.gaze import root_from_labels
-from regaze.face3d.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from regaze.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 
 LABEL = st.tuples(st.floats(-1.2, 1.2), st.floats(-1.4, 1.4))
 
@@ -68,8 +68,6 @@ def test_statistics_standardise_and_spare_columns_that_do_not_vary():
     torch.testing.assert_close(made.mean(0), torch.zeros(156), atol=1e-5, rtol=0)
     torch.testing.assert_close(made.std(0, correction=0)[varying], torch.ones(154))
     assert std[7] == 1 and std[8] == 1
-    with pytest.raises(ValueError, match="N > 0"):
-        code_statistics(values[:0])
 
 
 def test_source_codes_follow_the_labels_in_the_root_alone():
@@ -148,21 +146,3 @@ def test_rows_without_the_pose():
     source, labels = rows(parts=("shape",)), heads()
     made = target_code(source, None, *labels, parts=("shape",))
     assert torch.equal(made, source) and made is not source
-    with pytest.raises(ValueError, match="needs the pose"):
-        target_code(source, source, *labels, "target_pose_only", ("shape",))
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"kind": "oracle"}, "expected one of source, target, target_pose_only, found 'oracle'"),
-        ({"kind": "target"}, "'target' expects .* found None"),
-        ({"kind": "target", "target": torch.zeros(3, 156)}, r"found \(3, 156\)"),
-        ({"source": torch.zeros(4, 150)}, r"source codes: expected \(4, 156\)"),
-    ],
-)
-def test_bad_requests_are_refused(options, message):
-    before, after = heads()
-    given = {"source": rows(), "target": None, "kind": "source"} | options
-    with pytest.raises(ValueError, match=message):
-        target_code(given["source"], given["target"], before, after, given["kind"])

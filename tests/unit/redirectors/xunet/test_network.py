@@ -7,6 +7,7 @@ import torch
 from regaze.redirectors.xunet.kernels import attention
 from regaze.redirectors.xunet.network import XUNet, XUNetConfig
 from regaze.redirectors.xunet.rays import gaze_poses
+from regaze.redirectors.xunet.settings import ModelSettings
 
 SMALL = dict(
     height=16,
@@ -209,25 +210,39 @@ def test_bfloat16_stays_close():
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("network", "message"),
     [
-        ({"height": 60, "unshuffle": 2}, r"patch size 60 is not divisible .* = 8"),
-        ({"norm_groups": 32}, "norm_groups: 32 does not divide 8"),
-        ({"ch_mult": (1, 1.3), "attn_levels": ()}, "ch_mult: ch \\* 1.3"),
-        ({"attn_heads": 5}, "attn_heads: 5 does not divide"),
-        ({"attn_levels": (4,)}, "attn_levels: expected level indices 0 to 3"),
-        ({"frames": 3}, "frames: expected one of"),
+        ({"ch_mult": (1, 1, 1, 1, 1, 1, 1)}, "size_px: 64 is not divisible by 128"),
+        (
+            {"norm_groups": 7},
+            "32 channels are not divisible by norm_groups 7",
+        ),
+        ({"ch_mult": (1, 1.3)}, "network.ch: 32 x 1.3 = 41.6 channels"),
+        ({"ch_mult": (1, -1)}, "greater than 0"),
+        ({"ch_mult": ()}, "at least 1 item"),
+        ({"attn_heads": 5}, "network.ch: .* attn_heads 5"),
+        ({"attn_levels": (4,)}, "network.attn_levels: 4 is not a level; expected 0 to 3"),
+        ({"frames": 3}, "frames"),
         ({"film_activation": "relu"}, "film_activation"),
-        ({"emb_ch": 15}, "emb_ch"),
-        ({"dropout": 1.0}, "dropout"),
-        ({"pos_octaves": 16}, "pos_octaves"),
-        ({"ch": 0}, "ch: expected a positive number, found 0"),
-        ({"ch_mult": (), "attn_levels": ()}, "ch_mult: expected at least one level, found none"),
+        ({"emb_ch": 15}, "multiple of 2"),
+        ({"dropout": 1.0}, "less than 1"),
+        ({"ch": 0}, "greater than or equal to 8"),
+        ({"code": "add"}, "network.code"),
     ],
 )
-def test_bad_configurations_are_refused(options, message):
+def test_bad_configurations_are_refused(network, message):
     with pytest.raises(ValueError, match=message):
-        XUNetConfig(**(SMALL | options))
+        ModelSettings.model_validate({"class": "xunet", "network": network}).resolve()
+
+
+def test_stacked_codes_need_whole_cells():
+    entry = {
+        "class": "xunet",
+        "size_px": 36,
+        "network": {"code": "stack", "ch_mult": (1, 2), "attn_levels": ()},
+    }
+    with pytest.raises(ValueError, match="size_px: 36 is not divisible by 8"):
+        ModelSettings.model_validate(entry).resolve()
 
 
 def test_bad_batches_are_refused():

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from regaze.provenance.inner import claims
 from regaze.provenance.record import BY_CONTENT, FOLDER, PERSONS, READ, describe
+from regaze.tracing.claims import claims
 
 _SHOWN = 4
 _KEYS = {"rule", "wildcards", "inputs", "outputs", "config", "code", "revision", "machine"}
@@ -39,7 +39,7 @@ def trace(target: str | Path) -> Chain:
 
     Every file's fingerprint is compared with the record of the job that made it, and with those of
     the jobs that read it; fingerprints that models, samples and metrics hold themselves
-    (:mod:`regaze.provenance.inner`) with the files that they are of.
+    (:mod:`regaze.tracing.claims`) with the files that they are of.
 
     Raises:
         ProvenanceError: no records beside it, no record of it, or a broken record.

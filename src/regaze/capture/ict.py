@@ -21,12 +21,12 @@ from pathlib import Path
 
 import numpy as np
 
+from regaze.capture import ict_fit
 from regaze.capture.template import REGIONS
-from regaze.face3d import ict_fit
 from regaze.face3d.model import FlameModel, make_model
 from regaze.face3d.obj import ObjMesh, read_obj, read_vertices
 from regaze.filetypes import unreadable
-from regaze.jobs import replacing
+from regaze.outputs import replacing
 
 MM = 10.0
 """Millimetres per unit of the OBJ files."""

@@ -12,7 +12,7 @@ from scipy.spatial import cKDTree
 from regaze.capture import landmarks as marks_of
 from regaze.capture import surface
 from regaze.capture.head import PARENTS, HeadConfig, build_head
-from regaze.face3d.ict_surface import CORNERS, charts, eye_rings, label, register
+from regaze.capture.ict_surface import CORNERS, charts, eye_rings, label, register
 
 SMALL = 0.05
 """Correctives below this many mm are left out, so that eyes move no more skin than they must."""
@@ -22,8 +22,8 @@ def assemble(files, layout, look: float, teeth: bool) -> tuple[dict, dict]:
     """Arrays of the head model, and what else the file holds.
 
     Args:
-        files: an :class:`regaze.face3d.ict.IctFiles`.
-        layout: an :class:`regaze.face3d.ict.IctLayout`.
+        files: an :class:`regaze.capture.ict.IctFiles`.
+        layout: an :class:`regaze.capture.ict.IctLayout`.
         look: radians that the ``eyeLook`` shapes stand for.
         teeth: whether gums, tongue and teeth are taken.
     """

@@ -73,7 +73,7 @@ def convert_ict_command(
     teeth: Annotated[bool, typer.Option(help="Take gums, tongue and teeth.")] = False,
 ) -> None:
     """Convert ICT-FaceKit's light model (MIT) to FLAME's format, for the capture as well."""
-    from regaze.face3d.ict import convert_ict
+    from regaze.capture.ict import convert_ict
 
     made = _said(
         lambda: convert_ict(folder, out, commit=commit, look_degrees=look_degrees, teeth=teeth)

@@ -207,3 +207,17 @@ def matrix_to_euler(matrix: Tensor, convention: str) -> Tensor:
     first = torch.atan2(-sign * m[..., j, k], m[..., k, k])
     last = torch.atan2(-sign * m[..., i, j], m[..., i, i])
     return torch.stack([first, middle, last], -1)
+
+
+def camera_flip(like: Tensor) -> Tensor:
+    """Signs (3,) that turn camera axes (y down, z away) into the head model's, or back."""
+    return torch.tensor((1.0, -1.0, -1.0), dtype=like.dtype, device=like.device)
+
+
+def root_from_camera(rotation: Tensor) -> Tensor:
+    """Root axis-angles (B, 3) of head rotations (B, 3, 3) from the face model to the camera.
+
+    The face model of the normalisation has the camera's axes (x right, y down, z into the head).
+    """
+    flip = camera_flip(rotation)
+    return matrix_to_axis_angle(flip[:, None] * rotation * flip)

@@ -1,0 +1,1 @@
+"""Commands of ``regaze`` with many options; the others are in :mod:`regaze.cli`."""

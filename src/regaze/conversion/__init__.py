@@ -1,1 +1,0 @@
-"""Configurations of other projects, converted to overlays of this one's ``config.yaml``."""
