@@ -74,7 +74,7 @@ rule augment_faces:
         per_sample=FEW.targets,
         sampling=lambda wc: settings.sampling_of(wc.redirector),
         code=code_version(
-            "augmentation/generate.py",
+            "few_labels/generate.py",
             "metrics/targets.py",
             "estimators/subsets.py",
             "redirectors/sample.py",
@@ -106,7 +106,7 @@ rule export_augmented:
     resources:
         **asks("export_augmented"),
     params:
-        code=code_version("augmentation/files.py", "images.py"),
+        code=code_version("few_labels/files.py", "images.py"),
     script:
         "../workflow_scripts/export_augmented.py"
 
@@ -149,7 +149,7 @@ rule train_labelled_estimator:
         seed=lambda wc: settings.seed + Draw.parse(wc.draw).seed,
         persons=settings.evaluation.split,
         code=code_version(
-            "augmentation/estimator.py",
+            "few_labels/estimator.py",
             "estimators",
             "training",
             "diffusion/averages.py",
@@ -180,8 +180,8 @@ rule write_augmentation:
         resamples=settings.evaluation.bootstrap,
         seed=settings.seed,
         code=code_version(
-            "augmentation/study.py",
-            "augmentation/page.py",
+            "few_labels/study.py",
+            "few_labels/page.py",
             "metrics/bootstrap.py",
             "report/figures.py",
         ),

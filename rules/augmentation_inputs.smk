@@ -2,7 +2,7 @@
 
 from types import SimpleNamespace
 
-from regaze.augmentation.settings import Draw, estimator_entry, redirector_entry
+from regaze.few_labels.settings import Draw, estimator_entry, redirector_entry
 
 FEW = settings.augmentation
 FEW_ROOT = "results/augmentation"

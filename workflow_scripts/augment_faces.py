@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from regaze.augmentation.generate import augment_faces
+from regaze.few_labels.generate import augment_faces
 from regaze.jobs import start
 from regaze.redirectors.inputs import given_inputs
 

@@ -1,6 +1,6 @@
 """Write augmented faces as ST-ED's code reads them."""
 
-from regaze.augmentation.files import export_upstream
+from regaze.few_labels.files import export_upstream
 from regaze.jobs import start
 
 

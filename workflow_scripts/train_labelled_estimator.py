@@ -1,6 +1,6 @@
 """Train an estimator of the study of few labels, and measure it."""
 
-from regaze.augmentation.estimator import train_and_measure
+from regaze.few_labels.estimator import train_and_measure
 from regaze.jobs import start
 from regaze.training.launch import launch
 

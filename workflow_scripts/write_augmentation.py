@@ -1,7 +1,7 @@
 """Write the study of few labels: table, figure, page."""
 
-from regaze.augmentation.page import report_study
-from regaze.augmentation.study import Measured
+from regaze.few_labels.page import report_study
+from regaze.few_labels.study import Measured
 from regaze.jobs import start
 
 

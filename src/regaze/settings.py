@@ -24,11 +24,11 @@ from pydantic import (
 )
 
 from regaze.assets import AssetSettings
-from regaze.augmentation.settings import AugmentationSettings
 from regaze.estimators.settings import EstimatorSettings
 from regaze.face3d.acquire_settings import AcquireSettings
 from regaze.face3d.settings import EncoderSettings
 from regaze.factors import KINDS, current_kind
+from regaze.few_labels.settings import AugmentationSettings
 from regaze.identity.settings import TRAINED, IdentitySettings
 from regaze.landmarks.settings import LandmarkSettings
 from regaze.masks.settings import MaskSettings

@@ -1,17 +1,21 @@
-"""Loading weights so that a wrong file is an error and never a half-random network."""
+"""Weights and records of trained networks: a wrong file is an error, no half-random network."""
 
 from __future__ import annotations
 
+import json
 import os
 import zipfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from regaze.filetypes import unreadable
+from regaze.outputs import REMEDY
 
 
 def torch_content(
@@ -96,3 +100,36 @@ def load_strictly(network: nn.Module, state: Mapping[str, Tensor]) -> None:
     if problems:
         raise ValueError(f"{len(problems)} keys do not fit the network: " + "; ".join(problems))
     network.load_state_dict(state)
+
+
+def read_weights(path: str | os.PathLike) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, by name.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is cut off, or something else; the message names it.
+    """
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        told = unreadable(path, "not a readable safetensors file", "safetensors", error)
+        raise ValueError(f"{told}{REMEDY}") from None
+
+
+def read_record(path: str | os.PathLike) -> dict[str, Any]:
+    """The content of a model's ``model.json``.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no JSON object; the message names it.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        told = unreadable(path, "not a readable JSON file", ("json", "text", "binary"), error)
+        raise ValueError(f"{told}{REMEDY}") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: expected an object, found {type(content).__name__}")
+    return content

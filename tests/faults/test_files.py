@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from kills import SMALL, differences
 
-from regaze.damage import read_record, read_weights
 from regaze.faces import FacesReader
 from regaze.outputs import REMEDY
 from regaze.pairs import read_pairs
+from regaze.weights import read_record, read_weights
 
 pytestmark = pytest.mark.faults
 SHARD = "results/synthetic/faces/shard-001.h5"

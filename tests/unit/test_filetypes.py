@@ -19,7 +19,6 @@ from safetensors.torch import save
 
 from regaze.capture.head import load_head
 from regaze.codes.latents import LatentsReader
-from regaze.damage import read_record, read_weights
 from regaze.estimators.store import load_reference
 from regaze.face3d.checkpoints import read_deca, read_emoca
 from regaze.face3d.convert import read_texture
@@ -39,7 +38,7 @@ from regaze.redirectors.sted.checkpoints import read_checkpoint
 from regaze.redirectors.transfer import read_start
 from regaze.sources.hdf5 import opened
 from regaze.training.posthoc import find_snapshots
-from regaze.weights import torch_content
+from regaze.weights import read_record, read_weights, torch_content
 
 PAGE = b"<!DOCTYPE html>\n<html><head><title>Sign in</title></head><body>...</body></html>"
 XML = b'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>AccessDenied</Code></Error>'

@@ -32,7 +32,6 @@ EXEMPT = {
     "regaze.redirectors.presets": "its values are parameters of the rules",
     "regaze.sources": "finds kinds of data sets by name",
     "regaze.sources.options": "its values are parameters of the rules",
-    "regaze.damage": "tells damaged files from whole ones",
     "regaze.filetypes": "opens files as they are, or tells what they are instead",
     "regaze.resources": "asks for memory and refuses what is beyond",
     "regaze.masks": "reads what mask_shard wrote, whose version it is part of",

@@ -52,7 +52,7 @@ def train_estimator(
             ``test`` gives the held-out error of ``model.json``.
         seed: seed of initial weights, order and augmentation.
         files: what is written.
-        augmented: faces file of :mod:`regaze.augmentation` to learn from in place of ``faces``.
+        augmented: faces file of :mod:`regaze.few_labels` to learn from in place of ``faces``.
         code: version of the sources that decide the weights; None takes all of the library.
         finished: whether nothing else is to be made of the training; see
             :func:`regaze.training.loop.mark_finished`.

@@ -12,11 +12,10 @@ from typing import Any
 
 from torch import Tensor
 
-from regaze.damage import read_record, read_weights
 from regaze.estimators.base import GazeHeadEstimator
 from regaze.estimators.build import build_estimator
 from regaze.provenance import fingerprint
-from regaze.weights import load_strictly, torch_content
+from regaze.weights import load_strictly, read_record, read_weights, torch_content
 
 WEIGHTS, RECORD = "model.safetensors", "model.json"
 _STEP = re.compile(r"at_step_(\d+)\.pth\.tar$")

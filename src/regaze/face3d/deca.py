@@ -22,7 +22,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from regaze.damage import read_record, read_weights
 from regaze.face3d.checkpoints import (
     CheckpointError,
     best_checkpoint,
@@ -39,6 +38,7 @@ from regaze.face3d.model import FlameModel, model_hash
 from regaze.face3d.render import Renderer, Rendering
 from regaze.face3d.texture import TextureSpace
 from regaze.provenance import file_sha256
+from regaze.weights import read_record, read_weights
 
 log = logging.getLogger(__name__)
 

@@ -9,14 +9,13 @@ from typing import Any
 
 from torch import Tensor
 
-from regaze.damage import read_record, read_weights
 from regaze.identity.base import FaceRecogniser
 from regaze.identity.iresnet import IResNet
 from regaze.identity.irse import IrSe
 from regaze.identity.mobilefacenet import MobileFaceNet
 from regaze.identity.small import SmallRecogniser
 from regaze.provenance import file_sha256, fingerprint
-from regaze.weights import load_strictly, torch_content
+from regaze.weights import load_strictly, read_record, read_weights, torch_content
 
 
 def build_recogniser(network: str, size_px: int = 64) -> FaceRecogniser:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from regaze.damage import read_record
 from regaze.face3d.photo_faces import FindFaces, is_row, list_photos
 from regaze.outputs import write_json
 from regaze.redirect.angles import Request, checked, read_table, sweep
@@ -16,6 +15,7 @@ from regaze.redirect.paste import MODES
 from regaze.redirect.place import Lens, Place, photo_place, row_place
 from regaze.redirect.run import Redirection, Result, model_folder, open_estimator, write_png
 from regaze.redirectors.declaration import Sampling, declared_by, sampling_defaults
+from regaze.weights import read_record
 
 
 class Job:

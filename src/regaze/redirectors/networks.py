@@ -8,11 +8,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from regaze.damage import read_record, read_weights
 from regaze.estimators.store import load_estimator
 from regaze.provenance import fingerprint
 from regaze.redirectors.base import Redirector, build_redirector
-from regaze.weights import load_strictly
+from regaze.weights import load_strictly, read_record, read_weights
 
 
 def load_network(folder: str | Path, device: str | torch.device = "cpu") -> nn.Module:

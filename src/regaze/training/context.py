@@ -14,13 +14,13 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from regaze.damage import read_record
 from regaze.faces import FacesReader
 from regaze.outputs import replacing, write_json
 from regaze.provenance import code_version, content_hash, fingerprint, git_revision, versions
 from regaze.training.loop import mark_finished, resolve_precision, train
 from regaze.training.phases import Task
 from regaze.training.settings import TrainSettings
+from regaze.weights import read_record
 
 # How often something is written or told decides no result. Of the file that training starts from
 # the content counts, which is part of the data; precision and processes are looked at by the loop.

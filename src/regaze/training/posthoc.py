@@ -15,11 +15,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from regaze.damage import read_weights
 from regaze.diffusion.averages import posthoc_coefficients
 from regaze.filetypes import unreadable
 from regaze.outputs import replacing, write_json
 from regaze.provenance import fingerprint
+from regaze.weights import read_weights
 
 MODEL, RECORD = "model.safetensors", "model.json"
 

@@ -171,7 +171,7 @@ class Stages(TrainingStages):
     def augmentation(self) -> None:
         """The study of few labels as one stage."""
         settings = self.settings
-        code = ["augmentation", "metrics", "estimators", "report/figures.py"]
+        code = ["few_labels", "metrics", "estimators", "report/figures.py"]
         networks = []
         for name in settings.augmentation.redirectors:
             entry = settings.models[name]

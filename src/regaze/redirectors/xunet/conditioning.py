@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from regaze.redirectors.xunet.codeprocessor import widen
+from regaze.redirectors.xunet.face_codes import widen
 from regaze.redirectors.xunet.rays import (
     DIRECTION_CHANNELS,
     DIRECTION_OCTAVES,

@@ -18,14 +18,14 @@ from regaze.redirectors.xunet.blocks import (
     XUNetBlock,
     film_maps,
 )
-from regaze.redirectors.xunet.codeprocessor import (
+from regaze.redirectors.xunet.conditioning import ConditioningProcessor
+from regaze.redirectors.xunet.face_codes import (
     CONCATENATED_CHANNELS,
     STACKED_CELL,
     STACKED_CHANNELS,
     CodeProcessor,
     widen,
 )
-from regaze.redirectors.xunet.conditioning import ConditioningProcessor
 from regaze.redirectors.xunet.rays import DIRECTION_OCTAVES, POSITION_OCTAVES
 from regaze.redirectors.xunet.settings import NetworkOptions
 
@@ -44,7 +44,7 @@ class XUNetConfig(NetworkOptions):
     Width of level i is ``ch * ch_mult[i]``. With ``concat_source`` a second image is appended to
     every frame's channels: for the noisy frame the batch's ``base`` (its ``x`` without one), for
     the source frame the source itself. With one frame, ``code: film`` and ``stack`` tell the noisy
-    frame's code alone, see :mod:`regaze.redirectors.xunet.codeprocessor`.
+    frame's code alone, see :mod:`regaze.redirectors.xunet.face_codes`.
     """
 
     height: int

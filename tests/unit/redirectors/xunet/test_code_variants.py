@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from regaze.redirectors.xunet.codeprocessor import VARIANTS, warm_start
+from regaze.redirectors.xunet.face_codes import VARIANTS, warm_start
 from regaze.redirectors.xunet.network import XUNet, XUNetConfig
 from regaze.redirectors.xunet.rays import gaze_poses
 

@@ -12,12 +12,12 @@ import pytest
 import yaml
 from safetensors.torch import save_file
 
-from regaze.augmentation.estimator import SCHEMA, read_errors, write_errors
-from regaze.augmentation.page import report_study, summary
-from regaze.augmentation.settings import Draw, estimator_entry, redirector_entry
-from regaze.augmentation.study import Measured, collect, summarise, verdict
 from regaze.estimators.build import build_estimator
 from regaze.faces import FacesAttributes, FacesWriter
+from regaze.few_labels.estimator import SCHEMA, read_errors, write_errors
+from regaze.few_labels.page import report_study, summary
+from regaze.few_labels.settings import Draw, estimator_entry, redirector_entry
+from regaze.few_labels.study import Measured, collect, summarise, verdict
 from regaze.settings import ConfigurationError, load_settings
 
 DEFAULT = yaml.safe_load((Path(__file__).parents[3] / "config.yaml").read_text())

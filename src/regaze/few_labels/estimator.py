@@ -52,7 +52,7 @@ def train_and_measure(
 
     Args:
         name: of the estimator.
-        config: :func:`regaze.augmentation.settings.estimator_entry`.
+        config: :func:`regaze.few_labels.settings.estimator_entry`.
         faces: shards of the data set.
         split: split JSON.
         persons: list of the split that is measured on.

@@ -12,7 +12,7 @@ from jinja2 import Environment, StrictUndefined
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from regaze.augmentation.study import KINDS, REAL, Measured, collect, summarise, write_table
+from regaze.few_labels.study import KINDS, REAL, Measured, collect, summarise, write_table
 from regaze.outputs import replacing
 from regaze.report.figures import colour, styled
 
@@ -33,7 +33,7 @@ def report_study(
 
     Args:
         measured: the trained estimators.
-        table: CSV to write, see :func:`regaze.augmentation.study.summarise`.
+        table: CSV to write, see :func:`regaze.few_labels.study.summarise`.
         figure: PNG to write.
         page: HTML to write.
         about: lines of the page on how the study was made: what it is, value.

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from regaze.augmentation.estimator import read_errors
-from regaze.augmentation.settings import Draw
+from regaze.few_labels.estimator import read_errors
+from regaze.few_labels.settings import Draw
 from regaze.metrics.bootstrap import bootstrap_mean
 from regaze.outputs import replacing
 
@@ -27,7 +27,7 @@ class Measured:
     Attributes:
         maker: the redirector whose pictures it learnt from besides the real ones, or ``real``.
         seed: which of the repetitions it belongs to.
-        errors: parquet of :mod:`regaze.augmentation.estimator`.
+        errors: parquet of :mod:`regaze.few_labels.estimator`.
     """
 
     maker: str

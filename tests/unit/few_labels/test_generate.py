@@ -10,11 +10,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from regaze.augmentation import generate
-from regaze.augmentation.files import export_upstream
-from regaze.augmentation.generate import augment_faces, draw_targets
 from regaze.estimators.batches import ImageBatches
 from regaze.faces import FacesReader
+from regaze.few_labels import generate
+from regaze.few_labels.files import export_upstream
+from regaze.few_labels.generate import augment_faces, draw_targets
 from regaze.images import equalise
 from regaze.redirectors.base import build_redirector
 from regaze.redirectors.xunet.settings import ModelSettings

@@ -19,7 +19,7 @@ from regaze.metrics.targets import kde_targets
 from regaze.redirectors.sample import Engine
 from regaze.training.labels import SHARED, labelled_numbers
 
-log = logging.getLogger("regaze.augmentation")
+log = logging.getLogger("regaze.few_labels")
 
 _BLOCK = 256
 """Samples that are redirected before any is written, at least; whole persons."""

@@ -4,7 +4,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from regaze.damage import read_record, read_weights
+from regaze.weights import read_record, read_weights
 
 REMEDY = "if the workflow made it, delete it and run the same command again"
 
