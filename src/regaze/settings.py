@@ -22,6 +22,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic.json_schema import models_json_schema
 
 from regaze.assets import AssetSettings
 from regaze.estimators.settings import EstimatorSettings
@@ -679,23 +680,21 @@ def _invalid(faults: list[str]) -> ConfigurationError:
 
 def json_schema() -> str:
     """The JSON schema of ``config.yaml``, for editors; checked in as ``config.schema.json``."""
-    schema = Settings.model_json_schema()
     classes = {
-        "models": {name: _method_settings(name) for name in methods()},
-        "datasets": {kind: options_class(kind) for kind in SOURCE_KINDS},
+        "models": [_method_settings(name) for name in methods()],
+        "datasets": [options_class(kind) for kind in SOURCE_KINDS],
     }
+    all_classes = [(one, "validation") for one in (Settings, *sum(classes.values(), []))]
+    # Together, so that sections of one name in several methods stay apart.
+    references, schema = models_json_schema(all_classes, by_alias=True)
+    defs = schema["$defs"]
+    schema |= defs.pop(references[Settings, "validation"]["$ref"].rpartition("/")[2])
     for section, entries in classes.items():
-        references = []
-        for name, model in entries.items():
-            part = model.model_json_schema(by_alias=True)
-            schema["$defs"] |= part.pop("$defs", {})
-            schema["$defs"][f"{section}_{name}"] = part
-            references.append({"$ref": f"#/$defs/{section}_{name}"})
         schema["properties"][section] = {
             "type": "object",
             "title": section.capitalize(),
             "description": f"{section} by name",
-            "additionalProperties": {"anyOf": references},
+            "additionalProperties": {"anyOf": [references[one, "validation"] for one in entries]},
         }
     schema["properties"]["models"]["additionalProperties"]["anyOf"].append({"type": "null"})
     return json.dumps(schema, indent=1, sort_keys=True) + "\n"

@@ -149,7 +149,12 @@ def known_key(path):
     return bool(place)
 
 
-@pytest.mark.parametrize("key", ["landmarks.fetch", "sampling.seed", "models.xunet.sampling.steps"])
+NAMED = ("landmarks.fetch", "sampling.seed", "models.xunet.sampling.steps")
+# Sections of the same name in two methods.
+NAMED += ("models.sted.network.num_2d_units", "models.xunet.network.attn_levels")
+
+
+@pytest.mark.parametrize("key", NAMED)
 def test_keys_are_found_in_the_schema(key):
     assert known_key(key) and not known_key(key + "x") and not known_key("x" + key)
 
