@@ -1,5 +1,6 @@
 """Every link, command, file, option and configuration key that the documents name exists."""
 
+import itertools
 import json
 import re
 from pathlib import Path
@@ -9,7 +10,9 @@ import yaml
 from typer.main import get_command
 
 from regaze.cli import app
+from regaze.methods import method_module
 from regaze.settings import Settings, load_settings
+from regaze.training.settings import RedirectorTraining
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -177,3 +180,54 @@ def test_the_default_models_are_those_that_the_pages_speak_of():
     readme = (ROOT / "README.md").read_text("utf-8")
     said = re.search(r"The default trains (.*?) \(", readme, re.DOTALL).group(1)
     assert set(re.findall(r"`(\w+)`", said)) == set(settings.models)
+
+
+def leaves(part, path=()):
+    """Dotted keys of a part of the schema, ``*`` for names that users choose."""
+    while "$ref" in part:
+        part = SCHEMA["$defs"][part["$ref"].rsplit("/", 1)[-1]]
+    for several in ("anyOf", "oneOf", "allOf"):
+        for one in part.get(several, []):
+            yield from leaves(one, path)
+    for name, inner in part.get("properties", {}).items():
+        yield ".".join((*path, name))
+        yield from leaves(inner, (*path, name))
+    if isinstance(part.get("additionalProperties"), dict):
+        yield from leaves(part["additionalProperties"], (*path, "*"))
+
+
+CONFIG = (ROOT / "config.yaml").read_text("utf-8")
+
+
+def test_the_configuration_names_every_key():
+    named = set(re.findall(r"(?<![\w.])(\w+):", CONFIG))
+    keys = set(leaves(SCHEMA))
+    assert len(keys) > 300
+    missing = sorted(key for key in keys if key.rpartition(".")[2] not in named)
+    assert not missing
+
+
+def commented(title):
+    """The YAML in the comment below a line of ``config.yaml``."""
+    lines = CONFIG[CONFIG.index(title) :].splitlines()[1:]
+    block = itertools.takewhile(lambda line: line.startswith("#   "), lines)
+    return yaml.safe_load("\n".join(line[4:] for line in block))
+
+
+@pytest.mark.parametrize("method", ["xunet", "sted"])
+def test_options_in_comments_are_the_preset_of_the_default(method):
+    entry = method_module(method, "settings").ModelSettings(**{"class": method})
+    resolved = json.loads(json.dumps(entry.resolve()))
+    for section, told in commented(f"# Of class {method}:").items():
+        if section == "checkpoint":
+            assert told is None and section not in resolved
+        elif isinstance(told, dict) and section != "sampling":
+            assert told.items() <= resolved[section].items(), section
+        elif section != "sampling":
+            assert told == resolved[section]
+
+
+def test_trainings_in_comments_are_the_defaults():
+    defaults = json.loads(json.dumps(RedirectorTraining().model_dump()))
+    told = commented("# What else `train` may say") | commented("# and in `models` alone:")
+    assert told == {key: defaults[key] for key in told}
