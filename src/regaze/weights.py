@@ -75,11 +75,35 @@ def _rewind(source: str | os.PathLike | BinaryIO) -> None:
         source.seek(0)
 
 
-def load_strictly(network: nn.Module, state: Mapping[str, Tensor]) -> None:
+def state_dict_of(content: Any, where: object, of: str = "tensors") -> dict[str, Tensor]:
+    """The content of a file as a state dict.
+
+    Args:
+        content: what the file holds.
+        where, of: for the message.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    if not isinstance(content, Mapping):
+        told = type(content).__name__
+    elif wrong := [key for key, value in content.items() if not isinstance(value, Tensor)]:
+        told = f"{wrong[0]!r} which is no tensor"
+    else:
+        return dict(content)
+    raise ValueError(f"{where}: expected a state dict of {of}, found {told}")
+
+
+def load_strictly(network: nn.Module, state: Mapping[str, Tensor], where: object = "") -> None:
     """Load a state dict after stripping DataParallel's ``module.`` prefix.
 
     The counters of batch norms may be absent, as in files written before torch 0.4.1: torch's own
     strict load takes those as well, and they play no part in evaluation.
+
+    Args:
+        network: of the wanted keys and shapes.
+        state: the weights.
+        where: what the message begins with, such as the file.
 
     Raises:
         ValueError: missing or unexpected keys, or a shape that differs; all are listed.
@@ -98,7 +122,8 @@ def load_strictly(network: nn.Module, state: Mapping[str, Tensor]) -> None:
         if key in state and wanted[key].shape != state[key].shape
     ]
     if problems:
-        raise ValueError(f"{len(problems)} keys do not fit the network: " + "; ".join(problems))
+        told = f"{len(problems)} keys do not fit the network: " + "; ".join(problems)
+        raise ValueError(f"{where}: {told}" if where else told)
     network.load_state_dict(state)
 
 
@@ -133,3 +158,22 @@ def read_record(path: str | os.PathLike) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError(f"{path}: expected an object, found {type(content).__name__}")
     return content
+
+
+def read_model(
+    folder: str | os.PathLike, kind: str
+) -> tuple[dict[str, Any], dict[str, Tensor], Path]:
+    """Record and weights of a model folder, and the file of the weights.
+
+    Raises:
+        FileNotFoundError: one of the files is missing.
+        ValueError: one is damaged, or the model is of another kind.
+    """
+    record_file, weights = (Path(folder, name) for name in ("model.json", "model.safetensors"))
+    for path in (record_file, weights):
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: no such file; is the model trained?")
+    record = read_record(record_file)
+    if record.get("kind") != kind:
+        raise ValueError(f"{record_file}: kind: expected {kind!r}, found {record.get('kind')!r}")
+    return record, read_weights(weights), weights

@@ -15,9 +15,8 @@ from torch import Tensor
 from regaze.estimators.base import GazeHeadEstimator
 from regaze.estimators.build import build_estimator
 from regaze.provenance import fingerprint
-from regaze.weights import load_strictly, read_record, read_weights, torch_content
+from regaze.weights import load_strictly, read_model, state_dict_of, torch_content
 
-WEIGHTS, RECORD = "model.safetensors", "model.json"
 _STEP = re.compile(r"at_step_(\d+)\.pth\.tar$")
 MOST_BYTES = 8 << 30
 """Size of the members of a tar archive above which it is not read."""
@@ -26,12 +25,8 @@ _TRAINER = {"model_state", "optim_state", "epoch"}
 """Keys of a checkpoint by ``xucong-zhang/ETH-XGaze``'s ``trainer.py``."""
 
 
-def _load(network: GazeHeadEstimator, state: Mapping[str, Tensor], source: str) -> None:
-    try:
-        load_strictly(network, state)
-    except ValueError as error:
-        what = f"{network.arch}/{network.preset}"
-        raise ValueError(f"{source}: not the weights of {what}: {error}") from None
+def _load(network: GazeHeadEstimator, state: Mapping[str, Tensor], source: object) -> None:
+    load_strictly(network, state, f"{source}: not the weights of {network.arch}/{network.preset}")
 
 
 def load_estimator(folder: str | os.PathLike) -> GazeHeadEstimator:
@@ -46,24 +41,17 @@ def load_estimator(folder: str | os.PathLike) -> GazeHeadEstimator:
         FileNotFoundError: one of the two files is missing.
         ValueError: another kind of model, a missing entry, or weights that do not fit.
     """
-    folder = Path(folder)
-    for name in (RECORD, WEIGHTS):
-        if not (folder / name).is_file():
-            raise FileNotFoundError(f"{folder / name}: expected an estimator's file, found none")
-    record: dict[str, Any] = read_record(folder / RECORD)
-    if record.get("kind") != "estimator":
-        raise ValueError(
-            f"{folder / RECORD}: kind: expected 'estimator', found {record.get('kind')!r}"
-        )
+    record, weights, path = read_model(folder, "estimator")
     config = record.get("config", {})
     for key in ("arch", "preset", "size_px", "preprocess"):
         if key not in config:
-            raise ValueError(f"{folder / RECORD}: config.{key}: expected a value, found none")
+            told = f"config.{key}: expected a value, found none"
+            raise ValueError(f"{path.with_name('model.json')}: {told}")
     network = build_estimator(
         config["arch"], config["preset"], config["size_px"], config["preprocess"]
     )
-    _load(network, read_weights(folder / WEIGHTS), str(folder / WEIGHTS))
-    network.record, network.fingerprint = record, fingerprint(folder / WEIGHTS)
+    _load(network, weights, path)
+    network.record, network.fingerprint = record, fingerprint(path)
     return network.eval().requires_grad_(False)
 
 
@@ -138,13 +126,7 @@ def load_reference(path: str | os.PathLike, arch: str) -> GazeHeadEstimator:
         if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
             state = state[key]
             break
-    if not isinstance(state, Mapping):
-        raise ValueError(f"{path}: expected a state dict of tensors, found {type(state).__name__}")
-    wrong = [key for key, value in state.items() if not isinstance(value, Tensor)]
-    if wrong:
-        raise ValueError(
-            f"{path}: expected a state dict of tensors, found {wrong[0]!r} which is no tensor"
-        )
+    state = state_dict_of(state, path)
     network = build_estimator(arch, "reference")
     _load(network, state, str(path))
     network.record = {"name": path.name, "kind": "estimator", "config": network.config()}

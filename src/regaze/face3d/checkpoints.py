@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from regaze.weights import load_strictly, torch_content
+from regaze.weights import torch_content
 
 NETWORKS = ("E_flame", "E_detail", "D_detail")
 """State dicts of a DECA checkpoint."""
@@ -25,23 +25,19 @@ _LIGHTNING_PREFIX = "deca."
 _SCORE = re.compile(r"=(-?\d+(?:\.\d+)?)(?:-v\d+)?\.ckpt$")
 
 
-class CheckpointError(ValueError):
-    """A checkpoint that is not what it should be; the message names the file."""
-
-
 def read_deca(path: str | Path) -> dict[str, dict[str, Tensor]]:
     """Return the state dicts ``E_flame``, ``E_detail`` and ``D_detail`` of a ``deca_model.tar``.
 
     What a training checkpoint holds beside them is ignored.
 
     Raises:
-        CheckpointError: the file is missing or no such checkpoint.
+        ValueError: the file is missing or no such checkpoint.
     """
     content = _load(path)
     states = {}
     for name in NETWORKS:
         if not isinstance(content.get(name), Mapping):
-            raise CheckpointError(
+            raise ValueError(
                 f"{path}: {name}: expected a state dict, found "
                 f"{type(content.get(name)).__name__}; top level: {', '.join(map(str, content))}"
             )
@@ -58,7 +54,7 @@ def read_emoca(path: str | Path, stage: str = "detail") -> dict[str, dict[str, T
         stage: ``detail`` or ``coarse``.
 
     Raises:
-        CheckpointError: nothing is found, or a network has no weights in the file.
+        ValueError: nothing is found, or a network has no weights in the file.
     """
     return read_emoca_run(path, stage)[0]
 
@@ -75,7 +71,7 @@ def read_emoca_run(
     file = best_checkpoint(path / stage / "checkpoints") if path.is_dir() else path
     content = _load(file).get("state_dict")
     if not isinstance(content, Mapping):
-        raise CheckpointError(f"{file}: state_dict: expected a dictionary, found none")
+        raise ValueError(f"{file}: state_dict: expected a dictionary, found none")
     states = {}
     for name in (*NETWORKS, "E_expression"):
         prefix = f"{_LIGHTNING_PREFIX}{name}."
@@ -85,7 +81,7 @@ def read_emoca_run(
             if isinstance(key, str) and key.startswith(prefix)
         }
         if not part:
-            raise CheckpointError(
+            raise ValueError(
                 f"{file}: expected keys {prefix}*, found none among {len(content)} keys"
             )
         states[name] = _tensors(file, name, part)
@@ -102,27 +98,15 @@ def best_checkpoint(folder: str | Path) -> Path:
     search in sub-folders; ``last.ckpt`` is passed over.
 
     Raises:
-        CheckpointError: there is none.
+        ValueError: there is none.
     """
     scored = []
     for file in sorted(Path(folder).rglob("*.ckpt")):
         if found := _SCORE.search(file.name):
             scored.append((float(found.group(1)), file))
     if not scored:
-        raise CheckpointError(f"{folder}: expected checkpoints named ...=<score>.ckpt, found none")
+        raise ValueError(f"{folder}: expected checkpoints named ...=<score>.ckpt, found none")
     return min(scored)[1]
-
-
-def load_network(network: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
-    """Load weights strictly, see :func:`regaze.weights.load_strictly`.
-
-    Raises:
-        CheckpointError: missing, unexpected or mis-shaped keys; all are listed.
-    """
-    try:
-        load_strictly(network, state)
-    except ValueError as error:
-        raise CheckpointError(f"{where}: {error}") from error
 
 
 class _Inert:
@@ -139,13 +123,10 @@ def _load(path: str | Path) -> dict:
     """Return the top level of a torch file, everything but tensors and plain values inert."""
     path = Path(path)
     if not path.is_file():
-        raise CheckpointError(f"{path}: no such checkpoint")
-    try:
-        content = _weights_only(path)
-    except ValueError as error:
-        raise CheckpointError(str(error)) from None
+        raise ValueError(f"{path}: no such checkpoint")
+    content = _weights_only(path)
     if not isinstance(content, Mapping):
-        raise CheckpointError(
+        raise ValueError(
             f"{path}: expected a dictionary of state dicts, found {type(content).__name__}"
         )
     return dict(content)
@@ -172,7 +153,7 @@ def _weights_only(path: Path):
 def _tensors(path: str | Path, name: str, state: Mapping) -> dict[str, Tensor]:
     for key, value in state.items():
         if not isinstance(value, Tensor):
-            raise CheckpointError(
+            raise ValueError(
                 f"{path}: {name}.{key}: expected a tensor, found {type(value).__name__}"
             )
     return dict(state)

@@ -23,9 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from regaze.face3d.checkpoints import (
-    CheckpointError,
     best_checkpoint,
-    load_network,
     read_deca,
     read_emoca_run,
 )
@@ -38,11 +36,10 @@ from regaze.face3d.model import FlameModel, model_hash
 from regaze.face3d.render import Renderer, Rendering
 from regaze.face3d.texture import TextureSpace
 from regaze.provenance import file_sha256
-from regaze.weights import read_record, read_weights
+from regaze.weights import load_strictly, read_model
 
 log = logging.getLogger(__name__)
 
-WEIGHTS, RECORD = "model.safetensors", "model.json"
 GREY = 0.7
 """Albedo of a head model without a texture, as upstream's."""
 
@@ -276,24 +273,17 @@ def load_encoder(folder: str | Path, head: FlameModel, rasterizer: str = "auto")
         ValueError: another kind of model, another head model than it was trained with, weights
             that do not fit.
     """
-    folder = Path(folder)
-    for name in (RECORD, WEIGHTS):
-        if not (folder / name).is_file():
-            raise FileNotFoundError(f"{folder / name}: expected an encoder's file, found none")
-    record = read_record(folder / RECORD)
-    if record.get("kind") != "encoder":
-        found = record.get("kind")
-        raise ValueError(f"{folder / RECORD}: kind: expected 'encoder', found {found!r}")
+    record, weights, path = read_model(folder, "encoder")
     if record.get("head_sha256") != model_hash(head):
         raise ValueError(
-            f"{folder / RECORD}: head_sha256: the encoder was trained with the head model "
-            f"{record.get('head_sha256')}, this one is {model_hash(head)}"
+            f"{path.with_name('model.json')}: head_sha256: the encoder was trained with the head "
+            f"model {record.get('head_sha256')}, this one is {model_hash(head)}"
         )
     config = record["config"]
     deca = Deca(head, config["preset"], config["class"] == "emoca", rasterizer)
-    load_network(deca, read_weights(folder / WEIGHTS), str(folder / WEIGHTS))
+    load_strictly(deca, weights, path)
     deca.record = record
-    return _ready(deca, folder / WEIGHTS)
+    return _ready(deca, path)
 
 
 def load_published(
@@ -317,7 +307,7 @@ def load_published(
 
     Raises:
         ValueError: not exactly one of the two is given.
-        CheckpointError: a file is missing, is no such checkpoint, does not fit, or belongs to
+        ValueError: a file is missing, is no such checkpoint, does not fit, or belongs to
             another head model.
     """
     if (deca is None) == (emoca is None):
@@ -332,7 +322,7 @@ def load_published(
             path = best_checkpoint(path / "detail" / "checkpoints")
         states, arrays = read_emoca_run(path)
     if fault := _foreign_head(head, arrays, head_sha256, path):
-        raise CheckpointError(f"{path}: {fault}")
+        raise ValueError(f"{path}: {fault}")
     if head.meta.get("texture") == "flame":
         log.warning(
             "%s: texture codes belong to FLAME_albedo_from_BFM.npz, the head model has "
@@ -341,7 +331,7 @@ def load_published(
         )
     made = Deca(head, "reference", emoca is not None, rasterizer, detail=True)
     for name, state in states.items():
-        load_network(getattr(made, name), state, f"{path}: {name}")
+        load_strictly(getattr(made, name), state, f"{path}: {name}")
     return _ready(made, path)
 
 
@@ -380,7 +370,7 @@ def _ready(deca: Deca, path: Path) -> Deca:
 
 
 __all__ = [
-    "CheckpointError",
+    "ValueError",
     "Codes",
     "Deca",
     "Decoded",

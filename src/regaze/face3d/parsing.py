@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models.resnet import BasicBlock, ResNet
 
-from regaze.weights import load_strictly, torch_content
+from regaze.weights import load_strictly, state_dict_of, torch_content
 
 CLASSES = (
     "background", "skin", "l_brow", "r_brow", "l_eye", "r_eye", "eye_g", "l_ear", "r_ear", "ear_r",
@@ -146,13 +146,8 @@ def load_parser(path: str | os.PathLike, device: str = "cpu") -> BiSeNet:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such face-parsing weights (79999_iter.pth)")
     state = torch_content(path, "expected a state dict")
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise ValueError(f"{path}: expected a state dict, found {type(state).__name__}")
     parser = BiSeNet()
-    try:
-        load_strictly(parser, state)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+    load_strictly(parser, state_dict_of(state, path), path)
     return parser.to(device).eval().requires_grad_(False)
 
 

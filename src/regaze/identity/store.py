@@ -5,9 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor
 
 from regaze.identity.base import FaceRecogniser
 from regaze.identity.iresnet import IResNet
@@ -15,7 +12,7 @@ from regaze.identity.irse import IrSe
 from regaze.identity.mobilefacenet import MobileFaceNet
 from regaze.identity.small import SmallRecogniser
 from regaze.provenance import file_sha256, fingerprint
-from regaze.weights import load_strictly, read_record, read_weights, torch_content
+from regaze.weights import load_strictly, read_model, state_dict_of, torch_content
 
 
 def build_recogniser(network: str, size_px: int = 64) -> FaceRecogniser:
@@ -57,21 +54,11 @@ def load_published(
     content = torch_content(path)
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
         content = content["state_dict"]
-    if not isinstance(content, Mapping):
-        found = type(content).__name__
-        raise ValueError(f"{path}: expected a state dict of tensors, found {found}")
-    wrong = [key for key, value in content.items() if not isinstance(value, Tensor)]
-    if wrong:
-        raise ValueError(
-            f"{path}: expected a state dict of tensors, found {wrong[0]!r} which is no tensor"
-        )
+    content = state_dict_of(content, path)
     recogniser = build_recogniser(network)
     state = {key.removeprefix("module."): value for key, value in content.items()}
     inner = {k.removeprefix("backbone."): v for k, v in state.items() if k.startswith("backbone.")}
-    try:
-        load_strictly(recogniser, inner or state)
-    except ValueError as error:
-        raise ValueError(f"{path}: not the weights of {network}: {error}") from None
+    load_strictly(recogniser, inner or state, f"{path}: not the weights of {network}")
     return recogniser.eval().requires_grad_(False)
 
 
@@ -84,20 +71,8 @@ def load_recogniser(folder: str | os.PathLike) -> FaceRecogniser:
         FileNotFoundError: ``model.json`` or ``model.safetensors`` is missing.
         ValueError: another kind of model, or weights that do not fit.
     """
-    folder = Path(folder)
-    for name in ("model.json", "model.safetensors"):
-        if not (folder / name).is_file():
-            raise FileNotFoundError(f"{folder / name}: expected a recogniser's file, found none")
-    record: dict[str, Any] = read_record(folder / "model.json")
-    if record.get("kind") != "identity":
-        raise ValueError(
-            f"{folder}/model.json: kind: expected 'identity', found {record.get('kind')!r}"
-        )
+    record, weights, path = read_model(folder, "identity")
     network = build_recogniser(record["config"]["network"], record["config"]["size_px"])
-    weights = read_weights(folder / "model.safetensors")
-    try:
-        load_strictly(network, weights)
-    except ValueError as error:
-        raise ValueError(f"{folder}/model.safetensors: {error}") from None
-    network.record, network.fingerprint = record, fingerprint(folder / "model.safetensors")
+    load_strictly(network, weights, path)
+    network.record, network.fingerprint = record, fingerprint(path)
     return network.eval().requires_grad_(False)

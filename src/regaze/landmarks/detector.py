@@ -36,7 +36,7 @@ from face_alignment.utils import (
 from regaze.assets import AssetError
 from regaze.landmarks.base import Detection, choose_face
 from regaze.provenance import file_sha256
-from regaze.weights import load_strictly, torch_content
+from regaze.weights import load_strictly, state_dict_of, torch_content
 
 STACKS = 4
 """Hourglasses of the published network, 2DFAN-4."""
@@ -189,17 +189,12 @@ def _load(network: torch.nn.Module, path: str | Path) -> torch.nn.Module:
     """Return ``network`` with the weights of a file, ready for inference."""
     name = type(network).__name__
     try:
-        state = torch_content(path, f"expected a state dict of {name}")
+        state = state_dict_of(torch_content(path, f"expected a state dict of {name}"), path, name)
+        load_strictly(network, state, f"{path}: not the weights of {name}")
     except FileNotFoundError as error:
         raise AssetError(f"{path}: no such file; expected weights of {name}") from error
     except (OSError, ValueError) as error:
         raise AssetError(str(error)) from None
-    if not isinstance(state, dict) or not all(torch.is_tensor(item) for item in state.values()):
-        raise AssetError(f"{path}: expected a state dict of {name}, found {type(state).__name__}")
-    try:
-        load_strictly(network, state)
-    except ValueError as error:
-        raise AssetError(f"{path}: not the weights of {name}: {error}") from error
     return network.eval()
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from collections.abc import Mapping
 from itertools import takewhile
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models import inception as tv
 
-from regaze.weights import load_strictly, torch_content
+from regaze.weights import load_strictly, state_dict_of, torch_content
 
 BACKBONES = {"alex": "alexnet", "vgg": "vgg16"}
 """LPIPS' names of its backbones, and torchvision's."""
@@ -31,10 +30,7 @@ def _plain_state(path: str | os.PathLike) -> dict[str, Tensor]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: expected a file of weights, found none")
-    state = torch_content(path)
-    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise ValueError(f"{path}: expected a state dict of tensors, found {type(state).__name__}")
-    return dict(state)
+    return state_dict_of(torch_content(path), path)
 
 
 def load_lpips(path: str | os.PathLike, net: str) -> nn.Module:
@@ -159,10 +155,7 @@ def load_inception(path: str | os.PathLike) -> FidInception:
     Raises FileNotFoundError, or ValueError for a file of another network.
     """
     network = FidInception()
-    try:
-        load_strictly(network, _plain_state(path))
-    except ValueError as error:
-        raise ValueError(f"{path}: not the weights of FID's Inception: {error}") from None
+    load_strictly(network, _plain_state(path), f"{path}: not the weights of FID's Inception")
     return network.eval().requires_grad_(False)
 
 

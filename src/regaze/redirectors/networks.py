@@ -11,7 +11,7 @@ from torch import nn
 from regaze.estimators.store import load_estimator
 from regaze.provenance import fingerprint
 from regaze.redirectors.base import Redirector, build_redirector
-from regaze.weights import load_strictly, read_record, read_weights
+from regaze.weights import load_strictly, read_model, read_record
 
 
 def load_network(folder: str | Path, device: str | torch.device = "cpu") -> nn.Module:
@@ -51,20 +51,10 @@ def load_redirector(
         ValueError: the folder holds no redirector, weights that do not fit its configuration, or
             a network beside it is not the one that it was trained with.
     """
-    folder = Path(folder)
-    for name in ("model.json", "model.safetensors"):
-        if not (folder / name).is_file():
-            raise FileNotFoundError(f"{folder / name}: no such file; is the model trained?")
-    record = read_record(folder / "model.json")
-    if record.get("kind") != "redirector":
-        raise ValueError(f"{folder}/model.json: kind is {record.get('kind')!r}, not 'redirector'")
+    record, weights, path = read_model(folder, "redirector")
     redirector = build_redirector(record["config"], sampling)
-    redirector.attach(_always(folder, record, device))
-    weights = read_weights(folder / "model.safetensors")
-    try:
-        load_strictly(redirector.saved, weights)
-    except ValueError as error:
-        raise ValueError(f"{folder}/model.safetensors: {error}") from error
+    redirector.attach(_always(path.parent, record, device))
+    load_strictly(redirector.saved, weights, path)
     return redirector.to(device).eval(), record
 
 

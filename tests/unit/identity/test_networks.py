@@ -140,7 +140,7 @@ def test_a_model_folder_is_loaded(tmp_path):
     with pytest.raises(ValueError, match="model.safetensors: .* keys do not fit"):
         load_recogniser(tmp_path)
     (tmp_path / "model.safetensors").unlink()
-    with pytest.raises(FileNotFoundError, match="model.safetensors: expected a recogniser's file"):
+    with pytest.raises(FileNotFoundError, match="model.safetensors: no such file"):
         load_recogniser(tmp_path)
 
 

@@ -201,7 +201,7 @@ def test_folders_that_are_no_trained_redirector_are_refused(tmp_path):
     with pytest.raises(ValueError, match="model.safetensors: .*unexpected other"):
         load_redirector(folder, SAMPLING)
     (folder / "model.json").write_text('{"kind": "estimator"}')
-    with pytest.raises(ValueError, match="kind is 'estimator', not 'redirector'"):
+    with pytest.raises(ValueError, match="kind: expected 'redirector', found 'estimator'"):
         load_redirector(folder)
 
 

@@ -61,7 +61,4 @@ def load_networks(network: StedNetwork, state: Mapping[str, Mapping[str, Tensor]
             continue
         if name not in state:
             raise ValueError(f"checkpoint: expected the part {name!r}, found {sorted(state)}")
-        try:
-            load_strictly(part, state[name])
-        except ValueError as error:
-            raise ValueError(f"checkpoint: {name}: {error}") from None
+        load_strictly(part, state[name], f"checkpoint: {name}")
