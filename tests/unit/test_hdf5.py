@@ -14,10 +14,9 @@ from regaze.faces import FacesReader
 from regaze.hdf5 import InUse, hdf5_file, open_dataset, read_rows
 from regaze.inspection import InspectError, inspect_file
 from regaze.masks import MasksReader
-from regaze.metrics.measure import _describe
 from regaze.normalise.linked import link_shard
 from regaze.normalise.stage import make_faces
-from regaze.report.inputs import Samples
+from regaze.samples import Samples
 from regaze.sources import open_source
 from regaze.sources.mpiifacegaze import read_camera
 from regaze.tracing.claims import claims
@@ -45,8 +44,7 @@ def faces_of(path):
 OPENED = {
     "faces": FacesReader,
     "masks": lambda path: MasksReader(path, FacesReader([])),
-    "samples": _describe,
-    "samples of the report": Samples,
+    "samples": Samples,
     "a data set": faces_of,
     "labels of photos": lambda path: open_source(
         {"source": "gazecapture", "root": str(path.parent), "supplementary": str(path)}

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import h5py
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -22,7 +20,6 @@ from regaze.estimators.base import GazeHeadEstimator
 from regaze.estimators.store import load_estimator
 from regaze.faces import FacesReader
 from regaze.factors import FACTORS, KINDS
-from regaze.hdf5 import open_hdf5
 from regaze.identity.align import why_not_sted_view
 from regaze.images import eye_boxes, reduce_patches
 from regaze.masks.background import WithoutBackground, faces_reader
@@ -34,6 +31,7 @@ from regaze.metrics.redirection import factor_errors, read_pictures
 from regaze.metrics.similarity import eye_psnr, l1, psnr, ssim, ssim_grey
 from regaze.outputs import replacing, several, write_json
 from regaze.pairs import read_pairs
+from regaze.samples import Samples
 
 log = logging.getLogger("regaze.metrics")
 
@@ -129,8 +127,9 @@ def measure_samples(
     network = load_estimator(estimator_folder).to(device)
     reader = faces_reader(list(faces_paths), masks, background)
     extras = optional.gather(reader, identity, assets, device)
-    attributes, numbers, sampled = _describe(samples_path)
-    size = _common_size(sampled, network.size_px)
+    samples = Samples(samples_path)
+    numbers = samples.numbers
+    size = _common_size(samples.size, network.size_px)
     no_boxes = _why_no_eye_boxes(reader, size)
     _check(samples_path, numbers, pairs, pairs_path)
     wanted = np.sort(numbers[pairs.loc[numbers, "kind"].isin(list(kinds)).to_numpy()])
@@ -139,8 +138,9 @@ def measure_samples(
     sums = {kind: _Sums(network.embedding_size, extras) for kind in kinds}
     judge = _Judge(network, extras, reader, pairs, size, boxes=not no_boxes)
     tables = [
-        judge.measure(chunk, pixels, sums)
-        for chunk, pixels in _chunks(samples_path, numbers, wanted)
+        judge.measure(chunk, samples.read(chunk), sums)
+        for chunk in np.split(wanted, range(_CHUNK, len(wanted), _CHUNK))
+        if len(chunk)
     ]
     table = pd.concat(tables, ignore_index=True) if tables else _empty()
 
@@ -171,7 +171,7 @@ def measure_samples(
         metrics["by_angle"][kind] = by_angle(rows, options)
         metrics["sted_protocol"][kind] = sted_protocol(rows, STED_NAMES)
     metrics["kinds"][PERTURBED] = _induced(perturbed, network, options)
-    metrics["samples"] = attributes
+    metrics["samples"] = samples.attributes
     metrics["estimator"] = {
         "name": network.record.get("name"),
         "fingerprint": network.fingerprint,
@@ -180,7 +180,7 @@ def measure_samples(
     }
     metrics["pixels"] = {
         "size": list(size),
-        "sampled": list(sampled),
+        "sampled": list(samples.size),
         "range": "0 to 1, R,G,B",
         "truth": "mean over blocks of the stored patch, unrounded",
         "eye_boxes": None if no_boxes else [list(box) for box in eye_boxes(size[0])],
@@ -226,30 +226,6 @@ def write_per_pair(path: str | os.PathLike, table: pd.DataFrame) -> None:
         pq.write_table(content.replace_schema_metadata(None), part, compression="zstd")
 
 
-def _describe(path: str | os.PathLike) -> tuple[dict[str, Any], np.ndarray, tuple[int, int]]:
-    """Return attributes, pair numbers and picture size (width, height) of a samples file."""
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"{path}: expected a samples file, found none")
-    with open_hdf5(path) as file:
-        for name in ("pixels", "pair"):
-            if name not in file:
-                raise ValueError(f"{path}: expected a data set {name!r}, found {sorted(file)}")
-        shape, dtype = file["pixels"].shape, file["pixels"].dtype
-        numbers = file["pair"][:].astype(np.int64)
-        if len(shape) != 4 or shape[-1] != 3 or dtype != np.uint8 or shape[0] != len(numbers):
-            raise ValueError(
-                f"{path}: pixels: expected ({len(numbers)},H,W,3) uint8, found {shape} {dtype}"
-            )
-        attributes = {key: _plain(value) for key, value in file.attrs.items()}
-    return attributes, numbers, (shape[2], shape[1])
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, h5py.Empty):
-        return None
-    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
-
-
 def _check(samples_path, numbers: np.ndarray, pairs: pd.DataFrame, pairs_path) -> None:
     strange = numbers[~np.isin(numbers, pairs.index.to_numpy())]
     if len(strange):
@@ -261,20 +237,6 @@ def _check(samples_path, numbers: np.ndarray, pairs: pd.DataFrame, pairs_path) -
     if (counts > 1).any():
         twice = values[counts > 1][0]
         raise ValueError(f"{samples_path}: pair: expected each once, found {twice} twice")
-
-
-def _chunks(path, numbers: np.ndarray, wanted: np.ndarray) -> Iterator[tuple]:
-    """Yield (pair numbers, pictures) of at most ``_CHUNK`` samples, in order of pair."""
-    place = {int(number): row for row, number in enumerate(numbers)}
-    with open_hdf5(path) as file:
-        pixels = file["pixels"]
-        for start in range(0, len(wanted), _CHUNK):
-            chunk = wanted[start : start + _CHUNK]
-            rows = np.array([place[int(number)] for number in chunk])
-            order = np.argsort(rows)  # h5py reads rows in rising order only
-            pictures = np.empty((len(chunk), *pixels.shape[1:]), np.uint8)
-            pictures[order] = pixels[rows[order]]
-            yield chunk, pictures
 
 
 class _Sums:

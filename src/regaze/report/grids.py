@@ -14,7 +14,8 @@ from regaze.faces import FacesReader
 from regaze.factors import FACTORS, KINDS
 from regaze.outputs import replacing
 from regaze.report.drawing import INK, MUTED, PAPER, RULE, dial, fitted, font
-from regaze.report.inputs import Samples, read_per_pair
+from regaze.report.inputs import read_per_pair
+from regaze.samples import Samples
 
 
 @dataclass(frozen=True)
@@ -245,7 +246,7 @@ def numbers_text(values: np.ndarray) -> str:
 
 
 def _samples(value) -> Samples:
-    return value if isinstance(value, Samples) else Samples(Path(value))
+    return value if isinstance(value, Samples) else Samples(value)
 
 
 def _errors(table, numbers) -> dict[int, dict[str, float]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +12,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from regaze.factors import KINDS, current_kind
-from regaze.hdf5 import open_hdf5
 from regaze.normalise.rejections import told_counts
+from regaze.samples import Samples
 from regaze.sources.records import some
 
 FLOOR, CEILING = "truth", "copy"
@@ -122,49 +122,6 @@ class Results:
         return _ROLES.get(self.name, "method")
 
 
-@dataclass
-class Samples:
-    """Redirected pictures of one model, read by the number of the pair.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: a data set is missing or has another shape or type.
-    """
-
-    path: Path
-    attributes: dict = field(init=False)
-    size: tuple[int, int] = field(init=False)
-
-    def __post_init__(self):
-        self.path = _existing(self.path, "samples")
-        with open_hdf5(self.path) as file:
-            for name in ("pixels", "pair"):
-                if name not in file:
-                    raise ValueError(f"{self.path}: data set {name!r} is missing")
-            shape, dtype = file["pixels"].shape, file["pixels"].dtype
-            if len(shape) != 4 or shape[-1] != 3 or dtype != np.uint8:
-                raise ValueError(
-                    f"{self.path}: pixels: expected (P,H,W,3) uint8, found {shape} {dtype}"
-                )
-            pair = file["pair"][:]
-            if len(pair) != shape[0]:
-                raise ValueError(
-                    f"{self.path}: pair: expected {shape[0]} entries, found {len(pair)}"
-                )
-            self._row = {int(number): row for row, number in enumerate(pair)}
-            self.attributes = {k: _plain(v) for k, v in file.attrs.items()}
-            self.size = (int(shape[2]), int(shape[1]))
-
-    def __contains__(self, pair: int) -> bool:
-        return int(pair) in self._row
-
-    def pictures(self, pairs: Sequence[int]) -> dict[int, np.ndarray]:
-        """Return ``{pair: (H,W,3) uint8}`` for those of ``pairs`` that the file holds."""
-        with open_hdf5(self.path) as file:
-            pixels = file["pixels"]
-            return {int(p): pixels[self._row[int(p)]] for p in pairs if int(p) in self._row}
-
-
 def read_results(entries: Sequence[ModelEntry]) -> list[Results]:
     """Read the files of all entries, methods in the given order, the floor first, ceiling last.
 
@@ -186,7 +143,7 @@ def read_results(entries: Sequence[ModelEntry]) -> list[Results]:
                 entry=entry,
                 metrics=read_metrics(entry.metrics),
                 per_pair=None if entry.per_pair is None else read_per_pair(entry.per_pair),
-                samples=None if entry.samples is None else Samples(Path(entry.samples)),
+                samples=None if entry.samples is None else Samples(entry.samples),
                 speed={} if entry.speed is None else read_mapping(entry.speed),
                 model={} if entry.model is None else read_mapping(entry.model),
                 curve=None if entry.curve is None else read_curve(entry.curve),
@@ -334,7 +291,3 @@ def _existing(path: str | Path, what: str) -> Path:
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such {what} file")
     return path
-
-
-def _plain(value):
-    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value

@@ -19,9 +19,10 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 from regaze.faces import FacesReader
 from regaze.factors import KINDS
 from regaze.report import figures, grids, sections, tables
-from regaze.report.inputs import Results, Samples, read_mapping, read_metrics, read_per_pair
+from regaze.report.inputs import Results, read_mapping, read_metrics, read_per_pair
 from regaze.report.settings import REFERENCE, axis_of
 from regaze.report.statistics import paired_difference, person_interval
+from regaze.samples import Samples
 
 AXES = {
     "steps": ("Steps", "solver steps"),

@@ -15,7 +15,7 @@ from regaze.animation import gif
 from regaze.faces import FacesReader
 from regaze.outputs import replacing
 from regaze.report.drawing import INK, PAPER, dial, fitted, font
-from regaze.report.inputs import Samples
+from regaze.samples import Samples
 
 FRAME_MS = 90
 _CELLS = (128, 112, 96, 80, 64, 48)
@@ -175,7 +175,7 @@ def sweep_animation(
     """
     out = Path(out)
     stores = {
-        name: value if isinstance(value, Samples) else Samples(Path(value))
+        name: value if isinstance(value, Samples) else Samples(value)
         for name, value in samples_by_model.items()
     }
     runs = usable_runs(pairs, stores)[:persons]

@@ -75,12 +75,12 @@ def test_bad_tables(tmp_path):
     [
         (
             {"pixels": np.zeros((2, 4, 4), np.uint8), "pair": np.arange(2)},
-            r"pixels: expected \(P,H,W,3\) uint8, found \(2, 4, 4\)",
+            r"pixels: expected \(2,H,W,3\) uint8, found \(2, 4, 4\)",
         ),
-        ({"pixels": np.zeros((2, 4, 4, 3), np.uint8)}, "data set 'pair' is missing"),
+        ({"pixels": np.zeros((2, 4, 4, 3), np.uint8)}, "expected a data set 'pair'"),
         (
             {"pixels": np.zeros((2, 4, 4, 3), np.uint8), "pair": np.arange(3)},
-            "pair: expected 2 entries, found 3",
+            r"pixels: expected \(3,H,W,3\) uint8, found \(2, 4, 4, 3\)",
         ),
     ],
 )

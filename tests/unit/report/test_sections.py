@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from regaze.report import sections
-from regaze.report.inputs import EstimatorEntry, ModelEntry, Results, Samples, read_results
+from regaze.report.inputs import EstimatorEntry, ModelEntry, Results, read_results
+from regaze.samples import Samples
 
 
 @pytest.fixture(scope="module")
