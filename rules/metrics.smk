@@ -89,6 +89,7 @@ rule measure_model:
         assets=JUDGES,
         code=code_version(
             "metrics",
+            "samples.py",
             "identity",
             "estimators",
             "images.py",

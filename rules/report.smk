@@ -100,6 +100,7 @@ rule write_report:
         code=[
             code_version(
                 "report",
+                "samples.py",
                 "metrics/bootstrap.py",
                 "metrics/disentanglement.py",
                 "factors.py",

@@ -30,7 +30,8 @@ class Stages(TrainingStages):
         judges = [judge]
         if settings.identity:
             judges.append("results/models/identity/model.safetensors")
-        measuring = ["metrics", "identity", "estimators", "images.py", "angles.py", "factors.py"]
+        measuring = ["metrics", "identity", "estimators"]
+        measuring += ["samples.py", "images.py", "angles.py", "factors.py"]
         sampling = self._below("sampling", _OTHER_SAMPLES)
         background = ["evaluation.remove_background", "evaluation.background"]
         measuring_params = ["seed", "assets", "evaluation.bootstrap", *background]
@@ -149,7 +150,7 @@ class Stages(TrainingStages):
             ["results/report/index.html"],
             deps=[*deps, *reported],
             code=[
-                *("report", "metrics/bootstrap.py", "metrics/disentanglement.py"),
+                *("report", "samples.py", "metrics/bootstrap.py", "metrics/disentanglement.py"),
                 *("masks/background.py", "angles.py", "animation.py", "factors.py"),
                 "redirectors/facts.py",
                 *self._facts(),
