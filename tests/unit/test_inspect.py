@@ -567,11 +567,11 @@ def test_split(tmp_path):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "the file is empty"),
-        (b"\x80\x04\x95pickle", "found a pickle, which is not opened"),
-        (b"PK\x03\x04torch", "zip archive or a torch checkpoint, which is not opened"),
+        (b"", "found an empty file"),
+        (b"\x80\x04\x95pickle", "found a pickle"),
+        (b"PK\x03\x04torch", "found a zip archive that is cut off"),
         (b"\xff\xd8\xff\xe0", "a JPEG picture"),
-        (b"hello", "begins with b'hello'"),
+        (b"hello", "found a text that begins with 'hello'"),
         (b'{"train": [', "expected JSON, found damage"),
         (b'{"a": "\xff"}', "expected JSON, found damage"),
         (b"[" * 200000, "expected JSON, found damage"),
@@ -591,7 +591,7 @@ def test_other_files_are_one_clear_line(tmp_path, content, words):
 def test_paths_that_are_no_files(tmp_path):
     with pytest.raises(InspectError, match="found a folder"):
         inspect_file(tmp_path)
-    with pytest.raises(InspectError, match="no such file"):
+    with pytest.raises(InspectError, match="found no such file"):
         inspect_file(tmp_path / "none")
 
 

@@ -8,19 +8,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from regaze.filetypes import file_type
 from regaze.inspection.findings import Findings, InspectError, Table, amount, show
 
 __all__ = ["Findings", "InspectError", "Table", "inspect_file", "show"]
 
-_HDF5, _PARQUET = b"\x89HDF\r\n\x1a\n", b"PAR1"
-_REFUSED = (
-    (b"PK\x03\x04", "a zip archive or a torch checkpoint"),
-    (b"\x80", "a pickle"),
-    (b"\x1f\x8b", "a gzip archive"),
-    (b"\xff\xd8\xff", "a JPEG picture"),
-    (b"\x89PNG", "a PNG picture"),
-    (b"MATLAB 5.0", "a MATLAB file"),
-)
 _KNOWN = "HDF5 (faces, supplementary, landmarks, samples), parquet or JSON"
 
 
@@ -40,11 +32,8 @@ def inspect_file(path: str | Path, *, rows: int = 48, sheet: str | Path | None =
             file without pictures.
     """
     path = Path(path)
-    if not path.is_file():
-        told = "expected a file, found a folder" if path.is_dir() else "no such file"
-        raise InspectError(f"{path}: {told}")
     try:
-        kind = _container(path)
+        kind = _kind(path)
         if kind == "hdf5":
             from regaze.inspection.hdf5_files import look_into
 
@@ -61,22 +50,17 @@ def inspect_file(path: str | Path, *, rows: int = 48, sheet: str | Path | None =
     return found
 
 
-def _container(path: Path) -> str:
-    """Return ``hdf5``, ``parquet`` or ``json`` by the first bytes; InspectError names another."""
-    import h5py
+def _kind(path: Path) -> str:
+    """Return ``hdf5``, ``parquet`` or ``json`` by what is in the file; InspectError names another.
 
+    Text that is damaged is JSON too if it begins so.
+    """
+    found = file_type(path)
+    if found.kind in ("hdf5", "parquet", "json"):
+        return found.kind
+    if found.kind in ("folder", "missing", "closed"):
+        raise InspectError(f"{path}: expected a file, found {found.words}")
     with open(path, "rb") as file:
-        head = file.read(512)
-    if not head:
-        raise InspectError(f"{path}: the file is empty")
-    if head.startswith(_PARQUET):
-        return "parquet"
-    # HDF5 may also start after a block of the user's.
-    if head.startswith(_HDF5) or h5py.is_hdf5(path):
-        return "hdf5"
-    if head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"["):
-        return "json"
-    for magic, words in _REFUSED:
-        if head.startswith(magic):
-            raise InspectError(f"{path}: expected {_KNOWN}, found {words}, which is not opened")
-    raise InspectError(f"{path}: expected {_KNOWN}, found a file that begins with {head[:8]!r}")
+        if file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"["):
+            return "json"
+    raise InspectError(f"{path}: expected {_KNOWN}, found {found.words}{found.remedy}")
