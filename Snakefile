@@ -16,10 +16,10 @@ configfile: f"{workflow.basedir}/config.yaml"
 # Snakemake hands over the texts of mappings; numbers, true and null are what they are in files.
 merge(config, read_arguments(workflow.config_settings.config_args))
 settings = load_settings(config)
-if absent := missing_files(settings):
-    raise WorkflowError("The configuration names what is not there:", *absent)
 raw_sets = RawSets(settings.datasets)
 if workflow.is_main_process:
+    if absent := missing_files(settings):
+        raise WorkflowError("The configuration names what is not there:", *absent)
     if faults := raw_sets.faults(settings.evaluated):
         raise WorkflowError("Data sets cannot be used:", *faults)
     for line in raw_sets.told(settings.evaluated):
@@ -87,6 +87,7 @@ rule all:
 
 for entry in workflow.rules:
     if entry.script:
+        watch_code(entry)
         compare_whole(entry)
     else:
         ask_for_all_before(entry)

@@ -43,7 +43,6 @@ rule train_labelled_redirector:
         state="results/state/augmentation/{redirector}-{draw}",
         config=augmenting_config,
         seed=lambda wc: settings.seed + Draw.parse(wc.draw).seed,
-        code=lambda wc: training_code(settings.models[wc.redirector]),
     script:
         "../workflow_scripts/train_model.py"
 
@@ -73,19 +72,6 @@ rule augment_faces:
         seed=lambda wc: settings.seed + Draw.parse(wc.draw).seed,
         per_sample=FEW.targets,
         sampling=lambda wc: settings.sampling_of(wc.redirector),
-        code=code_version(
-            "few_labels/generate.py",
-            "metrics/targets.py",
-            "estimators/subsets.py",
-            "redirectors/sample.py",
-            "redirectors/batches.py",
-            "redirectors/inputs.py",
-            "redirectors/networks.py",
-            "factors.py",
-            "codes",
-            "diffusion",
-            "images.py",
-        ),
     script:
         "../workflow_scripts/augment_faces.py"
 
@@ -105,8 +91,6 @@ rule export_augmented:
     threads: 1
     resources:
         **asks("export_augmented"),
-    params:
-        code=code_version("few_labels/files.py", "images.py"),
     script:
         "../workflow_scripts/export_augmented.py"
 
@@ -148,14 +132,6 @@ rule train_labelled_estimator:
         ),
         seed=lambda wc: settings.seed + Draw.parse(wc.draw).seed,
         persons=settings.evaluation.split,
-        code=code_version(
-            "few_labels/estimator.py",
-            "estimators",
-            "training",
-            "diffusion/averages.py",
-            "images.py",
-            "angles.py",
-        ),
     script:
         "../workflow_scripts/train_labelled_estimator.py"
 
@@ -179,11 +155,5 @@ rule write_augmentation:
         about=FEW.about(TRAINED_ON, settings.estimators, settings.evaluation.split),
         resamples=settings.evaluation.bootstrap,
         seed=settings.seed,
-        code=code_version(
-            "few_labels/study.py",
-            "few_labels/page.py",
-            "metrics/bootstrap.py",
-            "report/figures.py",
-        ),
     script:
         "../workflow_scripts/write_augmentation.py"

@@ -25,6 +25,5 @@ rule render_capture:
     params:
         capture=settings.capture.model_dump(exclude={"head_model", "threads"}),
         seed=settings.seed,
-        code=code_version("capture", "face3d/model.py", "face3d/checks.py", "angles.py"),
     script:
         "../workflow_scripts/render_capture.py"

@@ -1,6 +1,5 @@
 """Shared by several files: shards, paths of a data set, files of a model."""
 
-from regaze.provenance import code_version
 from regaze.redirectors.inputs import shards
 
 SHARDS = [f"{number:03d}" for number in range(settings.shards)]

@@ -36,8 +36,5 @@ rule train_estimator:
         state="results/state/{estimator}",
         config=lambda wc: settings.estimators[wc.estimator].model_dump(),
         seed=settings.seed,
-        code=code_version(
-            "estimators", "training", "diffusion/averages.py", "images.py", "angles.py"
-        ),
     script:
         "../workflow_scripts/train_estimator.py"

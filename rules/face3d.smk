@@ -41,9 +41,6 @@ rule make_head:
         **asks("make_head"),
     params:
         head_model=settings.capture.head_model or "procedural",
-        code=code_version(
-            "capture", "face3d/model.py", "face3d/checks.py"
-        ),
     script:
         "../workflow_scripts/make_head.py"
 
@@ -79,16 +76,6 @@ if SYNTHETIC is not None:
             state="results/state/{encoder}",
             config=lambda wc: settings.encoders[wc.encoder].resolve(),
             seed=settings.seed,
-            code=code_version(
-                "face3d",
-                "rotations.py",
-                "training",
-                "diffusion/averages.py",
-                "estimators/batches.py",
-                "estimators/preprocess.py",
-                "images.py",
-                "angles.py",
-            ),
         script:
             "../workflow_scripts/train_deca.py"
 
@@ -114,7 +101,6 @@ rule encode_shard:
     params:
         folder="results/models/{encoder}",
         stated=lambda wc: stated_head(wc.encoder),
-        code=code_version(*CODES_CODE),
     script:
         "../workflow_scripts/encode_shard.py"
 
@@ -138,24 +124,6 @@ rule mask_shard:
     params:
         method=mask_method,
         options=mask_options,
-        code=code_version(
-            "masks",
-            "normalise/camera.py",
-            "normalise/geometry.py",
-            "normalise/warp.py",
-            "face3d/crop.py",
-            "face3d/drawing.py",
-            "face3d/encoders.py",
-            "face3d/flame.py",
-            "face3d/model.py",
-            "face3d/parsing.py",
-            "face3d/patches.py",
-            "face3d/rasterize",
-            "rotations.py",
-            "face3d/uv.py",
-            "face3d/checks.py",
-            "codes",
-        ),
     script:
         "../workflow_scripts/mask_shard.py"
 
@@ -174,8 +142,6 @@ rule draw_masks:
     threads: 1
     resources:
         **asks("draw_masks"),
-    params:
-        code=code_version("masks/sheet.py", "normalise/contact_sheet.py"),
     script:
         "../workflow_scripts/draw_masks.py"
 
@@ -207,23 +173,6 @@ rule acquire_faces:
             gaze=settings.acquire.gaze,
             extract_texture=settings.acquire.photo_texture,
             animate=settings.acquire.turntable,
-        ),
-        code=code_version(
-            "face3d",
-            "rotations.py",
-            "landmarks/base.py",
-            "landmarks/detector.py",
-            "normalise/head_pose.py",
-            "normalise/photo.py",
-            "sources/photo_header.py",
-            "sources/records.py",
-            "sources/regular.py",
-            "sources/tables.py",
-            "faces.py",
-            "hdf5.py",
-            "links.py",
-            "angles.py",
-            "animation.py",
         ),
     script:
         "../workflow_scripts/acquire_faces.py"

@@ -32,21 +32,6 @@ SHOWN_ENCODERS = [
 FIRST_ENCODER = next(iter(settings.encoders), None)
 MASKS_ENCODER = settings.masks.encoder or FIRST_ENCODER
 ACQUIRE_ENCODER = settings.acquire.encoder or FIRST_ENCODER
-# What decides codes: networks, crops and the head.
-CODES_CODE = [
-    f"face3d/{name}.py"
-    for name in (
-        "encode",
-        "deca",
-        "editions",
-        "encoders",
-        "checkpoints",
-        "detail",
-        "crop",
-        "patches",
-        "model",
-    )
-] + ["codes", "rotations.py"]
 
 
 def encoder_files(name):

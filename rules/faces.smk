@@ -30,14 +30,6 @@ rule normalise_shard:
         raw=raw_shard,
         faces=settings.faces.model_dump(exclude={"max_rejected", "max_lost", "threads"}),
         shards=settings.shards,
-        code=code_version(
-            "normalise",
-            "sources",
-            "faces.py",
-            "hdf5.py",
-            "links.py",
-            "angles.py",
-        ),
     script:
         "../workflow_scripts/normalise_shard.py"
 
@@ -63,7 +55,6 @@ rule gather_faces:
     params:
         limits=settings.faces.model_dump(include={"max_rejected", "max_lost"}),
         raw=lambda wc: raw_sets[wc.dataset] and raw_sets[wc.dataset].people(),
-        code=code_version("normalise", "faces.py", "hdf5.py", "links.py"),
     script:
         "../workflow_scripts/gather_faces.py"
 
@@ -91,6 +82,5 @@ rule write_split:
         source=lambda wc: settings.datasets[wc.dataset].model_dump(exclude={"watch"}),
         raw=lambda wc: raw_sets[wc.dataset] and raw_sets[wc.dataset].split(),
         seed=settings.seed,
-        code=code_version("sources", "faces.py", "hdf5.py", "links.py"),
     script:
         "../workflow_scripts/write_split.py"

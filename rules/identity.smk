@@ -26,15 +26,5 @@ if settings.identity:
             config=settings.identity.model_dump(),
             size_px=settings.estimators[settings.evaluation.estimator].size_px,
             seed=settings.seed,
-            code=code_version(
-                "identity",
-                "estimators/batches.py",
-                "estimators/objective.py",
-                "estimators/preprocess.py",
-                "estimators/subsets.py",
-                "diffusion/averages.py",
-                "training",
-                "images.py",
-            ),
         script:
             "../workflow_scripts/train_identity.py"

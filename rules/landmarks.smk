@@ -42,20 +42,6 @@ rule detect_landmarks:
         max_side=settings.landmarks.max_side,
         sha256={name: getattr(settings.assets, name).sha256 for name in WEIGHTS},
         shards=settings.shards,
-        code=lambda wc: code_version(
-            "landmarks/base.py",
-            "landmarks/detect.py",
-            "landmarks/detector.py",
-            "landmarks/files.py",
-            "landmarks/stage.py",
-            "normalise/photo.py",
-            "sources/folder.py",
-            "sources/photo_header.py",
-            "sources/records.py",
-            "sources/regular.py",
-            "sources/splits.py",
-            f"sources/{settings.datasets[wc.dataset].source}.py",
-        ),
     script:
         "../workflow_scripts/detect_landmarks.py"
 
@@ -87,20 +73,6 @@ rule estimate_poses:
         raw=raw_shard,
         min_score=settings.landmarks.min_score,
         shards=settings.shards,
-        code=code_version(
-            "landmarks/base.py",
-            "landmarks/poses.py",
-            "landmarks/files.py",
-            "landmarks/stage.py",
-            "normalise/camera.py",
-            "normalise/face_model.py",
-            "normalise/head_pose.py",
-            "angles.py",
-            "faces.py",
-            "hdf5.py",
-            "links.py",
-            "sources",
-        ),
     script:
         "../workflow_scripts/estimate_poses.py"
 

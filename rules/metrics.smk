@@ -51,14 +51,6 @@ rule perturb_model:
         seed=settings.seed,
         sampling=sampling_options,
         background=background_of,
-        code=[
-            SAMPLING_CODE,
-            code_version(
-                "metrics/disentanglement.py",
-                "metrics/redirection.py",
-                "estimators/evaluate.py",
-            ),
-        ],
     script:
         "../workflow_scripts/perturb_model.py"
 
@@ -87,15 +79,6 @@ rule measure_model:
         resamples=settings.evaluation.bootstrap,
         background=background_of,
         assets=JUDGES,
-        code=code_version(
-            "metrics",
-            "samples.py",
-            "identity",
-            "estimators",
-            "images.py",
-            "angles.py",
-            "factors.py",
-        ),
     script:
         "../workflow_scripts/measure_model.py"
 

@@ -35,6 +35,5 @@ rule train_model:
         state="results/state/{model}",
         config=lambda wc: settings.models[wc.model].resolve(),
         seed=settings.seed,
-        code=lambda wc: training_code(settings.models[wc.model]),
     script:
         "../workflow_scripts/train_model.py"

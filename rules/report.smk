@@ -97,19 +97,6 @@ rule write_report:
         settings=settings.model_dump(
             mode="json", by_alias=True, exclude_none=True, exclude={"resources"}
         ),
-        code=[
-            code_version(
-                "report",
-                "samples.py",
-                "metrics/bootstrap.py",
-                "metrics/disentanglement.py",
-                "factors.py",
-                "redirectors/facts.py",
-                "masks/background.py",
-                "angles.py",
-                "animation.py",
-            ),
-            *METHOD_FACTS,
-        ],
+        facts=METHOD_FACTS,
     script:
         "../workflow_scripts/write_report.py"

@@ -42,7 +42,6 @@ rule fix_pairs:
         counts=settings.evaluation.pairs.model_dump(),
         same_deg=settings.evaluation.same_deg,
         seed=settings.seed,
-        code=code_version("pairs.py", "factors.py", "angles.py"),
     script:
         "../workflow_scripts/fix_pairs.py"
 
@@ -70,7 +69,6 @@ rule sample_model:
         sampling=sampling_options,
         background=background_of,
         size_px=pseudo_size,
-        code=SAMPLING_CODE,
     script:
         "../workflow_scripts/sample_model.py"
 
@@ -95,7 +93,6 @@ rule draw_path:
     params:
         sampling=sampling_options,
         background=background_of,
-        code=[SAMPLING_CODE, code_version("animation.py")],
     script:
         "../workflow_scripts/draw_path.py"
 
@@ -128,7 +125,6 @@ if WEIGHTS:
             sampling=sampling_options,
             variants=WEIGHTS,
             background=background_of,
-            code=SAMPLING_CODE,
         script:
             "../workflow_scripts/sample_variants.py"
 
@@ -166,6 +162,5 @@ if VARIANTS:
             variants=VARIANTS,
             pairs={"kind": STUDY.kind, "first": STUDY.pairs},
             background=background_of,
-            code=SAMPLING_CODE,
         script:
             "../workflow_scripts/sample_variants.py"

@@ -2,21 +2,6 @@
 
 from regaze.report.settings import weight_variants
 
-SAMPLING_CODE = code_version(
-    "redirectors/sample.py",
-    "redirectors/base.py",
-    "redirectors/batches.py",
-    "redirectors/inputs.py",
-    "redirectors/networks.py",
-    "factors.py",
-    "codes",
-    "face3d/gaze.py",
-    "rotations.py",
-    "masks/condition.py",
-    "diffusion",
-    "images.py",
-    "masks/background.py",
-)
 WEIGHTS = weight_variants(settings.sampling.weights)
 STUDY = settings.evaluation.study
 STUDIED = [model for model in STUDY.models or [] if model in settings.rows]

@@ -1,9 +1,12 @@
-"""What Snakemake overlooks: files that are gone in the middle, and values that changed places."""
+"""What Snakemake overlooks: the library's code, missing files in the middle, swapped values."""
 
 import json
 from functools import cache
 from hashlib import sha256
-from os.path import exists
+from os.path import basename, exists
+
+from regaze.versioning.code import reached_version
+from regaze.versioning.picks import picks
 
 
 def ask_for_all_before(stage):
@@ -41,6 +44,16 @@ def ask_for_all_before(stage):
         return found
 
     stage.set_input(made_on_the_way)
+
+
+def watch_code(job):
+    """Give a rule a parameter that is the version of all code that its script can reach."""
+    script = f"{workflow.basedir}/workflow_scripts/{basename(job.script)}"
+    job.set_params(
+        code=lambda wildcards: reached_version(
+            script, picks(settings, job.name, dict(wildcards.items()))
+        )
+    )
 
 
 def compare_whole(job):

@@ -18,27 +18,3 @@ def required_files(wildcards):
     if (start := getattr(entry.train, "transfer", None)) is not None:
         files["transfer"] = transfer_file(start)
     return files
-
-
-def training_code(entry):
-    """Version of what decides the weights of an entry of `models`."""
-    return code_version(
-        f"redirectors/{entry.class_}",
-        "redirectors/base.py",
-        "redirectors/batches.py",
-        "redirectors/inputs.py",
-        "redirectors/networks.py",
-        "factors.py",
-        "redirectors/pairs.py",
-        "redirectors/train.py",
-        "redirectors/transfer.py",
-        "redirectors/validation.py",
-        "codes",
-        "masks/condition.py",
-        "face3d/gaze.py",
-        "rotations.py",
-        "diffusion",
-        "training",
-        "images.py",
-        "angles.py",
-    )

@@ -26,7 +26,7 @@ from snakemake.settings.types import (
     ResourceSettings,
 )
 
-from regaze import provenance
+from regaze.versioning import code
 
 # Importing it by name would import it before `snakemake.api`, which it cannot stand.
 planner = sys.modules[Workflow.__module__]
@@ -77,6 +77,7 @@ class Plan:
 @contextlib.contextmanager
 def loaded(folder, config, targets, snakefile):
     """The workflow with its jobs planned, in its folder."""
+    look_again()
     with contextlib.chdir(folder), SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
         given = api.workflow(
             resource_settings=ResourceSettings(cores=1),
@@ -98,6 +99,12 @@ def loaded(folder, config, targets, snakefile):
     # Snakemake keeps it otherwise, with all jobs.
     vars(workflow.dag).clear()
     vars(workflow).clear()
+
+
+def look_again():
+    """Read the library's sources anew, as another process would."""
+    code._version.cache_clear()
+    code._sources.cache_clear()
 
 
 def plan(folder, config, targets=(), snakefile=ROOT / "Snakefile"):
@@ -139,6 +146,6 @@ def quickly():
     with (
         mock.patch.object(planner, "parse", parse_once),
         mock.patch.object(configfile, "load_configfile", lambda path: copy.deepcopy(read(path))),
-        mock.patch.object(provenance, "code_version", functools.cache(provenance.code_version)),
+        mock.patch(f"{__name__}.look_again", lambda: None),
     ):
         yield

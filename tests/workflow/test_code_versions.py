@@ -1,179 +1,129 @@
 """A change of the library re-runs the rules that it can affect, and no others."""
 
+import ast
 import json
-import re
-import subprocess
-import sys
-from pathlib import Path
+import shutil
 
+import planning
 import pytest
-import yaml
-from reach import SRC, reached
-from running import ROOT, snakemake
+import test_reruns
+from test_reruns import BASE, TARGETS, matching, merged
 
-from regaze.methods import methods
-from regaze.sources import KINDS
-from regaze.versioning import dvc_yaml
+from regaze.versioning import code
 
-# Modules that decide no result, and why.
-EXEMPT = {
-    "regaze.jobs": "starts and logs",
-    "regaze.outputs": "writes; a change of what is written shows in the writers",
-    "regaze.locks": "keeps two workflows apart",
-    "regaze.provenance": "names results; decides none",
-    "regaze.provenance.record": "names results; decides none",
-    "regaze.training.launch": "starts processes; part of the folder where it matters",
-    "regaze.settings": "its values are parameters of the rules",
-    "regaze.weights": "loads weights as they are, or refuses them",
-    "regaze.assets": "verifies files by their checksums",
-    "regaze.methods": "finds methods by name",
-    "regaze.redirectors": "is empty",
-    "regaze.redirectors.declaration": "what it says are inputs and parameters of the rules",
-    "regaze.redirectors.presets": "its values are parameters of the rules",
-    "regaze.sources": "finds kinds of data sets by name",
-    "regaze.sources.options": "its values are parameters of the rules",
-    "regaze.filetypes": "opens files as they are, or tells what they are instead",
-    "regaze.resources": "asks for memory and refuses what is beyond",
-    "regaze.masks": "reads what mask_shard wrote, whose version it is part of",
+pretended = test_reruns.pretended
+
+XUNET = "sample_model * xunet_*, perturb_model, draw_path, sample_weights, sample_study, "
+XUNET += "augment_faces * xunet_lite"
+EVERY = "train_model, train_labelled_redirector"
+SAMPLED = "sample_model, draw_path, sample_weights, sample_study"
+# By what is changed, a file and a definition in it (the whole file without one): the jobs that have
+# to run again themselves.
+RERUN = {
+    # How pictures are made is no part of a training,
+    "redirectors/sample.py sample_redirector": SAMPLED,
+    "redirectors/xunet/sampling.py PictureSampler": XUNET,
+    "redirectors/xunet/redirector.py XUNetRedirector.edit": XUNET,
+    "redirectors/xunet/memory.py": XUNET,
+    "redirectors/sted/redirector.py StedRedirector.edit": "augment_faces * sted",
+    "diffusion/guidance.py guided": f"{XUNET}, train_model xunet_student",
+    # and how they are learnt none of making them.
+    "redirectors/xunet/redirector.py XUNetRedirector.losses": "train_model xunet_*, "
+    "train_labelled_redirector * xunet_lite",
+    "redirectors/xunet/objective.py Objective.loss": f"train_model xunet_*, {XUNET}, "
+    "train_labelled_redirector * xunet_lite",
+    "redirectors/xunet/distil.py XUNetStudent.losses": "train_model xunet_student",
+    "redirectors/sted/objective.py": "train_model sted, train_labelled_redirector * sted, "
+    "augment_faces * sted",
+    "redirectors/sted/redirector.py StedRedirector.losses": "train_model sted, "
+    "train_labelled_redirector * sted",
+    "redirectors/pairs.py": EVERY,
+    "training/loop.py train": f"{EVERY}, train_estimator, train_labelled_estimator, "
+    "train_identity, train_deca",
+    # Pages, drawings.
+    "report/page.py": "write_report",
+    "report/templates/report.css": "write_report",
+    "report/style.mplstyle": "write_report, write_augmentation",
+    "animation.py": "write_report, draw_path, acquire_faces, sample_model, sample_weights, "
+    "sample_study",
+    # What entries pick by name.
+    "sources/folder.py open_source": "detect_landmarks photos *, estimate_poses photos *, "
+    "normalise_shard photos *, write_split photos",
+    "sources/columbia.py": "",
+    "estimators/vgg.py": "train_estimator vgg, train_estimator given, train_estimator other, "
+    "train_labelled_estimator * vgg *, train_labelled_estimator * other *",
+    "identity/small.py": "train_identity",
+    "masks/parsed.py": "",
+    "masks/exact.py write_exact": "mask_shard synthetic *",
+    "identity/irse.py": "",
+    # One of the many that read pairs draws them.
+    "pairs.py draw_pairs": "fix_pairs",
+    "metrics/bootstrap.py": "measure_model, measure_weights, measure_study, write_report, "
+    "write_augmentation",
+    # What decides nothing.
+    "jobs.py": "",
+    "versioning/code.py": "",
+    "cli.py": "",
 }
-# The same of single rules.
-EXEMPT_HERE = {
-    ("sample_model", "regaze.animation"): "only draw_path animates",
-    ("sample_study", "regaze.animation"): "only draw_path animates",
-    ("sample_weights", "regaze.animation"): "only draw_path animates",
-}
-# Landmarks are looked for in photos; what reads their labels does not change them.
-EXEMPT_HERE |= {
-    ("detect_landmarks", f"regaze.{name}"): "reads labels, which no landmark depends on"
-    for name in (
-        *("faces", "hdf5", "sources.devices", "sources.hdf5", "sources.supplementary"),
-        *("sources.files", "sources.tables"),
-    )
-}
-# What is listed for all methods, though only those that are told 3-D codes reach it.
-FOR_CODES = {"face3d/gaze.py", "rotations.py"}
 
 
-def covers(entry, name):
-    """Whether a listed file or folder holds a module."""
-    path = entry.removesuffix(".py").replace("/", ".")
-    inside = name == f"regaze.{path}" or name.startswith(f"regaze.{path}.")
-    return inside and (not entry.endswith(".py") or name == f"regaze.{path}")
+def change(path, name):
+    """Add a statement to a definition of a source, and to all definitions without a name."""
+    text = path.read_text()
+    if path.suffix != ".py":
+        path.write_text(f"{text}\n")
+        return
+    lines = text.splitlines(keepends=True)
+    found = [
+        (f"{above}.{node.name}" if above else node.name, node.body[-1])
+        for above, body in [
+            ("", ast.parse(text).body),
+            *((n.name, n.body) for n in ast.parse(text).body if isinstance(n, ast.ClassDef)),
+        ]
+        for node in body
+        if isinstance(node, ast.FunctionDef | ast.ClassDef)
+    ]
+    wanted = [node for own, node in found if name is None or own == name]
+    assert wanted, f"{path} has no {name}"
+    for node in sorted(wanted, key=lambda one: -one.lineno):
+        first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", []))])
+        lines.insert(first - 1, f"{' ' * node.col_offset}pass\n")
+    path.write_text("".join(lines))
+    ast.parse(path.read_text())
 
 
-@pytest.fixture(scope="module")
-def lists(tmp_path_factory):
-    """Per rule its script, what its version is of, and what the rules before it are of."""
-    folder = tmp_path_factory.mktemp("lists")
-    helper = [sys.executable, ROOT / "tests/workflow/code_lists.py", folder]
-    bare = folder / "bare.yaml"
-    bare.write_text("datasets: {photos: {source: folder, root: photos}}\n")
-    line = [*map(str, helper), str(ROOT / "config.yaml"), str(bare)]
-    done = subprocess.run(line, capture_output=True, text=True, check=False, cwd=ROOT)
-    assert done.returncode == 0, done.stderr[-3000:]
-    more = "sampling={max_w: 1, save_gif: true}"
-    wanted = ("all", "augmentation", "masks")
-    graph = snakemake(folder, "--rulegraph", "dot", "--config", more, "--", *wanted)
-    assert graph.returncode == 0, graph.output[-3000:]
-    labels = dict(re.findall(r'(\d+)\[label = "(\w+)"', graph.stdout))
-    before = {name: set() for name in labels.values()}
-    for first, second in re.findall(r"(\d+) -> (\d+)", graph.stdout):
-        before[labels[second]].add(labels[first])
-    before["export_augmented"] = {"augment_faces"}
-    found = json.loads(done.stdout)
-    for about in found.values():
-        about["before"] = []
-    for key, about in found.items():
-        todo, seen = [key.split()[0]], set()
-        while todo:
-            for name in before.get(todo.pop(), set()) - seen:
-                seen.add(name)
-                todo.append(name)
-        about["before"] = sorted(
-            {entry for other in found for entry in found[other]["code"] if other.split()[0] in seen}
-        )
-    return found
+def replanned(folder, library, monkeypatch):
+    sources = code.Sources(library)
+    monkeypatch.setattr(code, "_sources", lambda: sources)
+    code._version.cache_clear()
+    return planning.plan(folder, merged(BASE), TARGETS)
 
 
-def dynamic(key):
-    """What functions that import by name reach: of a training its own method, else all."""
-    kinds = ["folder"] if key.startswith("detect_landmarks") else KINDS
-    chosen = [name for name in methods() if name in key.split()[1:]] or methods()
-    return {
-        ("regaze.redirectors.base", "build_redirector"): [
-            (f"regaze.redirectors.{name}.redirector", "build") for name in chosen
-        ],
-        ("regaze.redirectors.inputs", "reader_of"): [
-            ("regaze.codes.condition", "CodeRows"),
-            ("regaze.masks.condition", "MaskRows"),
-        ],
-        ("regaze.sources", "open_source"): [
-            (f"regaze.sources.{kind}", "open_source") for kind in kinds
-        ],
+@pytest.fixture
+def library(tmp_path):
+    """A copy of the library's sources."""
+    ignored = shutil.ignore_patterns("__pycache__")
+    yield shutil.copytree(code.LIBRARY, tmp_path / "library", ignore=ignored)
+    code._version.cache_clear()
+
+
+def test_nothing_runs_again_where_the_library_lies_elsewhere(pretended, library, monkeypatch):
+    assert replanned(pretended, library, monkeypatch).needed == set()
+
+
+@pytest.mark.parametrize("changed", RERUN)
+def test_a_change_reruns_what_it_can_affect_and_nothing_else(
+    pretended,
+    library,
+    monkeypatch,
+    changed,
+):
+    name, _, definition = changed.partition(" ")
+    change(library / name, definition or None)
+    plan = replanned(pretended, library, monkeypatch)
+    wanted = matching(RERUN[changed], plan.outputs) if RERUN[changed] else set()
+    faults = {
+        "not run": sorted(wanted - plan.own),
+        "run": sorted(plan.own - wanted),
     }
-
-
-def test_versions_are_of_all_that_a_rule_can_reach(lists):
-    missing = {}
-    for key, about in lists.items():
-        used = reached(ROOT / "workflow_scripts" / about["script"], dynamic(key))
-        known = about["code"] + about["before"]
-        left = [
-            name
-            for name in sorted(used)
-            if name not in EXEMPT
-            and (key.split()[0], name) not in EXEMPT_HERE
-            and not name.endswith(".settings")
-            and not any(covers(entry, name) for entry in known)
-        ]
-        if left:
-            missing[key] = left
-    assert missing == {}, json.dumps(missing, indent=1)
-
-
-def test_versions_are_of_nothing_that_a_rule_cannot_reach(lists):
-    idle = {}
-    for key, about in lists.items():
-        used = reached(ROOT / "workflow_scripts" / about["script"], dynamic(key))
-        left = [
-            entry
-            for entry in set(about["code"]) - FOR_CODES
-            if not any(covers(entry, name) for name in used)
-        ]
-        if left:
-            idle[key] = left
-    assert idle == {}
-
-
-def test_stages_of_dvc_depend_on_the_same_sources(lists):
-    """Where Snakemake would run a rule again, DVC runs its stage."""
-    config = yaml.safe_load((ROOT / "config.yaml").read_text())
-    config["evaluation"]["remove_background"] = True
-    lacking = {}
-    for name, stage in yaml.safe_load(dvc_yaml(config, augmentation=True))["stages"].items():
-        deps = [path.removeprefix("src/regaze/") for path in stage["deps"]]
-        rules = re.fullmatch(r"\$\{run\} (.+) -- .+", stage["cmd"])[1].split()
-        kind = config["models"].get(name.removeprefix("train-"), {}).get("class", "xunet")
-        for rule in rules:
-            about = lists.get(rule) or lists.get(f"{rule} {kind}") or {"code": [], "script": None}
-            listed = [entry.removesuffix(".py").replace("/", ".") for entry in about["code"]]
-            left = [one for one in listed if not any(covers(dep, f"regaze.{one}") for dep in deps)]
-            script = about["script"] and f"workflow_scripts/{about['script']}"
-            left += [script] if script and script not in stage["deps"] else []
-            if left:
-                lacking[f"{name}: {rule}"] = left
-    assert lacking == {}, json.dumps(lacking, indent=1)
-
-
-def test_names_are_followed_and_not_imports():
-    found = reached(ROOT / "workflow_scripts/fix_pairs.py", {})
-    assert {"regaze.pairs", "regaze.faces"} <= found
-    assert all(
-        (SRC / Path(*name.split("."))).with_suffix(".py").exists()
-        or (SRC / Path(*name.split("."))).is_dir()
-        for name in found
-    )
-    estimator = reached(ROOT / "workflow_scripts/train_estimator.py", {})
-    # 3-D encoders are trained by the same loop, of which an estimator knows nothing else.
-    assert {"regaze.training.context", "regaze.estimators.stage"} <= estimator
-    assert not {"regaze.face3d.deca", "regaze.redirectors.base"} & estimator
+    assert plan.own == wanted, json.dumps(faults, indent=1)

@@ -64,6 +64,8 @@ class Declaration:
         denoises: its pictures are made from noise in steps.
         guidable: it was also trained without its condition, so that guidance is possible.
         several_sources: it can be shown several pictures of the person at a time.
+        unused: ``module:name`` below the method's package that a model of these options never
+            uses; a change of it runs nothing again.
     """
 
     condition: str = "gaze and head angles"
@@ -74,6 +76,7 @@ class Declaration:
     denoises: bool = False
     guidable: bool = False
     several_sources: bool = False
+    unused: tuple[str, ...] = ()
 
     def network(self, role: str) -> str | None:
         """The entry that has a role, None without one."""

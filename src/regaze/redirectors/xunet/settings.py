@@ -350,6 +350,7 @@ class ModelSettings(MethodSettings):
             # A network of one frame sees its source only through the picture that residuals are
             # counted from, which must stay the same over all steps.
             several_sources=denoises and (network["frames"] == 2 or not residual),
+            unused=() if student else ("distil:XUNetStudent",),
         )
 
     @staticmethod

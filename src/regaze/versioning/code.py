@@ -1,0 +1,611 @@
+"""Versions of the code that decides a job's results: what its script can reach, nothing else.
+
+Imports alone would tell too much: a module with three trainings imports what each of them needs. So
+names are followed through the sources, from those that a script uses to the functions, classes and
+values that they are, to the names used in those, and so on. Nothing is imported. Comments beside a
+definition count as its code; docstrings, and annotations of functions, do not.
+
+Where a function picks by name (:func:`choices`), the names that a job's configuration picks are
+followed and no others. Of a :class:`~regaze.redirectors.base.Redirector` each method counts by
+itself and is reached where something of its name is called, so that the code of ``edit`` is no part
+of a training.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import os
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+from regaze.methods import distribution_of, method_folder, methods
+from regaze.redirectors.inputs import KINDS as INPUTS
+from regaze.sources import KINDS
+
+LIBRARY = Path(__file__).parents[1]
+STORE = Path(".snakemake/regaze-code-versions.json")
+"""Versions of the last planning, beside Snakemake's own records; for sources as they were then."""
+
+# Modules that decide no result, and why.
+EXEMPT = {
+    "regaze.jobs": "logs and records; decides nothing of what is written",
+    "regaze.outputs": "writes; a change of what is written shows in the writers",
+    "regaze.locks": "keeps two workflows apart",
+    "regaze.provenance": "names results; decides none",
+    "regaze.provenance.record": "names results; decides none",
+    "regaze.training.launch": "starts processes; what they compute is the loop's",
+    "regaze.settings": "its values are parameters of the rules",
+    "regaze.weights": "loads weights as they are, or refuses them",
+    "regaze.assets": "verifies files by their checksums",
+    "regaze.methods": "finds methods by name",
+    "regaze.redirectors.declaration": "what it says are inputs and parameters of the rules",
+    "regaze.sources": "finds kinds of data sets by name",
+    "regaze.sources.options": "its values are parameters of the rules",
+    "regaze.filetypes": "opens files as they are, or tells what they are instead",
+    "regaze.resources": "asks for memory and refuses what is beyond",
+}
+_CONTRACT = ("regaze.redirectors.base", "Redirector")
+# What torch itself calls of a module belongs to the class.
+_OF_TORCH = {
+    *("forward", "train", "eval", "to", "cpu", "cuda", "float", "half", "double", "apply"),
+    *("_apply", "state_dict", "load_state_dict", "_save_to_state_dict", "_load_from_state_dict"),
+    *("get_extra_state", "set_extra_state", "parameters", "named_parameters", "buffers"),
+    *("named_buffers", "children", "named_children", "modules", "named_modules", "zero_grad"),
+    *("requires_grad_", "extra_repr"),
+}
+_PLAIN = {"property", "cached_property", "staticmethod", "classmethod", "no_grad"}
+
+Symbol = tuple[str, str]
+"""A module and a name in it; an empty name stands for all of the module."""
+# In place of a name: the module itself, under the name that it was imported as.
+_SELF = "*"
+_READ = {".py", ".j2", ".css", ".mplstyle", ".json"}
+
+
+@dataclass(frozen=True)
+class Picked:
+    """What a job's configuration picks of the library.
+
+    Attributes:
+        chosen: names by kind of :func:`choices`; of kinds that are not here, all.
+        without: ``module`` or ``module:name`` that the job never comes to, or does not depend on.
+    """
+
+    chosen: Mapping[str, Collection[str]] = field(default_factory=dict)
+    without: Collection[str] = ()
+
+    def plain(self) -> str:
+        """The same as text."""
+        chosen = {kind: sorted(set(names)) for kind, names in sorted(self.chosen.items())}
+        return json.dumps([chosen, sorted(set(self.without))])
+
+
+@dataclass(eq=False)
+class _Unit:
+    """A definition, or another statement of a module.
+
+    Attributes:
+        symbol: its name in the module, empty for other statements.
+        text: its source without docstrings.
+        names: names used in it, with the attribute that is taken of them or None.
+        attributes: all attributes used in it, of whatever.
+        bases: of a class, names of its bases.
+        split: of a class, what always counts and what may count by itself, by name.
+    """
+
+    symbol: str
+    text: bytes
+    names: set[tuple[str, str | None]]
+    attributes: set[str]
+    bases: tuple[str, ...] = ()
+    split: tuple[_Unit, dict[str, list[_Unit]]] | None = None
+
+
+@dataclass
+class _Module:
+    """Definitions, other statements and imports of a module.
+
+    ``stars`` are imported whole; ``origins`` are names of all modules that it may import.
+    """
+
+    name: str
+    path: Path
+    units: dict[str, list[_Unit]] = field(default_factory=dict)
+    top: list[_Unit] = field(default_factory=list)
+    imports: dict[str, set[Symbol]] = field(default_factory=dict)
+    stars: set[str] = field(default_factory=set)
+    origins: set[str] = field(default_factory=set)
+
+
+def choices() -> dict[str, tuple[Symbol, dict[str, tuple[Symbol, ...]]]]:
+    """Places that pick something by name: ``(place, {name: what it picks})`` by what is picked.."""
+    nets = {"irse50": "irse", "iresnet50": "iresnet", "mobilefacenet": "mobilefacenet"}
+    nets |= {"small": "small", "tiny": "small"}
+    return {
+        "methods": (
+            ("regaze.redirectors.base", "build_redirector"),
+            {name: ((f"{package}.redirector", "build"),) for name, package in methods().items()},
+        ),
+        "inputs": (
+            ("regaze.redirectors.inputs", "reader_of"),
+            {kind: (_symbol(one.reader),) for kind, one in INPUTS.items()},
+        ),
+        "networks": (
+            ("regaze.redirectors.networks", "load_network"),
+            {
+                "estimators": (("regaze.estimators.store", "load_estimator"),),
+                "models": (("regaze.redirectors.networks", "load_redirector"),),
+            },
+        ),
+        # Pictures on the way of a training decide weights where an estimator reads them.
+        "validation": (
+            ("regaze.redirectors.train", "train_redirector"),
+            {"pictures": (("regaze.redirectors.validation", "Redirections"),)},
+        ),
+        "sources": (
+            ("regaze.sources", "open_source"),
+            {kind: ((f"regaze.sources.{kind}", "open_source"),) for kind in KINDS},
+        ),
+        "estimators": (
+            ("regaze.estimators.build", ""),
+            {arch: ((f"regaze.estimators.{arch}", ""),) for arch in ("vgg", "resnet")},
+        ),
+        "recognisers": (
+            ("regaze.identity.store", "build_recogniser"),
+            {name: ((f"regaze.identity.{module}", ""),) for name, module in nets.items()},
+        ),
+        "masks": (
+            ("regaze.masks.stage", "make_masks"),
+            {
+                "mesh": (("regaze.masks.mesh", "write_mesh"),),
+                "parsing": (("regaze.masks.parsed", "write_parsed"),),
+                "exact": (
+                    ("regaze.masks.exact", "write_exact"),
+                    ("regaze.sources", "open_source"),
+                ),
+            },
+        ),
+    }
+
+
+def _symbol(path: str) -> Symbol:
+    module, _, name = path.partition(":")
+    return module, name
+
+
+class Sources:
+    """The sources of the library, and of methods from outside, as they are now.
+
+    Args:
+        library: folder of the package ``regaze``.
+        store: file of versions known from before, None for none; they count while no source has
+            changed.
+    """
+
+    def __init__(self, library: Path = LIBRARY, store: Path | None = None):
+        self.choices, self._store = choices(), store
+        # Packages by name; of methods elsewhere their own, which the longest name finds.
+        self.roots = {"regaze": library}
+        for name, package in methods().items():
+            if distribution_of(name) or not (library / "redirectors" / name).is_dir():
+                self.roots |= _outer(name, package)
+        self._modules: dict[str, _Module | None] = {}
+        self._torch: dict[str, bool] = {}
+        digest = hashlib.sha256()
+        for name, root in sorted(self.roots.items()):
+            for path in _files(root):
+                digest.update(f"{name}/{path.relative_to(root).as_posix()}".encode())
+                digest.update(hashlib.sha256(path.read_bytes()).digest())
+        self.digest = digest.hexdigest()
+        self._known: dict[str, str] = {}
+        try:
+            content = json.loads(store.read_text(encoding="utf-8")) if store else {}
+            if content.get("sources") == self.digest:
+                self._known = dict(content["versions"])
+        except (OSError, ValueError, TypeError, AttributeError, KeyError):
+            pass
+
+    def version(self, script: Path, picked: Picked) -> str:
+        """12 hex digits over a script and all that it can reach; see :func:`reached_version`."""
+        script_sha = hashlib.sha256(script.read_bytes()).hexdigest()
+        key = f"{script.name} {script_sha} {picked.plain()}"
+        if key not in self._known:
+            digest = hashlib.sha256(script_sha.encode())
+            for part in self._parts(script, picked):
+                digest.update(hashlib.sha256(part).digest())
+            self._known[key] = digest.hexdigest()[:12]
+            self._keep()
+        return self._known[key]
+
+    def _keep(self) -> None:
+        if self._store is None or not self._store.parent.is_dir():
+            return
+        part = self._store.with_name(f"{self._store.name}.{os.getpid()}")
+        try:
+            part.write_text(
+                json.dumps({"sources": self.digest, "versions": self._known}), encoding="utf-8"
+            )
+            part.replace(self._store)
+        except OSError:
+            part.unlink(missing_ok=True)
+
+    def _parts(self, script: Path, picked: Picked) -> Iterator[bytes]:
+        found = self.reached(script, picked)
+        for name, units in sorted(found.items()):
+            yield name.encode()
+            yield from sorted(unit.text for unit in units)
+            for path in self._beside(name, units):
+                yield path.name.encode()
+                yield path.read_bytes()
+
+    def files(self, script: Path, picked: Picked) -> set[Path]:
+        """Files of which a script reaches something."""
+        found = set()
+        for name, units in self.reached(script, picked).items():
+            found.add(self._module(name).path)
+            found.update(self._beside(name, units))
+        return found
+
+    def _beside(self, name: str, units: list[_Unit]) -> list[Path]:
+        """Templates and styles that a module names beside asking where it lies."""
+        asking = [unit for unit in units if any(used == "__file__" for used, _ in unit.names)]
+        folder = self._module(name).path.parent
+        return [
+            path
+            for path in (_files(folder) if asking else [])
+            if path.suffix != ".py"
+            and any(path.relative_to(folder).parts[0].encode() in unit.text for unit in asking)
+        ]
+
+    def reached(self, script: Path, picked: Picked) -> dict[str, list[_Unit]]:
+        """What a script reaches: definitions by the name of their module."""
+        return _Walk(self, picked).of(script)
+
+    def _module(self, name: str) -> _Module | None:
+        if name not in self._modules:
+            places = (n for n in self.roots if name == n or name.startswith(f"{n}."))
+            place = max(places, key=len, default=None)
+            path = None
+            if place is not None:
+                path = self.roots[place].joinpath(*name[len(place) :].split(".")[1:])
+            if path is not None and path.is_dir():
+                path = path / "__init__.py"
+            elif path is not None and path.suffix != ".py":
+                path = path.with_name(f"{path.name}.py")
+            there = path is not None and path.is_file()
+            self._modules[name] = _parsed(path, name) if there else None
+        return self._modules[name]
+
+    def _sees_torch(self, about: _Module) -> bool:
+        """Whether a module, or one that it imports, imports torch; scripts are taken to."""
+        if not about.name:
+            return True
+        if about.name not in self._torch:
+            origins: set[str] = set()
+            todo = [about]
+            while todo:
+                new = todo.pop().origins - origins - EXEMPT.keys()
+                origins |= new
+                todo += filter(None, map(self._module, new))
+            self._torch[about.name] = any(one.partition(".")[0] == "torch" for one in origins)
+        return self._torch[about.name]
+
+
+class _Walk:
+    """Follows names from one script on."""
+
+    def __init__(self, sources: Sources, picked: Picked):
+        self.module, self.sees_torch = sources._module, sources._sees_torch
+        self.found: dict[str, list[_Unit]] = {}
+        self.seen: set[Symbol] = set()
+        self.attributes: set[str] = set()
+        # Of classes whose methods count by themselves, those that nothing has called yet.
+        self.waiting: dict[str, list[tuple[_Module, _Unit]]] = {}
+        self.todo: list[tuple[_Module, _Unit]] = []
+        self.picked: dict[Symbol, list[Symbol]] = {}
+        self.cut: dict[Symbol, set[Symbol]] = {}
+        self.without = set(map(_symbol, picked.without))
+        chosen = picked.chosen
+        unknown = set(chosen) - set(sources.choices)
+        unknown |= {n for k in set(chosen) - unknown for n in chosen[k]} - {
+            name for _, names in sources.choices.values() for name in names
+        }
+        if unknown:
+            raise ValueError(f"reached_version: nothing is called {', '.join(sorted(unknown))}")
+        for kind, (place, names) in sources.choices.items():
+            wanted = chosen.get(kind, names)
+            picks = [symbol for name in wanted for symbol in names[name]]
+            self.picked.setdefault(place, []).extend(s for s in picks if s[1])
+            left = {symbol for symbols in names.values() for symbol in symbols} - set(picks)
+            self.cut.setdefault(place, set()).update(left)
+
+    def of(self, script: Path) -> dict[str, list[_Unit]]:
+        about = _parsed(script, "")
+        self.todo += [(about, unit) for unit in about.top]
+        self.todo += [(about, unit) for units in about.units.values() for unit in units]
+        while self.todo:
+            here, unit = self.todo.pop()
+            # What never comes to torch handles files, and calls no redirector.
+            attributes = unit.attributes if self.sees_torch(here) else set()
+            for name in attributes - self.attributes:
+                for one in self.waiting.pop(name, []):
+                    self._take(*one)
+            self.attributes |= attributes
+            left = self.cut.get((here.name, unit.symbol), set()) | self.cut.get(
+                (here.name, ""), set()
+            )
+            for name, attribute in unit.names:
+                for target in self._targets(here, name, attribute):
+                    if target not in left and (target[0], "") not in left:
+                        self._follow(*target)
+        return self.found
+
+    def _targets(self, here: _Module, name: str, attribute: str | None) -> Iterator[Symbol]:
+        """What a name of a module may be."""
+        for origin, symbol in here.imports.get(name, ()):
+            inner = f"{origin}.{symbol}"
+            if symbol == _SELF:
+                yield origin, attribute or ""
+            elif symbol and self.module(inner) is not None:
+                yield inner, attribute or ""
+            else:
+                yield origin, symbol
+        if here.name and name in here.units:
+            yield here.name, name
+        elif name not in here.imports:
+            yield from ((star, name) for star in here.stars)
+
+    def _follow(self, name: str, symbol: str) -> None:
+        """Reach a symbol of a module; all of the module where it is empty."""
+        about = self.module(name)
+        if (
+            about is None
+            or (name, symbol) in self.seen
+            or self.without & {(name, symbol), (name, "")}
+        ):
+            return
+        self.seen.add((name, symbol))
+        for target in self.picked.get((name, symbol), ()):
+            self._follow(*target)
+        exempt = name in EXEMPT or name.endswith(".settings")
+        if symbol in about.imports:
+            for target in self._targets(about, symbol, None):
+                self._follow(*target)
+        if exempt:
+            return
+        if not symbol:
+            for inner in about.units:
+                self._follow(name, inner)
+        elif symbol in about.units:
+            for unit in about.units[symbol]:
+                self._reach(about, unit)
+        elif symbol not in about.imports:
+            self._follow(f"{name}.{symbol}", "")
+            for star in about.stars:
+                self._follow(star, symbol)
+
+    def _reach(self, about: _Module, unit: _Unit) -> None:
+        if unit.split is None or not self._meets_contract(about.name, unit.symbol):
+            return self._take(about, unit)
+        core, members = unit.split
+        self._take(about, core)
+        for name, units in members.items():
+            for member in units:
+                if name in self.attributes:
+                    self._take(about, member)
+                else:
+                    self.waiting.setdefault(name, []).append((about, member))
+
+    def _meets_contract(self, module: str, symbol: str) -> bool:
+        about = self.module(module)
+        if (module, symbol) == _CONTRACT or about is None:
+            return about is not None
+        bases = [base for unit in about.units.get(symbol, ()) for base in unit.bases]
+        return any(
+            self._meets_contract(*target)
+            for name in bases or ([] if symbol in about.units else [symbol])
+            for target in self._targets(about, name, None)
+            if target != (module, symbol)
+        )
+
+    def _take(self, about: _Module, unit: _Unit) -> None:
+        if about.name not in self.found:
+            # A module's other statements run when it is imported.
+            self.found[about.name] = [*about.top]
+            self.todo += [(about, other) for other in about.top]
+        self.found[about.name].append(unit)
+        self.todo.append((about, unit))
+
+
+def _outer(name: str, package: str) -> dict[str, Path]:
+    """A method's package elsewhere, and the package that it lies in."""
+    try:
+        folder = method_folder(name)
+    except ValueError:
+        # Configurations that name it are refused, with the reason.
+        return {}
+    top, *inner = package.split(".")
+    found = {package: folder}
+    return found if top == "regaze" else {top: [folder, *folder.parents][len(inner)], **found}
+
+
+def _files(root: Path) -> list[Path]:
+    """Sources below a folder, and what they read beside them."""
+    found = (path for path in root.rglob("*") if path.suffix in _READ and path.is_file())
+    return sorted(path for path in found if "__pycache__" not in path.parts)
+
+
+def _parsed(path: Path, name: str) -> _Module:
+    data = path.read_bytes()
+    lines = data.splitlines(keepends=True)
+    starts = [0]
+    for line in lines:
+        starts.append(starts[-1] + len(line))
+    about = _Module(name, path)
+
+    def text(node: ast.AST, without: Collection[ast.AST] = ()) -> bytes:
+        """The source of a node without some that are in it, and without docstrings."""
+        cuts = [_span(starts, one) for one in [*without, *filter(_is_docstring, ast.walk(node))]]
+        at, end = _span(starts, node)
+        parts = []
+        for first, last in sorted(cuts):
+            parts.append(data[at : max(at, first)])
+            at = max(at, last)
+        return b"".join([*parts, data[at:end]])
+
+    def unit(symbol: str, node: ast.stmt) -> _Unit:
+        found = _Unit(symbol, text(node), *_used([node]))
+        if isinstance(node, ast.ClassDef):
+            found.bases = tuple(base.id for base in node.bases if isinstance(base, ast.Name))
+            apart = [one for one in node.body if _counts_by_itself(one)]
+            if not any(map(_is_computed_name, ast.walk(node))):
+                rest = [one for one in node.body if one not in apart]
+                outside = [*node.bases, *node.keywords, *node.decorator_list, *rest]
+                core = _Unit(symbol, text(node, apart), *_used(outside))
+                members: dict[str, list[_Unit]] = {one.name: [] for one in apart}
+                for one in apart:
+                    members[one.name].append(_Unit(symbol, text(one), *_used([one])))
+                found.split = (core, members)
+        return found
+
+    for node in ast.parse(data, str(path)).body:
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            continue
+        for one in ast.walk(node):
+            if isinstance(one, ast.Import | ast.ImportFrom):
+                _note_import(about, one, path.name == "__init__.py")
+        if isinstance(node, ast.Import | ast.ImportFrom) or _is_docstring(node):
+            continue
+        names = _defined(node)
+        for symbol in names:
+            about.units.setdefault(symbol, []).append(unit(symbol, node))
+        if not names:
+            about.top.append(unit("", node))
+    return about
+
+
+def _span(starts: list[int], node: ast.AST) -> tuple[int, int]:
+    """First and last byte of a node, from the line of its first decorator on."""
+    decorators = getattr(node, "decorator_list", [])
+    end = starts[node.end_lineno - 1] + node.end_col_offset
+    if decorators:
+        return starts[decorators[0].lineno - 1], end
+    return starts[node.lineno - 1] + node.col_offset, end
+
+
+def _is_docstring(node: ast.AST) -> bool:
+    constant = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    return constant and isinstance(node.value.value, str)
+
+
+def _counts_by_itself(node: ast.stmt) -> bool:
+    """Whether nobody but code that names it calls a method."""
+    if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+        return False
+    names = {
+        one.id if isinstance(one, ast.Name) else getattr(one, "attr", "")
+        for decorator in node.decorator_list
+        for one in [decorator.func if isinstance(decorator, ast.Call) else decorator]
+    }
+    special = node.name.startswith("__") and node.name.endswith("__")
+    return names <= _PLAIN and not special and node.name not in _OF_TORCH
+
+
+def _is_computed_name(node: ast.AST) -> bool:
+    """Whether an attribute is taken of the object itself by a name that is no constant."""
+    called = isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    if not called or node.func.id != "getattr" or len(node.args) < 2:
+        return False
+    of, name = node.args[:2]
+    return isinstance(of, ast.Name) and of.id == "self" and not isinstance(name, ast.Constant)
+
+
+def _defined(node: ast.AST) -> set[str]:
+    """Names that a statement of a module defines or changes."""
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return {node.name}
+    if isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign):
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        inner = (one for target in targets for one in ast.walk(target))
+        return {one.id for one in inner if isinstance(one, ast.Name)}
+    return {name for one in ast.iter_child_nodes(node) for name in _defined(one)}
+
+
+def _note_import(about: _Module, node: ast.Import | ast.ImportFrom, is_package: bool) -> None:
+    if isinstance(node, ast.Import):
+        for alias in node.names:
+            # Of `import a.b` the name is `a`, and what is taken of it may be of any module.
+            name = alias.asname or alias.name.partition(".")[0]
+            symbol = "" if alias.asname is None and "." in alias.name else _SELF
+            about.imports.setdefault(name, set()).add((alias.name, symbol))
+            about.origins.add(alias.name)
+        return
+    origin = node.module or ""
+    if node.level:
+        parts = about.name.split(".")
+        parts = parts[: len(parts) - node.level + is_package]
+        origin = ".".join([*parts, *([node.module] if node.module else [])])
+    about.origins |= {origin, *(f"{origin}.{alias.name}" for alias in node.names)}
+    for alias in node.names:
+        if alias.name == "*":
+            about.stars.add(origin)
+        else:
+            about.imports.setdefault(alias.asname or alias.name, set()).add((origin, alias.name))
+
+
+def _used(nodes: Collection[ast.AST]) -> tuple[set[tuple[str, str | None]], set[str]]:
+    """Names used below nodes, with the attribute taken of them, and all attributes."""
+    names: set[tuple[str, str | None]] = set()
+    attributes: set[str] = set()
+    todo = [*nodes]
+    while todo:
+        here = todo.pop()
+        if isinstance(here, ast.Name):
+            names.add((here.id, None))
+            continue
+        if isinstance(here, ast.Attribute):
+            attributes.add(here.attr)
+            if isinstance(here.value, ast.Name):
+                names.add((here.value.id, here.attr))
+                continue
+        elif isinstance(here, ast.Call) and isinstance(here.func, ast.Name):
+            named = here.args[1:2] if here.func.id in ("getattr", "hasattr") else []
+            attributes |= {str(one.value) for one in named if isinstance(one, ast.Constant)}
+        untold = isinstance(here, ast.FunctionDef | ast.AsyncFunctionDef | ast.arg)
+        for part, value in ast.iter_fields(here):
+            if untold and part in ("annotation", "returns"):
+                continue
+            children = value if isinstance(value, list) else [value]
+            todo += [child for child in children if isinstance(child, ast.AST)]
+    return names, attributes
+
+
+@cache
+def _sources() -> Sources:
+    return Sources(store=STORE)
+
+
+@cache
+def _version(script: Path, picked: str) -> str:
+    chosen, without = json.loads(picked)
+    return _sources().version(script, Picked(chosen, without))
+
+
+def reached_version(script: str | Path, picked: Picked | None = None) -> str:
+    """Return 12 hex digits over a workflow script and all of the library that it can reach.
+
+    Used as a rule parameter, so that a change of the library re-runs what it affects and nothing
+    else. Sources are read once per process.
+
+    Args:
+        script: path of the script.
+        picked: what the job's configuration picks; None: everything.
+
+    Raises:
+        ValueError: a name that is none of the choices.
+    """
+    return _version(Path(script), (picked or Picked()).plain())
