@@ -99,12 +99,13 @@ def test_without_an_identity_network_nothing_depends_on_one():
     assert not any("results/models/identity" in str(stage["deps"]) for stage in found.values())
 
 
-def test_the_study_of_few_labels_depends_on_what_its_redirectors_are_told():
-    found = stages({"augmentation": {"redirectors": ["xunet_deca"]}}, augmentation=True)
-    deps = found["augmentation"]["deps"]
-    assert {"results/models/xunet_deca/model.safetensors", "results/synthetic/latents/deca"} <= set(
-        deps
-    )
+@pytest.mark.parametrize("labels", ["all", "subset"])
+def test_the_study_of_few_labels_depends_on_what_its_redirectors_are_told(labels):
+    few = {"redirectors": ["xunet_deca"], "redirector_labels": labels}
+    deps = stages({"augmentation": few}, augmentation=True)["augmentation"]["deps"]
+    assert "results/synthetic/latents/deca" in deps
+    # With few labels it trains one of its own.
+    assert ("results/models/xunet_deca/model.safetensors" in deps) is (labels == "all")
 
 
 def test_how_a_model_samples_is_of_its_evaluation_and_not_of_its_training():
@@ -137,3 +138,15 @@ def test_a_short_configuration_has_the_stages_of_its_defaults():
     assert params(found["train-lite"]) == ["models.lite.class", "models.lite.preset"]
     # A stage of which the file says nothing has no parameters at all.
     assert "params" not in found["evaluate-lite"]
+
+
+def test_sources_are_those_that_the_scripts_of_a_stage_reach():
+    found = stages({})
+    for name, stage in found.items():
+        assert not any("report" in path for path in stage["deps"]) or name == "report"
+    assert "src/regaze/redirectors/sample.py" not in found["train-xunet"]["deps"]
+    assert "src/regaze/redirectors/sample.py" in found["evaluate-xunet"]["deps"]
+    assert "src/regaze/redirectors/sted" not in found["train-xunet"]["deps"]
+    assert {"src/regaze/redirectors/sted", "src/regaze/redirectors/train.py"} <= set(
+        found["train-sted"]["deps"]
+    )
