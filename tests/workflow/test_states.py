@@ -71,8 +71,8 @@ def test_a_changed_loss_is_learnt_from_the_first_step(again, tmp_path):
         else:
             copy.mkdir(exist_ok=True)
             shutil.copy(ROOT / name, copy / name)
-    with open(copy / "src/regaze/redirectors/xunet/objective.py", "a") as source:
-        source.write("# changed\n")
+    source = copy / "src/regaze/redirectors/xunet/objective.py"
+    source.write_text(source.read_text().replace("    def loss(", "    # Changed.\n    def loss("))
     # The interpreter stays, which lies in the repository's own environment.
     python, *rest = command(again, "--", MODEL)
     line = [python, *(part.replace(str(ROOT), str(copy)) for part in rest)]

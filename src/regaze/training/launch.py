@@ -57,7 +57,7 @@ def launch(main: Callable, job, processes: int | None = None) -> None:
             ``train.nodes`` machines.
 
     Raises:
-        ValueError: there are fewer GPUs than asked for, several
+        ValueError: there are fewer GPUs than asked for, the batch cannot be shared, several
             machines are asked for outside a SLURM job, or the environment describes a process of
             several incompletely.
         Interrupted: SIGTERM arrived and all processes have ended; their state is saved.
@@ -81,6 +81,10 @@ def launch(main: Callable, job, processes: int | None = None) -> None:
     if "RANK" in os.environ:
         raise ValueError(f"environment: RANK is set, {', '.join(missing)} is not")
     per_node = max(processes, 1)
+    if train["batch"] % (per_node * nodes):
+        raise ValueError(
+            f"train.batch: {train['batch']} cannot be shared by {per_node * nodes} processes"
+        )
     if nodes > 1 and not os.environ.get("SLURM_JOB_ID"):
         raise ValueError(
             f"train.nodes: {nodes} machines need a SLURM job (snakemake --profile profiles/slurm); "
