@@ -10,9 +10,10 @@ from kit import adapter, assert_close, fill_input, fill_state
 
 from regaze.angles import angular_error
 from regaze.estimators.build import build_estimator
+from regaze.estimators.evaluate import read_images
 from regaze.images import to_uint8
 from regaze.metrics.disentanglement import changes, turned_factors
-from regaze.metrics.redirection import Reading, read_images
+from regaze.metrics.redirection import Reading
 from regaze.redirectors.base import build_redirector
 from regaze.redirectors.sted.settings import ModelSettings
 from regaze.weights import load_strictly

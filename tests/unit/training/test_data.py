@@ -21,7 +21,7 @@ from regaze.links import PixelLink
 from regaze.redirectors.base import build_redirector
 from regaze.redirectors.declaration import declared_by
 from regaze.redirectors.pairs import PairBatches
-from regaze.redirectors.train import _fit
+from regaze.redirectors.train import fit
 from regaze.redirectors.xunet.settings import ModelSettings
 
 
@@ -199,6 +199,6 @@ def test_faces_that_all_lack_a_code_train_nothing(reader, tmp_path):
     with pytest.raises(ValueError, match="faces.h5: no face has codes to train with"):
         PairBatches(reader, ["a", "b"], **given, size=8, batch=2, seed=0)
     with pytest.raises(ValueError, match="codes: none of 12 training faces has any"):
-        _fit(told, inputs, reader.rows(["a", "b"]))
-    _fit(told, inputs, reader.rows(["a", "d"]))
+        fit(told, inputs, reader, ["a", "b"])
+    fit(told, inputs, reader, ["a", "d"])
     assert inputs["codes"].known.sum() == 6
