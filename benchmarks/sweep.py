@@ -36,7 +36,7 @@ def main() -> None:
     settings = load_settings(yaml.safe_load((ROOT / "config.yaml").read_text()))
     config = settings.models[asked.model].resolve()
     torch.manual_seed(0)
-    redirector = build_redirector(config).eval()
+    redirector = build_redirector(config, settings.sampling_of(asked.model)).eval()
     for parameter in redirector.network.parameters():
         if not parameter.any():
             torch.nn.init.normal_(parameter, std=0.02)
