@@ -1,1 +1,15 @@
 """Commands of ``regaze`` with many options; the others are in :mod:`regaze.cli`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+LANDMARKS = Annotated[
+    Path | None,
+    typer.Option(
+        help="68 landmarks in pixels of the photo as it is shown: .csv, .npz, .txt, .mat, or a "
+        "folder of them; default: looked for."
+    ),
+]
+"""The option of commands that take photos."""

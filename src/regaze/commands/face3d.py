@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from regaze.commands import LANDMARKS
+
 app = typer.Typer(help="3-D face acquisition.", add_completion=False)
 
 
@@ -30,13 +32,7 @@ def face3d(
         str | None,
         typer.Option(help="Head model that a --checkpoint of your own training belongs to."),
     ] = None,
-    landmarks: Annotated[
-        Path | None,
-        typer.Option(
-            help="68 landmarks in pixels of the photo as it is shown: .csv, .npz, .txt, .mat, or a "
-            "folder of them; default: looked for."
-        ),
-    ] = None,
+    landmarks: LANDMARKS = None,
     gaze: Annotated[
         tuple[float, float] | None,
         typer.Option(help="Pitch (up +) and yaw (picture left +) in degrees; default: the row's."),
@@ -59,7 +55,12 @@ def face3d(
 
     try:
         settings = None
-        if checkpoint is not None and encoder in ("deca", "emoca"):
+        if checkpoint is not None and encoder not in ("deca", "emoca"):
+            raise ValueError(
+                f"--checkpoint: expected --encoder deca or emoca, found {encoder!r}; entries of "
+                "encoders name theirs as checkpoint"
+            )
+        if checkpoint is not None:
             weights = {encoder: checkpoint}
             if head_sha256 is not None:
                 weights["head_sha256"] = head_sha256

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from regaze.commands import LANDMARKS
+
 app = typer.Typer(help="Redirect photos.", add_completion=False)
 
 _ANGLES = "degrees, pitch (up +) and yaw (picture left +)"
@@ -49,13 +51,7 @@ def redirect(
     models: Annotated[Path, typer.Option(help="Folder of the trained models.")] = Path(
         "results/models"
     ),
-    landmarks: Annotated[
-        Path | None,
-        typer.Option(
-            help="68 landmarks in pixels of the photo as it is shown: .csv, .npz, .txt, .mat, or a "
-            "folder of them; default: looked for."
-        ),
-    ] = None,
+    landmarks: LANDMARKS = None,
     face: Annotated[int, typer.Option(min=0, help="Which face of a photo; 0: the largest.")] = 0,
     focal: Annotated[
         float | None, typer.Option(help="Focal length in pixels; default: the longer side.")

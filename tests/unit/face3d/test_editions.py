@@ -152,6 +152,8 @@ def test_the_commands_refuse_and_take_a_statement(model, files, tmp_path):
     assert "a.png" in str(done.exception)
     alone = CliRunner().invoke(app, ["face3d", "a.png", "--head-sha256", stated])
     assert "--head-sha256: belongs to a --checkpoint" in str(alone.exception)
+    named = CliRunner().invoke(app, ["face3d", "a.png", "--encoder", "mine", "--checkpoint", "b"])
+    assert "--checkpoint: expected --encoder deca or emoca, found 'mine'" in str(named.exception)
 
 
 def test_a_run_ends_before_its_first_job(tmp_path, model, flame):
