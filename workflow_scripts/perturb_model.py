@@ -10,11 +10,9 @@ from regaze.redirectors.inputs import given_inputs
 
 def main(job):
     start(job)
-    given = {
-        name: job.params[name] for name in ("persons", "dataset", "sampling", "pictures", "seed")
-    }
+    names = ("persons", "dataset", "sampling", "pictures", "seed")
+    given = {name: job.params[name] for name in names} | {"inputs": given_inputs(job.input)}
     given |= {"faces": job.input.faces, "split": job.input.split}
-    given |= {"inputs": given_inputs(job.input)}
     if job.input.get("masks"):
         given |= {"masks": several(job.input.masks), "background": job.params.background}
     estimator = Path(job.input.estimator).parent
