@@ -109,7 +109,7 @@ class ResnetBlock(nn.Module):
         h = self.groupnorm1.then_film(h, film, self.activation)
         if self.dropout and self.training:
             h = F.dropout(h, self.dropout)
-        h = (self.conv2(h) + skip).mul_(_HALF)
+        h = self.conv2(h).add_(skip).mul_(_HALF)
         if self.resample == "down":
             return halve(h)
         if self.resample == "up":
@@ -175,7 +175,7 @@ class AttnBlock(nn.Module):
         cross = ("last" if last else "both") if self.cross else None
         out = self.attn_layer.attn(tokens, cross)
         out = self.linear(out.unflatten(1, (height, width)).permute(0, 3, 1, 2))
-        return (out + h[-len(out) :]).mul_(_HALF)
+        return out.add_(h[-len(out) :]).mul_(_HALF)
 
 
 class XUNetBlock(nn.Module):

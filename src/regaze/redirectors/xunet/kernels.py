@@ -22,15 +22,20 @@ def group_norm(x, groups: int, weight, bias, eps: float):
     return F.group_norm(x, groups, weight, bias, eps)
 
 
+def silu_of(x):
+    """SiLU of an intermediate result that nobody else holds: in its place unless it is trained."""
+    return F.silu(x, inplace=not x.requires_grad)
+
+
 def norm_silu(x, groups: int, weight, bias, eps: float):
     """``silu(group_norm(x))`` of (N, C, H, W)."""
-    return F.silu(group_norm(x, groups, weight, bias, eps))
+    return silu_of(group_norm(x, groups, weight, bias, eps))
 
 
 def norm_film(x, groups: int, weight, bias, eps: float, film, activation: bool):
     """Normalise (N, C, H, W), modulate by ``film`` = (1 + scale, shift), and SiLU if asked."""
     x = torch.addcmul(film[1], group_norm(x, groups, weight, bias, eps), film[0])
-    return F.silu(x) if activation else x
+    return silu_of(x) if activation else x
 
 
 class _Halve(torch.autograd.Function):

@@ -26,6 +26,7 @@ from regaze.redirectors.xunet.face_codes import (
     CodeProcessor,
     widen,
 )
+from regaze.redirectors.xunet.kernels import silu_of
 from regaze.redirectors.xunet.rays import DIRECTION_OCTAVES, POSITION_OCTAVES
 from regaze.redirectors.xunet.settings import NetworkOptions
 
@@ -238,7 +239,7 @@ class XUNet(nn.Module):
         for indices, pose_map in zip(self._film_steps[frame], maps, strict=True):
             noise = level_embedding[..., None, None].to(pose_map.dtype)
             layers = [self._steps[index][1].film for index in indices]
-            computed = film_maps(layers, F.silu(pose_map + noise))
+            computed = film_maps(layers, silu_of(pose_map + noise))
             films.update(zip(indices, computed, strict=True))
         return films
 

@@ -123,6 +123,20 @@ def test_images_do_not_depend_on_the_batch(options):
         torch.testing.assert_close(one[0], whole[row], atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("options", [{}, {"frames": 1}, {"code": "film", "code_dim": 5}])
+def test_without_gradients_nothing_that_is_used_again_is_overwritten(options):
+    """Intermediate results are then overwritten in their place; pictures stay the same bits."""
+    model = build(**options)
+    batch, mask = batch_for(model)
+    if "code" in options:
+        batch["code"] = torch.randn(3, 2, 5)
+    expected = model(batch, mask).detach()
+    with torch.no_grad():
+        prepared = model.prepare(batch, mask)
+        for _ in range(2):
+            assert torch.equal(model(batch, mask, prepared), expected)
+
+
 def test_new_networks_start_at_zero():
     model = XUNet(XUNetConfig(**SMALL))
     batch, mask = batch_for(model)
