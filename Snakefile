@@ -20,14 +20,14 @@ raw_sets = RawSets(settings.datasets)
 if workflow.is_main_process:
     if absent := missing_files(settings):
         raise WorkflowError("The configuration names what is not there:", *absent)
-    if faults := raw_sets.faults(settings.evaluated):
+    if faults := raw_sets.faults(settings.read):
         raise WorkflowError("Data sets cannot be used:", *faults)
-    for line in raw_sets.told(settings.evaluated):
+    for line in raw_sets.told(settings.read):
         logger.warning(line)
 
 
 wildcard_constraints:
-    dataset="|".join(settings.datasets),
+    dataset="|".join(dict.fromkeys([*settings.datasets, *settings.face_sets])),
     shard=r"\d{3}",
     estimator="|".join(settings.estimators),
     encoder="|".join(settings.encoders) or "none",

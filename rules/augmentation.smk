@@ -15,8 +15,8 @@ rule train_labelled_redirector:
     """Train a redirector with the labels of few samples."""
     input:
         unpack(augmenting_training),
-        faces=face_shards,
-        checked=f"results/{TRAINED_ON}/faces/rejected.parquet",
+        faces=lambda wc: shards_of(learnt_from(wc.redirector)),
+        checked=lambda wc: f"results/{learnt_from(wc.redirector)}/faces/rejected.parquet",
         split=f"results/{TRAINED_ON}/split.json",
     output:
         model="results/augmentation/models/{redirector}/{draw}/model.safetensors",

@@ -66,7 +66,8 @@ def augmenting_training(wildcards):
 def augmenting_inputs(wildcards):
     """What the redirector reads of the faces besides pixels, and uses besides its weights."""
     model = SimpleNamespace(model=wildcards.redirector)
-    return read_inputs(model) | used_networks(model, making=True)
+    files = redirected_files(wildcards.redirector, TRAINED_ON)
+    return files | used_networks(model, making=True)
 
 
 def augmented_faces(wildcards):

@@ -2,7 +2,7 @@ rule capture:
     input:
         [
             f"results/{name}/capture"
-            for name in settings.evaluated
+            for name in settings.read
             if settings.datasets[name].source == "synthetic"
         ],
 

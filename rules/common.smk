@@ -1,6 +1,10 @@
-"""Shared by several files: shards, paths of a data set, files of a model."""
+"""Shared by several files: shards, paths of a data set, files of a model.
+
+The wildcard `dataset` names a data set, or a data set in a view: `synthetic@small`.
+"""
 
 from regaze.redirectors.inputs import shards
+from regaze.views import DEFAULT, divided, in_view
 
 SHARDS = [f"{number:03d}" for number in range(settings.shards)]
 TRAINED_ON = settings.dataset
@@ -8,42 +12,61 @@ TRAINED_ON = settings.dataset
 
 def source_files(wildcards):
     """Root of a data set, rendered or brought by the user, and the files that go with it."""
-    rendered = {"root": "results/{dataset}/capture"}
-    return rendered | raw_root(wildcards) | settings.datasets[wildcards.dataset].files()
+    rendered = {"root": f"results/{divided(wildcards.dataset)[0]}/capture"}
+    given = settings.options_of(wildcards.dataset).files()
+    return rendered | raw_root(wildcards) | given
 
 
 def raw_root(wildcards):
     """Root of a data set that the user brought; where it is gone, what was made of it counts."""
-    root = settings.datasets[wildcards.dataset].root
+    root = settings.options_of(wildcards.dataset).root
     # The date of a folder tells little of the photos in it: `raw_shard` does.
     return {"root": ancient(root)} if root else {}
 
 
+def raw_data(wildcards):
+    """A data set that the user brought, None of a rendered one."""
+    return raw_sets[divided(wildcards.dataset)[0]]
+
+
 def raw_shard(wildcards):
     """Who of a data set that the user brought is in a shard, and what their files are like."""
-    data = raw_sets[wildcards.dataset]
+    data = raw_data(wildcards)
     return data and data.shard(int(wildcards.shard), settings.shards)
 
 
 def pose_files(wildcards):
     """The shard's head poses where they have to be found from the photos."""
-    if not settings.datasets[wildcards.dataset].needs_landmarks():
+    if not settings.options_of(wildcards.dataset).needs_landmarks():
         return {}
-    return {"poses": "results/{dataset}/supplementary/shard-{shard}.h5"}
+    folder = f"results/{divided(wildcards.dataset)[0]}/supplementary"
+    return {"poses": f"{folder}/shard-{wildcards.shard}.h5"}
 
 
 def split_file(wildcards):
     """The split file that the configuration names, if any."""
-    split = settings.datasets[wildcards.dataset].split
+    split = settings.options_of(wildcards.dataset).split
     return split if isinstance(split, str) else []
+
+
+def shards_of(name, folder="faces"):
+    """Shards of a data set in a view."""
+    return expand(f"results/{name}/{folder}/shard-{{shard}}.h5", shard=SHARDS)
 
 
 def face_shards(wildcards):
     """Shards of a data set; training takes those of the data set that is trained on."""
-    dataset = getattr(wildcards, "dataset", TRAINED_ON)
-    return expand(
-        "results/{dataset}/faces/shard-{shard}.h5", dataset=dataset, shard=SHARDS
-    )
+    return shards_of(getattr(wildcards, "dataset", TRAINED_ON))
+
+
+def seen_by(model, dataset):
+    """The name of a data set in the view of an entry of `models`."""
+    return in_view(dataset, settings.data_of(model).view)
+
+
+def learnt_from(model):
+    """The name of the data set, in its view, that an entry of `models` is trained on."""
+    return seen_by(model, settings.data_of(model).labelled)
 
 
 def model_folder(wildcards):
@@ -53,14 +76,28 @@ def model_folder(wildcards):
     return f"results/models/{wildcards.model}/model.safetensors"
 
 
-def read_inputs(wildcards):
-    """What a model reads of a data set's pictures besides pixels, by its declaration."""
-    declaration = settings.declarations.get(wildcards.model)
-    dataset = getattr(wildcards, "dataset", TRAINED_ON)
+def read_inputs(model, name):
+    """What a model reads of the pictures of a data set in a view besides pixels, as it declares."""
+    declaration = settings.declarations.get(model)
     return {
-        f"input_{one.kind}": shards(one, dataset, SHARDS)
+        f"input_{one.kind}": shards(one, name, SHARDS)
         for one in (declaration.inputs if declaration else ())
     }
+
+
+def redirected_files(model, dataset, masked=False):
+    """What a model reads of the pictures of a data set that it redirects: inputs, its own view.
+
+    `masked`: whether the background is removed, in that view as well.
+    """
+    if model not in settings.models:
+        return {}
+    name = seen_by(model, dataset)
+    files = read_inputs(model, name)
+    if name != dataset:
+        files["view"] = shards_of(name)
+        files |= {"view_masks": shards_of(name, "masks")} if masked else {}
+    return files
 
 
 def used_networks(wildcards, making=False):

@@ -56,14 +56,14 @@ def device_of(name):
 
 def mask_method(wildcards):
     """How the masks of a data set are made."""
-    return settings.masks.method_for(settings.datasets[wildcards.dataset].source)
+    return settings.masks.method_for(settings.options_of(wildcards.dataset).source)
 
 
 def mask_options(wildcards):
     """What the method is told besides files."""
     method = mask_method(wildcards)
     if method == "exact":
-        source = settings.datasets[wildcards.dataset].model_dump(exclude=NO_MATTER)
+        source = settings.options_of(wildcards.dataset).model_dump(exclude=NO_MATTER)
         return {"source": source}
     if method == "mesh":
         return {"rasterizer": settings.encoders[MASKS_ENCODER].rasterizer}

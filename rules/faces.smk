@@ -1,8 +1,8 @@
 rule faces:
     input:
-        expand("results/{dataset}/faces/rejected.parquet", dataset=settings.evaluated),
-        expand("results/{dataset}/faces/contact-sheet.png", dataset=settings.evaluated),
-        expand("results/{dataset}/split.json", dataset=settings.evaluated),
+        expand("results/{dataset}/faces/rejected.parquet", dataset=settings.face_sets),
+        expand("results/{dataset}/faces/contact-sheet.png", dataset=settings.face_sets),
+        expand("results/{dataset}/split.json", dataset=settings.read),
 
 
 rule normalise_shard:
@@ -24,11 +24,13 @@ rule normalise_shard:
     resources:
         **asks("normalise_shard"),
     params:
-        source=lambda wc: settings.datasets[wc.dataset].model_dump(
+        source=lambda wc: settings.options_of(wc.dataset).model_dump(
             exclude={"split", "watch"}
         ),
         raw=raw_shard,
-        faces=settings.faces.model_dump(exclude={"max_rejected", "max_lost", "threads"}),
+        faces=lambda wc: settings.faces_in(wc.dataset).model_dump(
+            exclude={"max_rejected", "max_lost", "threads"}
+        ),
         shards=settings.shards,
     script:
         "../workflow_scripts/normalise_shard.py"
@@ -54,7 +56,7 @@ rule gather_faces:
         **asks("gather_faces"),
     params:
         limits=settings.faces.model_dump(include={"max_rejected", "max_lost"}),
-        raw=lambda wc: raw_sets[wc.dataset] and raw_sets[wc.dataset].people(),
+        raw=lambda wc: raw_data(wc) and raw_data(wc).people(),
     script:
         "../workflow_scripts/gather_faces.py"
 
@@ -80,7 +82,7 @@ rule write_split:
         needed=lambda wc: " ".join(settings.needed_lists(wc.dataset)),
     params:
         source=lambda wc: settings.datasets[wc.dataset].model_dump(exclude={"watch"}),
-        raw=lambda wc: raw_sets[wc.dataset] and raw_sets[wc.dataset].split(),
+        raw=lambda wc: raw_data(wc) and raw_data(wc).split(),
         seed=settings.seed,
     script:
         "../workflow_scripts/write_split.py"

@@ -37,7 +37,7 @@ rule detect_landmarks:
         device=settings.landmarks.device,
         batch=settings.landmarks.batch,
     params:
-        source=lambda wc: settings.datasets[wc.dataset].model_dump(exclude=NO_MATTER),
+        source=lambda wc: settings.options_of(wc.dataset).model_dump(exclude=NO_MATTER),
         raw=raw_shard,
         max_side=settings.landmarks.max_side,
         sha256={name: getattr(settings.assets, name).sha256 for name in WEIGHTS},
@@ -53,7 +53,7 @@ rule estimate_poses:
         unpack(
             lambda wc: (
                 {}
-                if settings.datasets[wc.dataset].brings_landmarks()
+                if settings.options_of(wc.dataset).brings_landmarks()
                 else {"found": "results/{dataset}/landmarks/shard-{shard}.h5"}
             )
         ),
@@ -69,7 +69,7 @@ rule estimate_poses:
     resources:
         **asks("estimate_poses"),
     params:
-        source=lambda wc: settings.datasets[wc.dataset].model_dump(exclude=NO_MATTER),
+        source=lambda wc: settings.options_of(wc.dataset).model_dump(exclude=NO_MATTER),
         raw=raw_shard,
         min_score=settings.landmarks.min_score,
         shards=settings.shards,

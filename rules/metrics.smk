@@ -50,6 +50,7 @@ rule perturb_model:
         pictures=settings.evaluation.perturbed,
         seed=settings.seed,
         sampling=sampling_options,
+        size_px=compared_size,
         background=background_of,
     script:
         "../workflow_scripts/perturb_model.py"

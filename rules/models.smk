@@ -10,9 +10,9 @@ rule train_model:
     """Train one redirector."""
     input:
         unpack(required_files),
-        faces=face_shards,
-        checked=f"results/{TRAINED_ON}/faces/rejected.parquet",
-        split=f"results/{TRAINED_ON}/split.json",
+        faces=lambda wc: shards_of(learnt_from(wc.model)),
+        checked=lambda wc: f"results/{learnt_from(wc.model)}/faces/rejected.parquet",
+        split=lambda wc: f"results/{settings.data_of(wc.model).labelled}/split.json",
     output:
         model="results/models/{model}/model.safetensors",
         record="results/models/{model}/model.json",

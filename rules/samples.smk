@@ -68,7 +68,7 @@ rule sample_model:
         name="{model}",
         sampling=sampling_options,
         background=background_of,
-        size_px=pseudo_size,
+        size_px=compared_size,
     script:
         "../workflow_scripts/sample_model.py"
 
@@ -123,6 +123,7 @@ if WEIGHTS:
             **asks("sample_weights", settings.sampling.gpus),
         params:
             sampling=sampling_options,
+            size_px=compared_size,
             variants=WEIGHTS,
             background=background_of,
         script:
@@ -159,6 +160,7 @@ if VARIANTS:
             **asks("sample_study", settings.sampling.gpus),
         params:
             sampling=sampling_options,
+            size_px=compared_size,
             variants=VARIANTS,
             pairs={"kind": STUDY.kind, "first": STUDY.pairs},
             background=background_of,

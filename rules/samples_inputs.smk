@@ -18,7 +18,9 @@ def sampled_files(wildcards):
     """The model, what it makes its pictures with, and masks that the data set is sampled with."""
     model = model_folder(wildcards)
     files = {"model": model} if model else {}
-    files |= read_inputs(wildcards) | used_networks(wildcards, making=True)
+    masked = settings.without_background(wildcards.dataset)
+    files |= redirected_files(wildcards.model, wildcards.dataset, masked)
+    files |= used_networks(wildcards, making=True)
     return files | measured_files(wildcards)
 
 
@@ -30,10 +32,15 @@ def measured_files(wildcards):
     return {"masks": expand(part, dataset=wildcards.dataset, shard=SHARDS)}
 
 
-def pseudo_size(wildcards):
-    """Side of the pictures of pseudo-models, in pixels; models have their own."""
-    judge = settings.estimators[settings.evaluation.estimator]
-    return None if wildcards.model in settings.models else judge.size_px
+def compared_size(wildcards):
+    """Side of what has no size of its own where pictures are compared, in pixels, else None.
+
+    That are pseudo-models, and models that see faces in another view than all are compared in.
+    """
+    model = wildcards.model
+    if model in settings.models and settings.data_of(model).view == DEFAULT:
+        return None
+    return settings.estimators[settings.evaluation.estimator].size_px
 
 
 def background_of(wildcards):

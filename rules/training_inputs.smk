@@ -14,7 +14,8 @@ def required_files(wildcards):
     entry = settings.models[wildcards.model]
     if checkpoint := getattr(entry, "checkpoint", None):
         return {"checkpoint": checkpoint}
-    files = read_inputs(wildcards) | used_networks(wildcards)
+    files = read_inputs(wildcards.model, learnt_from(wildcards.model))
+    files |= used_networks(wildcards)
     if (start := getattr(entry.train, "transfer", None)) is not None:
         files["transfer"] = transfer_file(start)
     return files

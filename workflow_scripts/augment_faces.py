@@ -4,7 +4,7 @@ from pathlib import Path
 
 from regaze.few_labels.generate import augment_faces
 from regaze.jobs import start
-from regaze.redirectors.inputs import given_inputs
+from regaze.redirectors.inputs import given_inputs, given_view
 
 
 def main(job):
@@ -16,6 +16,7 @@ def main(job):
         inputs=given_inputs(job.input),
         labels=job.params.draw,
         output=job.output.faces,
+        **given_view(job.input),
         **{name: job.params[name] for name in ("seed", "per_sample", "sampling")},
     )
 

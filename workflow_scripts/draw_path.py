@@ -5,14 +5,14 @@ from pathlib import Path
 from regaze.factors import GAZE_AND_HEAD
 from regaze.jobs import start
 from regaze.outputs import several
-from regaze.redirectors.inputs import given_inputs
+from regaze.redirectors.inputs import given_inputs, given_view
 from regaze.redirectors.sample import sample_redirector
 
 
 def main(job):
     start(job)
     files = {"faces": job.input.faces, "pairs": job.input.pairs, "sampling": job.params.sampling}
-    files |= {"inputs": given_inputs(job.input), "kind": GAZE_AND_HEAD}
+    files |= given_view(job.input) | {"inputs": given_inputs(job.input), "kind": GAZE_AND_HEAD}
     if job.input.get("masks"):
         files |= {"masks": several(job.input.masks), "background": job.params.background}
     folder = Path(job.input.model).parent

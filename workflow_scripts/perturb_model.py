@@ -5,13 +5,14 @@ from pathlib import Path
 from regaze.jobs import start
 from regaze.metrics.disentanglement import perturb_redirector
 from regaze.outputs import several
-from regaze.redirectors.inputs import given_inputs
+from regaze.redirectors.inputs import given_inputs, given_view
 
 
 def main(job):
     start(job)
-    names = ("persons", "dataset", "sampling", "pictures", "seed")
-    given = {name: job.params[name] for name in names} | {"inputs": given_inputs(job.input)}
+    names = ("persons", "dataset", "sampling", "size_px", "pictures", "seed")
+    given = {name: job.params[name] for name in names} | given_view(job.input)
+    given["inputs"] = given_inputs(job.input)
     given |= {"faces": job.input.faces, "split": job.input.split}
     if job.input.get("masks"):
         given |= {"masks": several(job.input.masks), "background": job.params.background}

@@ -4,21 +4,22 @@ from pathlib import Path
 
 from regaze.jobs import start
 from regaze.outputs import several
-from regaze.redirectors.inputs import given_inputs
+from regaze.redirectors.inputs import given_inputs, given_view
 from regaze.redirectors.sample import sample_pseudo_model, sample_redirector
 
 
 def main(job):
     start(job)
     common = {"faces": job.input.faces, "pairs": job.input.pairs, **dict(job.output.items())}
+    common["size_px"] = job.params.size_px
     if job.input.get("masks"):
         common |= {"masks": several(job.input.masks), "background": job.params.background}
     if job.input.get("model"):
         folder = Path(job.input.model).parent
-        inputs = given_inputs(job.input)
-        sample_redirector(folder, sampling=job.params.sampling, inputs=inputs, **common)
+        common |= given_view(job.input) | {"inputs": given_inputs(job.input)}
+        sample_redirector(folder, sampling=job.params.sampling, **common)
     else:
-        sample_pseudo_model(job.params.name, size_px=job.params.size_px, **common)
+        sample_pseudo_model(job.params.name, **common)
 
 
 if "snakemake" in globals():

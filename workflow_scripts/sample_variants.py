@@ -4,7 +4,7 @@ from pathlib import Path
 
 from regaze.jobs import start
 from regaze.outputs import several
-from regaze.redirectors.inputs import given_inputs
+from regaze.redirectors.inputs import given_inputs, given_view
 from regaze.redirectors.sample import sample_variants
 
 
@@ -12,7 +12,8 @@ def main(job):
     start(job)
     outputs = {name: several(job.output[name]) for name in ("samples", "speed")}
     files = {"faces": job.input.faces, "pairs": job.input.pairs, **job.params.get("pairs", {})}
-    files["inputs"] = given_inputs(job.input)
+    files |= given_view(job.input) | {"inputs": given_inputs(job.input)}
+    files["size_px"] = job.params.size_px
     if job.input.get("masks"):
         files |= {"masks": several(job.input.masks), "background": job.params.background}
     folder = Path(job.input.model).parent

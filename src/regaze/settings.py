@@ -50,6 +50,7 @@ from regaze.sources.splits import (
     without_anybody,
 )
 from regaze.training.settings import patches_fault, transfer_file
+from regaze.views import DEFAULT, EntryData, ViewSettings, divided, in_view
 
 PSEUDO_MODELS = ("copy", "truth")
 """Evaluated like models: the source itself, and the true target; ceiling and floor of errors."""
@@ -144,6 +145,19 @@ class Faces(Section):
                 )
         return self
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) of the stored patches in pixels."""
+        return self.patch_size or ((256, 64) if self.variant == "faze" else (128, 128))
+
+    def shows_as(self, other: Faces) -> bool:
+        """Whether patches show the same of a face as others, be it in more pixels."""
+        shown = [
+            (one.variant, one.focal and one.focal / one.size[0], one.distance)
+            for one in (self, other)
+        ]
+        return shown[0] == shown[1]
+
     @model_validator(mode="after")
     def _mesh(self):
         if self.frame_check.startswith("sfm") and self.sfm_mesh is None:
@@ -224,6 +238,9 @@ class Settings(Section):
     capture: Capture = Capture()
     landmarks: LandmarkSettings = LandmarkSettings()
     faces: Faces = Faces()
+    views: dict[str, ViewSettings] = Field(
+        {}, description="further views of faces by name, for entries of models"
+    )
     encoders: dict[str, EncoderSettings] = Field(
         {}, description="3-D face encoders by name, whose codes are the stage latents"
     )
@@ -240,7 +257,7 @@ class Settings(Section):
     assets: AssetSettings = AssetSettings()
     resources: ResourceTable = ResourceTable()
 
-    @field_validator("datasets", "encoders", "estimators", "models")
+    @field_validator("datasets", "views", "encoders", "estimators", "models")
     @classmethod
     def _names(cls, entries):
         for name in entries:
@@ -298,36 +315,77 @@ class Settings(Section):
         if not isinstance(self.evaluation.remove_background, bool):
             for name in self.evaluation.remove_background:
                 _known("evaluation.remove_background", name, self.evaluated)
+        for name in self.views:
+            self._check_view(name)
         for name, entry in self.models.items():
+            self._check_data(name)
             self._check_declaration(f"models.{name}", name)
             sections = {"estimators": self.estimators, "models": self.models}
             check_labels(f"models.{name}", entry, sections)
         self.augmentation.check(self.estimators, self.models)
+        for name in self.augmentation.redirectors:
+            own = self.data_of(name).labelled
+            if own != self.dataset and self.augmentation.redirector_labels == "subset":
+                raise ValueError(
+                    f"augmentation.redirectors: {name!r} is trained on {own!r}, but the labelled "
+                    f"samples of the study are of {self.dataset!r}; set redirector_labels: all"
+                )
         taken = {"identity": "identity"} if self.identity else {}
         for section in ("encoders", "estimators", "models"):
             for name in getattr(self, section):
                 if name in taken:
                     raise ValueError(f"{section}: {name!r} is also a name in {taken[name]}")
                 taken[name] = section
-        width, height = self.patch_size
-        if width != height:
+        if self.faces.size[0] != self.faces.size[1]:
             # An eye strip: its faces can be made, training on them is refused by its own stage.
             return self
-        sizes = {f"models.{name}.size_px": m.size_px for name, m in self.models.items()}
-        sizes |= {f"estimators.{name}.size_px": e.size_px for name, e in self.estimators.items()}
+        self._check_sizes()
+        return self
+
+    def _check_sizes(self) -> None:
+        whole = self.faces.size
+        sizes = {f"models.{n}": (m.size_px, self.faces_of(n).size) for n, m in self.models.items()}
+        sizes |= {f"estimators.{n}": (e.size_px, whole) for n, e in self.estimators.items()}
         if self.identity and self.identity.network in TRAINED:
-            sizes["identity.size_px"] = self.identity.size_px
-        for path, size in sizes.items():
-            if width % size:
-                raise ValueError(f"{path}: {size} does not divide the patch width {width}")
+            sizes["identity"] = (self.identity.size_px, whole)
+        for path, (size, (width, height)) in sizes.items():
+            if width % size and width == height:
+                raise ValueError(f"{path}.size_px: {size} does not divide the patch width {width}")
         measured = self.estimators[self.evaluation.estimator].size_px
         for name, model in self.models.items():
-            if model.size_px % measured:
+            # Pictures of another view are resampled to a size that fits.
+            if model.size_px % measured and self.data_of(name).view == DEFAULT:
                 raise ValueError(
                     f"models.{name}.size_px: {model.size_px}, but the evaluation estimator "
                     f"{self.evaluation.estimator!r} works on {measured} px; expected a multiple"
                 )
-        return self
+
+    def _check_view(self, name: str) -> None:
+        """Refuse a view that no camera has, or whose labels would be others than those of faces."""
+        if name == DEFAULT:
+            raise ValueError(f"views: {DEFAULT!r} is the view of `faces`; expected another name")
+        try:
+            faces = self.faces_in(in_view(self.dataset, name))
+        except ValidationError as error:
+            raise ValueError("; ".join(_lines(error, f"views.{name}."))) from None
+        if (faces.variant == "faze") != (self.faces.variant == "faze"):
+            raise ValueError(
+                f"views.{name}.variant: {faces.variant!r} looks at another point of the face than "
+                f"{self.faces.variant!r} of faces, from which labels are measured"
+            )
+
+    def _check_data(self, name: str) -> None:
+        """Refuse data that are not defined, or cannot be had in the view of an entry."""
+        path, data = f"models.{name}.data", self.data_of(name)
+        _known(f"{path}.labelled", data.labelled, self.datasets)
+        _known(f"{path}.view", data.view, [DEFAULT, *self.views])
+        read = [data.labelled, *(self.evaluated if name in self.rows else [])]
+        for dataset in dict.fromkeys(read):
+            if data.view != DEFAULT and self.datasets[dataset].normalised:
+                raise ValueError(
+                    f"{path}.view: {data.view!r}, but datasets.{dataset} was released as patches, "
+                    f"which have the one view; expected {DEFAULT!r}"
+                )
 
     def _check_study(self, study: StudySettings) -> None:
         for name in study.models or []:
@@ -373,6 +431,12 @@ class Settings(Section):
                     "methods "
                     "(evaluation.estimator); learn from another one"
                 )
+            theirs = self.faces_of(one.entry) if one.section == "models" else self.faces
+            if one.section != "encoders" and not theirs.shows_as(self.faces_of(name)):
+                raise ValueError(
+                    f"{where} {one.entry!r} knows faces in another view than "
+                    f"{path}.data.view {self.data_of(name).view!r}; expected one that shows as much"
+                )
         self._check_circles(path, [name])
         configs = {
             one.role: self.models[one.entry].resolve()
@@ -398,10 +462,40 @@ class Settings(Section):
         """What every entry of ``models`` reads and uses."""
         return {name: declared(entry) for name, entry in self.models.items()}
 
+    def data_of(self, model: str) -> EntryData:
+        """The data of an entry of ``models``, with what it leaves out."""
+        data = self.models[model].data
+        return data if data.labelled else data.model_copy(update={"labelled": self.dataset})
+
+    def faces_of(self, model: str) -> Faces:
+        """How faces are normalised for an entry of ``models``."""
+        return self.faces_in(in_view(self.dataset, self.data_of(model).view))
+
+    def faces_in(self, name: str) -> Faces:
+        """How faces of a data set in a view are normalised."""
+        view = divided(name)[1]
+        if view == DEFAULT:
+            return self.faces
+        return Faces.model_validate(self.views[view].over(self.faces.model_dump()))
+
+    def options_of(self, name: str) -> SourceOptions:
+        """The entry of ``datasets`` of a data set in a view."""
+        return self.datasets[divided(name)[0]]
+
+    @cached_property
+    def face_sets(self) -> list[str]:
+        """Data sets in the views in which something reads them, the evaluated ones first."""
+        found = dict.fromkeys(self.evaluated)
+        for name in self.models:
+            data = self.data_of(name)
+            read = [data.labelled, *(self.evaluated if name in self.rows else [])]
+            found |= dict.fromkeys(in_view(dataset, data.view) for dataset in read)
+        return list(found)
+
     @property
-    def patch_size(self) -> tuple[int, int]:
-        """(width, height) of the stored patches in pixels."""
-        return self.faces.patch_size or ((256, 64) if self.faces.variant == "faze" else (128, 128))
+    def read(self) -> list[str]:
+        """Data sets that something reads, in whichever view."""
+        return list(dict.fromkeys(divided(name)[0] for name in self.face_sets))
 
     @property
     def evaluated(self) -> list[str]:
@@ -417,12 +511,13 @@ class Settings(Section):
         found: dict[str, str] = {}
         if dataset in self.evaluated:
             found[self.evaluation.split] = "evaluation.split"
-        if dataset != self.dataset:
-            return found
         train, val, test = "train-redirector", "val", "test"
         for name, entry in self.models.items():
-            if getattr(entry, "checkpoint", None) is None:
+            learns = getattr(entry, "checkpoint", None) is None
+            if learns and self.data_of(name).labelled == dataset:
                 found = dict.fromkeys((train, val), f"models.{name}") | found
+        if dataset != self.dataset:
+            return found
         for name, entry in self.estimators.items():
             if entry.checkpoint is None:
                 found = dict.fromkeys((entry.persons, val, test), f"estimators.{name}") | found
@@ -599,34 +694,39 @@ def _memory_faults(settings: Settings) -> list[str]:
 
     Of other data sets nobody knows the number of rows yet; their jobs look before they read.
     """
-    if settings.datasets[settings.dataset].source != "synthetic":
-        return []
     people = settings.capture.persons
     count = {"train-redirector": people.train_redirector, "train-evaluator": people.train_evaluator}
     count |= {"train": sum(count.values()), "val": people.val, "test": people.test}
-    trained = [
-        (f"models.{name}", "train_model", entry, "train-redirector")
+    trained: list[tuple] = [
+        (
+            *(f"models.{name}", "train_model", entry, "train-redirector"),
+            *(settings.data_of(name).labelled, settings.faces_of(name).size),
+        )
         for name, entry in settings.models.items()
     ]
+    default = (settings.dataset, settings.faces.size)
     trained += [
-        (f"estimators.{name}", "train_estimator", entry, entry.persons)
+        (f"estimators.{name}", "train_estimator", entry, entry.persons, *default)
         for name, entry in settings.estimators.items()
     ]
     trained += [
-        (f"encoders.{name}", "train_deca", entry, entry.persons)
+        (f"encoders.{name}", "train_deca", entry, entry.persons, *default)
         for name, entry in settings.encoders.items()
         if entry.published is None
     ]
     if settings.identity and settings.identity.network in TRAINED:
-        trained.append(("identity", "train_identity", settings.identity, settings.identity.persons))
+        own = ("identity", "train_identity", settings.identity, settings.identity.persons)
+        trained.append((*own, *default))
     faults = []
-    for key, rule, entry, persons in trained:
+    for key, rule, entry, persons, dataset, size in trained:
+        if settings.datasets[dataset].source != "synthetic":
+            continue
         # With few labels it may be fewer, which the job knows.
         given = any(getattr(entry, part, None) for part in ("checkpoint", "labels"))
         if not given and getattr(entry.train, "cache", None) == "memory":
             rows = count.get(persons, 0) * settings.capture.head_poses * settings.capture.gazes
             asked = settings.resources.mem_mb(rule)
-            if fault := patches_fault(rows, settings.patch_size, asked):
+            if fault := patches_fault(rows, size, asked):
                 faults.append(f"{key}.{fault}")
     return faults
 
@@ -658,11 +758,12 @@ def missing_files(settings: Settings, results: str | Path = "results") -> list[s
         own = [Path(results, "models", other) for other in settings.models]
         if start is not None and not any(Path(start).is_relative_to(folder) for folder in own):
             named[f"models.{name}.train.transfer"] = transfer_file(start)
-    for name in settings.evaluated:
+    for name in settings.read:
         options = settings.datasets[name]
         if isinstance(options.split, str):
             named[f"datasets.{name}.split"] = options.split
-        shards = len(list(Path(results, name, "faces").glob("shard-*.h5")))
+        sets = [one for one in settings.face_sets if divided(one)[0] == name]
+        shards = min(len(list(Path(results, s, "faces").glob("shard-*.h5"))) for s in sets)
         if options.source != "synthetic" and shards < settings.shards:
             named[f"datasets.{name}.root"] = options.root
             named |= {f"datasets.{name}.{key}": path for key, path in options.files().items()}

@@ -200,7 +200,7 @@ def test_background_is_removed_where_it_is_asked_for():
 
 
 def test_eye_strips_can_be_made_with_the_default_models_configured():
-    assert load_settings(changed("faces.variant", "faze")).patch_size == (256, 64)
+    assert load_settings(changed("faces.variant", "faze")).faces.size == (256, 64)
 
 
 def merged(below, above):

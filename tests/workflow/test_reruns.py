@@ -37,6 +37,7 @@ datasets:
 capture: {head_model: files/head.npz}
 landmarks: {fetch: true}
 faces: {frame_check: sfm, sfm_mesh: files/sfm.bin}
+views: {near: {patch_size: [64, 64], focal: 400}, nearer: {patch_size: [64, 64], focal: 500}}
 encoders:
   deca: {preset: tiny}
   given_deca: {class: emoca, preset: reference, emoca: files/emoca.ckpt}
@@ -52,7 +53,7 @@ models:
   xunet_deca: {preset: tiny, size_px: 32, train: {transfer: files/start.safetensors}}
   xunet_lite: {preset: tiny, size_px: 32}
   xunet_student: {preset: tiny, size_px: 32}
-  regression: null
+  regression: {preset: tiny, size_px: 32, data: {view: near}}
   sted: {preset: tiny, size_px: 32}
 sampling: {max_w: 1, save_gif: true}
 evaluation:
@@ -112,6 +113,8 @@ EXPECTED = {
     "faces.max_rejected": "gather_faces",
     "faces.max_lost": "gather_faces",
     "faces.threads": "",
+    "views": "normalise_shard synthetic@near *",
+    "views.nearer": "",
     "encoders.deca": "train_deca",
     "encoders.deca.rasterizer": "train_deca, mask_shard photos *",
     "encoders.deca.checkpoint": "encode_shard * deca *",
@@ -139,6 +142,14 @@ EXPECTED = {
     "perturb_model, draw_path, sample_weights, sample_study",
     "models.xunet_deca.deca.encoder": "train_model xunet_deca, sample_model * xunet_deca, "
     "perturb_model, draw_path, sample_weights, sample_study",
+    # An entry that learns from other data, or sees them otherwise, runs again alone.
+    "models.xunet_deca.data.labelled": "train_model xunet_deca, encode_shard photos deca *",
+    "models.xunet_deca.data.view": "train_model xunet_deca, sample_model * xunet_deca, "
+    "perturb_model, draw_path, sample_weights, sample_study, normalise_shard *@near *, "
+    "gather_faces *@near, encode_shard *@near *, mask_shard *@near *",
+    "models.sted.data.labelled": "train_model sted, train_labelled_redirector * sted",
+    "models.sted.data.view": "train_model sted, train_labelled_redirector * sted, "
+    "augment_faces * sted",
     # How a model samples makes its own pictures again, and trains nothing.
     "models.xunet_deca.sampling": "sample_model * xunet_deca, perturb_model, draw_path, "
     "sample_weights, sample_study",
@@ -218,6 +229,11 @@ models.sted.checkpoint:
 models.sted.preprocess:
   models: {{sted: {{preprocess: equalise}}}}
   augmentation: {{redirectors: [xunet_lite]}}
+models.xunet_deca.data.view: {{models: {{xunet_deca: {{data: {{view: near}}}}}}}}
+models.sted.data.labelled:
+  models: {{sted: {{data: {{labelled: photos}}}}}}
+  augmentation: {{redirectors: [xunet_lite]}}
+models.sted.data.view: {{models: {{sted: {{data: {{view: near}}}}}}}}
 models.sted.network.kind: {{models: {{sted: {{size_px: 128, network: {{kind: dense}}}}}}}}
 models.sted.objective.mixing:
   models:
@@ -238,6 +254,7 @@ WITHOUT = {
 }
 # Entries that are there for the sake of others; the leaves of their kinds are changed elsewhere.
 FOR_OTHERS = ("estimators.other.", "models.xunet_lite.", "models.xunet_student.")
+FOR_OTHERS += ("models.regression.", "views.nearer.")
 
 
 def overlay(name, value):
@@ -262,6 +279,7 @@ def told(config):
     settings = load_settings(config)
     models = [
         [name, model.resolve(), str(declared(model)), model.sampling.model_dump()]
+        + [settings.data_of(name).model_dump()]
         for name, model in settings.models.items()
     ]
     return json.dumps([settings.model_dump(mode="json", exclude={"models"}), models])

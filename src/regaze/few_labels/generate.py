@@ -38,6 +38,7 @@ def augment_faces(
     seed: int,
     per_sample: int = 1,
     inputs: Mapping[str, Sequence[str]] | None = None,
+    view: Sequence[str] | None = None,
 ) -> None:
     """Write a faces file of the labelled samples and their redirected versions.
 
@@ -57,6 +58,7 @@ def augment_faces(
         seed: seed of the directions.
         per_sample: redirected pictures per sample.
         inputs: shards by kind of what the redirector reads of pictures besides pixels.
+        view: shards of the faces in the redirector's own view, where that is another.
 
     Raises:
         FileNotFoundError: the redirector is not trained.
@@ -65,7 +67,8 @@ def augment_faces(
     """
     torch.set_num_threads(sampling["threads"])
     reader = FacesReader(faces)
-    engine = Engine(folder, sampling, reader, inputs or {})
+    own, width = FacesReader(view) if view else None, reader.patch_size[0]
+    engine = Engine(folder, sampling, reader, inputs or {}, own, width)
     persons = json.loads(Path(split).read_text(encoding="utf-8"))[SHARED]
     rows = reader.rows(persons)
     numbers = np.arange(len(rows))
@@ -73,8 +76,8 @@ def augment_faces(
         numbers = labelled_numbers(reader, persons, labels)
     chosen = rows[numbers]
     targets = draw_targets(reader.labels[chosen, :4], numbers, seed, per_sample)
-    size, width = engine.record["config"]["size_px"], reader.patch_size[0]
-    if width % size:
+    size = engine.record["config"]["size_px"]
+    if own is None and width % size:
         raise ValueError(f"{folder}: its {size} px do not divide the patch width {width}")
 
     def redirected(table) -> np.ndarray:
@@ -82,8 +85,10 @@ def augment_faces(
         for chunk in engine.chunks(table):
             with torch.no_grad():
                 state, target = engine.invert(engine.requests(chunk))
-                made.append(to_uint8(engine.redirector.edit(state, target, seed=sampling["seed"])))
-        return np.concatenate(made).repeat(width // size, 1).repeat(width // size, 2)
+                pictures = engine.redirector.edit(state, target, seed=sampling["seed"])
+                made.append(to_uint8(engine.compared(pictures, chunk)))
+        whole = np.concatenate(made)
+        return whole.repeat(width // whole.shape[2], 1).repeat(width // whole.shape[2], 2)
 
     table = _pairs(reader, chosen, numbers, targets)
     with FacesWriter(output, _attributes(reader)) as writer:

@@ -134,6 +134,9 @@ def perturb_redirector(
     seed: int,
     output: str | Path,
     inputs: Mapping[str, Sequence[str]] | None = None,
+    view: Sequence[str] | None = None,
+    view_masks: Sequence[str] | None = None,
+    size_px: int | None = None,
     masks: Sequence[str] | None = None,
     background: Sequence[int] = (0, 0, 0),
 ) -> None:
@@ -149,7 +152,8 @@ def perturb_redirector(
         seed: of the turns.
         output: ``perturbed.parquet`` (:data:`SCHEMA`).
         inputs: shards by kind of what the model reads of pictures besides pixels.
-        masks, background: as in :func:`regaze.redirectors.sample.sample_redirector`.
+        view, view_masks, size_px, masks, background: as in
+            :func:`regaze.redirectors.sample.sample_redirector`.
 
     Raises:
         ValueError: the list has no pictures or the data set has no gaze labels.
@@ -158,7 +162,8 @@ def perturb_redirector(
     reader = faces_reader(faces, masks, background)
     if not reader.gaze_known:
         raise ValueError(f"{reader.paths[0]}: data set {dataset!r} has no gaze labels to start at")
-    engine = Engine(folder, sampling, reader, inputs or {})
+    own = faces_reader(view, view_masks, background) if view else None
+    engine = Engine(folder, sampling, reader, inputs or {}, own, size_px)
     network = load_estimator(estimator).to(engine.device)
     table = _samples(reader, split, persons, pictures)
     parts = []
@@ -219,7 +224,8 @@ def _read(engine: Engine, network, rows, dataset, seed) -> list[pd.DataFrame]:
     found = []
     for protocol, pictures in runs.items():
         reference = None
-        for factor, images in pictures:
+        for factor, made in pictures:
+            images = engine.compared(made, rows)
             reading = Reading(read_images(network, images), None, to_uint8(images))
             if reference is None:
                 reference = reading

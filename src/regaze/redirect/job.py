@@ -111,7 +111,7 @@ class Job:
         find = self._detector() if photos and o["landmarks"] is None else None
         records, names = [], set()
         for place, requests in self.work:
-            face = self._face(place, engine.size_px, find)
+            face = self._face(place, engine, find)
             results, about = engine.redirect(
                 face,
                 requests,
@@ -152,17 +152,17 @@ class Job:
             facts.append({**one.facts, "files": files})
         return facts
 
-    def _face(self, place: str, size_px: int, find: FindFaces | None) -> Place:
+    def _face(self, place: str, engine: Redirection, find: FindFaces | None) -> Place:
         o = self.options
+        seen = {"size_px": engine.size_px, "trained_on": engine.view, "lens": self.lens}
         if is_row(place):
-            return row_place(place, size_px=size_px, photo_root=o["photo_root"], lens=self.lens)
+            return row_place(place, photo_root=o["photo_root"], **seen)
         return photo_place(
             place,
-            size_px=size_px,
+            **seen,
             landmarks=o["landmarks"],
             find=find,
             face=o["face"],
-            lens=self.lens,
         )
 
     def _sampling(self, folder: Path) -> dict:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -21,6 +22,7 @@ from regaze.redirect.paste import View
 from regaze.sources.devices import assumed_camera
 from regaze.sources.records import safe_name
 from regaze.sources.supplementary import SUPPLEMENTARY_NAMES, Supplemented
+from regaze.views import told_view, why_another
 
 STORED = 128
 """Side of the patches that models are trained on, in pixels, before they are reduced."""
@@ -103,6 +105,7 @@ def photo_place(
     path: str | os.PathLike,
     *,
     size_px: int,
+    trained_on: Mapping[str, Any] | None = None,
     landmarks: str | os.PathLike | None = None,
     find: FindFaces | None = None,
     face: int = 0,
@@ -114,6 +117,7 @@ def photo_place(
     Args:
         path: the photo; turned as its EXIF orientation says.
         size_px: side of the model's pictures; patches are at least that large.
+        trained_on: the model's view, see :func:`regaze.views.told_view`; None: that of ``sted``.
         landmarks: file or folder, see :func:`regaze.face3d.photo_faces.landmarks_of`.
         find: a detector, used without landmarks.
         face: which face, 0 the largest, or the first of the landmarks.
@@ -134,7 +138,7 @@ def photo_place(
         pose, error = estimate_head_pose(one.landmarks, camera, distortion, face_model)
     except HeadPoseError as problem:
         raise ValueError(f"{path}: {problem}") from None
-    variant = Variant.named("sted", max(STORED, size_px))
+    variant = _variant(trained_on, size_px)
     made = normalise(camera[None], pose[None], None, variant, face_model)
     if made.problem[0]:
         raise ValueError(f"{path}: expected a face that can be normalised, found {made.problem[0]}")
@@ -168,10 +172,21 @@ def photo_place(
     )
 
 
+def _variant(view: Mapping[str, Any] | None, size_px: int) -> Variant:
+    """The virtual camera of a view, with patches of at least ``size_px`` pixels."""
+    if view is None:
+        return Variant.named("sted", max(STORED, size_px))
+    width = view["patch_size"][0]
+    side = max(width, size_px)
+    focal = view["focal"] * side / width
+    return Variant.named("custom", side, focal, view["distance"])
+
+
 def row_place(
     place: str,
     *,
     size_px: int,
+    trained_on: Mapping[str, Any] | None = None,
     photo_root: str | os.PathLike | None = None,
     lens: Lens | None = None,
 ) -> Place:
@@ -180,14 +195,16 @@ def row_place(
     Args:
         place: the row.
         size_px: side of the model's pictures.
+        trained_on: the model's view, see :func:`regaze.views.told_view`; None where nothing is
+            known of it.
         photo_root: folder of the photos that the file's ``file_name`` is relative to. The row's
             photo then is what is pasted into; its camera is that of ``lens``, or of
             ``supplementary.h5`` in this folder.
         lens: the camera, if there is no such file.
 
     Raises:
-        ValueError: no such row, a patch of a shape that models are not made for, or a photo that
-            is not the patch's.
+        ValueError: no such row, a patch of a shape that models are not made for or of another view
+            than the model's, or a photo that is not the patch's.
     """
     reader, number = open_row(place)
     path, _, row = place.rpartition(":")
@@ -201,6 +218,11 @@ def row_place(
     if width < size_px:
         raise ValueError(
             f"{place}: expected patches of at least {size_px} pixels, as the model's, found {width}"
+        )
+    if fault := why_another(trained_on, told_view(reader.attributes)):
+        raise ValueError(
+            f"{place}: the model was trained on another view of faces: {fault}; name a row of "
+            "faces in its view, or the photo itself"
         )
     labels = reader.labels[number].astype(np.float64)
     patch = reader.pixels([number])[0]

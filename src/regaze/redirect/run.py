@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,9 @@ from regaze.redirectors.batches import BatchBuilder
 from regaze.redirectors.declaration import declared_by
 from regaze.redirectors.inputs import maker_of
 from regaze.redirectors.sample import channels_last, chunk_size, load_redirector
+from regaze.views import why_another
+
+log = logging.getLogger("regaze.redirect")
 
 _SAME_HEAD = np.radians(0.5)
 """Largest turn of a head that keeps its outline where it is."""
@@ -139,6 +143,10 @@ class Redirection:
             identity = self.record["inputs"][one.kind]["identity"]
             self._makers[one.kind] = maker(one.options, folder, identity, published, device)
         channels_last(self.redirector)
+        theirs = None if estimator is None else estimator.record.get("view")
+        if fault := why_another(self.view, theirs):
+            log.warning("the estimator knows faces in another view, nothing is measured: %s", fault)
+            estimator = None
         self.sampling, self.device, self.estimator = dict(sampling), device, estimator
         self.fingerprint = fingerprint(Path(folder) / "model.safetensors")
 
@@ -146,6 +154,11 @@ class Redirection:
     def size_px(self) -> int:
         """Side of the model's pictures in pixels."""
         return int(self.record["config"]["size_px"])
+
+    @property
+    def view(self) -> dict[str, Any] | None:
+        """The view of faces that the model was trained on, None where its record does not say."""
+        return self.record.get("view")
 
     def describe(self) -> dict:
         """What decides the pictures: model, sampling, device, estimator."""

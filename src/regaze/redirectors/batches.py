@@ -123,7 +123,7 @@ class BatchBuilder:
         source = self.load("source", np.ascontiguousarray(rows[first, 0]), labels["source"][first])
         if count > 1:
             source |= self.load("sources", rows[first], reader.labels[rows[first], :4])
-        wanted = _rows(reader, table, "target")
+        wanted = rows_of(reader, table, "target")
         target = self.load("target", wanted, labels["target"], picture=False)
         for name in FACTORS:
             # Directions are labels, loaded above.
@@ -170,7 +170,7 @@ def source_rows(reader: FacesReader, table: pd.DataFrame, count: int, seed: int)
     The others are drawn for (seed, pair): never the pair's target, and none twice unless the
     person has too few pictures, which are then repeated. A larger ``count`` only adds to them.
     """
-    rows = _rows(reader, table, "source")[:, None].repeat(count, 1)
+    rows = rows_of(reader, table, "source")[:, None].repeat(count, 1)
     if count > 1:
         columns = ("pair", "person", "source_index", "target_index")
         values = zip(*(table[column] for column in columns), strict=True)
@@ -182,7 +182,7 @@ def source_rows(reader: FacesReader, table: pd.DataFrame, count: int, seed: int)
     return rows
 
 
-def _rows(reader: FacesReader, table: pd.DataFrame, side: str) -> np.ndarray:
+def rows_of(reader: FacesReader, table: pd.DataFrame, side: str) -> np.ndarray:
     """(P,) rows of the data set of one side of pairs, -1 where there is no picture."""
     named = zip(table["person"], table[f"{side}_index"], strict=True)
     return np.array([reader.global_index(*one) if one[1] >= 0 else -1 for one in named], np.int64)

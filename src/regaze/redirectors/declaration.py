@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from regaze.methods import method_module
 from regaze.training.labels import SHARED, PairLabels
+from regaze.views import EntryData
 
 
 @dataclass(frozen=True)
@@ -150,6 +151,7 @@ class MethodSettings(BaseModel):
     labels: PairLabels | None = Field(
         None, description="learn with the labels of so many samples; default all"
     )
+    data: EntryData = EntryData()
     sampling: SamplingOptions = SamplingOptions()
 
     def options(self) -> dict:
@@ -158,7 +160,7 @@ class MethodSettings(BaseModel):
         Raises:
             ValueError: options contradict each other; the message starts with the key's path.
         """
-        return self.model_dump(by_alias=True, exclude={"labels", "sampling"})
+        return self.model_dump(by_alias=True, exclude={"labels", "data", "sampling"})
 
     def tiny(self) -> Self:
         """The same with networks as small as they can be, on which `regaze test-method` works."""

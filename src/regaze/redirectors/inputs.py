@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from regaze.factors import FACTORS
+from regaze.outputs import several
 from regaze.redirectors.declaration import Declaration, Input
 
 if TYPE_CHECKING:
@@ -175,10 +176,15 @@ def folder_of(one: Input, dataset: str) -> str:
 def given_inputs(files) -> dict[str, list[str]]:
     """Shards by kind among the inputs of a rule, where they are called ``input_<kind>``."""
     return {
-        name.removeprefix("input_"): [value] if isinstance(value, str) else list(value)
+        name.removeprefix("input_"): several(value)
         for name, value in files.items()
         if name.startswith("input_")
     }
+
+
+def given_view(files) -> dict[str, list[str]]:
+    """Shards among the inputs of a rule of the model's own view, ``view``, and ``view_masks``."""
+    return {name: several(files[name]) for name in ("view", "view_masks") if files.get(name)}
 
 
 def given_networks(files) -> dict[str, str]:

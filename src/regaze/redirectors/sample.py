@@ -20,10 +20,12 @@ from regaze.outputs import replacing, several, write_json
 from regaze.pairs import read_pairs
 from regaze.provenance import fingerprint
 from regaze.redirectors.base import Redirector, State, build_redirector
-from regaze.redirectors.batches import BatchBuilder, Requests
+from regaze.redirectors.batches import BatchBuilder, Requests, rows_of
 from regaze.redirectors.declaration import declared_by
 from regaze.redirectors.inputs import open_inputs
 from regaze.redirectors.networks import load_redirector
+from regaze.redirectors.reframe import Reframing
+from regaze.views import told_view, why_another
 
 GIF_PAIRS = 8
 """Pairs whose pictures are animated."""
@@ -40,6 +42,9 @@ def sample_redirector(
     samples: str | Path | Sequence[str | Path] | None,
     speed: str | Path | Sequence[str | Path] | None,
     inputs: Mapping[str, Sequence[str]] | None = None,
+    view: Sequence[str] | None = None,
+    view_masks: Sequence[str] | None = None,
+    size_px: int | None = None,
     masks: Sequence[str] | None = None,
     background: Sequence[int] = (0, 0, 0),
     kind: str | None = None,
@@ -59,6 +64,9 @@ def sample_redirector(
             they took. It is a file of its own because everything else is byte-identical between
             runs.
         inputs: shards by kind of what the model reads of pictures besides pixels.
+        view, view_masks: shards of the faces in the model's own view, and their masks; its pictures
+            then are resampled into the view of ``faces``, see :mod:`regaze.redirectors.reframe`.
+        size_px: least side of resampled pictures.
         masks: masks of the faces; given, the sources' background is replaced by ``background``.
         background: R, G, B from 0 to 255.
         kind: pairs of this kind only.
@@ -68,7 +76,9 @@ def sample_redirector(
             their sources.
     """
     torch.set_num_threads(sampling["threads"])
-    engine = Engine(folder, sampling, faces_reader(faces, masks, background), inputs or {})
+    own = faces_reader(view, view_masks, background) if view else None
+    reader = faces_reader(faces, masks, background)
+    engine = Engine(folder, sampling, reader, inputs or {}, own, size_px)
     table = read_pairs(pairs)
     table = table[table["kind"] == kind] if kind else table
     table = table.iloc[:first]
@@ -93,7 +103,7 @@ def sample_redirector(
             inverted = time.perf_counter()
             pictures = engine.redirector.edit(state, target, seed=sampling["seed"], **options)
         for found, one in zip(made, pictures if options else pictures[None], strict=True):
-            found.append(to_uint8(one))
+            found.append(to_uint8(engine.compared(one, chunk)))
         sources = len(requests.source["source_row"])
         edited = (time.perf_counter() - inverted) / (len(chunk) * len(made))
         costs.append(((inverted - began) / sources, edited))
@@ -133,14 +143,17 @@ class Engine:
     Args:
         folder: model folder.
         sampling: options of sampling, the workflow's and the entry's.
-        reader: the data set's faces.
+        reader: the data set's faces, in the view in which pictures are compared.
         inputs: shards by kind of what the model reads of pictures besides pixels.
+        own: the same faces in the model's view, where that is another.
+        size_px: least side of pictures that are resampled from it.
 
     Attributes:
         redirector, record: see :func:`load_redirector`; on ``device``.
 
     Raises:
-        FileNotFoundError, ValueError: the model or an input cannot be used.
+        FileNotFoundError, ValueError: the model or an input cannot be used, or ``own`` is no view
+            that the model was trained on.
     """
 
     def __init__(
@@ -149,6 +162,8 @@ class Engine:
         sampling: Mapping,
         reader: FacesReader,
         inputs: Mapping[str, Sequence[str]],
+        own: FacesReader | None = None,
+        size_px: int | None = None,
     ):
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.redirector, self.record = load_redirector(folder, sampling, self.device)
@@ -156,10 +171,16 @@ class Engine:
         self.reader, self.sampling = reader, sampling
         declaration = declared_by(self.record["config"])
         expect = {kind: about["identity"] for kind, about in self.record["inputs"].items()}
-        opened = open_inputs(declaration, inputs, reader, expect)
-        self._builder = BatchBuilder(
-            self.record["config"]["size_px"], declaration, opened, reader.pixels
-        )
+        self._seen = reader if own is None else own
+        opened = open_inputs(declaration, inputs, self._seen, expect)
+        side = self.record["config"]["size_px"]
+        self._builder = BatchBuilder(side, declaration, opened, self._seen.pixels)
+        self._reframing = None
+        if own is not None:
+            if fault := why_another(self.record.get("view"), told_view(own.attributes)):
+                raise ValueError(f"{own.paths[0]}: {folder} was trained on another view: {fault}")
+            self._reframing = Reframing(own, reader, side)
+            self._side = self._reframing.size(size_px or side)
         self._unknown: dict[str, int] = {}
 
     def chunks(self, table: pd.DataFrame, weights: int = 1) -> Iterator[pd.DataFrame]:
@@ -171,7 +192,7 @@ class Engine:
     def requests(self, table: pd.DataFrame) -> Requests:
         """The requests of rows of a pairs table; pictures that lack an input are counted."""
         found = self._builder.requests(
-            self.reader, table, count=self.redirector.sources, seed=self.sampling["seed"]
+            self._seen, self._own(table), count=self.redirector.sources, seed=self.sampling["seed"]
         )
         for one in self._builder.declaration.inputs:
             for side, columns in (("source", found.source), ("target", found.target)):
@@ -188,14 +209,38 @@ class Engine:
         state = self.redirector.invert(source, seed=self.sampling["seed"])
         return requests.of_requests(state), target
 
+    def compared(self, pictures: torch.Tensor, table: pd.DataFrame) -> torch.Tensor:
+        """Pictures (B,3,S,S) of a table's requests as they are compared with those of others."""
+        if self._reframing is None:
+            return pictures
+        return self._reframing(pictures, rows_of(self.reader, table, "source"), self._side)
+
+    def _own(self, table: pd.DataFrame) -> pd.DataFrame:
+        """A table of pairs with its rows numbered as in the model's view."""
+        if self._reframing is None:
+            return table
+        changed = {}
+        for side in ("source", "target"):
+            rows = rows_of(self.reader, table, side)
+            known = rows >= 0
+            places = np.full(len(rows), -1, np.int64)
+            places[known] = self._seen.row_of[self._reframing.rows(rows[known])]
+            changed[f"{side}_index"] = places
+        return table.assign(**changed)
+
     def wait(self) -> None:
         """Until the device has done what it was given, for clocks."""
         if self.device == "cuda":
             torch.cuda.synchronize()
 
-    def describe(self) -> dict[str, int]:
-        """How many pictures of the requests so far had to do without an input."""
-        return dict(self._unknown)
+    def describe(self) -> dict[str, int | float]:
+        """How many pictures of the requests so far had to do without an input.
+
+        And ``view_covers``: the mean share of the pictures that the model's own view shows.
+        """
+        if self._reframing is None:
+            return dict(self._unknown)
+        return {**self._unknown, "view_covers": self._reframing.covered}
 
 
 def channels_last(redirector: Redirector) -> None:

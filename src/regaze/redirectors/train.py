@@ -24,6 +24,7 @@ from regaze.training.context import START, ModelFiles, Training, published, writ
 from regaze.training.labels import SHARED, labelled_numbers
 from regaze.training.phases import Progress
 from regaze.training.settings import RedirectorTraining, transfer_file
+from regaze.views import told_view
 
 log = logging.getLogger("regaze.training")
 
@@ -81,7 +82,8 @@ def train_redirector(
     about["versions"] = versions(config["class"])
     if config.get("checkpoint"):
         weights, told = _published(config)
-        about |= {**told, "inputs": {}, "networks": {}}
+        view = told_view(FacesReader(data.faces[:1]).attributes)
+        about |= {**told, "inputs": {}, "networks": {}, "view": view}
         write_model(name, config, weights, START, about, files=files, seed=seed)
         return
     training = Training(

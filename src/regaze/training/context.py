@@ -20,6 +20,7 @@ from regaze.provenance import code_version, content_hash, fingerprint, git_revis
 from regaze.training.loop import mark_finished, resolve_precision, train
 from regaze.training.phases import Task
 from regaze.training.settings import TrainSettings
+from regaze.views import told_view
 from regaze.weights import read_record
 
 # How often something is written or told decides no result. Of the file that training starts from
@@ -198,12 +199,13 @@ class Training:
         self, weights: Mapping[str, Tensor], points: Sequence[Mapping], about: Mapping[str, Any]
     ) -> None:
         """Write the model folder; see :func:`write_model`."""
+        view = {"view": told_view(self.reader.attributes)}
         write_model(
             self.name,
             self.config,
             weights,
             points,
-            {"data": self.data, **about},
+            {"data": self.data, **view, **about},
             files=self.files,
             seed=self.seed,
         )

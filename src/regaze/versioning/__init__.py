@@ -23,6 +23,7 @@ from regaze.settings import Settings, load_settings
 from regaze.versioning.code import EXEMPT, LIBRARY, Sources
 from regaze.versioning.picks import picks
 from regaze.versioning.workflow import ROOT, Job, jobs
+from regaze.views import DEFAULT, divided
 
 HEADER = """\
 # Written by `regaze dvc > dvc.yaml` from config.yaml; write it again when models, data sets or
@@ -56,9 +57,9 @@ _STAGES = {
 _STAGE_OF = {rule: stage for stage, rules in _STAGES.items() for rule in rules.split()}
 
 _MEASURED = "seed assets evaluation.bootstrap evaluation.remove_background evaluation.background"
-_SAMPLED = "sampling.*-max_w-sample_only-save_gif models.{model}.sampling "
+_SAMPLED = "sampling.*-max_w-sample_only-save_gif models.{model}.sampling models.{model}.data "
 _SAMPLED += "evaluation.remove_background evaluation.background"
-_FACES = "seed shards datasets.{dataset} faces.*-threads"
+_FACES = "seed shards datasets.{dataset} faces.*-threads views.{view}"
 _LANDMARKS = "shards datasets.{dataset} landmarks assets"
 _FEW = "seed augmentation sampling evaluation.split evaluation.bootstrap estimators"
 # Keys of the configuration that rules read: ``section.*`` all of a section, but for those after -.
@@ -147,7 +148,9 @@ def _stages(config: Mapping, settings: Settings, found: Sequence[Job]) -> dict[s
     # What is fetched belongs to the stage that needs it, and to no data set.
     for job in sorted((job for job in found if job.rule != "fetch_asset"), key=place):
         on = job.wildcards.get("dataset", settings.dataset)
-        on = "" if on == settings.dataset else f"-{on}"
+        dataset, view = divided(on)
+        on = "" if on == settings.dataset else f"-{dataset}"
+        on += "" if view == DEFAULT else f"-in-{view}"
         name = _STAGE_OF[job.rule].format(**job.wildcards, on=on)
         grouped.setdefault(name, []).append(job)
     made = {path: job for job in found for path in job.outputs}
@@ -256,7 +259,9 @@ def _keys(config: Mapping, settings: Settings, group: Sequence[Job]) -> list[str
             for pattern in _KEYS[rule].split():
                 if _unread(settings, job, pattern):
                     continue
-                found += _expanded(config, pattern.format(**values, **job.wildcards))
+                names = {**values, **job.wildcards}
+                names["dataset"], names["view"] = divided(names.get("dataset", ""))
+                found += _expanded(config, pattern.format(**names))
     return list(dict.fromkeys(found))
 
 
@@ -269,7 +274,7 @@ def _unread(settings: Settings, job: Job, pattern: str) -> bool:
     if job.rule == "encode_shard" and pattern.startswith("encoders"):
         return settings.encoders[job.wildcards["encoder"]].published is None
     if job.rule == "mask_shard" and pattern.startswith("encoders"):
-        source = settings.datasets[job.wildcards["dataset"]].source
+        source = settings.options_of(job.wildcards["dataset"]).source
         return settings.masks.method_for(source) != "mesh"
     return False
 

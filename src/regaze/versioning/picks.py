@@ -55,7 +55,7 @@ def picks(settings: Settings, rule: str, wildcards: Mapping[str, str]) -> Picked
     if rule == "train_identity":
         found["recognisers"] = [settings.identity.network]
     if "dataset" in wildcards:
-        source = settings.datasets[wildcards["dataset"]].source
+        source = settings.options_of(wildcards["dataset"]).source
         found["sources"] = [source]
         if rule == "mask_shard":
             found["masks"] = [settings.masks.method_for(source)]

@@ -1,0 +1,129 @@
+"""Pictures of one view of photos as those of another, against patches that were made in it."""
+
+import numpy as np
+import pytest
+import torch
+
+from regaze.faces import FacesAttributes, FacesReader, FacesWriter
+from regaze.images import reduce_patches
+from regaze.normalise.geometry import Variant, virtual_view
+from regaze.redirectors.reframe import Reframing
+
+CAMERA = np.array([[900.0, 900.0, 320.0, 240.0]])
+ORIGINS = np.array([[10.0, -30.0, 500.0], [-80.0, 40.0, 700.0], [0.0, 0.0, 610.0]])
+HEAD = np.eye(3)[None].repeat(3, 0)
+
+
+def colours(rays):
+    """A smooth scene that has a colour in every direction."""
+    x, y = np.moveaxis(rays[..., :2] / rays[..., 2:], -1, 0)
+    waves = [np.sin(31 * x + 9 * y), np.cos(24 * y - 7 * x), np.sin(18 * (x + y))]
+    return 127.5 + 110 * np.stack(waves, -1)
+
+
+def faces(path, variant, rows=(0, 1, 2)):
+    """A file of patches of the scene, each pixel the mean over 4 x 4 rays in it."""
+    rotation, homography, _ = virtual_view(ORIGINS, HEAD, CAMERA.repeat(3, 0), variant)
+    width, height = variant.size
+    steps = [(np.arange(side * 4) + 0.5) / 4 - 0.5 for side in (width, height)]
+    points = np.stack([*np.meshgrid(*steps), np.ones((height * 4, width * 4))], -1)
+    inner = np.array([[900.0, 0, 320], [0, 900, 240], [0, 0, 1]])
+    pixels = []
+    for row in rows:
+        rays = points @ np.linalg.inv(homography[row] @ inner).T
+        values = colours(rays).reshape(height, 4, width, 4, 3).mean((1, 3))
+        pixels.append(np.rint(values).astype(np.uint8))
+    size = {"patch_size": variant.size, "focal": variant.focal, "distance": variant.distance}
+    about = FacesAttributes(variant=variant.name, frame_check="none", source="test", **size)
+    with FacesWriter(path, about) as writer:
+        writer.add_person(
+            "a", np.stack(pixels), np.zeros((len(rows), 8)), source_index=np.array(rows) + 5,
+            rotation=rotation[[*rows]], gaze_origin=ORIGINS[[*rows]],
+        )  # fmt: skip
+    return FacesReader(path)
+
+
+@pytest.fixture
+def compared(tmp_path):
+    return faces(tmp_path / "compared.h5", Variant.named("sted"))
+
+
+def levels(tensor):
+    return ((tensor + 1) * 127.5).permute(0, 2, 3, 1).numpy()
+
+
+def test_a_view_that_shows_more_gives_the_compared_patches(compared, tmp_path):
+    wide = faces(tmp_path / "wide.h5", Variant.named("custom", 256, 800.0, 620.0))
+    reframing = Reframing(wide, compared, 256)
+    made = reframing(reduce_patches(wide.pixels([0, 1, 2])), np.arange(3), 64)
+    wanted = levels(reduce_patches(compared.pixels([0, 1, 2]), 64))
+    assert np.abs(levels(made) - wanted).max() < 2.5
+    assert reframing.covered == 1.0
+    # A shift of half a pixel would be seen.
+    assert np.abs(wanted[:, :, 1:] - wanted[:, :, :-1]).mean() > 5
+
+
+def test_a_view_that_shows_less_leaves_the_rest_to_the_source(compared, tmp_path):
+    near = faces(tmp_path / "near.h5", Variant.named("custom", 64, 400.0, 600.0))
+    reframing = Reframing(near, compared, 64)
+    grey = torch.zeros(2, 3, 64, 64)
+    made = levels(reframing(grey, np.array([1, 2]), 128))
+    source = levels(reduce_patches(compared.pixels([1, 2]), 128))
+    # It shows 500 / 400 * 64 = 80 of 128 pixels of the compared patch, around its middle.
+    inner = np.zeros((128, 128), bool)
+    inner[25:104, 25:104] = True
+    outer = np.ones((128, 128), bool)
+    outer[23:106, 23:106] = False
+    np.testing.assert_allclose(made[:, inner], 127.5, atol=1e-3)
+    np.testing.assert_allclose(made[:, outer], source[:, outer], atol=1e-3)
+    assert reframing.covered == pytest.approx((80 / 128) ** 2, abs=0.01)
+
+
+def test_one_and_the_same_view_changes_nothing(compared, tmp_path):
+    reframing = Reframing(compared, compared, 64)
+    pictures = reduce_patches(compared.pixels([0, 2]), 64)
+    torch.testing.assert_close(
+        reframing(pictures, np.array([0, 2]), 64), pictures, atol=1e-5, rtol=0
+    )
+
+
+def test_no_picture_depends_on_its_neighbours(compared, tmp_path):
+    near = faces(tmp_path / "near.h5", Variant.named("custom", 64, 400.0, 600.0))
+    reframing = Reframing(near, compared, 64)
+    pictures = reduce_patches(near.pixels([0, 1, 2]))
+    whole = reframing(pictures, np.arange(3), 64)
+    alone = torch.cat([reframing(pictures[n : n + 1], np.array([n]), 64) for n in range(3)])
+    torch.testing.assert_close(whole, alone, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("width", "focal", "size_px", "least", "size"),
+    [(64, 250.0, 64, 32, 64), (64, 250.0, 64, 48, 48), (256, 500.0, 256, 32, 128),
+     (64, 400.0, 64, 32, 64), (64, 500.0, 32, 32, 64), (64, 250.0, 16, 32, 32)],
+)  # fmt: skip
+def test_compared_pictures_are_as_fine_as_the_models(
+    compared, tmp_path, width, focal, size_px, least, size
+):
+    own = faces(tmp_path / "own.h5", Variant.named("custom", width, focal, 600.0))
+    assert Reframing(own, compared, size_px).size(least) == size
+
+
+def test_rows_are_matched_by_their_photos(compared, tmp_path):
+    own = faces(tmp_path / "own.h5", Variant.named("custom", 64, 400.0, 600.0), rows=(2, 0, 1))
+    assert Reframing(own, compared, 64).rows(np.array([0, 1, 2])).tolist() == [1, 2, 0]
+    fewer = faces(tmp_path / "fewer.h5", Variant.named("custom", 64, 400.0, 600.0), rows=(0, 2))
+    with pytest.raises(
+        ValueError, match="person a: expected the faces of .* found none of photo 6"
+    ):
+        Reframing(fewer, compared, 64).rows(np.array([0]))
+
+
+def test_faces_that_cannot_be_mapped_are_refused(compared, tmp_path):
+    strip = faces(tmp_path / "strip.h5", Variant.named("faze"))
+    with pytest.raises(ValueError, match="expected square patches, found 256 x 64"):
+        Reframing(strip, compared, 64)
+    about = FacesAttributes("sted", (8, 8), 500.0, 600.0, "none", "test")
+    with FacesWriter(tmp_path / "bare.h5", about) as writer:
+        writer.add_person("a", np.zeros((1, 8, 8, 3), np.uint8), np.zeros((1, 8)))
+    with pytest.raises(ValueError, match="rotation: expected it of every person"):
+        Reframing(FacesReader(tmp_path / "bare.h5"), compared, 8)
