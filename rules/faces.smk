@@ -66,7 +66,7 @@ rule write_split:
     input:
         unpack(source_files),
         split=split_file,
-        checked="results/{dataset}/faces/rejected.parquet",
+        checked=lambda wc: f"results/{settings.first_view(wc.dataset)}/faces/rejected.parquet",
     output:
         split="results/{dataset}/split.json",
     log:

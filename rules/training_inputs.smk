@@ -16,6 +16,25 @@ def required_files(wildcards):
         return {"checkpoint": checkpoint}
     files = read_inputs(wildcards.model, learnt_from(wildcards.model))
     files |= used_networks(wildcards)
+    files |= unlabelled_files(wildcards.model)
     if (start := getattr(entry.train, "transfer", None)) is not None:
         files["transfer"] = transfer_file(start)
     return files
+
+
+def unlabelled_files(model):
+    """The unlabelled pictures that a training learns from besides, and what it reads of them."""
+    dataset = settings.data_of(model).unlabelled
+    if dataset is None:
+        return {}
+    name = seen_by(model, dataset)
+    files = {
+        f"unlabelled_input_{one.kind}": shards(one, name, SHARDS)
+        for one in settings.declarations[model].inputs
+        if "unlabelled" in one.sides
+    }
+    return files | {
+        "unlabelled": shards_of(name),
+        "unlabelled_checked": f"results/{name}/faces/rejected.parquet",
+        "unlabelled_split": f"results/{dataset}/split.json",
+    }

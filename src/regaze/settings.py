@@ -379,8 +379,14 @@ class Settings(Section):
         path, data = f"models.{name}.data", self.data_of(name)
         _known(f"{path}.labelled", data.labelled, self.datasets)
         _known(f"{path}.view", data.view, [DEFAULT, *self.views])
-        read = [data.labelled, *(self.evaluated if name in self.rows else [])]
-        for dataset in dict.fromkeys(read):
+        if data.unlabelled is not None:
+            _known(f"{path}.unlabelled", data.unlabelled, self.datasets)
+            if not self.declarations[name].unlabelled:
+                raise ValueError(
+                    f"{path}.unlabelled: {data.unlabelled!r}, but class "
+                    f"{self.models[name].class_!r} learns from labelled data alone; leave it out"
+                )
+        for dataset in self._seen_by(name):
             if data.view != DEFAULT and self.datasets[dataset].normalised:
                 raise ValueError(
                     f"{path}.view: {data.view!r}, but datasets.{dataset} was released as patches, "
@@ -462,6 +468,12 @@ class Settings(Section):
         """What every entry of ``models`` reads and uses."""
         return {name: declared(entry) for name, entry in self.models.items()}
 
+    def _seen_by(self, name: str) -> list[str]:
+        """Data sets that an entry of ``models`` sees, in its training or while it is sampled."""
+        data = self.data_of(name)
+        evaluated = self.evaluated if name in self.rows else []
+        return list(dict.fromkeys(filter(None, [data.labelled, data.unlabelled, *evaluated])))
+
     def data_of(self, model: str) -> EntryData:
         """The data of an entry of ``models``, with what it leaves out."""
         data = self.models[model].data
@@ -487,10 +499,13 @@ class Settings(Section):
         """Data sets in the views in which something reads them, the evaluated ones first."""
         found = dict.fromkeys(self.evaluated)
         for name in self.models:
-            data = self.data_of(name)
-            read = [data.labelled, *(self.evaluated if name in self.rows else [])]
-            found |= dict.fromkeys(in_view(dataset, data.view) for dataset in read)
+            view = self.data_of(name).view
+            found |= dict.fromkeys(in_view(dataset, view) for dataset in self._seen_by(name))
         return list(found)
+
+    def first_view(self, dataset: str) -> str:
+        """A data set in the first view that something reads; photos are lost in all or in none."""
+        return next((one for one in self.face_sets if divided(one)[0] == dataset), dataset)
 
     @property
     def read(self) -> list[str]:
@@ -516,6 +531,8 @@ class Settings(Section):
             learns = getattr(entry, "checkpoint", None) is None
             if learns and self.data_of(name).labelled == dataset:
                 found = dict.fromkeys((train, val), f"models.{name}") | found
+            if learns and self.data_of(name).unlabelled == dataset:
+                found.setdefault(train, f"models.{name}")
         if dataset != self.dataset:
             return found
         for name, entry in self.estimators.items():

@@ -54,6 +54,9 @@ class EntryData(BaseModel):
     labelled: str | None = Field(
         None, description="entry of datasets that it is trained on; default `dataset`"
     )
+    unlabelled: str | None = Field(
+        None, description="entry of datasets whose pictures it learns from without labels besides"
+    )
     view: str = Field(
         DEFAULT, description="entry of views that it sees faces in; default: as `faces` says"
     )

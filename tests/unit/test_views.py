@@ -89,6 +89,10 @@ def test_what_entries_read_is_told():
             "released as patches",
         ),
         (
+            "models: {regression: {data: {unlabelled: synthetic}}}",
+            "class 'xunet' learns from labelled data alone",
+        ),
+        (
             "datasets: {other: {source: folder, root: photos}}\n"
             "models: {xunet_lite: {data: {labelled: other}}}",
             "labelled samples of the study are of 'synthetic'",
@@ -103,7 +107,8 @@ def test_data_that_cannot_be_had_are_refused(text, told):
 def test_fewer_pixels_are_no_other_view():
     made = settings(
         "views: {small: {patch_size: [64, 64]}}\n"
-        "models: {sted: {data: {view: small}, objective: {redirection_gaze: 1}}, xunet_student: {data: {view: small}}}"
+        "models: {xunet_student: {data: {view: small}}, "
+        "sted: {data: {view: small}, objective: {redirection_gaze: 1}}}"
     )
     assert made.face_sets == ["synthetic", "synthetic@small"]
 

@@ -53,8 +53,9 @@ models:
   xunet_deca: {preset: tiny, size_px: 32, train: {transfer: files/start.safetensors}}
   xunet_lite: {preset: tiny, size_px: 32}
   xunet_student: {preset: tiny, size_px: 32}
-  regression: {preset: tiny, size_px: 32, data: {view: near}}
+  regression: null
   sted: {preset: tiny, size_px: 32}
+  xunet_near: {class: xunet, preset: tiny, size_px: 32, data: {view: near}}
 sampling: {max_w: 1, save_gif: true}
 evaluation:
   datasets: [photos]
@@ -229,6 +230,7 @@ models.sted.checkpoint:
 models.sted.preprocess:
   models: {{sted: {{preprocess: equalise}}}}
   augmentation: {{redirectors: [xunet_lite]}}
+models.xunet_deca.data.labelled: {{models: {{xunet_deca: {{data: {{labelled: photos}}}}}}}}
 models.xunet_deca.data.view: {{models: {{xunet_deca: {{data: {{view: near}}}}}}}}
 models.sted.data.labelled:
   models: {{sted: {{data: {{labelled: photos}}}}}}
@@ -251,10 +253,12 @@ WITHOUT = {
     *(f"models.xunet_deca.{key}" for key in ("class", "distil", "objective.flip")),
     *(f"models.sted.{key}" for key in ("class", "labels", "network.densenet_blocks")),
     *("models.xunet_student.distil.teacher", "models.xunet_lite.sampling.sources"),
+    # The only framing; no method here learns from pictures without labels.
+    *("views.near.framing", "models.xunet_deca.data.unlabelled", "models.sted.data.unlabelled"),
 }
 # Entries that are there for the sake of others; the leaves of their kinds are changed elsewhere.
 FOR_OTHERS = ("estimators.other.", "models.xunet_lite.", "models.xunet_student.")
-FOR_OTHERS += ("models.regression.", "views.nearer.")
+FOR_OTHERS += ("models.xunet_near.", "views.nearer.")
 
 
 def overlay(name, value):

@@ -29,7 +29,10 @@ Of sources: ``source`` (B,3,H,W) in [-1,1], ``source_gaze`` and ``source_head`` 
 Of targets: ``target_gaze``, ``target_head``, of pairs ``target_<name>`` of every other row of
 :data:`regaze.factors.FACTORS`, ``target_row`` (-1 where there is no picture of it),
 inputs as above, and ``pair`` (B,) int64, the identity that a picture's noise is seeded by. While
-training also ``target`` (B,3,H,W) and ``target_labelled`` (B,) bool."""
+training also ``target`` (B,3,H,W) and ``target_labelled`` (B,) bool.
+
+While training with an unlabelled data set also ``unlabelled`` (B,3,H,W), ``unlabelled_row`` (B,)
+int64, their numbers in that data set, and declared inputs of that side: pictures of no pair."""
 
 State = Any
 """What :meth:`Redirector.invert` keeps of sources: tensors whose first axis is the sources', in
@@ -69,6 +72,12 @@ class Redirector(nn.Module):
 
         Values that are learnt per picture are looked up by ``source_row`` and ``target_row``. They
         are a part of :attr:`network`, but not of :attr:`saved`: other data sets have other rows.
+        """
+
+    def fit_unlabelled_rows(self, count: int) -> None:
+        """The same of the unlabelled data set, looked up by ``unlabelled_row``, where there is one.
+
+        Called after :meth:`fit_rows`.
         """
 
     def fit_input(self, kind: str, values: Batch) -> None:

@@ -22,6 +22,7 @@ from regaze.redirectors.declaration import Declaration
 from regaze.redirectors.inputs import FaceInput
 
 _MIRRORED = (1.0, -1.0)
+_PICTURES = ("source", "target", "sources", "unlabelled")
 
 
 class BatchBuilder:
@@ -46,18 +47,21 @@ class BatchBuilder:
         self._finish = {name: one for one in inputs.values() for name in one.columns}
 
     def load(
-        self, side: str, rows: np.ndarray, labels: np.ndarray, *, picture: bool = True
+        self, side: str, rows: np.ndarray, labels: np.ndarray | None = None, *, picture: bool = True
     ) -> dict[str, Tensor]:
         """Columns of one side as they are stored, for :meth:`finish`.
 
         Args:
-            side: ``source``, ``target``, or ``sources`` for several pictures of each source.
+            side: ``source``, ``target``, ``unlabelled``, or ``sources`` for several pictures of
+                each source.
             rows: (B,) rows of the data set, (B, K) of ``sources``; -1 where there is none.
-            labels: (B, 4) or (B, K, 4) radians: gaze, head.
+            labels: (B, 4) or (B, K, 4) radians: gaze, head; None where there are none.
             picture: whether the pictures themselves are wanted.
         """
-        values = torch.from_numpy(np.ascontiguousarray(labels))
-        found = {f"{side}_gaze": values[..., :2], f"{side}_head": values[..., 2:4]}
+        found = {}
+        if labels is not None:
+            values = torch.from_numpy(np.ascontiguousarray(labels))
+            found = {f"{side}_gaze": values[..., :2], f"{side}_head": values[..., 2:4]}
         found[f"{side}_row"] = torch.from_numpy(rows)
         flat = rows.ravel()
         if picture:
@@ -66,7 +70,7 @@ class BatchBuilder:
             pictures = torch.as_tensor(self._patches(known))[torch.from_numpy(places)]
             found[side] = pictures.unflatten(0, rows.shape)
         for one in self.declaration.inputs:
-            if side == "target" and side not in one.sides:
+            if side in ("target", "unlabelled") and side not in one.sides:
                 continue
             given = self.inputs[one.kind]
             there = (flat >= 0) & given.known[flat]
@@ -85,7 +89,7 @@ class BatchBuilder:
             side, _, column = name.partition("_")
             rows = value.shape[: 2 if side == "sources" else 1]
             flat = value.flatten(0, len(rows) - 1)
-            if name == side and side in ("source", "target", "sources"):
+            if name == side and side in _PICTURES:
                 flat = reduce_patches(flat, self.size_px)
                 if flip is not None:
                     flat = torch.where(flip[:, None, None, None], flat.flip(-1), flat)

@@ -43,7 +43,7 @@ from regaze.redirectors.declaration import MethodSettings, Network, declared_by
 from regaze.redirectors.inputs import KINDS, FaceInput, check_names, open_inputs, reader_of
 from regaze.redirectors.networks import load_network, load_redirector
 from regaze.redirectors.pairs import PairBatches
-from regaze.redirectors.train import TrainingData, fit, pair_labels, train_redirector
+from regaze.redirectors.train import TrainingData, Unlabelled, fit, pair_labels, train_redirector
 from regaze.redirectors.validation import few_steps
 from regaze.training.context import ModelFiles
 from regaze.training.phases import Progress
@@ -175,6 +175,26 @@ class Bench:
         return open_inputs(self.declaration, self.input_files, self.reader)
 
     @cached_property
+    def unlabelled(self) -> TrainingData | None:
+        """The data set that it learns from without labels: other persons with fewer gazes."""
+        if not self.declaration.unlabelled:
+            return None
+        path = self.folder / f"unlabelled-{self.size}.h5"
+        if not path.exists():
+            side = FacesReader(self.faces).patch_size[0]
+            _write_faces(path, side, gazes=_GAZES - 1, first=len(_LISTS) * 10)
+        reader, files = FacesReader(path), {}
+        for one in self.declaration.inputs:
+            if "unlabelled" not in one.sides:
+                continue
+            shard = self.folder / f"{self.name}-bare-{one.kind}{Path(KINDS[one.kind].shard).suffix}"
+            reader_of(one.kind).write_example(
+                shard, one.options, reader, np.arange(len(reader)) % 3 != 2
+            )
+            files[one.kind] = [str(shard)]
+        return TrainingData([str(path)], self.split, files)
+
+    @cached_property
     def networks(self) -> dict[str, str]:
         """Model folders of untrained networks by role."""
         return {one.role: str(self._network(one)) for one in self.declaration.networks}
@@ -220,6 +240,8 @@ class Bench:
         redirector = build_redirector({**self.config, **changes}, self.sampling)
         redirector.attach({role: load_network(folder) for role, folder in self.networks.items()})
         fit(redirector, self.inputs, self.reader, _LISTS["train-redirector"])
+        if self.unlabelled is not None:
+            redirector.fit_unlabelled_rows(len(FacesReader(self.unlabelled.faces)))
         return redirector
 
     def woken(self, seed: int = 0, **changes) -> Redirector:
@@ -236,6 +258,9 @@ class Bench:
         """Training batches."""
         labels = pair_labels(self.reader, _LISTS[part], options.pop("labels", None))
         given = {"size": self.size, "batch": BATCH, "seed": 0, "declaration": self.declaration}
+        if self.unlabelled is not None and part == "train-redirector":
+            bare = Unlabelled(self.declaration, self.unlabelled)
+            options["unlabelled"] = bare.batches(size=self.size, batch=BATCH, seed=0)
         return PairBatches(
             self.reader, _LISTS[part], **given, inputs=self.inputs, **labels, **options
         )
@@ -272,7 +297,8 @@ class Bench:
             *(folder / file for file in ("model.safetensors", "model.json", "curve.csv")),
             state=self.folder / "state" / name,
         )
-        data = TrainingData(self.faces, self.split, self.input_files, self.networks)
+        given = (self.faces, self.split, self.input_files, self.networks, self.unlabelled)
+        data = TrainingData(*given)
         train_redirector(self.name, self.config, data, seed=0, files=files, build=build)
         return folder
 
@@ -296,16 +322,16 @@ def _write_model(folder: Path, network: nn.Module, **record) -> None:
     (folder / "model.json").write_text(json.dumps(content), encoding="utf-8")
 
 
-def _write_faces(path: Path, size: int) -> None:
+def _write_faces(path: Path, size: int, gazes: int = _GAZES, first: int = 0) -> None:
     """Coloured ovals with eyes that look where the labels say."""
     attributes = FacesAttributes("sted", (size, size), 125.0, 600.0, "none", "example")
     y, x = np.ogrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j]
     with FacesWriter(path, attributes) as writer:
         for number, person in enumerate(sorted(sum(_LISTS.values(), []))):
-            rng = np.random.default_rng(number)
-            labels = np.zeros((_HEADS * _GAZES, 8), np.float32)
-            labels[:, :2] = np.tile(rng.uniform(-0.4, 0.4, (_GAZES, 2)), (_HEADS, 1))
-            labels[:, 2:4] = np.repeat(rng.uniform(-0.4, 0.4, (_HEADS, 2)), _GAZES, 0)
+            rng = np.random.default_rng(first + number)
+            labels = np.zeros((_HEADS * gazes, 8), np.float32)
+            labels[:, :2] = np.tile(rng.uniform(-0.4, 0.4, (gazes, 2)), (_HEADS, 1))
+            labels[:, 2:4] = np.repeat(rng.uniform(-0.4, 0.4, (_HEADS, 2)), gazes, 0)
             skin, light = rng.uniform(90, 220, 3), rng.uniform(-30, 30)
             pixels = np.empty((len(labels), size, size, 3), np.uint8)
             for row, (pitch, yaw, up, left) in enumerate(labels[:, :4]):
@@ -642,6 +668,20 @@ def check_unlabelled(bench: Bench) -> None:
         _same(*told, f"phase {phase.name}: losses of unknown labels of 0 and of 1", 1e-6)
 
 
+def check_unlabelled_set(bench: Bench) -> None:
+    """Pictures of the unlabelled data set reach a loss."""
+    if bench.unlabelled is None:
+        raise NotApplicable("unlabelled: it learns from one data set")
+    redirector, batch = bench.woken(), bench.batch()
+    losses = []
+    for changed in (batch, {**batch, "unlabelled": -batch["unlabelled"]}):
+        losses.append([])
+        for phase in redirector.phases():
+            at = Progress(max(1, phase.every), phase.after, torch.Generator().manual_seed(0))
+            losses[-1].append(float(redirector.losses(changed, phase.name, at)["loss"].detach()))
+    _expect(losses[0] != losses[1], "other unlabelled pictures change no loss")
+
+
 def check_guidance(bench: Bench) -> None:
     """One pass gives the pictures of every guidance weight."""
     if not bench.declaration.guidable:
@@ -775,6 +815,7 @@ CHECKS: dict[str, Callable[[Bench], None]] = {
         check_angles,
         check_unknown_inputs,
         check_unlabelled,
+        check_unlabelled_set,
         check_guidance,
         check_path,
         check_several_sources,

@@ -42,7 +42,8 @@ class Input:
     Attributes:
         kind: a name of :data:`regaze.redirectors.inputs.KINDS`.
         options: what of it, as the class of the kind takes it.
-        sides: of which pictures it is read: ``source``, or ``target`` as well.
+        sides: of which pictures it is read: ``source``, or ``target`` as well, and ``unlabelled``
+            where the method learns from an unlabelled data set.
     """
 
     kind: str
@@ -62,6 +63,8 @@ class Declaration:
         unlabelled_targets: it can learn from targets without labels. Where few samples have
             labels, its batches then pair labelled sources with any target of the person, whose
             labels are zeros unless ``target_labelled`` (B,) bool says otherwise.
+        unlabelled: it can learn from pictures of another data set without labels besides; see
+            :data:`regaze.redirectors.base.Batch`.
         denoises: its pictures are made from noise in steps.
         guidable: it was also trained without its condition, so that guidance is possible.
         several_sources: it can be shown several pictures of the person at a time.
@@ -74,6 +77,7 @@ class Declaration:
     inputs: tuple[Input, ...] = ()
     networks: tuple[Network, ...] = ()
     unlabelled_targets: bool = False
+    unlabelled: bool = False
     denoises: bool = False
     guidable: bool = False
     several_sources: bool = False

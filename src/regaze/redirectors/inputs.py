@@ -71,7 +71,7 @@ shares of each pixel."""
 
 
 _SECTIONS = ("estimators", "encoders", "models")
-_SIDES = {"source", "target"}
+_SIDES = {"source", "target", "unlabelled"}
 
 
 def check_names(declaration: Declaration) -> None:
@@ -103,6 +103,10 @@ def check_names(declaration: Declaration) -> None:
             found = list(one.sides)
             raise ValueError(
                 f"declares input {one.kind!r} of {found}; expected ['source'], with 'target' or not"
+            )
+        if "unlabelled" in one.sides and not declaration.unlabelled:
+            raise ValueError(
+                f"declares input {one.kind!r} of unlabelled pictures, from which it does not learn"
             )
     for one in declaration.networks:
         # Rules name them as Python names variables.
@@ -173,12 +177,12 @@ def folder_of(one: Input, dataset: str) -> str:
     return str(Path(shards(one, dataset, [""])[0]).parent)
 
 
-def given_inputs(files) -> dict[str, list[str]]:
+def given_inputs(files, prefix: str = "input_") -> dict[str, list[str]]:
     """Shards by kind among the inputs of a rule, where they are called ``input_<kind>``."""
     return {
-        name.removeprefix("input_"): several(value)
+        name.removeprefix(prefix): several(value)
         for name, value in files.items()
-        if name.startswith("input_")
+        if name.startswith(prefix)
     }
 
 

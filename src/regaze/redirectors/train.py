@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from regaze.estimators.evaluate import predict_rows
 from regaze.faces import FacesReader
+from regaze.outputs import several
 from regaze.provenance import code_version, content_hash, fingerprint, versions
 from regaze.redirectors.base import Redirector, build_redirector
-from regaze.redirectors.declaration import declared_by
+from regaze.redirectors.declaration import Declaration, declared_by
 from regaze.redirectors.inputs import FaceInput, given_inputs, given_networks, open_inputs
 from regaze.redirectors.networks import load_network
-from regaze.redirectors.pairs import PairBatches
+from regaze.redirectors.pairs import PairBatches, PictureBatches
 from regaze.redirectors.transfer import begin_from
 from regaze.redirectors.validation import Redirections, few_steps
 from regaze.training.averages import prefix_of
@@ -38,21 +41,32 @@ class TrainingData:
         split: split JSON.
         inputs: shards by kind of what the method reads of pictures besides pixels.
         networks: model folders of the networks that it uses, by role.
+        unlabelled: of the data set whose pictures it learns from without labels: ``faces``,
+            ``split`` and ``inputs``; None without one.
     """
 
     faces: Sequence[str]
     split: str
     inputs: Mapping[str, Sequence[str]] = field(default_factory=dict)
     networks: Mapping[str, str] = field(default_factory=dict)
+    unlabelled: TrainingData | None = None
 
     @classmethod
     def of_job(cls, job) -> TrainingData:
         """Named inputs of a rule; see :func:`given_inputs` and :func:`given_networks`."""
+        files, unlabelled = job.input, None
+        if files.get("unlabelled"):
+            unlabelled = cls(
+                several(files["unlabelled"]),
+                str(files["unlabelled_split"]),
+                given_inputs(files, "unlabelled_input_"),
+            )
         return cls(
-            faces=list(job.input["faces"]),
-            split=str(job.input["split"]),
-            inputs=given_inputs(job.input),
-            networks=given_networks(job.input),
+            faces=list(files["faces"]),
+            split=str(files["split"]),
+            inputs=given_inputs(files),
+            networks=given_networks(files),
+            unlabelled=unlabelled,
         )
 
 
@@ -103,6 +117,10 @@ def train_redirector(
     reader, persons = training.reader, training.learn_from(SHARED)
     inputs = open_inputs(declaration, data.inputs, reader)
     fit(redirector, inputs, reader, persons)
+    bare = None if data.unlabelled is None else Unlabelled(declaration, data.unlabelled)
+    if bare is not None:
+        redirector.fit_unlabelled_rows(len(bare.reader))
+        training.data["unlabelled"] = bare.told
     begin = None
     if options.transfer is not None:
         begin = begin_from(redirector, transfer_file(options.transfer), options.transfer_optimizer)
@@ -112,14 +130,15 @@ def train_redirector(
     labels = pair_labels(reader, persons, config.get("labels"), networks.get("labeller"))
 
     def batches(rank, world):
+        common = {**training.share(rank, world), "flip": objective.get("flip", False)}
         return PairBatches(
             reader,
             persons,
             **given,
-            **training.share(rank, world),
+            **common,
             **labels,
             same_head_fraction=objective.get("same_head_fraction", 0.0),
-            flip=objective.get("flip", False),
+            unlabelled=bare and bare.batches(size=config["size_px"], **common),
         )
 
     val = training.persons("val")
@@ -137,7 +156,8 @@ def train_redirector(
         return {"score": _validation_loss(redirector, losses)}
 
     training.data |= {kind: one.identity for kind, one in inputs.items()}
-    identity = training.identity({f"{k} of rows": one.fingerprint() for k, one in inputs.items()})
+    more = {f"{k} of rows": one.fingerprint() for k, one in inputs.items()}
+    identity = training.identity(more | (bare.fingerprints() if bare is not None else {}))
     weights, points = training.run(
         redirector,
         batches,
@@ -161,6 +181,53 @@ def train_redirector(
             about["averaged"] = prefix
     training.write(weights, points, about)
     training.finish()
+
+
+class Unlabelled:
+    """The data set that a training learns from without labels, opened.
+
+    Args:
+        declaration: of the method.
+        data: its faces, split and inputs.
+
+    Attributes:
+        reader, persons: faces, and whose of them are learnt from.
+        told: what ``model.json`` tells of it.
+
+    Raises:
+        ValueError: none of these persons has a picture.
+    """
+
+    def __init__(self, declaration: Declaration, data: TrainingData):
+        self.reader = FacesReader(data.faces)
+        people = json.loads(Path(data.split).read_text(encoding="utf-8"))
+        self.persons = people[SHARED]
+        if not len(self.reader.rows(self.persons)):
+            raise ValueError(
+                f"{data.split}: split: {SHARED}: expected somebody with unlabelled pictures, found "
+                f"no face of {len(self.persons)} persons"
+            )
+        own = [one for one in declaration.inputs if "unlabelled" in one.sides]
+        self.declaration = replace(declaration, inputs=tuple(own))
+        self.inputs = open_inputs(self.declaration, data.inputs, self.reader)
+        self.told = {
+            "persons": SHARED,
+            "rows": len(self.reader),
+            "split": fingerprint(data.split),
+            **{kind: one.identity for kind, one in self.inputs.items()},
+        }
+
+    def fingerprints(self) -> dict[str, str]:
+        """Of all that batches may have of it."""
+        found = {
+            f"unlabelled {kind} of rows": one.fingerprint() for kind, one in self.inputs.items()
+        }
+        return {"unlabelled faces": self.reader.fingerprint(), **found}
+
+    def batches(self, **options) -> PictureBatches:
+        """Its pictures, batch by batch."""
+        given = {"declaration": self.declaration, "inputs": self.inputs}
+        return PictureBatches(self.reader, self.persons, **given, **options)
 
 
 def _networks(data: TrainingData) -> dict[str, torch.nn.Module]:
