@@ -69,11 +69,32 @@ def learnt_from(model):
     return seen_by(model, settings.data_of(model).labelled)
 
 
-def model_folder(wildcards):
+def album_file(wildcards):
+    """Albums of a data set's evaluated persons, whose pictures are not evaluated."""
+    if settings.evaluation.albums is None:
+        return {}
+    return {"albums": f"results/{wildcards.dataset}/albums.json"}
+
+
+def made_model(name):
+    """The file that a trained entry of `models` is known by: its weights, or the record of all.
+
+    An entry with a model per person has no weights of its own.
+    """
+    file = "model.json" if name in settings.personal else "model.safetensors"
+    return f"results/models/{name}/{file}"
+
+
+def model_files(model):
     """The trained model's files, none for the pseudo-models."""
-    if wildcards.model in ("copy", "truth"):
-        return []
-    return f"results/models/{wildcards.model}/model.safetensors"
+    if model not in settings.models:
+        return {}
+    files = {"model": made_model(model)}
+    if model in settings.personal:
+        files["of_persons"] = expand(
+            "results/models/{model}/album-{shard}", model=model, shard=SHARDS
+        )
+    return files
 
 
 def read_inputs(model, name):

@@ -30,6 +30,7 @@ rule perturb_model:
     """Turn gaze, head and other factors at random, and read what else moves."""
     input:
         unpack(sampled_files),
+        unpack(album_file),
         faces=face_shards,
         split="results/{dataset}/split.json",
         estimator=f"results/models/{settings.evaluation.estimator}/model.safetensors",

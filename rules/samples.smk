@@ -21,9 +21,37 @@ rule samples:
         ),
 
 
+if settings.evaluation.albums:
+
+    rule draw_albums:
+        """Draw pictures of evaluated persons for models of their own; no pair has them."""
+        input:
+            faces=face_shards,
+            checked="results/{dataset}/faces/rejected.parquet",
+            split="results/{dataset}/split.json",
+        output:
+            albums="results/{dataset}/albums.json",
+        log:
+            "logs/draw_albums/{dataset}.log",
+        conda:
+            "../envs/main.yaml"
+        threads: 1
+        resources:
+            **asks("draw_albums"),
+        params:
+            dataset="{dataset}",
+            split=settings.evaluation.split,
+            size=settings.evaluation.albums.size,
+            people=settings.evaluation.albums.persons,
+            seed=settings.seed,
+        script:
+            "../workflow_scripts/draw_albums.py"
+
+
 rule fix_pairs:
     """Draw once which pictures every method redirects, and to which directions."""
     input:
+        unpack(album_file),
         faces=face_shards,
         checked="results/{dataset}/faces/rejected.parquet",
         split="results/{dataset}/split.json",

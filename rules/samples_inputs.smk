@@ -16,8 +16,7 @@ def sampling_options(wildcards):
 
 def sampled_files(wildcards):
     """The model, what it makes its pictures with, and masks that the data set is sampled with."""
-    model = model_folder(wildcards)
-    files = {"model": model} if model else {}
+    files = model_files(wildcards.model)
     masked = settings.without_background(wildcards.dataset)
     files |= redirected_files(wildcards.model, wildcards.dataset, masked)
     files |= used_networks(wildcards, making=True)

@@ -14,6 +14,7 @@ def main(job):
     given = {name: job.params[name] for name in names} | given_view(job.input)
     given["inputs"] = given_inputs(job.input)
     given |= {"faces": job.input.faces, "split": job.input.split}
+    given["albums"] = job.input.get("albums")
     if job.input.get("masks"):
         given |= {"masks": several(job.input.masks), "background": job.params.background}
     estimator = Path(job.input.estimator).parent

@@ -23,6 +23,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from regaze.albums import evaluated_persons, free_rows
 from regaze.faces import FacesReader
 from regaze.factors import FACTORS, KINDS, PairKind, current_kind
 from regaze.filetypes import unreadable
@@ -57,6 +58,7 @@ def draw_pairs(
     dataset: str,
     same_deg: float = SAME_DEG,
     sweep_steps: int | None = None,
+    albums: Mapping[str, Sequence[int]] | None = None,
 ) -> pd.DataFrame:
     """Draw the evaluation pairs.
 
@@ -70,6 +72,7 @@ def draw_pairs(
         same_deg: labels closer than this many degrees are the same direction; real heads never
             rest, so real photos need more than the default.
         sweep_steps: positions along a dial; None: as many as it has.
+        albums: rows by person that are in no pair; where there are any, nobody else is drawn.
 
     Returns:
         One row per pair with the columns of :data:`SCHEMA`, numbered from 0. A kind for which the
@@ -87,7 +90,11 @@ def draw_pairs(
             f"{reader.paths[0]}: data set {dataset!r} has no gaze labels: its faces can be "
             "redirected but not evaluated"
         )
-    able = [person for person in persons if reader.count(person) >= 2]
+    free = {
+        person: free_rows(reader, person, albums or {})
+        for person in evaluated_persons(persons, albums or {})
+    }
+    able = [person for person, rows in free.items() if len(rows) >= 2]
     if not able:
         raise ValueError(f"{reader.paths}: none of {len(persons)} persons has two pictures")
     rows: list[dict] = []
@@ -100,8 +107,8 @@ def draw_pairs(
             entropy = [seed, zlib.crc32(dataset.encode()), zlib.crc32(kind.seed.encode()), number]
             rng = np.random.default_rng(entropy)
             person = able[rng.integers(len(able))]
-            source = int(rng.integers(reader.count(person)))
-            target = _target(reader, person, source, kind, rng, same_deg)
+            source = int(free[person][rng.integers(len(free[person]))])
+            target = _target(reader, person, source, kind, rng, same_deg, free[person])
             if target is None or (person, source, target) in seen:
                 continue
             seen.add((person, source, target))
@@ -115,11 +122,11 @@ def draw_pairs(
     return table
 
 
-def _target(reader, person, source, kind: PairKind, rng, same_deg) -> int | None:
+def _target(reader, person, source, kind: PairKind, rng, same_deg, free) -> int | None:
     if kind.swept:
         return -1
     rows = reader.rows([person])
-    others = np.arange(len(rows)) != source
+    others = np.isin(np.arange(len(rows)), free[free != source])
     for name in (*kind.keeps, *kind.factors) if kind.keeps else ():
         factor = FACTORS[name]
         values = factor.labels(reader, rows)

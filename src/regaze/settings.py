@@ -24,6 +24,7 @@ from pydantic import (
 )
 from pydantic.json_schema import models_json_schema
 
+from regaze.albums import AlbumSettings
 from regaze.assets import AssetSettings
 from regaze.estimators.settings import EstimatorSettings
 from regaze.face3d.acquire_settings import AcquireSettings
@@ -205,6 +206,9 @@ class Evaluation(Section):
         description="directions closer than this are the same for gaze_only and head_only pairs",
     )
     pairs: PairCounts = PairCounts()
+    albums: AlbumSettings | None = Field(
+        None, description="pictures of evaluated persons for models of their own; null for none"
+    )
     models: list[str] | None = Field(
         None, description="rows of the report; default all of models, copy and truth"
     )
@@ -317,6 +321,8 @@ class Settings(Section):
                 _known("evaluation.remove_background", name, self.evaluated)
         for name in self.views:
             self._check_view(name)
+        for name in self.personal:
+            self._check_personal(name)
         for name, entry in self.models.items():
             self._check_data(name)
             self._check_declaration(f"models.{name}", name)
@@ -373,6 +379,43 @@ class Settings(Section):
                 f"views.{name}.variant: {faces.variant!r} looks at another point of the face than "
                 f"{self.faces.variant!r} of faces, from which labels are measured"
             )
+
+    def _check_personal(self, name: str) -> None:
+        """Refuse an entry with a model per person that has no albums, or has to be one model."""
+        path, entry, data = f"models.{name}.data", self.models[name], self.data_of(name)
+        albums = self.evaluation.albums
+        if albums is None:
+            raise ValueError(f"{path}.per: 'person' needs evaluation.albums, found none")
+        if data.album is not None and data.album > albums.size:
+            raise ValueError(
+                f"{path}.album: {data.album}, but albums have {albums.size} pictures "
+                "(evaluation.albums.size)"
+            )
+        if self.evaluated != [data.labelled]:
+            raise ValueError(
+                f"{path}.per: a model per person of {data.labelled!r}, but evaluated is on "
+                f"{', '.join(self.evaluated)}; expected that data set alone"
+            )
+        for key in ("labels", "checkpoint"):
+            if getattr(entry, key, None) is not None:
+                raise ValueError(f"models.{name}.{key}: not with a model per person; leave it out")
+        if entry.train.gpus > 1 or entry.train.nodes > 1:
+            raise ValueError(
+                f"models.{name}.train: a model per person is trained by one process; expected gpus "
+                "of at most 1 on one machine; persons are trained side by side (shards)"
+            )
+        if name in self.augmentation.redirectors:
+            raise ValueError(
+                f"augmentation.redirectors: {name!r} has a model per person, none for all"
+            )
+        for other, one in self.models.items():
+            start = getattr(one.train, "transfer", None)
+            used = [net.entry for net in self.declarations[other].networks]
+            if name in used or Path(start or "").name == name and other != name:
+                raise ValueError(
+                    f"models.{other}: {name!r} has a model per person, none that {other!r} could "
+                    "learn from"
+                )
 
     def _check_data(self, name: str) -> None:
         """Refuse data that are not defined, or cannot be had in the view of an entry."""
@@ -494,6 +537,11 @@ class Settings(Section):
         """The entry of ``datasets`` of a data set in a view."""
         return self.datasets[divided(name)[0]]
 
+    @property
+    def personal(self) -> list[str]:
+        """Entries of ``models`` that have a model per person."""
+        return [name for name, entry in self.models.items() if entry.data.per]
+
     @cached_property
     def face_sets(self) -> list[str]:
         """Data sets in the views in which something reads them, the evaluated ones first."""
@@ -529,7 +577,7 @@ class Settings(Section):
         train, val, test = "train-redirector", "val", "test"
         for name, entry in self.models.items():
             learns = getattr(entry, "checkpoint", None) is None
-            if learns and self.data_of(name).labelled == dataset:
+            if learns and not entry.data.per and self.data_of(name).labelled == dataset:
                 found = dict.fromkeys((train, val), f"models.{name}") | found
             if learns and self.data_of(name).unlabelled == dataset:
                 found.setdefault(train, f"models.{name}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 DEFAULT = "default"
 """The view of the section ``faces``, in which everything is evaluated."""
@@ -57,9 +57,21 @@ class EntryData(BaseModel):
     unlabelled: str | None = Field(
         None, description="entry of datasets whose pictures it learns from without labels besides"
     )
+    per: Literal["person"] | None = Field(
+        None, description="person: a model for every evaluated person, trained on their album"
+    )
+    album: int | None = Field(
+        None, ge=1, description="the first so many pictures of albums; default all of them"
+    )
     view: str = Field(
         DEFAULT, description="entry of views that it sees faces in; default: as `faces` says"
     )
+
+    @model_validator(mode="after")
+    def _album(self):
+        if self.album is not None and self.per is None:
+            raise ValueError("album: is for per: person; leave it out")
+        return self
 
 
 def in_view(dataset: str, view: str) -> str:

@@ -143,6 +143,12 @@ def read_weights(path: str | os.PathLike) -> dict[str, Tensor]:
         raise ValueError(f"{told}{REMEDY}") from None
 
 
+def models_folder(folder: str | os.PathLike) -> Path:
+    """The folder of models that a model folder lies in; a person's model lies below its entry's."""
+    above = Path(folder).resolve().parents
+    return above[2] if len(above) > 2 and (above[1] / "model.json").is_file() else above[0]
+
+
 def read_record(path: str | os.PathLike) -> dict[str, Any]:
     """The content of a model's ``model.json``.
 

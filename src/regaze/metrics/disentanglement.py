@@ -30,6 +30,7 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
+from regaze.albums import evaluated_persons, free_rows, read_albums
 from regaze.estimators.evaluate import read_images
 from regaze.estimators.store import load_estimator
 from regaze.faces import FacesReader
@@ -38,8 +39,8 @@ from regaze.images import to_uint8
 from regaze.masks.background import faces_reader
 from regaze.metrics.redirection import Reading, factor_errors
 from regaze.outputs import replacing
-from regaze.provenance import fingerprint
 from regaze.redirectors.base import Batch, Perturbable, Redirector, State
+from regaze.redirectors.personal import weights_fingerprint
 from regaze.redirectors.sample import Engine
 
 log = logging.getLogger("regaze.metrics")
@@ -139,6 +140,7 @@ def perturb_redirector(
     size_px: int | None = None,
     masks: Sequence[str] | None = None,
     background: Sequence[int] = (0, 0, 0),
+    albums: str | Path | None = None,
 ) -> None:
     """Turn factors of evenly spread pictures and write what the estimator reads.
 
@@ -154,6 +156,7 @@ def perturb_redirector(
         inputs: shards by kind of what the model reads of pictures besides pixels.
         view, view_masks, size_px, masks, background: as in
             :func:`regaze.redirectors.sample.sample_redirector`.
+        albums: JSON of albums, whose pictures are not turned.
 
     Raises:
         ValueError: the list has no pictures or the data set has no gaze labels.
@@ -165,7 +168,7 @@ def perturb_redirector(
     own = faces_reader(view, view_masks, background) if view else None
     engine = Engine(folder, sampling, reader, inputs or {}, own, size_px)
     network = load_estimator(estimator).to(engine.device)
-    table = _samples(reader, split, persons, pictures)
+    table = _samples(reader, split, persons, pictures, read_albums(albums))
     parts = []
     for rows in engine.chunks(table):
         with torch.no_grad():
@@ -173,7 +176,7 @@ def perturb_redirector(
     metadata = {
         "estimator": network.fingerprint,
         "preprocess": network.preprocess,
-        "model": fingerprint(Path(folder) / "model.safetensors"),
+        "model": weights_fingerprint(folder),
         "limit_deg": float(np.rad2deg(LIMIT)),
         "seed": seed,
         "dataset": dataset,
@@ -181,11 +184,17 @@ def perturb_redirector(
     _write(output, pd.concat(parts, ignore_index=True), metadata)
 
 
-def _samples(reader: FacesReader, split: str | Path, persons: str, count: int) -> pd.DataFrame:
+def _samples(
+    reader: FacesReader, split: str | Path, persons: str, count: int, albums: Mapping
+) -> pd.DataFrame:
     people = json.loads(Path(split).read_text(encoding="utf-8"))
     if persons not in people:
         raise ValueError(f"{split}: expected a list {persons!r}, found {', '.join(sorted(people))}")
-    rows = reader.rows(people[persons])
+    chosen = evaluated_persons(people[persons], albums)
+    rows = reader.rows(chosen)
+    if albums:
+        free = [reader.rows([person])[free_rows(reader, person, albums)] for person in chosen]
+        rows = np.concatenate(free)
     if not len(rows):
         raise ValueError(f"{split}: {persons}: none of {len(people[persons])} persons has pictures")
     numbers = np.linspace(0, len(rows), min(count, len(rows)), endpoint=False).astype(np.int64)

@@ -13,6 +13,7 @@ from regaze.codes.latents import LatentsReader
 from regaze.face3d.deca import Deca, encoder_identity
 from regaze.face3d.encode import codes_of_faces, open_encoder
 from regaze.redirect.place import Place
+from regaze.weights import models_folder
 
 HEAD = Path("face3d/head.npz")
 """The head model below the folder of results, beside the folder of models."""
@@ -39,7 +40,7 @@ class SourceCodes:
         published: Mapping[str, Mapping[str, str]] | None = None,
         device: str = "auto",
     ):
-        self._models = Path(folder).resolve().parent
+        self._models = models_folder(folder)
         self._name, self.parts, self.expected = options["encoder"], options["parts"], dict(identity)
         self._files, self._device = dict((published or {}).get(self._name, {})), device
         self._encoder: Deca | None = None

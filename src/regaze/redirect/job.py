@@ -167,10 +167,13 @@ class Job:
 
     def _sampling(self, folder: Path) -> dict:
         """Options of sampling of a trained model: its entry's, if the configuration has it."""
-        config = read_record(folder / "model.json")["config"]
-        entry = None if self.settings is None else self.settings.models.get(folder.name)
+        record = read_record(folder / "model.json")
+        config, (name, slash, _) = record["config"], str(record.get("name", "")).partition("/")
+        # The model of a person is of an entry of all persons.
+        name = name if slash else folder.name
+        entry = None if self.settings is None else self.settings.models.get(name)
         if entry is not None and entry.class_ == config["class"]:
-            made = self.settings.sampling_of(folder.name)
+            made = self.settings.sampling_of(name)
         else:
             shared = Sampling() if self.settings is None else self.settings.sampling
             made = shared.model_dump() | sampling_defaults(config["class"])

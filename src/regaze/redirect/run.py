@@ -27,6 +27,7 @@ from regaze.redirect.place import Place
 from regaze.redirectors.batches import BatchBuilder
 from regaze.redirectors.declaration import declared_by
 from regaze.redirectors.inputs import maker_of
+from regaze.redirectors.personal import folder_of
 from regaze.redirectors.sample import channels_last, chunk_size, load_redirector
 from regaze.views import why_another
 
@@ -55,11 +56,19 @@ def models_in(folder: str | os.PathLike, kind: str) -> dict[str, dict[str, Any]]
 def model_folder(models: str | os.PathLike, name: str) -> Path:
     """The folder of a redirector: a name in the folder of models, or a path.
 
+    Of an entry with a model per person the name is ``<entry>/<person>``.
+
     Raises:
         ValueError: there is none; the message lists the ones there are.
     """
     known = models_in(models, "redirector")
+    entry, _, person = name.partition("/")
+    if person and "albums" in known.get(entry, {}):
+        return folder_of(Path(models) / entry, known[entry], person)
     if name in known:
+        if albums := known[name].get("albums"):
+            told = ", ".join(f"{name}/{one}" for one in albums)
+            raise ValueError(f"model: {name!r} is a model per person; expected one of {told}")
         return Path(models) / name
     if (Path(name) / "model.json").is_file():
         return Path(name)

@@ -11,7 +11,7 @@ from torch import nn
 from regaze.estimators.store import load_estimator
 from regaze.provenance import fingerprint
 from regaze.redirectors.base import Redirector, build_redirector
-from regaze.weights import load_strictly, read_model, read_record
+from regaze.weights import load_strictly, models_folder, read_model, read_record
 
 
 def load_network(folder: str | Path, device: str | torch.device = "cpu") -> nn.Module:
@@ -64,7 +64,7 @@ def _always(folder: Path, record: Mapping, device) -> dict[str, nn.Module]:
     for role, about in record.get("networks", {}).items():
         if not about["always"]:
             continue
-        beside = folder.resolve().parent / about["entry"]
+        beside = models_folder(folder) / about["entry"]
         now = fingerprint(beside / "model.safetensors")
         if now != about["fingerprint"]:
             raise ValueError(

@@ -109,6 +109,7 @@ class PairBatches(_Faces):
         labelled: np.ndarray | None = None,
         targets: str = "labelled",
         labels: np.ndarray | None = None,
+        chosen: np.ndarray | None = None,
         declaration: Declaration | None = None,
         inputs: Mapping[str, FaceInput] | None = None,
         unlabelled: PictureBatches | None = None,
@@ -140,7 +141,6 @@ class PairBatches(_Faces):
                 together of which nothing is known for mirrored pictures.
         """
         pseudo = labels is not None
-        chosen = None
         if labelled is not None and not pseudo and targets == "labelled":
             chosen = _paired(reader, persons, labelled)
         super().__init__(reader, persons, chosen=chosen, **kwargs)

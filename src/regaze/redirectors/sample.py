@@ -18,14 +18,15 @@ from regaze.images import reduce_patches, to_uint8
 from regaze.masks.background import faces_reader
 from regaze.outputs import replacing, several, write_json
 from regaze.pairs import read_pairs
-from regaze.provenance import fingerprint
 from regaze.redirectors.base import Redirector, State, build_redirector
 from regaze.redirectors.batches import BatchBuilder, Requests, rows_of
 from regaze.redirectors.declaration import declared_by
 from regaze.redirectors.inputs import open_inputs
 from regaze.redirectors.networks import load_redirector
+from regaze.redirectors.personal import folder_of, weights_fingerprint
 from regaze.redirectors.reframe import Reframing
 from regaze.views import told_view, why_another
+from regaze.weights import read_record
 
 GIF_PAIRS = 8
 """Pairs whose pictures are animated."""
@@ -81,9 +82,9 @@ def sample_redirector(
     engine = Engine(folder, sampling, reader, inputs or {}, own, size_px)
     table = read_pairs(pairs)
     table = table[table["kind"] == kind] if kind else table
-    table = table.iloc[:first]
+    table = engine.ordered(table.iloc[:first])
     if gif is not None:
-        shown = engine.requests(table.iloc[:GIF_PAIRS])
+        shown = engine.requests(engine.alike(table.iloc[:GIF_PAIRS]))
         with torch.no_grad():
             state, target = engine.invert(shown)
             path = engine.redirector.record_path(state, target, seed=sampling["seed"])
@@ -109,7 +110,7 @@ def sample_redirector(
         costs.append(((inverted - began) / sources, edited))
     attributes = {
         "model": engine.record["name"],
-        "fingerprint": fingerprint(Path(folder) / "model.safetensors"),
+        "fingerprint": weights_fingerprint(folder),
         "seed": sampling["seed"],
         **engine.describe(),
     }
@@ -149,7 +150,9 @@ class Engine:
         size_px: least side of pictures that are resampled from it.
 
     Attributes:
-        redirector, record: see :func:`load_redirector`; on ``device``.
+        redirector: on ``device``, see :func:`load_redirector`; where every person has a model of
+            their own that of the chunk that was made last.
+        record: ``model.json``.
 
     Raises:
         FileNotFoundError, ValueError: the model or an input cannot be used, or ``own`` is no view
@@ -166,9 +169,10 @@ class Engine:
         size_px: int | None = None,
     ):
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.redirector, self.record = load_redirector(folder, sampling, self.device)
-        channels_last(self.redirector)
-        self.reader, self.sampling = reader, sampling
+        self.folder, self.sampling, self.reader = Path(folder), sampling, reader
+        self.record = read_record(self.folder / "model.json")
+        self._person: str | None = None
+        self._take(next(iter(self.record.get("albums", {})), None))
         declaration = declared_by(self.record["config"])
         expect = {kind: about["identity"] for kind, about in self.record["inputs"].items()}
         self._seen = reader if own is None else own
@@ -183,11 +187,35 @@ class Engine:
             self._side = self._reframing.size(size_px or side)
         self._unknown: dict[str, int] = {}
 
+    def _take(self, person: str | None) -> None:
+        """Load the model of a person, None where there is one for all."""
+        if person is not None and person == self._person:
+            return
+        folder = self.folder if person is None else folder_of(self.folder, self.record, person)
+        self._person = person
+        self.redirector, _ = load_redirector(folder, self.sampling, self.device)
+        channels_last(self.redirector)
+
+    def ordered(self, table: pd.DataFrame) -> pd.DataFrame:
+        """A table of pairs in the order of :meth:`chunks`: by persons where each has a model."""
+        return table if self._person is None else table.sort_values("person", kind="stable")
+
+    def alike(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Those rows of a table that are made with the model of the first, which is loaded."""
+        if self._person is None or not len(table):
+            return table
+        self._take(table["person"].iloc[0])
+        return table[table["person"] == self._person]
+
     def chunks(self, table: pd.DataFrame, weights: int = 1) -> Iterator[pd.DataFrame]:
         """A table of pairs in parts that are made at a time; no picture depends on it."""
-        step = chunk_size(self.redirector, self.sampling, weights)
-        for start in range(0, len(table), step):
-            yield table.iloc[start : start + step]
+        parts = [table]
+        if self._person is not None:
+            parts = [part for _, part in self.ordered(table).groupby("person", sort=False)]
+        for part in map(self.alike, parts):
+            step = chunk_size(self.redirector, self.sampling, weights)
+            for start in range(0, len(part), step):
+                yield part.iloc[start : start + step]
 
     def requests(self, table: pd.DataFrame) -> Requests:
         """The requests of rows of a pairs table; pictures that lack an input are counted."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from regaze.estimators.evaluate import predict_rows
@@ -70,6 +71,19 @@ class TrainingData:
         )
 
 
+@dataclass(frozen=True)
+class Album:
+    """Pictures of one person whom a model is trained for.
+
+    Attributes:
+        person: name.
+        rows: of the person's own, counted from the first.
+    """
+
+    person: str
+    rows: tuple[int, ...]
+
+
 def train_redirector(
     name: str,
     config: Mapping,
@@ -78,9 +92,13 @@ def train_redirector(
     seed: int,
     files: ModelFiles,
     code: str | None = None,
+    album: Album | None = None,
     build: Callable[[Mapping, Mapping], Redirector] = build_redirector,
 ) -> None:
     """Train a redirector on the list ``train-redirector`` of the split and write its folder.
+
+    Or on an album: then it is validated on the album as well, of whose person nothing else may be
+    looked at, and its state stays until :func:`regaze.training.loop.mark_finished` is called.
 
     Args:
         name: entry of ``models:``.
@@ -89,6 +107,7 @@ def train_redirector(
         seed: seed of initial weights, order and noise.
         files: what is written.
         code: version of the sources that decide the weights; None takes all of the library.
+        album: what is trained on in place of the list.
         build: makes the untrained redirector of ``config`` and options of sampling.
     """
     declaration = declared_by(config)
@@ -116,7 +135,11 @@ def train_redirector(
     training.use(data.networks)
     reader, persons = training.reader, training.learn_from(SHARED)
     inputs = open_inputs(declaration, data.inputs, reader)
-    fit(redirector, inputs, reader, persons)
+    chosen = None
+    if album is not None:
+        persons, chosen = [album.person], np.array(album.rows)
+        training.data |= {"persons": album.person, "album": list(album.rows)}
+    fit(redirector, inputs, reader, persons, chosen)
     bare = None if data.unlabelled is None else Unlabelled(declaration, data.unlabelled)
     if bare is not None:
         redirector.fit_unlabelled_rows(len(bare.reader))
@@ -127,6 +150,7 @@ def train_redirector(
         training.data["transfer"] = fingerprint(begin.path)
     objective = config.get("objective", {})
     given = {"size": config["size_px"], "declaration": declaration, "inputs": inputs}
+    given["chosen"] = chosen
     labels = pair_labels(reader, persons, config.get("labels"), networks.get("labeller"))
 
     def batches(rank, world):
@@ -141,7 +165,7 @@ def train_redirector(
             unlabelled=bare and bare.batches(size=config["size_px"], **common),
         )
 
-    val = training.persons("val")
+    val = persons if album is not None else training.persons("val")
 
     def held(count):
         return PairBatches(reader, val, **given, batch=count, seed=seed, cache="none")
@@ -180,7 +204,8 @@ def train_redirector(
         if prefix := prefix_of(redirector.averaged, redirector.saved):
             about["averaged"] = prefix
     training.write(weights, points, about)
-    training.finish()
+    if album is None:
+        training.finish()
 
 
 class Unlabelled:
@@ -240,10 +265,15 @@ def fit(
     inputs: Mapping[str, FaceInput],
     reader: FacesReader,
     persons: Sequence[str],
+    chosen: np.ndarray | None = None,
 ) -> None:
-    """Show an untrained redirector what it may see of the data before it is trained on them."""
+    """Show an untrained redirector what it may see of the data before it is trained on them.
+
+    ``chosen`` are numbers of the rows of ``persons`` that are trained on, None: all of them.
+    """
     redirector.fit_rows(len(reader))
     rows = reader.rows(persons)
+    rows = rows if chosen is None else rows[chosen]
     for kind, one in inputs.items():
         known = rows[one.known[rows]]
         if not len(known):

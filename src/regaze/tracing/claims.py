@@ -30,7 +30,13 @@ def claims(root: Path, record: Mapping) -> Iterator[Claim]:
         if not path.is_file():
             continue
         if path.name == "model.json":
-            yield from _claim(root, name, "weights", _json(path).get("fingerprint"), [name])
+            content = _json(path)
+            albums = content.get("albums") or {}
+            for person, about in albums.items():
+                beside = [f"{Path(name).parent}/{about['folder']}/{path.name}"]
+                yield from _claim(root, name, f"weights of {person}", about["fingerprint"], beside)
+            if not albums:
+                yield from _claim(root, name, "weights", content.get("fingerprint"), [name])
         elif path.name == "samples.h5":
             try:
                 told = _attribute(path)
@@ -70,6 +76,12 @@ def _claim(root: Path, name: str, role: str, told: str | None, beside) -> Iterat
     weights = [folder / "model.safetensors" for folder in folders]
     there = [path for path in weights if (root / path).is_file()]
     found = {path.as_posix(): fingerprint(root / path) for path in there}
+    # Of a model per person the record stands for the weights of all.
+    found |= {
+        record.as_posix(): _json(root / record).get("fingerprint", "")
+        for record in (folder / "model.json" for folder in folders)
+        if (root / record).is_file() and "albums" in _json(root / record)
+    }
     if told in found.values():
         where = next(path for path, value in found.items() if value == told)
         yield Claim(f"{name} names {role} {told}: {where}", False)

@@ -39,6 +39,7 @@ _STAGES = {
     "capture{on}": "render_capture",
     "landmarks{on}": "detect_landmarks estimate_poses",
     "faces{on}": "normalise_shard gather_faces write_split",
+    "albums{on}": "draw_albums",
     "pairs{on}": "fix_pairs",
     "head": "make_head",
     "train-{encoder}": "train_deca",
@@ -46,7 +47,7 @@ _STAGES = {
     "train-{estimator}": "train_estimator",
     "train-identity": "train_identity",
     "masks{on}": "mask_shard draw_masks",
-    "train-{model}": "train_model",
+    "train-{model}": "train_model train_albums gather_albums",
     "evaluate-{model}": "sample_model perturb_model measure_model draw_path sample_weights "
     "measure_weights",
     "study-{model}": "sample_study measure_study",
@@ -70,6 +71,7 @@ _KEYS = {
     "normalise_shard": _FACES,
     "gather_faces": _FACES,
     "write_split": _FACES,
+    "draw_albums": "seed evaluation.split evaluation.albums",
     "fix_pairs": "seed evaluation.split evaluation.pairs evaluation.same_deg",
     "make_head": "capture.head_model",
     "train_deca": "seed encoders.{encoder}",
@@ -79,6 +81,7 @@ _KEYS = {
     "mask_shard": "shards masks datasets.{dataset} encoders.{masking}.rasterizer",
     # How it samples decides no weights.
     "train_model": "seed models.{model}.*-sampling",
+    "train_albums": "seed shards models.{model}.*-sampling",
     "measure_model": _MEASURED,
     "sample_model": f"{_SAMPLED} estimators.{{judge}}.size_px",
     "perturb_model": f"{_SAMPLED} evaluation.split evaluation.perturbed",
@@ -129,6 +132,7 @@ def dvc_yaml(config: Mapping, augmentation: bool = False) -> str:
                 "desc": f"redirector of class {entry.class_}",
             }
             for name, entry in settings.models.items()
+            if name not in settings.personal
         },
     }
     return HEADER + yaml.safe_dump(content, sort_keys=False, width=100)
@@ -147,9 +151,8 @@ def _stages(config: Mapping, settings: Settings, found: Sequence[Job]) -> dict[s
 
     # What is fetched belongs to the stage that needs it, and to no data set.
     for job in sorted((job for job in found if job.rule != "fetch_asset"), key=place):
-        on = job.wildcards.get("dataset", settings.dataset)
-        dataset, view = divided(on)
-        on = "" if on == settings.dataset else f"-{dataset}"
+        dataset, view = divided(job.wildcards.get("dataset", settings.dataset))
+        on = "" if dataset == settings.dataset else f"-{dataset}"
         on += "" if view == DEFAULT else f"-in-{view}"
         name = _STAGE_OF[job.rule].format(**job.wildcards, on=on)
         grouped.setdefault(name, []).append(job)

@@ -33,7 +33,7 @@ def picks(settings: Settings, rule: str, wildcards: Mapping[str, str]) -> Picked
     without = list(_LABELS) if rule == "detect_landmarks" else []
     name = wildcards.get("model", wildcards.get("redirector"))
     if name is not None:
-        training = rule in ("train_model", "train_labelled_redirector")
+        training = rule in ("train_model", "train_albums", "train_labelled_redirector")
         models, networks = _used(settings, name, training)
         about = [settings.declarations[one] for one in models]
         sections = {one.section for one in networks}
