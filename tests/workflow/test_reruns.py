@@ -37,7 +37,7 @@ datasets:
 capture: {head_model: files/head.npz}
 landmarks: {fetch: true}
 faces: {frame_check: sfm, sfm_mesh: files/sfm.bin}
-views: {near: {patch_size: [64, 64], focal: 400}, nearer: {patch_size: [64, 64], focal: 500}}
+views: {near: {patch_size: [64, 64], focal: 400}, small: {patch_size: [64, 64]}}
 encoders:
   deca: {preset: tiny}
   given_deca: {class: emoca, preset: reference, emoca: files/emoca.ckpt}
@@ -115,7 +115,7 @@ EXPECTED = {
     "faces.max_lost": "gather_faces",
     "faces.threads": "",
     "views": "normalise_shard synthetic@near *",
-    "views.nearer": "",
+    "views.small": "",
     "encoders.deca": "train_deca",
     "encoders.deca.rasterizer": "train_deca, mask_shard photos *",
     "encoders.deca.checkpoint": "encode_shard * deca *",
@@ -150,7 +150,7 @@ EXPECTED = {
     "gather_faces *@near, encode_shard *@near *, mask_shard *@near *",
     "models.sted.data.labelled": "train_model sted, train_labelled_redirector * sted",
     "models.sted.data.view": "train_model sted, train_labelled_redirector * sted, "
-    "augment_faces * sted",
+    "augment_faces * sted, normalise_shard *@small *, gather_faces *@small",
     # How a model samples makes its own pictures again, and trains nothing.
     "models.xunet_deca.sampling": "sample_model * xunet_deca, perturb_model, draw_path, "
     "sample_weights, sample_study",
@@ -236,7 +236,7 @@ models.xunet_deca.data.view: {{models: {{xunet_deca: {{data: {{view: near}}}}}}}
 models.sted.data.labelled:
   models: {{sted: {{data: {{labelled: photos}}}}}}
   augmentation: {{redirectors: [xunet_lite]}}
-models.sted.data.view: {{models: {{sted: {{data: {{view: near}}}}}}}}
+models.sted.data.view: {{models: {{sted: {{data: {{view: small}}}}}}}}
 models.sted.network.kind: {{models: {{sted: {{size_px: 128, network: {{kind: dense}}}}}}}}
 models.sted.objective.mixing:
   models:
@@ -266,7 +266,7 @@ WITHOUT = {
 }
 # Entries that are there for the sake of others; the leaves of their kinds are changed elsewhere.
 FOR_OTHERS = ("estimators.other.", "models.xunet_lite.", "models.xunet_student.")
-FOR_OTHERS += ("models.xunet_near.", "views.nearer.")
+FOR_OTHERS += ("models.xunet_near.", "views.small.")
 
 
 def overlay(name, value):
