@@ -212,6 +212,8 @@ datasets.photos.gaze: {{datasets: {{photos: {{gaze: files/other-gaze.csv}}}}}}
 datasets.photos.landmarks: {{datasets: {{photos: {{landmarks: files/photos-landmarks.csv}}}}}}
 acquire.photos: {{acquire: {{photos: others}}}}
 datasets.photos.split: {{datasets: {{photos: {{split: files/split.json}}}}}}
+faces.variant:
+  {{faces: {{variant: custom, patch_size: [128, 128], focal: 510, distance: 600}}}}
 faces.patch_size: {{faces: {{patch_size: [256, 256]}}}}
 encoders.deca.checkpoint: {{encoders: {{deca: {{checkpoint: files/other, preset: reference}}}}}}
 encoders.deca.emoca:

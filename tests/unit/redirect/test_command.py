@@ -452,3 +452,50 @@ def test_mp4_without_its_codec(here, monkeypatch, name, made):
     with pytest.raises(ValueError, match=r"x.mp4: this OpenCV cannot write MP4.*\.gif"):
         write_animation("x.mp4", [np.zeros((32, 32, 3), np.uint8)])
     assert not list(here.iterdir())
+
+
+STED = {"variant": "sted", "patch_size": [128, 128], "focal": 500.0, "distance": 600.0}
+NEAR = {"variant": "sted", "patch_size": [64, 64], "focal": 400.0, "distance": 600.0}
+
+
+@pytest.fixture
+def near(models, tmp_path):
+    """Models of which one says that it was trained on a nearer view, and the judge on another."""
+    again = shutil.copytree(models, tmp_path / "again")
+    for name, view in (("small", NEAR), ("judge", STED)):
+        record = json.loads((again / name / "model.json").read_text())
+        (again / name / "model.json").write_text(json.dumps(record | {"view": view}))
+    return again
+
+
+def test_a_photo_is_normalised_to_the_models_view(here, scene, near, models):
+    asked = (scene.path, "--gaze", 5, 5, "--source-gaze", 0, 0)
+    done(*asked, *common(scene, near), "--out", "near")
+    done(*asked, *common(scene, models), "--out", "all")
+    made = {
+        name: np.asarray(Image.open(here / name / "photo.patch.png")).astype(float)
+        for name in ("near", "all")
+    }
+    # An untrained model returns its source, of which the near one shows 80 of 128 pixels.
+    middle = np.asarray(Image.fromarray(made["all"][6:26, 6:26].astype(np.uint8)).resize((32, 32)))
+    assert np.abs(made["near"] - middle).mean() < np.abs(made["near"] - made["all"]).mean() / 2
+    record = json.loads((here / "near/redirect.json").read_text())
+    # The judge knows faces in the other view, so it reads nothing.
+    assert record["estimator"] is None and "measured_patch" not in record["faces"][0]["results"][0]
+    place = photo_place(scene.path, size_px=96, landmarks=scene.marks, trained_on=NEAR)
+    assert place.patch.shape == (96, 96, 3)
+
+
+def test_the_gaze_of_a_source_is_not_read_by_a_judge_of_another_view(here, scene, near):
+    said = refused(scene.path, *common(scene, near), "--gaze", 5, 5)
+    assert "the gaze of the source is unknown" in said
+
+
+def test_rows_of_another_view_are_refused(here, near, textured):
+    write_rows(textured, here / "f.h5")
+    said = " ".join(
+        refused("f.h5:p/0", "--model", "small", "--models", near, "--gaze", 0, 0).split()
+    )
+    assert "f.h5:p/0: the model was trained on another view of faces" in said
+    assert "expected 64 x 64 px that show 96 mm at the face (sted)" in said
+    assert "found 128 x 128 px that show 154 mm" in said
