@@ -147,7 +147,7 @@ def report_results(
     root = Path(out_html).parents[1] if results is None else Path(results)
     if not datasets:
         raise ValueError("datasets: expected at least the one trained on, found none")
-    home, *foreign = (_entry(one, rows, root) for one in datasets)
+    home, *foreign = (_entry(one, rows, root, settings) for one in datasets)
     write_report(
         out_html,
         out_csv,
@@ -174,12 +174,13 @@ def report_results(
             write_pictures(Path(pictures) / one.name, one.models, one.faces, one.pairs)
 
 
-def _entry(one: DatasetInputs, rows: Sequence[str], root: Path) -> DatasetEntry:
+def _entry(one: DatasetInputs, rows: Sequence[str], root: Path, settings: Mapping) -> DatasetEntry:
     models = [
         ModelEntry.from_folders(
             name,
             root / "evaluation" / name / one.name,
             None if name in (FLOOR, CEILING) else root / "models" / name,
+            title=_title(name, settings),
         )
         for name in rows
     ]
@@ -187,6 +188,14 @@ def _entry(one: DatasetInputs, rows: Sequence[str], root: Path) -> DatasetEntry:
     pairs = read_pairs(one.pairs)
     rejected = several(one.rejected)
     return DatasetEntry(one.name, models, reader, pairs, rejected, one.contact_sheet)
+
+
+def _title(name: str, settings: Mapping) -> str | None:
+    """What a method is called that learnt from another data set than the others."""
+    entry = settings.get("models", {}).get(name) or {}
+    labelled = (entry.get("data") or {}).get("labelled")
+    other = labelled not in (None, settings.get("dataset"))
+    return f"{name} (trained on {labelled})" if other else None
 
 
 def write_pictures(

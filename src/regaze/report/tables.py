@@ -283,12 +283,21 @@ def interval_of(value: Mapping) -> tuple[float | None, float | None]:
 
 
 def told(results: Results) -> str:
-    """Return what a method knows of the target beside the source picture."""
+    """Return what a method knows of the target beside the source picture.
+
+    And how it learnt and sees otherwise than others: a second data set, a view of its own.
+    """
     if results.role == "floor":
         return "the true image itself"
     if results.role == "ceiling":
         return "nothing: it returns the source"
-    return str(results.model.get("told") or "not recorded")
+    found = str(results.model.get("told") or "not recorded")
+    if "unlabelled" in results.model.get("data", {}):
+        found += "; learnt from a second data set without labels"
+    covers = None if results.samples is None else results.samples.attributes.get("view_covers")
+    if covers is not None:
+        found += f"; sees {covers:.0%} of the patch, the rest is the source's"
+    return found
 
 
 def best_methods(

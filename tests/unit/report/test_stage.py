@@ -21,7 +21,11 @@ def test_stage_writes_page_table_and_pictures(finished, tmp_path):
         out / "comparison.csv",
         rows=names,
         evaluator="resnet",
-        settings={"seed": 3, "models": {"xunet": {"class": "xunet"}}},
+        settings={
+            "seed": 3,
+            "dataset": "test",
+            "models": {"xunet": {"class": "xunet", "data": {"labelled": "mine"}}},
+        },
         estimators=[finished.root / "models" / "xunet" / "model.json"],
         datasets=[
             stage.DatasetInputs(
@@ -35,6 +39,8 @@ def test_stage_writes_page_table_and_pictures(finished, tmp_path):
     )
     text = (out / "index.html").read_text(encoding="utf-8")
     assert stage.TRAINS in text and "seed: 3" in text and "Training loss of xunet" in text
+    # It learnt from another data set than the others.
+    assert "xunet (trained on mine)" in text
     assert (out / "comparison.csv").read_text().startswith("dataset,model,title,role,kind")
     assert sorted(path.name for path in (out / "pictures").iterdir()) == [
         "grid-gaze_and_head.png",

@@ -1,6 +1,7 @@
 """Marks, ties, aliases and formats of the comparison table."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -59,6 +60,18 @@ def test_a_method_told_the_target_photos_code_is_called_an_upper_bound_and_never
     assert table.loc["oracle", "title"] == shown_title(bound) == "oracle (upper bound)"
     assert table.loc["own", "title"] == "own" and table.loc["own", "told"] == "angles"
     assert "own misses" in verdict(found).headline
+
+
+def test_how_a_method_learnt_and_sees_otherwise_is_told():
+    own = replace(
+        results("own", 1.0),
+        model={"told": "angles", "data": {"unlabelled": {"rows": 9}}},
+        samples=SimpleNamespace(attributes={"view_covers": 0.388}),
+    )
+    assert tables.told(own) == (
+        "angles; learnt from a second data set without labels; sees 39% of the patch, the rest is "
+        "the source's"
+    )
 
 
 def test_equal_print_is_equally_best():
