@@ -98,8 +98,8 @@ rule export_augmented:
 rule train_labelled_estimator:
     """Train an estimator on few labels, and measure it on people whom nobody learnt from."""
     input:
-        faces=face_shards,
-        checked=f"results/{TRAINED_ON}/faces/rejected.parquet",
+        faces=lambda wc: shards_of(seen_in_training(wc.estimator)),
+        checked=lambda wc: f"results/{seen_in_training(wc.estimator)}/faces/rejected.parquet",
         split=f"results/{TRAINED_ON}/split.json",
         augmented=augmented_faces,
     output:

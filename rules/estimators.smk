@@ -13,8 +13,8 @@ rule train_estimator:
     """Train one gaze and head estimator, or take published weights."""
     input:
         unpack(published_weights),
-        faces=face_shards,
-        checked=f"results/{TRAINED_ON}/faces/rejected.parquet",
+        faces=lambda wc: shards_of(seen_in_training(wc.estimator)),
+        checked=lambda wc: f"results/{seen_in_training(wc.estimator)}/faces/rejected.parquet",
         split=f"results/{TRAINED_ON}/split.json",
     output:
         model="results/models/{estimator}/model.safetensors",

@@ -9,6 +9,11 @@ def published_weights(wildcards):
     return {} if path is None else {"checkpoint": path}
 
 
+def seen_in_training(estimator):
+    """The name of the data set, in its view, that an entry of `estimators` is trained on."""
+    return in_view(TRAINED_ON, settings.estimators[estimator].view)
+
+
 def required_files(wildcards):
     """What a training takes beyond faces: inputs, trained networks, first weights."""
     entry = settings.models[wildcards.model]

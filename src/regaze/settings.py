@@ -321,6 +321,8 @@ class Settings(Section):
                 _known("evaluation.remove_background", name, self.evaluated)
         for name in self.views:
             self._check_view(name)
+        for name in self.estimators:
+            self._check_view_of(name)
         for name in self.personal:
             self._check_personal(name)
         for name, entry in self.models.items():
@@ -351,7 +353,9 @@ class Settings(Section):
     def _check_sizes(self) -> None:
         whole = self.faces.size
         sizes = {f"models.{n}": (m.size_px, self.faces_of(n).size) for n, m in self.models.items()}
-        sizes |= {f"estimators.{n}": (e.size_px, whole) for n, e in self.estimators.items()}
+        for name, entry in self.estimators.items():
+            seen = self.faces_of(name, "estimators").size
+            sizes[f"estimators.{name}"] = (entry.size_px, seen)
         if self.identity and self.identity.network in TRAINED:
             sizes["identity"] = (self.identity.size_px, whole)
         for path, (size, (width, height)) in sizes.items():
@@ -378,6 +382,28 @@ class Settings(Section):
             raise ValueError(
                 f"views.{name}.variant: {faces.variant!r} looks at another point of the face than "
                 f"{self.faces.variant!r} of faces, from which labels are measured"
+            )
+
+    def _check_view_of(self, name: str) -> None:
+        """Refuse an estimator in a view that is not there, or that measures in another one."""
+        path, view = f"estimators.{name}.view", self.estimators[name].view
+        _known(path, view, [DEFAULT, *self.views])
+        if view == DEFAULT:
+            return
+        for key in ("evaluation", "augmentation"):
+            if getattr(self, key).estimator == name:
+                raise ValueError(
+                    f"{path}: {view!r}, but it is {key}.estimator, which reads all pictures in the "
+                    f"view {DEFAULT!r}"
+                )
+        self._check_photos(path, view, self.dataset)
+
+    def _check_photos(self, path: str, view: str, dataset: str) -> None:
+        """Refuse a view of a data set without photos."""
+        if view != DEFAULT and self.datasets[dataset].normalised:
+            raise ValueError(
+                f"{path}: {view!r}, but datasets.{dataset} was released as patches, which have the "
+                f"one view; expected {DEFAULT!r}"
             )
 
     def _check_personal(self, name: str) -> None:
@@ -430,11 +456,7 @@ class Settings(Section):
                     f"{self.models[name].class_!r} learns from labelled data alone; leave it out"
                 )
         for dataset in self._seen_by(name):
-            if data.view != DEFAULT and self.datasets[dataset].normalised:
-                raise ValueError(
-                    f"{path}.view: {data.view!r}, but datasets.{dataset} was released as patches, "
-                    f"which have the one view; expected {DEFAULT!r}"
-                )
+            self._check_photos(f"{path}.view", data.view, dataset)
 
     def _check_study(self, study: StudySettings) -> None:
         for name in study.models or []:
@@ -480,8 +502,9 @@ class Settings(Section):
                     "methods "
                     "(evaluation.estimator); learn from another one"
                 )
-            theirs = self.faces_of(one.entry) if one.section == "models" else self.faces
-            if one.section != "encoders" and not theirs.shows_as(self.faces_of(name)):
+            # Encoders crop the face themselves.
+            seen = None if one.section == "encoders" else self.faces_of(one.entry, one.section)
+            if seen is not None and not seen.shows_as(self.faces_of(name)):
                 raise ValueError(
                     f"{where} {one.entry!r} knows faces in another view than "
                     f"{path}.data.view {self.data_of(name).view!r}; expected one that shows as much"
@@ -522,9 +545,11 @@ class Settings(Section):
         data = self.models[model].data
         return data if data.labelled else data.model_copy(update={"labelled": self.dataset})
 
-    def faces_of(self, model: str) -> Faces:
-        """How faces are normalised for an entry of ``models``."""
-        return self.faces_in(in_view(self.dataset, self.data_of(model).view))
+    def faces_of(self, name: str, section: str = "models") -> Faces:
+        """How faces are normalised for an entry of ``models``, or of ``estimators``."""
+        entry = getattr(self, section)[name]
+        view = entry.data.view if section == "models" else entry.view
+        return self.faces_in(in_view(self.dataset, view))
 
     def faces_in(self, name: str) -> Faces:
         """How faces of a data set in a view are normalised."""
@@ -546,6 +571,7 @@ class Settings(Section):
     def face_sets(self) -> list[str]:
         """Data sets in the views in which something reads them, the evaluated ones first."""
         found = dict.fromkeys(self.evaluated)
+        found |= {in_view(self.dataset, one.view): None for one in self.estimators.values()}
         for name in self.models:
             view = self.data_of(name).view
             found |= dict.fromkeys(in_view(dataset, view) for dataset in self._seen_by(name))
@@ -771,7 +797,10 @@ def _memory_faults(settings: Settings) -> list[str]:
     ]
     default = (settings.dataset, settings.faces.size)
     trained += [
-        (f"estimators.{name}", "train_estimator", entry, entry.persons, *default)
+        (
+            *(f"estimators.{name}", "train_estimator", entry, entry.persons),
+            *(settings.dataset, settings.faces_of(name, "estimators").size),
+        )
         for name, entry in settings.estimators.items()
     ]
     trained += [

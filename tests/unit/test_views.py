@@ -73,6 +73,9 @@ def test_what_entries_read_is_told():
         ("views: {ffhq: {framing: ffhq}}", "views.ffhq.framing: .*'normalised'"),
         ("views: {a: {variant: custom}}", "views.a: patch_size: variant 'custom' needs"),
         ("views: {a: {variant: faze}}", "looks at another point of the face"),
+        ("estimators: {vgg: {view: near}}", "estimators.vgg.view: 'near' is not defined"),
+        (NEAR + "estimators: {resnet: {view: near}}", "but it is evaluation.estimator"),
+        (NEAR + "estimators: {vgg: {view: near, size_px: 48}}", "48 does not divide"),
         (NEAR + "models: {regression: {size_px: 48, data: {view: near}}}", "48 does not divide"),
         # The networks that it learns from know the other view.
         (
@@ -102,6 +105,16 @@ def test_what_entries_read_is_told():
 def test_data_that_cannot_be_had_are_refused(text, told):
     with pytest.raises(ConfigurationError, match=told):
         settings(text)
+
+
+def test_an_estimator_of_a_view_is_for_methods_of_that_view():
+    made = settings(
+        NEAR + "estimators: {vgg: {view: near}}\n"
+        "models: {sted: {data: {view: near}, objective: {redirection_gaze: 1}}}"
+    )
+    assert made.face_sets == ["synthetic", "synthetic@near"]
+    assert made.estimators["vgg"].model_dump()["view"] == "near"
+    assert "view" not in made.estimators["resnet"].model_dump()
 
 
 def test_fewer_pixels_are_no_other_view():

@@ -37,7 +37,8 @@ datasets:
 capture: {head_model: files/head.npz}
 landmarks: {fetch: true}
 faces: {frame_check: sfm, sfm_mesh: files/sfm.bin}
-views: {near: {patch_size: [64, 64], focal: 400}, small: {patch_size: [64, 64]}}
+views: {near: {patch_size: [64, 64], focal: 400}, small: {patch_size: [64, 64]},
+  full: {patch_size: [128, 128]}}
 encoders:
   deca: {preset: tiny}
   given_deca: {class: emoca, preset: reference, emoca: files/emoca.ckpt}
@@ -116,6 +117,7 @@ EXPECTED = {
     "faces.threads": "",
     "views": "normalise_shard synthetic@near *",
     "views.small": "",
+    "views.full": "",
     "encoders.deca": "train_deca",
     "encoders.deca.rasterizer": "train_deca, mask_shard photos *",
     "encoders.deca.checkpoint": "encode_shard * deca *",
@@ -128,6 +130,8 @@ EXPECTED = {
     "estimators.vgg.persons": "train_estimator vgg",
     "estimators.vgg.labels": "train_estimator vgg",
     "estimators.vgg.train.images": "train_estimator vgg",
+    "estimators.vgg.view": "train_estimator vgg, train_labelled_estimator * vgg *, "
+    "normalise_shard *@small *, gather_faces *@small",
     "estimators.resnet": "train_estimator resnet, train_labelled_estimator * resnet *",
     "estimators.resnet.persons": "train_estimator resnet",
     "estimators.resnet.labels": "train_estimator resnet",
@@ -136,6 +140,7 @@ EXPECTED = {
     "train_identity, sample_model * copy",
     "estimators.other": "train_estimator other",
     "estimators.given": "train_estimator given",
+    "estimators.given.view": "train_estimator given, normalise_shard *@full *, gather_faces *@full",
     "identity": "train_identity",
     "models.xunet_deca": "train_model xunet_deca",
     # Whether and which codes it is told, sampling has to know too.
@@ -233,6 +238,8 @@ models.sted.checkpoint:
 models.sted.preprocess:
   models: {{sted: {{preprocess: equalise}}}}
   augmentation: {{redirectors: [xunet_lite]}}
+estimators.vgg.view: {{estimators: {{vgg: {{view: small}}}}}}
+estimators.given.view: {{estimators: {{given: {{view: full}}}}}}
 models.xunet_deca.data.labelled: {{models: {{xunet_deca: {{data: {{labelled: photos}}}}}}}}
 models.xunet_deca.data.view: {{models: {{xunet_deca: {{data: {{view: near}}}}}}}}
 models.sted.data.labelled:
@@ -252,7 +259,7 @@ augmentation.counts: {{augmentation: {{counts: [13]}}}}
 WITHOUT = {
     *("datasets.synthetic.source", "datasets.synthetic.split", "datasets.photos.source"),
     *(f"encoders.given_deca.{key}" for key in ("class", "preset", "checkpoint")),
-    *("encoders.deca.head_sha256", "estimators.resnet.checkpoint"),
+    *("encoders.deca.head_sha256", "estimators.resnet.checkpoint", "estimators.resnet.view"),
     *(f"estimators.given.{key}" for key in ("preset", "size_px", "preprocess", "labels")),
     *(f"models.xunet_deca.{key}" for key in ("class", "distil", "objective.flip")),
     *(f"models.sted.{key}" for key in ("class", "labels", "network.densenet_blocks")),
@@ -268,7 +275,7 @@ WITHOUT = {
 }
 # Entries that are there for the sake of others; the leaves of their kinds are changed elsewhere.
 FOR_OTHERS = ("estimators.other.", "models.xunet_lite.", "models.xunet_student.")
-FOR_OTHERS += ("models.xunet_near.", "views.small.")
+FOR_OTHERS += ("models.xunet_near.", "views.small.", "views.full.")
 
 
 def overlay(name, value):

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from regaze.training.labels import LabelSubset
 from regaze.training.settings import TrainSettings
+from regaze.views import DEFAULT
 
 
 class EstimatorSettings(BaseModel):
@@ -38,6 +39,11 @@ class EstimatorSettings(BaseModel):
         None,
         exclude_if=lambda value: value is None,
         description="learn with the labels of so many samples of `persons`; default all",
+    )
+    view: str = Field(
+        DEFAULT,
+        exclude_if=lambda value: value == DEFAULT,
+        description="entry of views that it sees faces in, for methods of that view",
     )
     train: TrainSettings = TrainSettings()
 

@@ -104,7 +104,8 @@ class Job:
         """
         o = self.options
         folder = model_folder(o["models"], o["model"])
-        estimator = open_estimator(o["models"], o["estimator"])
+        view = read_record(folder / "model.json").get("view")
+        estimator = open_estimator(o["models"], o["estimator"], view)
         sampling = self._sampling(folder)
         engine = Redirection(folder, sampling, estimator, o["device"], self._published())
         photos = any(not is_row(place) for place, _ in self.work)

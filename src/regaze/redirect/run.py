@@ -76,21 +76,26 @@ def model_folder(models: str | os.PathLike, name: str) -> Path:
     raise ValueError(f"model: no trained {name!r} in {models}; there are: {listed}")
 
 
-def open_estimator(models: str | os.PathLike, name: str | None = None):
+def open_estimator(
+    models: str | os.PathLike, name: str | None = None, view: Mapping[str, Any] | None = None
+):
     """An estimator of the folder of models; without a name the best on held-out people, or None.
+
+    Without a name it is one of those that know faces in ``view`` (:func:`regaze.views.told_view`).
 
     Raises:
         ValueError: there is none of that name; the message lists the ones there are.
     """
     known = models_in(models, "estimator")
     if name is None:
-        if not known:
-            return None
         errors = {
             key: float((record.get("held_out") or {}).get("gaze_deg", np.inf))
             for key, record in known.items()
+            if not why_another(view, record.get("view"))
         }
-        name = min(known, key=lambda key: (errors[key], key))
+        if not errors:
+            return None
+        name = min(errors, key=lambda key: (errors[key], key))
     elif name not in known:
         listed = ", ".join(known) or "none"
         raise ValueError(f"estimator: no trained {name!r} in {models}; there are: {listed}")

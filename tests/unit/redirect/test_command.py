@@ -491,6 +491,14 @@ def test_the_gaze_of_a_source_is_not_read_by_a_judge_of_another_view(here, scene
     assert "the gaze of the source is unknown" in said
 
 
+def test_a_judge_of_the_models_view_is_chosen(here, scene, near):
+    shutil.copytree(near / "judge", near / "other")
+    record = json.loads((near / "other/model.json").read_text())
+    (near / "other/model.json").write_text(json.dumps(record | {"name": "other", "view": NEAR}))
+    said = done(scene.path, *common(scene, near), "--gaze", 5, 5)
+    assert "estimated by other" in said
+
+
 def test_rows_of_another_view_are_refused(here, near, textured):
     write_rows(textured, here / "f.h5")
     said = " ".join(
