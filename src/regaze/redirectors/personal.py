@@ -135,6 +135,15 @@ def gather_albums(
     return persons
 
 
+def entry_record(folder: str | PathLike) -> dict:
+    """The record of an entry with a model per person, nothing where the folder is of one model."""
+    record = Path(folder, RECORD)
+    if Path(folder, WEIGHTS).is_file() or not record.is_file():
+        return {}
+    found = read_record(record)
+    return found if "albums" in found else {}
+
+
 def folder_of(folder: str | PathLike, record: Mapping, person: str) -> Path:
     """The model folder of a person of an entry with a model per person.
 
@@ -149,7 +158,5 @@ def folder_of(folder: str | PathLike, record: Mapping, person: str) -> Path:
 
 def weights_fingerprint(folder: str | PathLike) -> str:
     """The fingerprint of a model's weights, or of those of all persons."""
-    weights = Path(folder) / WEIGHTS
-    if weights.is_file():
-        return fingerprint(weights)
-    return str(read_record(Path(folder) / RECORD)["fingerprint"])
+    of_all = entry_record(folder)
+    return str(of_all["fingerprint"]) if of_all else fingerprint(Path(folder) / WEIGHTS)

@@ -23,10 +23,9 @@ from regaze.redirectors.batches import BatchBuilder, Requests, rows_of
 from regaze.redirectors.declaration import declared_by
 from regaze.redirectors.inputs import open_inputs
 from regaze.redirectors.networks import load_redirector
-from regaze.redirectors.personal import folder_of, weights_fingerprint
+from regaze.redirectors.personal import entry_record, folder_of, weights_fingerprint
 from regaze.redirectors.reframe import Reframing
 from regaze.views import told_view, why_another
-from regaze.weights import read_record
 
 GIF_PAIRS = 8
 """Pairs whose pictures are animated."""
@@ -170,8 +169,8 @@ class Engine:
     ):
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.folder, self.sampling, self.reader = Path(folder), sampling, reader
-        self.record = read_record(self.folder / "model.json")
         self._person: str | None = None
+        self.record = entry_record(folder)
         self._take(next(iter(self.record.get("albums", {})), None))
         declaration = declared_by(self.record["config"])
         expect = {kind: about["identity"] for kind, about in self.record["inputs"].items()}
@@ -193,7 +192,8 @@ class Engine:
             return
         folder = self.folder if person is None else folder_of(self.folder, self.record, person)
         self._person = person
-        self.redirector, _ = load_redirector(folder, self.sampling, self.device)
+        self.redirector, record = load_redirector(folder, self.sampling, self.device)
+        self.record = self.record or record
         channels_last(self.redirector)
 
     def ordered(self, table: pd.DataFrame) -> pd.DataFrame:
