@@ -1,13 +1,22 @@
 """Pictures of one view of photos as those of another, against patches that were made in it."""
 
+import h5py
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from torch import nn
 
 from regaze.faces import FacesAttributes, FacesReader, FacesWriter
-from regaze.images import reduce_patches
+from regaze.factors import FACTORS
+from regaze.images import reduce_patches, to_uint8
 from regaze.normalise.geometry import Variant, virtual_view
+from regaze.pairs import write_pairs
+from regaze.redirectors import sample
+from regaze.redirectors.base import Redirector
+from regaze.redirectors.declaration import Declaration, Sampling
 from regaze.redirectors.reframe import Reframing
+from regaze.views import told_view
 
 CAMERA = np.array([[900.0, 900.0, 320.0, 240.0]])
 ORIGINS = np.array([[10.0, -30.0, 500.0], [-80.0, 40.0, 700.0], [0.0, 0.0, 610.0]])
@@ -127,3 +136,68 @@ def test_faces_that_cannot_be_mapped_are_refused(compared, tmp_path):
         writer.add_person("a", np.zeros((1, 8, 8, 3), np.uint8), np.zeros((1, 8)))
     with pytest.raises(ValueError, match="rotation: expected it of every person"):
         Reframing(FacesReader(tmp_path / "bare.h5"), compared, 8)
+
+
+class Same(Redirector):
+    """Gives its sources back, and remembers their rows."""
+
+    network = nn.Identity()
+
+    def __init__(self):
+        super().__init__()
+        self.rows = []
+
+    def invert(self, source, *, seed):
+        self.rows += source["source_row"].tolist()
+        return dict(source)
+
+    def edit(self, state, target, *, seed):
+        return state["source"]
+
+
+def sampled(monkeypatch, tmp_path, compared, own, size_px, view=None):
+    """Samples of a model that was trained on a view, of a pair per row."""
+    redirector = Same()
+    record = {
+        "name": "same", "config": {"size_px": size_px}, "inputs": {},
+        "view": view or told_view(own.attributes),
+    }  # fmt: skip
+    monkeypatch.setattr(sample, "load_redirector", lambda *_: (redirector, record))
+    monkeypatch.setattr(sample, "declared_by", lambda config: Declaration())
+    table = pd.DataFrame(
+        {"pair": range(3), "person": "a", "source_index": [2, 0, 1], "target_index": -1}
+    )
+    table["kind"] = "sweep"
+    for name, factor in FACTORS.items():
+        for side in ("source", "target"):
+            table[f"{side}_{name}"] = [np.zeros(len(factor.parts), np.float32)] * 3
+    write_pairs(tmp_path / "pairs.parquet", table)
+    (tmp_path / "model.safetensors").touch()
+    sample.sample_redirector(
+        tmp_path, faces=compared.paths, view=own.paths, pairs=tmp_path / "pairs.parquet",
+        sampling=Sampling(batch=2).model_dump(), samples=tmp_path / "samples.h5",
+        speed=tmp_path / "speed.json", size_px=32,
+    )  # fmt: skip
+    with h5py.File(tmp_path / "samples.h5") as file:
+        return file["pixels"][:].astype(int), file.attrs["view_covers"], redirector.rows
+
+
+def test_a_model_of_another_view_is_sampled_in_it_and_compared_in_that_of_all(
+    compared, tmp_path, monkeypatch
+):
+    # Its rows stand in another order.
+    near = Variant.named("custom", 128, 800.0, 600.0)
+    own = faces(tmp_path / "near.h5", near, rows=(2, 0, 1))
+    made, covers, seen = sampled(monkeypatch, tmp_path, compared, own, 64)
+    assert seen == [0, 1, 2] and made.shape == (3, 64, 64, 3)
+    assert covers == pytest.approx((80 / 128) ** 2, abs=0.02)
+    wanted = to_uint8(reduce_patches(compared.pixels([2, 0, 1]), 64)).astype(int)
+    assert np.abs(made - wanted).max() <= 4 and np.abs(made - wanted).mean() < 0.5
+
+
+def test_a_model_is_not_sampled_in_a_view_that_it_was_not_trained_on(
+    compared, tmp_path, monkeypatch
+):
+    own = faces(tmp_path / "near.h5", Variant.named("custom", 128, 800.0, 600.0))
+    with pytest.raises(ValueError, match="was trained on another view: expected 128 x 128 px that"):
+        sampled(monkeypatch, tmp_path, compared, own, 64, told_view(compared.attributes))
