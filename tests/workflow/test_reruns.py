@@ -87,7 +87,7 @@ EXPECTED = {
     "shards": "detect_landmarks, estimate_poses, normalise_shard, gather_faces, fix_pairs, "
     f"encode_shard * 001, mask_shard * 001, draw_masks, train_deca, {LEARNT}, sample_model, "
     f"{SAMPLED}, {MEASURED}",
-    "dataset": f"{LEARNT}, augment_faces, write_augmentation, sample_weights, measure_weights, "
+    "dataset": f"{LEARNT}, normalise_shard photos@near *, gather_faces photos@near, augment_faces, write_augmentation, sample_weights, measure_weights, "
     "sample_study, measure_study",
     "datasets.synthetic.root": "normalise_shard synthetic *, write_split synthetic, "
     "mask_shard synthetic *, gather_faces synthetic",
@@ -112,10 +112,14 @@ EXPECTED = {
     "landmarks.max_side": "detect_landmarks",
     "landmarks.min_score": "estimate_poses",
     "faces": "normalise_shard",
+    # The view near has its own.
+    "faces.focal": "normalise_shard synthetic *, normalise_shard photos *",
     "faces.max_rejected": "gather_faces",
     "faces.max_lost": "gather_faces",
     "faces.threads": "",
     "views": "normalise_shard synthetic@near *",
+    # It says what faces say.
+    "views.near.variant": "",
     "views.small": "",
     "views.full": "",
     "encoders.deca": "train_deca",
@@ -149,11 +153,11 @@ EXPECTED = {
     "models.xunet_deca.deca.encoder": "train_model xunet_deca, sample_model * xunet_deca, "
     "perturb_model, draw_path, sample_weights, sample_study",
     # An entry that learns from other data, or sees them otherwise, runs again alone.
-    "models.xunet_deca.data.labelled": "train_model xunet_deca, encode_shard photos deca *",
+    "models.xunet_deca.data.labelled": "train_model xunet_deca",
     "models.xunet_deca.data.view": "train_model xunet_deca, sample_model * xunet_deca, "
-    "perturb_model, draw_path, sample_weights, sample_study, normalise_shard *@near *, "
-    "gather_faces *@near, encode_shard *@near *, mask_shard *@near *",
-    "models.sted.data.labelled": "train_model sted, train_labelled_redirector * sted",
+    "perturb_model, draw_path, sample_weights, sample_study, normalise_shard photos@near *, "
+    "encode_shard *@near *, mask_shard *@near *",
+    "models.sted.data.labelled": "train_model sted, write_augmentation",
     "models.sted.data.view": "train_model sted, train_labelled_redirector * sted, "
     "augment_faces * sted, normalise_shard *@small *, gather_faces *@small",
     # How a model samples makes its own pictures again, and trains nothing.
