@@ -87,8 +87,8 @@ EXPECTED = {
     "shards": "detect_landmarks, estimate_poses, normalise_shard, gather_faces, fix_pairs, "
     f"encode_shard * 001, mask_shard * 001, draw_masks, train_deca, {LEARNT}, sample_model, "
     f"{SAMPLED}, {MEASURED}",
-    "dataset": f"{LEARNT}, normalise_shard photos@near *, gather_faces photos@near, augment_faces, write_augmentation, sample_weights, measure_weights, "
-    "sample_study, measure_study",
+    "dataset": f"{LEARNT}, augment_faces, write_augmentation, sample_weights, measure_weights, "
+    "sample_study, measure_study, normalise_shard photos@near *, gather_faces photos@near",
     "datasets.synthetic.root": "normalise_shard synthetic *, write_split synthetic, "
     "mask_shard synthetic *, gather_faces synthetic",
     # How folders are watched changes nothing while they are as they were.
@@ -113,7 +113,9 @@ EXPECTED = {
     "landmarks.min_score": "estimate_poses",
     "faces": "normalise_shard",
     # The view near has its own.
-    "faces.focal": "normalise_shard synthetic *, normalise_shard photos *",
+    **dict.fromkeys(
+        ("faces.focal", "faces.patch_size"), "normalise_shard synthetic *, normalise_shard photos *"
+    ),
     "faces.max_rejected": "gather_faces",
     "faces.max_lost": "gather_faces",
     "faces.threads": "",
