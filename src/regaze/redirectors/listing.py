@@ -47,6 +47,7 @@ def describe_entry(entry: MethodSettings) -> list[str]:
         "can be guided": own.guidable,
         "can be shown several sources": own.several_sources,
         "learns from unlabelled targets": own.unlabelled_targets,
+        "learns from a second data set without labels": own.unlabelled,
     }
     told = {
         "condition": own.condition,
