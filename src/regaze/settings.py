@@ -26,6 +26,7 @@ from pydantic.json_schema import models_json_schema
 
 from regaze.albums import AlbumSettings
 from regaze.assets import AssetSettings
+from regaze.entry_data import check_data, check_estimator, known
 from regaze.estimators.settings import EstimatorSettings
 from regaze.face3d.acquire_settings import AcquireSettings
 from regaze.face3d.settings import EncoderSettings
@@ -304,29 +305,27 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def _references(self):
-        _known("dataset", self.dataset, self.datasets)
+        known("dataset", self.dataset, self.datasets)
         for name in self.evaluation.datasets or []:
-            _known("evaluation.datasets", name, self.datasets)
+            known("evaluation.datasets", name, self.datasets)
         if self.acquire.photos is not None and not self.encoders:
             raise ValueError("acquire.photos: needs an entry of encoders, found none")
         for section in ("masks", "acquire"):
             if (encoder := getattr(self, section).encoder) is not None:
-                _known(f"{section}.encoder", encoder, self.encoders)
-        _known("evaluation.estimator", self.evaluation.estimator, self.estimators)
+                known(f"{section}.encoder", encoder, self.encoders)
+        known("evaluation.estimator", self.evaluation.estimator, self.estimators)
         for name in self.evaluation.models or []:
-            _known("evaluation.models", name, [*PSEUDO_MODELS, *self.models])
+            known("evaluation.models", name, [*PSEUDO_MODELS, *self.models])
         self._check_study(self.evaluation.study)
         if not isinstance(self.evaluation.remove_background, bool):
             for name in self.evaluation.remove_background:
-                _known("evaluation.remove_background", name, self.evaluated)
+                known("evaluation.remove_background", name, self.evaluated)
         for name in self.views:
             self._check_view(name)
         for name in self.estimators:
-            self._check_view_of(name)
-        for name in self.personal:
-            self._check_personal(name)
+            check_estimator(self, name)
         for name, entry in self.models.items():
-            self._check_data(name)
+            check_data(self, name)
             self._check_declaration(f"models.{name}", name)
             sections = {"estimators": self.estimators, "models": self.models}
             check_labels(f"models.{name}", entry, sections)
@@ -384,83 +383,9 @@ class Settings(Section):
                 f"{self.faces.variant!r} of faces, from which labels are measured"
             )
 
-    def _check_view_of(self, name: str) -> None:
-        """Refuse an estimator in a view that is not there, or that measures in another one."""
-        path, view = f"estimators.{name}.view", self.estimators[name].view
-        _known(path, view, [DEFAULT, *self.views])
-        if view == DEFAULT:
-            return
-        for key in ("evaluation", "augmentation"):
-            if getattr(self, key).estimator == name:
-                raise ValueError(
-                    f"{path}: {view!r}, but it is {key}.estimator, which reads all pictures in the "
-                    f"view {DEFAULT!r}"
-                )
-        self._check_photos(path, view, self.dataset)
-
-    def _check_photos(self, path: str, view: str, dataset: str) -> None:
-        """Refuse a view of a data set without photos."""
-        if view != DEFAULT and self.datasets[dataset].normalised:
-            raise ValueError(
-                f"{path}: {view!r}, but datasets.{dataset} was released as patches, which have the "
-                f"one view; expected {DEFAULT!r}"
-            )
-
-    def _check_personal(self, name: str) -> None:
-        """Refuse an entry with a model per person that has no albums, or has to be one model."""
-        path, entry, data = f"models.{name}.data", self.models[name], self.data_of(name)
-        albums = self.evaluation.albums
-        if albums is None:
-            raise ValueError(f"{path}.per: 'person' needs evaluation.albums, found none")
-        if data.album is not None and data.album > albums.size:
-            raise ValueError(
-                f"{path}.album: {data.album}, but albums have {albums.size} pictures "
-                "(evaluation.albums.size)"
-            )
-        if self.evaluated != [data.labelled]:
-            raise ValueError(
-                f"{path}.per: a model per person of {data.labelled!r}, but evaluated is on "
-                f"{', '.join(self.evaluated)}; expected that data set alone"
-            )
-        for key in ("labels", "checkpoint"):
-            if getattr(entry, key, None) is not None:
-                raise ValueError(f"models.{name}.{key}: not with a model per person; leave it out")
-        if entry.train.gpus > 1 or entry.train.nodes > 1:
-            raise ValueError(
-                f"models.{name}.train: a model per person is trained by one process; expected gpus "
-                "of at most 1 on one machine; persons are trained side by side (shards)"
-            )
-        if name in self.augmentation.redirectors:
-            raise ValueError(
-                f"augmentation.redirectors: {name!r} has a model per person, none for all"
-            )
-        for other, one in self.models.items():
-            start = getattr(one.train, "transfer", None)
-            used = [net.entry for net in self.declarations[other].networks]
-            if name in used or Path(start or "").name == name and other != name:
-                raise ValueError(
-                    f"models.{other}: {name!r} has a model per person, none that {other!r} could "
-                    "learn from"
-                )
-
-    def _check_data(self, name: str) -> None:
-        """Refuse data that are not defined, or cannot be had in the view of an entry."""
-        path, data = f"models.{name}.data", self.data_of(name)
-        _known(f"{path}.labelled", data.labelled, self.datasets)
-        _known(f"{path}.view", data.view, [DEFAULT, *self.views])
-        if data.unlabelled is not None:
-            _known(f"{path}.unlabelled", data.unlabelled, self.datasets)
-            if not self.declarations[name].unlabelled:
-                raise ValueError(
-                    f"{path}.unlabelled: {data.unlabelled!r}, but class "
-                    f"{self.models[name].class_!r} learns from labelled data alone; leave it out"
-                )
-        for dataset in self._seen_by(name):
-            self._check_photos(f"{path}.view", data.view, dataset)
-
     def _check_study(self, study: StudySettings) -> None:
         for name in study.models or []:
-            _known("evaluation.study.models", name, self.models)
+            known("evaluation.study.models", name, self.models)
             if not self.declarations[name].denoises:
                 raise ValueError(
                     f"evaluation.study.models: {name!r} samples without noise: it has neither "
@@ -490,12 +415,12 @@ class Settings(Section):
             raise ValueError(f"{path}: its class {self.models[name].class_!r} {error}") from None
         for one in own.inputs:
             for option, section in INPUT_KINDS[one.kind].sections.items():
-                _known(f"{path}: its {option}", one.options[option], getattr(self, section))
+                known(f"{path}: its {option}", one.options[option], getattr(self, section))
         for one in own.networks:
             where = f"{path}: its {_ROLES.get(one.role, one.role)}"
             if one.role == "labeller":
                 where = f"{path}.labels.estimator"
-            _known(where, one.entry, getattr(self, one.section))
+            known(where, one.entry, getattr(self, one.section))
             if one.section == "estimators" and one.entry == self.evaluation.estimator:
                 raise ValueError(
                     f"{path}: its {_ROLES.get(one.role, one.role)} {one.entry!r} also measures all "
@@ -524,7 +449,7 @@ class Settings(Section):
         for one in self.declarations[chain[-1]].networks:
             if one.section != "models":
                 continue
-            _known(f"models.{chain[-1]}: its {one.role}", one.entry, self.models)
+            known(f"models.{chain[-1]}: its {one.role}", one.entry, self.models)
             if one.entry in chain:
                 raise ValueError(f"{path}: its {one.role} {one.entry!r} learns from itself")
             self._check_circles(path, [*chain, one.entry])
@@ -534,7 +459,7 @@ class Settings(Section):
         """What every entry of ``models`` reads and uses."""
         return {name: declared(entry) for name, entry in self.models.items()}
 
-    def _seen_by(self, name: str) -> list[str]:
+    def seen_by(self, name: str) -> list[str]:
         """Data sets that an entry of ``models`` sees, in its training or while it is sampled."""
         data = self.data_of(name)
         evaluated = self.evaluated if name in self.rows else []
@@ -574,7 +499,7 @@ class Settings(Section):
         found |= {in_view(self.dataset, one.view): None for one in self.estimators.values()}
         for name in self.models:
             view = self.data_of(name).view
-            found |= dict.fromkeys(in_view(dataset, view) for dataset in self._seen_by(name))
+            found |= dict.fromkeys(in_view(dataset, view) for dataset in self.seen_by(name))
         return list(found)
 
     def first_view(self, dataset: str) -> str:
@@ -655,11 +580,6 @@ class Settings(Section):
 
 _ROLES = {"estimator": "training estimator", "labeller": "estimator of labels"}
 """What roles of networks are called in messages, where that is not their name."""
-
-
-def _known(path: str, name: str, names) -> None:
-    if name not in names:
-        raise ValueError(f"{path}: {name!r} is not defined; expected one of {', '.join(names)}")
 
 
 def _dataset_options(name: str, entry: Any) -> SourceOptions:
