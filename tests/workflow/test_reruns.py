@@ -89,12 +89,12 @@ EXPECTED = {
     f"{SAMPLED}, {MEASURED}",
     "dataset": f"{LEARNT}, augment_faces, write_augmentation, sample_weights, measure_weights, "
     "sample_study, measure_study, normalise_shard photos@near *, gather_faces photos@near",
-    "datasets.synthetic.root": "normalise_shard synthetic *, write_split synthetic, "
-    "mask_shard synthetic *, gather_faces synthetic",
+    "datasets.synthetic.root": "normalise_shard synthetic*, write_split synthetic, "
+    "mask_shard synthetic *, gather_faces synthetic*",
     # How folders are watched changes nothing while they are as they were.
     "datasets.synthetic.watch": "",
     "datasets.photos.watch": "",
-    "datasets.synthetic.undistort_camera": "normalise_shard synthetic *, write_split synthetic",
+    "datasets.synthetic.undistort_camera": "normalise_shard synthetic*, write_split synthetic",
     "datasets.photos": "detect_landmarks, estimate_poses, normalise_shard photos *, "
     "write_split photos",
     **dict.fromkeys(
