@@ -3,7 +3,15 @@
 from pathlib import Path
 
 import pytest
-from kit import NotCovered, find_adapter, is_built, load_adapters, load_case, not_covered, run_adapter
+from kit import (
+    NotCovered,
+    find_adapter,
+    is_built,
+    load_adapters,
+    load_case,
+    not_covered,
+    run_adapter,
+)
 
 load_adapters(Path(__file__).resolve().parent / "adapters")
 
