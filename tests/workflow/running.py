@@ -15,6 +15,7 @@ import threading
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+SCRIPTS = sorted((ROOT / "workflow_scripts").glob("*.py"))
 
 
 def command(folder, *arguments, overlays=()):
@@ -72,12 +73,19 @@ def serve():
 
     from snakemake.cli import main
 
-    import regaze.settings  # noqa: F401
+    from regaze.versioning import code
 
+    # What every plan imports and reads.
+    for path in (ROOT / "Snakefile", *(ROOT / "rules").glob("*.smk")):
+        for name in re.findall(r"^from (regaze[\w.]*) import", path.read_text(), re.MULTILINE):
+            importlib.import_module(name)
+    sources = code.Sources()
+    for script in SCRIPTS:
+        sources.files(script, code.Picked())
     program = importlib.util.find_spec("snakemake.__main__").origin
     for line in sys.stdin:
         asked = json.loads(line)
-        plans = {"-n", "--lint"} & {*asked["line"]}
+        plans = {"-n", "--lint", "--list-rules"} & {*asked["line"]}
         if not plans:
             import_for_jobs()
         child = os.fork()
@@ -115,7 +123,7 @@ def ended(function, arguments):
 @functools.cache
 def import_for_jobs():
     """Import what the scripts of rules import, which takes longer than most of them do."""
-    for script in (ROOT / "workflow_scripts").glob("*.py"):
+    for script in SCRIPTS:
         runpy.run_path(str(script))
 
 
