@@ -125,6 +125,8 @@ def import_for_jobs():
     """Import what the scripts of rules import, which takes longer than most of them do."""
     for script in SCRIPTS:
         runpy.run_path(str(script))
+    # Trainings import it when they begin.
+    import torch.utils.tensorboard  # noqa: F401
 
 
 def fork_jobs():
