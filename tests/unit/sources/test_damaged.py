@@ -94,10 +94,10 @@ def _parts(folder):
 
 def some(damages, every=8):
     """All damages, of which every eighth runs in `make test`, among them some of each layout."""
-    quick = {id(damage) for damage in damages[::every]}
-    for damage in damages:
-        marks = [] if id(damage) in quick else [pytest.mark.whole]
-        yield pytest.param(damage, id=damage.id, marks=marks)
+    return [
+        pytest.param(damage, id=damage.id, marks=[pytest.mark.whole] * (number % every > 0))
+        for number, damage in enumerate(damages)
+    ]
 
 
 @pytest.mark.parametrize("damage", some(DAMAGES))
