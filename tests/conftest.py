@@ -10,8 +10,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 FOLDERS = ("tests/workflow", "tests/faults")
 """Folders whose tests share a run of the workflow, which a session fixture makes."""
-APART = ("test_code_versions.py", "test_config.py", "test_raw_data.py", "test_reruns.py")
-"""Files there that need none. `xdist_group` would say this, but does nothing with pytest 9.2."""
+APART = ("test_code_versions.py", "test_reruns.py")
+"""Files there that run nothing. `xdist_group` would say this, but does nothing with pytest 9.2."""
 
 
 FIRST = (
