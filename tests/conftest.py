@@ -10,20 +10,49 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 FOLDERS = ("tests/workflow", "tests/faults")
 """Folders whose tests share a run of the workflow, which a session fixture makes."""
-APART = ("test_code_versions.py", "test_config.py", "test_raw_data.py", "test_reruns.py")
-"""Files there that need none. `xdist_group` would say this, but does nothing with pytest 9.2."""
+APART = ("test_code_versions.py", "test_reruns.py")
+"""Files there that run nothing. `xdist_group` would say this, but does nothing with pytest 9.2."""
+
+
+FIRST = (
+    "tests/workflow",
+    "tests/workflow/test_reruns.py",
+    "tests/faults",
+    "tests/unit/training/test_ddp.py",
+    "tests/conformance/test_conformance.py",
+)
+"""What takes longest; what takes a few seconds fills the cores up to the end."""
+
+
+def run_of(nodeid):
+    """The file of a test, or the folder whose tests share a run of the workflow."""
+    path = nodeid.split("::")[0]
+    folder = path.rpartition("/")[0]
+    return folder if folder in FOLDERS and Path(path).name not in APART else path
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with what takes longest, and go on with files of many tests."""
+    counts = Counter(run_of(item.nodeid) for item in items)
+    places = {name: number for number, name in enumerate(FIRST)}
+
+    def place(item):
+        run = run_of(item.nodeid)
+        return places.get(run, len(FIRST)), -counts[run]
+
+    items.sort(key=place)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """Of a run in several processes each takes whole files; a folder's run is made in one."""
+    """Of a run in several processes each takes whole files, in the order of the collection."""
     from xdist.scheduler import LoadScopeScheduling
+
+    config.option.loadscopereorder = False
 
     class ByRun(LoadScopeScheduling):
         def _split_scope(self, nodeid):
-            path = nodeid.split("::")[0]
-            folder = path.rpartition("/")[0]
-            return folder if folder in FOLDERS and Path(path).name not in APART else path
+            return run_of(nodeid)
 
     return ByRun(config, log)
 

@@ -116,3 +116,4 @@ def install(monkeypatch, folder, package, names, version="1.2", **sources):
 def look_again():
     """Let distributions that came and went be noticed."""
     regaze.methods._outer.cache_clear()
+    regaze.methods._below.cache_clear()

@@ -34,7 +34,12 @@ def _home() -> list[str]:
 
 
 def _inner() -> dict[str, str]:
-    folders = [path.parent.name for root in _home() for path in Path(root).glob("*/settings.py")]
+    return _below(*_home())
+
+
+@cache
+def _below(*roots: str) -> dict[str, str]:
+    folders = [path.parent.name for root in roots for path in Path(root).glob("*/settings.py")]
     return {name: f"{_HOME}.{name}" for name in folders}
 
 

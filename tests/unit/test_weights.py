@@ -47,9 +47,11 @@ def test_counters_of_batch_norms_may_be_absent(state, absent, prefix):
 
 
 def test_a_network_that_is_a_batch_norm():
-    state = dict(nn.BatchNorm1d(2).state_dict())
+    state = {**nn.BatchNorm1d(2).state_dict(), "weight": torch.tensor([3.0, 4.0])}
     del state["num_batches_tracked"]
-    load_strictly(nn.BatchNorm1d(2), state)
+    network = nn.BatchNorm1d(2)
+    load_strictly(network, state)
+    assert network.weight.tolist() == [3, 4] and network.num_batches_tracked == 0
 
 
 @pytest.mark.parametrize(

@@ -373,30 +373,38 @@ def another(name, value, annotation, before):
     return None
 
 
-def groups():
-    """Overlays by the leaf that they change, in groups that are planned at once: one by one, but.
+def groups(every):
+    """Overlays by the leaf that they change, in groups that are planned at once.
 
-    Networks have their leaves changed side by side, since their jobs differ; and resources, which
-    no job depends on, are changed all together.
+    Of every leaf, one by one, but: networks have their leaves changed side by side, since their
+    jobs differ; and resources, which no job depends on, are changed all together. Otherwise one
+    leaf of each line of ``EXPECTED``, those of different sections side by side.
     """
     found, before, places = {"none": {}}, told(merged(BASE)), Counter()
+    lines = set()
     for name, value, annotation in leaves(load_settings(merged(BASE))):
         parts = name.split(".")
-        entry, training = ".".join(parts[:2]), ".train." in name
+        section, entry, training = parts[0], ".".join(parts[:2]), ".train." in name
         kept = (".train.", ".distil.", "models.xunet_lite.sampling.")
         if name.startswith(FOR_OTHERS) and not any(part in name for part in kept):
+            continue
+        if not every and line_of(name) in lines:
             continue
         above = another(name, value, annotation, before)
         if above is None:
             found["none"] |= {} if training else {name: None}
             continue
+        lines.add(line_of(name))
         group = name
-        if parts[0] == "resources":
+        if section == "resources":
             group = "resources"
-        elif parts[0] in ("models", "estimators", "encoders", "identity") and name not in CHANGES:
-            entry = "identity" if parts[0] == "identity" else entry
+        elif section in ("models", "estimators", "encoders", "identity") and name not in CHANGES:
+            entry = "identity" if section == "identity" else entry
             group = f"network leaves {places[entry]}"
             places[entry] += 1
+        elif not every and len(parts) > 1:
+            group = f"leaves {places[section]}"
+            places[section] += 1
         try:
             load_settings(merged(BASE, *found.get(group, {}).values(), above))
         except ConfigurationError:
@@ -405,15 +413,19 @@ def groups():
     return found
 
 
-def readers(name, jobs):
-    """Jobs that depend on a leaf themselves, among those that are planned."""
+def line_of(name):
+    """The longest beginning of a leaf's name that ``EXPECTED`` has, None where it has none."""
     parts = name.split(".")
     starts = (".".join(parts[:end]) for end in range(len(parts), 0, -1))
-    known = next((EXPECTED[start] for start in starts if start in EXPECTED), None)
-    if known is None:
+    return next((start for start in starts if start in EXPECTED), None)
+
+
+def readers(name, jobs):
+    """Jobs that depend on a leaf themselves, among those that are planned."""
+    if line_of(name) is None:
         return {f"EXPECTED says nothing of {name}"}
-    page = set() if parts[0] == "resources" else matching("write_report", jobs)
-    return matching(known, jobs) | page
+    page = set() if name.startswith("resources.") else matching("write_report", jobs)
+    return matching(EXPECTED[line_of(name)], jobs) | page
 
 
 def matching(patterns, jobs):
@@ -466,16 +478,30 @@ def replanned(folder, overlays):
     return sorted(faults), files
 
 
+EVERY = pytest.mark.parametrize(
+    "changed", [False, pytest.param(True, marks=pytest.mark.whole)], ids=["some", "every"],
+    indirect=True,
+)  # fmt: skip
+
+
 @pytest.fixture(scope="module")
-def changed(pretended):
+def changed(pretended, request):
     """By the name of a group: its overlays, what is wrong with the plan, and files by leaf."""
-    every = groups()
-    assert set(every.pop("none")) == WITHOUT
+    groups_of = groups(request.param)
+    without = set(groups_of.pop("none"))
+    assert without == WITHOUT if request.param else without <= WITHOUT
     with multiprocessing.get_context("fork").Pool(2) as pool:
-        plans = pool.starmap(replanned, [(pretended, of) for of in every.values()], chunksize=8)
-    return {name: (every[name], *plan) for name, plan in zip(every, plans, strict=True)}
+        plans = pool.starmap(replanned, [(pretended, of) for of in groups_of.values()], chunksize=4)
+    return {name: (groups_of[name], *plan) for name, plan in zip(groups_of, plans, strict=True)}
 
 
+def test_of_each_leaf_is_said_who_reads_it():
+    names = [name for name, _, _ in leaves(load_settings(merged(BASE)))]
+    unsaid = {name for name in names if line_of(name) is None}
+    assert len(names) > 500 and unsaid <= WITHOUT
+
+
+@EVERY
 def test_each_leaf_reruns_the_jobs_that_depend_on_it_and_no_others(changed):
     faults = {name: said for name, (_, said, _) in changed.items() if said}
     assert faults == {}, json.dumps(faults, indent=1)
@@ -497,6 +523,7 @@ def stage_of(path, stages):
     return None
 
 
+@EVERY
 def test_stages_of_dvc_depend_on_the_leaves_that_their_rules_depend_on(changed):
     before, lacking = stages(merged(BASE)), {}
     keys = {
@@ -568,20 +595,34 @@ def test_contents_of_files_count_as_their_names_do(pretended, tmp_path):
         os.utime(folder / value, ns=(before[1], before[1]))
 
 
-@pytest.mark.parametrize("change", ["{}", "{sampling: {sample_only: true}}"])
-@pytest.mark.parametrize("target", STAGES)
+@pytest.mark.parametrize(
+    ("target", "change"),
+    [
+        *((target, "{}") for target in STAGES),
+        *(
+            pytest.param(
+                target,
+                "{sampling: {sample_only: true}}",
+                marks=[] if target in ("samples", "all") else pytest.mark.whole,
+            )
+            for target in STAGES
+        ),
+    ],
+)
 def test_a_stage_asks_for_everything_that_is_made_for_it(pretended, target, change):
     plan = planning.plan(pretended, merged(BASE, yaml.safe_load(change)), (target,))
     made = {path for job, outputs in plan.outputs.items() for path in outputs if job != target}
     assert made and made <= set(plan.inputs[target])
 
 
-def test_a_missing_file_is_made_again_and_what_follows_it(pretended, tmp_path):
-    """Of one job of every rule, whose last output is gone."""
+@pytest.mark.parametrize("every", [5, pytest.param(1, marks=pytest.mark.whole)])
+def test_a_missing_file_is_made_again_and_what_follows_it(pretended, tmp_path, every):
+    """Of one job of every rule, or every fifth, whose last output is gone."""
     folder = tmp_path / "again"
     shutil.copytree(pretended, folder)
     plan = planning.plan(folder, merged(BASE), TARGETS)
-    for job in {job.split()[0]: job for job, outputs in plan.outputs.items() if outputs}.values():
+    jobs = {job.split()[0]: job for job, outputs in plan.outputs.items() if outputs}
+    for job in [*jobs.values()][::every]:
         path = plan.outputs[job][-1]
         (folder / path).rename(folder / "away")
         assert planning.plan(folder, merged(BASE), TARGETS).needed == plan.following({job}), path

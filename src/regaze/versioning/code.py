@@ -18,7 +18,7 @@ import hashlib
 import json
 import os
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
@@ -441,12 +441,17 @@ def _files(root: Path) -> list[Path]:
 
 
 def _parsed(path: Path, name: str) -> _Module:
-    data = path.read_bytes()
+    return replace(_parsed_source(path.read_bytes(), name, path.name == "__init__.py"), path=path)
+
+
+@cache
+def _parsed_source(data: bytes, name: str, is_package: bool) -> _Module:
+    """A module by its text alone, wherever it lies; nobody changes what is inside."""
     lines = data.splitlines(keepends=True)
     starts = [0]
     for line in lines:
         starts.append(starts[-1] + len(line))
-    about = _Module(name, path)
+    about = _Module(name, Path())
 
     def text(node: ast.AST, without: Collection[ast.AST] = ()) -> bytes:
         """The source of a node without some that are in it, and without docstrings."""
@@ -473,12 +478,12 @@ def _parsed(path: Path, name: str) -> _Module:
                 found.split = (core, members)
         return found
 
-    for node in ast.parse(data, str(path)).body:
+    for node in ast.parse(data, name or "<script>").body:
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
             continue
         for one in ast.walk(node):
             if isinstance(one, ast.Import | ast.ImportFrom):
-                _note_import(about, one, path.name == "__init__.py")
+                _note_import(about, one, is_package)
         if isinstance(node, ast.Import | ast.ImportFrom) or _is_docstring(node):
             continue
         names = _defined(node)

@@ -28,7 +28,7 @@ def model():
 def capture(tmp_path_factory):
     folder = tmp_path_factory.mktemp("capture") / "one"
     persons = {"train-redirector": 2, "val": 1}
-    render_capture(folder, persons=persons, head_poses=2, gazes=2, photo=120, focal=235.0)
+    render_capture(folder, persons=persons, head_poses=2, gazes=2, photo=96, focal=188.0)
     return folder
 
 
@@ -159,9 +159,9 @@ def test_series_share_head_and_gaze(capture):
 
 
 def test_person_depends_on_seed_and_name_only(capture, tmp_path):
-    more = {"train-redirector": 3, "test": 1, "val": 1}
+    more = {"train-redirector": 3, "val": 1}
     render_capture(
-        tmp_path / "more", persons=more, head_poses=2, gazes=2, photo=120, focal=235.0, workers=2
+        tmp_path / "more", persons=more, head_poses=2, gazes=2, photo=96, focal=188.0, workers=2
     )
     for file in sorted((capture / "00002").rglob("*.*")):
         twin = tmp_path / "more" / file.relative_to(capture)

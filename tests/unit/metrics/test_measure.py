@@ -115,7 +115,9 @@ def test_what_does_not_exist_is_null_with_a_reason(world):
     sweep, one, none = (metrics["kinds"][kind] for kind in ("sweep", "gaze_only", "head_only"))
     for name in ("psnr", "ssim", "eye_psnr", "frechet_estimator"):
         assert sweep[name]["mean"] is None and "true image" in sweep[name]["reason"]
-    assert sweep["gaze_error_deg"]["mean"] >= 0
+    turned = table.loc[table["kind"] == "sweep", "gaze_error_deg"]
+    assert sweep["gaze_error_deg"]["mean"] == pytest.approx(turned.mean(), rel=1e-4)
+    assert turned.between(0.01, 180).all()
     assert one["psnr"]["interval"] is None and "one person" in one["psnr"]["interval_reason"]
     assert none["psnr"]["reason"] == "no pairs of this kind were sampled"
     assert none["lpips"]["reason"] == one["fid"]["reason"] == "no weights configured"

@@ -81,7 +81,7 @@ def test_upside_down_photos_give_upright_faces(capture, tmp_path):
     assert np.abs(change)[:, 8:-8, 8:-8].mean(axis=(1, 2, 3)).max() < 1.5
 
 
-@pytest.mark.parametrize("size", RELEASED)
+@pytest.mark.parametrize("size", [224, pytest.param(448, marks=pytest.mark.whole)])
 def test_released_patches(tmp_path, size):
     from regaze.normalise.linked import link_shard
 

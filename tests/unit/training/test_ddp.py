@@ -1,6 +1,6 @@
 """Two processes: the same result as one, exact resume, one writer, visible errors, SIGTERM.
 
-The processes are those of torchrun, started by the launcher of the training rules.
+The processes are those of torchrun, or of srun, started by the launcher of the training rules.
 """
 
 import json
@@ -35,6 +35,21 @@ TRAIN = {
     "tensorboard": False,
     "precision": "fp32",
 }
+
+
+# Starts as many processes as it is asked for, as SLURM would on two machines.
+SRUN = f"""#!{sys.executable}
+import json, os, subprocess, sys
+options = dict(part.split("=", 1) for part in sys.argv[1:] if part.startswith("--"))
+program = [part for part in sys.argv[1:] if not part.startswith("--")]
+json.dump([options, os.environ["MASTER_PORT"]], open(os.environ["TOLD"], "w"))
+running = []
+for rank in range(int(options["--ntasks"])):
+    place = {{"PROCID": rank, "LOCALID": 0, "NTASKS": options["--ntasks"]}}
+    env = os.environ | {{f"SLURM_{{name}}": str(value) for name, value in place.items()}}
+    running.append(subprocess.Popen(program, env=env))
+sys.exit(max(one.wait(60) for one in running))
+"""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -92,6 +107,7 @@ def test_two_processes_are_one_with_the_doubled_batch(unbroken, tmp_path):
     assert log.count("step 20/20") == 1
 
 
+@pytest.mark.whole
 def test_two_processes_train_the_x_unet_of_one(tmp_path):
     script = runpy.run_path(str(SCRIPT))
     changes = {"images": 160, "accumulate": 1, "lr": 1e-3, "ema_halflife_images": 0}
@@ -122,15 +138,20 @@ def test_a_stopped_run_resumes_to_the_same_bytes(unbroken, tmp_path):
     with pytest.raises(ValueError, match=words):
         single(tmp_path / "state", {"train": TRAIN})
     assert (tmp_path / "state/state.pt").read_bytes() == kept
-    torch.save(state | {"processes": 1}, tmp_path / "state/state.pt")
-    with pytest.raises(RuntimeError, match=r"state\.pt: .* with 1 process, found 2,"):
-        run(tmp_path)
-    (tmp_path / "state/state.pt").write_bytes(kept)
     # The way of stopping is no part of the configuration's identity.
     again = run(tmp_path)
     assert f"resuming at step {state['step']} of 20" in (tmp_path / "job.log").read_text()
     for key, value in unbroken[0].items():
         assert torch.equal(again[key], value), key
+
+
+@pytest.mark.whole
+def test_the_state_of_one_process_is_refused_by_two(unbroken, tmp_path):
+    (tmp_path / "state").mkdir()
+    state = torch.load(unbroken[2] / "state/state.pt", weights_only=True)
+    torch.save(state | {"processes": 1, "step": 7}, tmp_path / "state/state.pt")
+    with pytest.raises(RuntimeError, match=r"state\.pt: .* with 1 process, found 2,"):
+        run(tmp_path)
 
 
 def test_a_failing_process_ends_the_other_and_is_named(tmp_path):
@@ -141,6 +162,7 @@ def test_a_failing_process_ends_the_other_and_is_named(tmp_path):
     assert "Traceback" in log and "ValueError: the second process has had enough" in log
 
 
+@pytest.mark.whole
 def test_processes_started_by_others_take_part(unbroken, tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -161,6 +183,32 @@ def test_processes_started_by_others_take_part(unbroken, tmp_path):
     weights = torch.load(tmp_path / "model.pt", weights_only=True)
     for key, value in unbroken[0].items():
         assert torch.equal(weights[key], value), key
+
+
+def test_two_machines_train_what_two_local_processes_do(unbroken, tmp_path, monkeypatch):
+    """Processes of srun: what they are told, and that they train what those of torchrun do."""
+    tool = tmp_path / "bin/srun"
+    tool.parent.mkdir()
+    tool.write_text(SRUN)
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tool.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("TOLD", str(tmp_path / "told.json"))
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("SLURM_JOB_ID", "12345")
+    there = run(tmp_path, None, config={"train": TRAIN | {"gpus": 0, "nodes": 2}})
+    told, port = json.loads((tmp_path / "told.json").read_text())
+    assert (told["--nodes"], told["--ntasks"], told["--ntasks-per-node"]) == ("2", "2", "1")
+    assert told["--kill-on-bad-exit"] == "1" and port == "20345"
+    assert "rank 0 regaze" in (tmp_path / "job.log").read_text()
+    for key, value in unbroken[0].items():
+        assert torch.equal(there[key], value), key
+
+
+def test_machines_are_refused_where_they_cannot_be(tmp_path, monkeypatch):
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    asked = job(tmp_path, config={"train": TRAIN | {"gpus": 0, "nodes": 2}})
+    with pytest.raises(ValueError, match="train.nodes: 2 machines need a SLURM job.*found none"):
+        launch(print, asked)
 
 
 def test_launch_in_this_process_and_its_refusals(tmp_path, monkeypatch):

@@ -12,11 +12,11 @@ import torch
 from accelerate.state import AcceleratorState
 from torch import nn
 
-from regaze.diffusion.averages import half_life_decay, power_decay
-from regaze.provenance import content_hash, versions
+from regaze.diffusion.averages import power_decay
+from regaze.provenance import versions
 from regaze.training import compiling, loop
 from regaze.training.loop import Interrupted, lr_factor, mark_finished, train
-from regaze.training.phases import Phase, Progress
+from regaze.training.phases import Phase
 from regaze.training.settings import TrainSettings
 
 SETTINGS = TrainSettings(
@@ -95,35 +95,72 @@ def test_interrupted_run_ends_in_the_same_bytes(tmp_path, stop_at, kill):
     assert not list((tmp_path / "cut").glob(".*"))
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
-def test_one_process_computes_the_bytes_of_a_plain_loop(tmp_path, accumulate):
-    settings = SETTINGS.model_copy(update={"accumulate": accumulate})
-    ours, _ = run(tmp_path, settings=settings)
-    task = Toy()
-    network = task.network.train()
-    average = {key: value.clone() for key, value in network.state_dict().items()}
-    optimiser = torch.optim.AdamW(
-        network.parameters(), lr=0.01, betas=(0.9, 0.99), weight_decay=0, fused=True
-    )
-    per_step = 8 * accumulate
-    for step in range(160 // per_step):
-        seed = int(content_hash([3, step, 0, 0]), 16) >> 1
-        torch.manual_seed(seed)
-        generator = torch.Generator().manual_seed(seed)
-        optimiser.param_groups[0]["lr"] = 0.01 * lr_factor((step + 1) * per_step, settings)
-        optimiser.zero_grad()
-        for part in range(accumulate):
-            batch = Numbers().load(step * accumulate + part)
-            at = Progress(step, step * per_step, generator)
-            (task.losses(batch, "main", at)["loss"] / accumulate).backward()
-        optimiser.step()
-        keep = half_life_decay((step + 1) * per_step, per_step, 24)
-        for key, value in network.state_dict().items():
-            if value.is_floating_point():
-                average[key].lerp_(value, 1 - keep)
-            else:
-                average[key].copy_(value)
-    assert same(ours, average)
+class Still:
+    """A linear fit without any draws, whose batches are all of one kind."""
+
+    def __init__(self):
+        torch.manual_seed(0)
+        self.network = nn.Linear(3, 1)
+
+    def phases(self):
+        return [Phase("main", list(self.network.parameters()))]
+
+    def losses(self, batch, phase, at):
+        error = self.network(batch["x"]) - batch["x"].sum(1, keepdim=True)
+        return {"loss": (error**2).mean()}
+
+
+class Together(Numbers):
+    """Two batches as one."""
+
+    def load(self, step):
+        parts = [super(Together, self).load(2 * step + part)["x"] for part in range(2)]
+        return {"x": torch.cat(parts)}
+
+
+PLAIN = SETTINGS.model_copy(update={"ema_halflife_images": 0, "warmup_images": 0})
+
+
+def test_the_first_step_goes_against_the_gradient_as_far_as_the_rate(tmp_path):
+    # The first moments of Adam are the gradient and its square, so their quotient is its sign.
+    task, twin = Still(), Still()
+    settings = PLAIN.model_copy(update={"images": 8, "schedule": "constant"})
+    after, _ = run(tmp_path, task, settings)
+    twin.losses(Numbers().load(0), "main", None)["loss"].backward()
+    for name, weight in twin.network.named_parameters():
+        torch.testing.assert_close(after[name], weight.detach() - 0.01 * weight.grad.sign())
+
+
+def test_accumulated_passes_are_one_of_their_batches_together(tmp_path):
+    parts = PLAIN.model_copy(update={"accumulate": 2})
+    one = PLAIN.model_copy(update={"batch": 16})
+    accumulated, _ = run(tmp_path / "parts", Still(), parts)
+    options = {"seed": 3, "state": tmp_path / "one", "config": {}}
+    whole, _ = train(Still(), Together, one, **options)
+    for name, value in whole.items():
+        torch.testing.assert_close(accumulated[name], value, atol=1e-6, rtol=1e-5)
+    apart, _ = run(tmp_path / "apart", Still(), PLAIN)
+    assert not same(apart, accumulated)
+
+
+def test_draws_of_a_step_depend_on_the_seed_and_the_step_alone(tmp_path):
+    def drawn(name, seed, more=0):
+        found = []
+
+        class Watched(Still):
+            def losses(self, batch, phase, at):
+                found.append((torch.rand(3), torch.rand(3, generator=at.generator)))
+                # However much a step draws, the next one does not notice.
+                torch.rand(more * len(found)), torch.rand(more, generator=at.generator)
+                return super().losses(batch, phase, at)
+
+        train(Watched(), Numbers, PLAIN, seed=seed, state=tmp_path / name, config={})
+        return torch.stack([torch.cat(pair) for pair in found])
+
+    first = drawn("first", 3)
+    assert torch.equal(first, drawn("more", 3, more=5))
+    others = torch.cat([first, drawn("other", 4)])
+    assert len({tuple(row.tolist()) for row in others}) == len(others)
 
 
 def test_workers_do_not_change_the_result(tmp_path):
@@ -169,8 +206,22 @@ def test_truncated_state_is_refused_loudly(tmp_path, caplog):
 
 def test_average_is_a_smoothed_path_and_off_by_zero(tmp_path):
     smooth, _ = run(tmp_path / "a")
-    plain, _ = run(tmp_path / "b", settings=SETTINGS.model_copy(update={"ema_halflife_images": 0}))
+    path = []
+
+    class Watched(Toy):
+        def losses(self, *args):
+            path.append({k: v.clone() for k, v in self.network.state_dict().items()})
+            return super().losses(*args)
+
+    plain, _ = run(tmp_path / "b", Watched(), PLAIN.model_copy(update={"warmup_images": 16}))
     assert not same(smooth, plain)
+    for key, value in smooth.items():
+        if value.is_floating_point():
+            states = torch.stack([state[key] for state in (*path, plain)])
+            assert (value >= states.amin(0) - 1e-6).all(), key
+            assert (value <= states.amax(0) + 1e-6).all(), key
+            # A half life of three steps has forgotten where it began.
+            assert (value - plain[key]).norm() <= (value - path[0][key]).norm(), key
     assert torch.equal(smooth["1.num_batches_tracked"], plain["1.num_batches_tracked"])
 
 

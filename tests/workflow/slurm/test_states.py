@@ -96,12 +96,14 @@ def states_of(ran, name):
     return [job["state"] for job in jobs]
 
 
+@pytest.mark.whole
 def test_silence_of_the_controller_and_of_the_database_is_outlived(ran):
     assert "SLURM does not answer" in ran.states.output
     assert ran.states.process.returncode == 0, ran.states.output[-4000:]
     assert all((ran.root / f"states/{name}.done").exists() for name in NAMES)
 
 
+@pytest.mark.whole
 def test_a_preempted_job_is_submitted_again_unless_slurm_does_it(ran):
     assert states_of(ran, "preempted") == ["PREEMPTED", "COMPLETED"], ran.states.output[-4000:]
     (first, _) = of_rule(ran.jobs, ran.root / "states", "wildcards_preempted")
@@ -112,10 +114,12 @@ def test_a_preempted_job_is_submitted_again_unless_slurm_does_it(ran):
     assert "Restarts=1" in shown
 
 
+@pytest.mark.whole
 def test_a_cancelled_job_is_submitted_again(ran):
     assert states_of(ran, "cancelled") == ["CANCELLED", "COMPLETED"]
 
 
+@pytest.mark.whole
 def test_retries_stop_at_the_time_that_the_partition_allows(ran):
     tries = of_rule(ran.jobs, ran.root / "capped", "render_capture")
     assert [job["limit"] for job in tries] == ["8:00", "10:00", "10:00"], ran.capped.output
@@ -123,6 +127,7 @@ def test_retries_stop_at_the_time_that_the_partition_allows(ran):
     assert "asks for" not in ran.capped.output
 
 
+@pytest.mark.whole
 def test_retries_that_the_partition_will_refuse_are_told_before_any_job(ran):
     tries = of_rule(ran.jobs, ran.root / "uncapped", "render_capture")
     assert [job["limit"] for job in tries] == ["8:00"]

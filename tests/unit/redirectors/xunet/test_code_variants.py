@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 import torch
+from combinations import each_of
 
 from regaze.redirectors.xunet.face_codes import VARIANTS, warm_start
 from regaze.redirectors.xunet.network import XUNet, XUNetConfig
@@ -62,8 +63,11 @@ def batch_for(model, size=3, seed=1):
     return batch, torch.tensor([True, False, True][:size])
 
 
-@pytest.mark.parametrize("code", INJECTIONS)
-@pytest.mark.parametrize("options", SHAPES, ids=lambda o: "-".join(o) or "plain")
+def told(value):
+    return value if isinstance(value, str) else "-".join(value) or "plain"
+
+
+@pytest.mark.parametrize(("options", "code"), each_of(SHAPES, INJECTIONS, name=told))
 def test_warm_started_networks_equal_the_vanilla_one_exactly(code, options):
     vanilla = woken(new(seed=5, **options))
     model = woken(new(code, **options))  # trained on something else before
@@ -143,8 +147,7 @@ def test_a_network_without_codes_takes_a_warm_start_too():
     assert torch.equal(model(batch, mask), vanilla(batch, mask))
 
 
-@pytest.mark.parametrize("code", INJECTIONS)
-@pytest.mark.parametrize("options", SHAPES, ids=lambda o: "-".join(o) or "plain")
+@pytest.mark.parametrize(("options", "code"), each_of(SHAPES, INJECTIONS, name=told))
 def test_prepared_calls_equal_whole_calls_and_images_are_apart(code, options):
     model = woken(new(code, **options))
     batch, mask = batch_for(model)
@@ -163,8 +166,7 @@ def test_prepared_calls_equal_whole_calls_and_images_are_apart(code, options):
             torch.testing.assert_close(one[0], whole[row], atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("code", INJECTIONS)
-@pytest.mark.parametrize("levels", [(1, 2, 3), (3,), (0, 2)])
+@pytest.mark.parametrize(("levels", "code"), each_of([(1, 2, 3), (3,), (0, 2)], INJECTIONS))
 def test_pruning_changes_nothing(code, levels):
     plain = woken(new(code, attn_levels=levels, prune=False))
     pruned = new(code, attn_levels=levels)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from combinations import each_of
 from torch import nn
 
 from regaze.diffusion.noise import image_noise
@@ -151,8 +152,7 @@ def learnt(toys):
     return make
 
 
-@pytest.mark.parametrize("steps", [1, 2])
-@pytest.mark.parametrize("kind", OBJECTIVES)
+@pytest.mark.parametrize(("kind", "steps"), each_of(OBJECTIVES, (1, 2)))
 def test_a_student_is_nearer_to_the_teacher_than_the_teachers_own_few_steps(kind, steps, learnt):
     options = {"objective": OBJECTIVES[kind]}
     big, data = learnt(**options), batch()

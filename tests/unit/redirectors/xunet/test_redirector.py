@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from combinations import each_of
 
 from regaze.redirectors.base import build_redirector
 from regaze.redirectors.xunet.settings import ModelSettings
@@ -78,18 +79,20 @@ def test_a_rule_of_weights_multiplies_the_outputs_units():
     assert plain.image_weight(sigma).tolist() == pytest.approx([101.0, 5.0, 1.01])
 
 
-@pytest.mark.parametrize("frames", [1, 2])
-@pytest.mark.parametrize(
-    "objective",
-    [
-        {},
-        {"parameterization": "regression"},
-        {"parameterization": "edm", "base": "none", "lnsigma_mean": -1.2, "lnsigma_std": 1.2},
-        {"parameterization": "v", "noise": "uniform_t", "base": "none"},
-        {"parameterization": "eps", "noise": "uniform_t", "base": "none", "eye_weight": 0.0},
-    ],
-    ids=lambda o: o.get("parameterization", "residual_x0"),
-)
+PARAMETERISATIONS = [
+    {},
+    {"parameterization": "regression"},
+    {"parameterization": "edm", "base": "none", "lnsigma_mean": -1.2, "lnsigma_std": 1.2},
+    {"parameterization": "v", "noise": "uniform_t", "base": "none"},
+    {"parameterization": "eps", "noise": "uniform_t", "base": "none", "eye_weight": 0.0},
+]
+
+
+def told(value):
+    return str(value.get("parameterization", "residual_x0") if isinstance(value, dict) else value)
+
+
+@pytest.mark.parametrize(("objective", "frames"), each_of(PARAMETERISATIONS, (1, 2), name=told))
 def test_every_parameterisation_trains_and_samples(frames, objective):
     torch.manual_seed(0)
     options = config(network={"frames": frames}, objective=objective)

@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from combinations import each_of
 
 from regaze.diffusion.guidance import guided
 from regaze.diffusion.noise import image_noise
@@ -139,9 +140,12 @@ SETUPS = [
 ]
 
 
+def told(value):
+    return value if isinstance(value, str) else str(value)[1:-1].replace("'", "") or "small"
+
+
 @torch.no_grad()
-@pytest.mark.parametrize("code", CODES)
-@pytest.mark.parametrize("setup", SETUPS, ids=lambda s: str(s)[1:-1].replace("'", "") or "small")
+@pytest.mark.parametrize(("setup", "code"), each_of(SETUPS, CODES, name=told))
 def test_savings_change_nothing(setup, code):
     setup = {**setup, "network": {**setup.get("network", {}), "code": code}}
     for blank, sources in (("fixed", 1), ("fresh", 3)):
