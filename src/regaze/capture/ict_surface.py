@@ -13,7 +13,7 @@ from scipy.sparse.csgraph import connected_components, dijkstra
 from scipy.spatial import cKDTree
 
 from regaze.capture import landmarks as marks_of
-from regaze.capture import surface, template
+from regaze.capture import surface, template, topology
 from regaze.capture.parts import vertex_normals
 from regaze.capture.template import REGIONS
 
@@ -136,12 +136,9 @@ def label(plane, ear, ring, skin: int, part, count: int) -> np.ndarray:
     """Region (V,) of every vertex, values of ``regaze.capture.template.REGIONS``."""
     out = np.zeros(count, np.uint8)
     u, v = plane.T
-    x, y = surface.base(u, v)[:, :2].T
-    lip = np.clip(1 - (np.abs(x) / (surface.MOUTH_HALF + 1)) ** 2.2, 0, None)
-    above, below = surface.MOUTH_Y + 8 * lip, surface.MOUTH_Y - 11 * lip
     values = out[:skin]
     values[v < -118] = 3
-    values[(np.abs(u) < 60) & (y < above) & (y > below)] = 2
+    values[template.on_lips(u, *surface.base(u, v)[:, :2].T)] = 2
     values[ear] = 4
     values[ring < 1.2] = 1
     for name, value in _REGION.items():
@@ -172,11 +169,7 @@ def charts(rest, faces, plane, skin: int, part, balls) -> tuple[np.ndarray, np.n
             centre = (points.min(0) + points.max(0)) / 2
         ray = points - centre
         ray /= np.maximum(np.linalg.norm(ray, axis=1, keepdims=True), 1e-9)
-        radius = np.arccos(np.clip(ray[:, 2], -1, 1)) / np.pi * 0.5
-        turn = np.arctan2(ray[:, 1], ray[:, 0])
-        disc = np.stack([0.5 + radius * np.cos(turn), 0.5 + radius * np.sin(turn)], -1)
-        low = np.array([0.005 + box * 0.142, template.SKIN_CHART + 0.005])
-        out[part[name]] = low + 0.13 * disc
+        out[part[name]] = template.small_chart(box, topology.disc_chart(ray))
     uvfaces = faces.copy()
     seam = np.zeros(len(faces), bool)
     own = (faces < skin).all(1)
