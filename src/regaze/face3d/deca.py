@@ -22,11 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from regaze.face3d.checkpoints import (
-    best_checkpoint,
-    read_deca,
-    read_emoca_run,
-)
+from regaze.face3d.checkpoints import best_checkpoint, read_deca, read_emoca
 from regaze.face3d.crop import to_image_space
 from regaze.face3d.detail import DetailDecoder
 from regaze.face3d.editions import DECA_SHA256, describe, why_not_published
@@ -320,7 +316,7 @@ def load_published(
         path = Path(emoca)
         if path.is_dir():
             path = best_checkpoint(path / "detail" / "checkpoints")
-        states, arrays = read_emoca_run(path)
+        states, arrays = read_emoca(path)
     if fault := _foreign_head(head, arrays, head_sha256, path):
         raise ValueError(f"{path}: {fault}")
     if head.meta.get("texture") == "flame":
@@ -367,14 +363,3 @@ def _directions(head: FlameModel) -> np.ndarray:
 def _ready(deca: Deca, path: Path) -> Deca:
     deca.checkpoint_sha256 = file_sha256(path)
     return deca.eval().requires_grad_(False)
-
-
-__all__ = [
-    "ValueError",
-    "Codes",
-    "Deca",
-    "Decoded",
-    "encoder_identity",
-    "load_encoder",
-    "load_published",
-]
