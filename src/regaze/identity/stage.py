@@ -50,10 +50,8 @@ def make_recogniser(
     )
     reader = training.reader
     recogniser = build_recogniser(config["network"], config["size_px"])
-    persons, test = (
-        training.learn_from(config["persons"], "identity.persons"),
-        training.persons("test"),
-    )
+    persons = training.learn_from(config["persons"], "identity.persons")
+    test = training.persons("test")
     about = {"kind": "identity", "class": config["network"]}
     if config["network"] in TRAINED:
         alone = {"size": config["size_px"], "batch": 1, "seed": seed, "cache": "none"}
