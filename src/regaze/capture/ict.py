@@ -25,7 +25,7 @@ from regaze.capture import ict_fit
 from regaze.capture.template import REGIONS
 from regaze.face3d.model import FlameModel, make_model
 from regaze.face3d.obj import ObjMesh, read_obj, read_vertices
-from regaze.filetypes import unreadable
+from regaze.filetypes import read_json
 from regaze.outputs import replacing
 
 MM = 10.0
@@ -192,25 +192,13 @@ def model_folder(folder: str | os.PathLike) -> Path:
     )
 
 
-def _information(folder: Path) -> dict:
-    path = folder / "vertex_indices.json"
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        told = unreadable(path, "not a readable JSON file", ("json", "text", "binary"), error)
-        raise ValueError(told) from None
-    if not isinstance(content, dict):
-        raise ValueError(f"{path}: expected an object, found {type(content).__name__}")
-    return content
-
-
 def read_layout(folder: Path) -> IctLayout:
     """The published layout, or the one of a cut-down model that brings its own.
 
     A ``vertex_indices.json`` with ``parts`` (name to [first, last]) describes a cut-down model;
     ``jaw`` (17 vertices or null) and ``identities`` may follow.
     """
-    content = _information(folder)
+    content = read_json(folder / "vertex_indices.json")
     if "parts" not in content:
         return IctLayout()
     path = folder / "vertex_indices.json"
@@ -247,7 +235,7 @@ def read_files(folder: Path, layout: IctLayout) -> IctFiles:
         return path
 
     index = seen(folder / "vertex_indices.json")
-    content = _information(folder)
+    content = read_json(folder / "vertex_indices.json")
     neutral = seen(folder / "generic_neutral_mesh.obj")
     mesh = read_obj(neutral)
     count = len(mesh.vertices)

@@ -126,7 +126,7 @@ def acquire_face(
         NoFace: the landmarks span no face, or one outside the picture.
         ValueError: ``gaze`` is not two finite angles.
     """
-    device = next(encoder.parameters()).device
+    device = encoder.device
     crop, transform = encoder_crop(face, encoder)
     codes = encoder.encode(crop.to(device))
     given = face.gaze if gaze is None else np.asarray(gaze, np.float64)

@@ -19,7 +19,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from regaze.face3d.checkpoints import best_checkpoint, read_deca, read_emoca
@@ -98,6 +97,11 @@ class Deca(nn.Module):
     def size_px(self) -> int:
         """Side of the crops in pixels."""
         return self.E_flame.size_px
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks and the head model are."""
+        return self.flame.v_template.device
 
     @property
     def kind(self) -> str:
@@ -184,7 +188,7 @@ class Deca(nn.Module):
             made = Renderer(
                 self.head.f, self.head.uvcoords, self.head.uvfaces, self.size_px, backend=name
             )
-            self._renderers[name] = made.to(self.flame.v_template.device)
+            self._renderers[name] = made.to(self.device)
         return self._renderers[name]
 
     def render(
@@ -227,16 +231,8 @@ class Deca(nn.Module):
             "normals": drawn.normals,
             "shaded": shaded,
             "front": drawn.front,
-            "face": self._face(drawn),
+            "face": drawn.share_of(self.head.uv_face_mask),
         }
-
-    def _face(self, drawn: Rendering) -> Tensor:
-        mask = self.head.uv_face_mask
-        if mask is None:
-            return drawn.front
-        chart = torch.as_tensor(mask).to(drawn.front)[None, None]
-        chart = chart.expand(len(drawn.front), -1, -1, -1)
-        return F.grid_sample(chart, drawn.grid, align_corners=False) * drawn.front
 
     def displacement(self, codes: Codes) -> Tensor | None:
         """Displacement maps (B, 1, 256, 256) in metres along the normal, the fixed one included.

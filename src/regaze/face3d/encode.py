@@ -110,8 +110,7 @@ def codes_of_faces(
     codes = {name: np.zeros((len(pixels), width), np.float32) for name, width in CODES.items()}
     if detected.any():
         crops = crop_patches(pixels[detected], landmarks[detected], encoder.size_px)
-        device = next(encoder.parameters()).device
-        for name, values in encoder.encode(crops.images.to(device)).items():
+        for name, values in encoder.encode(crops.images.to(encoder.device)).items():
             codes[SHORT.get(name, name)][detected] = values.flatten(1).cpu().numpy()
     return codes, detected
 

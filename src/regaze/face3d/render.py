@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -54,6 +55,13 @@ class Rendering:
     grid: Tensor
     vertex_normals: Tensor
     projected_normals: Tensor
+
+    def share_of(self, mask: np.ndarray | None) -> Tensor:
+        """What (B, 1, H, W) of a mask (R, R) of the chart faces the viewer; None is all of it."""
+        if mask is None:
+            return self.front
+        chart = torch.as_tensor(mask).to(self.front).expand(len(self.front), 1, -1, -1)
+        return F.grid_sample(chart, self.grid, align_corners=False) * self.front
 
 
 class Renderer(Chart):
