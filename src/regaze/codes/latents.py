@@ -121,8 +121,7 @@ class LatentsWriter:
         """
         detected = np.asarray(detected, bool)
         count = len(detected)
-        table = {"person": pa.array(list(persons), pa.string())}
-        table["index"] = pa.array(np.asarray(indices, np.int32))
+        arrays = [pa.array(list(persons), pa.string()), pa.array(np.asarray(indices, np.int32))]
         given = {SHORT.get(name, name): value for name, value in codes.items()}
         for name, width in CODES.items():
             if name not in given:
@@ -139,11 +138,11 @@ class LatentsWriter:
                     f"{self.path}: {name}: person {persons[row]} row {int(indices[row])}: "
                     "expected finite numbers, found NaN or infinity"
                 )
-            flat = pa.array(np.ascontiguousarray(values).reshape(-1))
             kind = self.schema.field(name).type
-            table[name] = pa.FixedSizeListArray.from_arrays(flat, type=kind)
-        table["detected"] = pa.array(detected)
-        arrays = [table[name] for name in self.schema.names]
+            arrays.append(
+                pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), type=kind)
+            )
+        arrays.append(pa.array(detected))
         self._pieces.append(pa.Table.from_arrays(arrays, schema=self.schema))
         self._waiting += count
         if self._waiting >= ROWS_PER_GROUP:
@@ -152,9 +151,7 @@ class LatentsWriter:
     def _write(self, count: int) -> None:
         """Write the first ``count`` waiting rows; where groups end depends on row numbers only."""
         table = pa.concat_tables(self._pieces).combine_chunks()
-        for start in range(0, count, ROWS_PER_GROUP):
-            piece = table.slice(start, min(ROWS_PER_GROUP, count - start))
-            self._file.write_table(piece, row_group_size=ROWS_PER_GROUP)
+        self._file.write_table(table.slice(0, count), row_group_size=ROWS_PER_GROUP)
         # a copy, so that the written rows are let go
         rest = table.slice(count).take(np.arange(table.num_rows - count))
         self._pieces, self._waiting = [rest], rest.num_rows
@@ -217,9 +214,8 @@ class LatentsReader:
         rows = [counts[person] for person in order]
         self._file_of = np.repeat(np.array([homes[p][0] for p in order], np.int32), rows)
         spans = [homes[p][1] + np.arange(counts[p], dtype=np.int64) for p in order]
-        self._row_of = np.concatenate(spans) if spans else np.zeros(0, np.int64)
-        flags = [homes[p][2] for p in order]
-        self.detected = np.concatenate(flags) if flags else np.zeros(0, bool)
+        self._row_of = np.concatenate([np.zeros(0, np.int64), *spans])
+        self.detected = np.concatenate([np.zeros(0, bool), *(homes[p][2] for p in order)])
         starts = np.cumsum([0, *rows])[:-1]
         self._start = dict(zip(order, starts.tolist(), strict=True))
         self._count = counts

@@ -58,9 +58,8 @@ def make_recogniser(
         count = PersonBatches(reader, persons, **alone).persons
         task = IdentityTask(recogniser, count, config["scale"], config["margin"], Augmentation())
 
-        def batches(rank, world):
-            share = training.share(rank, world)
-            return PersonBatches(reader, persons, size=config["size_px"], **share)
+        def batches(*place):
+            return PersonBatches(reader, persons, size=config["size_px"], **training.share(*place))
 
         weights, points = training.run(task, batches)
         weights = {k.removeprefix(_PREFIX): v for k, v in weights.items() if k.startswith(_PREFIX)}

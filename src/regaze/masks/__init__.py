@@ -179,8 +179,7 @@ class MasksReader:
                 raise MasksError(
                     f"{', '.join(self.paths)}: person {person}: expected masks, found none"
                 )
-        flags = [valid[person] for person in persons]
-        self.valid = np.concatenate(flags) if flags else np.zeros(0, bool)
+        self.valid = np.concatenate([np.zeros(0, bool), *(valid[person] for person in persons)])
 
     def __len__(self) -> int:
         return len(self.valid)
