@@ -119,22 +119,20 @@ def convert_ict(
     folder: str | os.PathLike,
     out: str | os.PathLike,
     *,
-    layout: IctLayout | None = None,
     commit: str | None = None,
     look_degrees: float = 30.0,
     teeth: bool = False,
 ) -> FlameModel:
     """Convert a downloaded ICT-FaceKit into one ``.npz`` and return the model.
 
-    The file holds all arrays of :data:`regaze.capture.head.NEEDED`, so that the capture reads
-    it too, and the original texture coordinates as ``udim_uvcoords`` (u in 0..7) and
-    ``udim_uvfaces``.
+    A cut-down model says where things are in its ``vertex_indices.json``, see
+    :func:`read_layout`. The file holds all arrays of :data:`regaze.capture.head.NEEDED`, so that
+    the capture reads it too, and the original texture coordinates as ``udim_uvcoords`` (u in 0..7)
+    and ``udim_uvfaces``.
 
     Args:
         folder: the repository, or its ``FaceXModel``.
         out: the ``.npz`` to write.
-        layout: where things are, for a cut-down model; the file's own ``parts`` and ``jaw`` in
-            ``vertex_indices.json``, if it has them, count when None.
         commit: of the download, recorded; read from the folder's git data when None.
         look_degrees: the turn of the eyes that the ``eyeLook`` shapes stand for.
         teeth: take gums, tongue and teeth as well.
@@ -143,7 +141,7 @@ def convert_ict(
         ValueError: a file is missing or does not fit; the message names file, expected and found.
     """
     folder = model_folder(folder)
-    layout = layout or read_layout(folder)
+    layout = read_layout(folder)
     files = read_files(folder, layout)
     if not 5 <= look_degrees <= 60:
         raise ValueError(f"look_degrees: expected 5..60, found {look_degrees}")
