@@ -81,8 +81,8 @@ class Picked:
 
     def plain(self) -> str:
         """The same as text."""
-        chosen = {kind: sorted(set(names)) for kind, names in sorted(self.chosen.items())}
-        return json.dumps([chosen, sorted(set(self.without))])
+        chosen = {kind: sorted(set(names)) for kind, names in self.chosen.items()}
+        return json.dumps([chosen, sorted(set(self.without))], sort_keys=True)
 
 
 @dataclass(eq=False)
@@ -254,14 +254,11 @@ class Sources:
 
     def _beside(self, name: str, units: list[_Unit]) -> list[Path]:
         """Templates and styles that a module names beside asking where it lies."""
-        asking = [unit for unit in units if any(used == "__file__" for used, _ in unit.names)]
+        asking = [unit.text for unit in units if ("__file__", None) in unit.names]
         folder = self._module(name).path.parent
-        return [
-            path
-            for path in (_files(folder) if asking else [])
-            if path.suffix != ".py"
-            and any(path.relative_to(folder).parts[0].encode() in unit.text for unit in asking)
-        ]
+        beside = (path for path in (_files(folder) if asking else []) if path.suffix != ".py")
+        tops = ((path, path.relative_to(folder).parts[0].encode()) for path in beside)
+        return [path for path, top in tops if any(top in text for text in asking)]
 
     def reached(self, script: Path, picked: Picked) -> dict[str, list[_Unit]]:
         """What a script reaches: definitions by the name of their module."""
