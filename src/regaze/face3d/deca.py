@@ -185,10 +185,8 @@ class Deca(nn.Module):
             raise ValueError("head model: expected texture coordinates (uvcoords, uvfaces)")
         name = self.rasterizer if rasterizer == "auto" else rasterizer
         if name not in self._renderers:
-            made = Renderer(
-                self.head.f, self.head.uvcoords, self.head.uvfaces, self.size_px, backend=name
-            )
-            self._renderers[name] = made.to(self.device)
+            mesh = self.head.f, self.head.uvcoords, self.head.uvfaces
+            self._renderers[name] = Renderer(*mesh, self.size_px, backend=name).to(self.device)
         return self._renderers[name]
 
     def render(
@@ -217,13 +215,11 @@ class Deca(nn.Module):
             Colours are about 0..1, not clamped.
         """
         head = self.decode(codes, eye_pose)
-        size = image_size or self.size_px
+        place, size = (head.vertices, head.projected), image_size or self.size_px
         renderer = self.renderer(rasterizer)
         lit = codes["light"].reshape(-1, 9, 3) if light else None
-        drawn: Rendering = renderer(
-            head.vertices, head.projected, head.albedo, lit, background, size
-        )
-        shaded = renderer.shape_image(head.vertices, head.projected, background, size=size)
+        drawn: Rendering = renderer(*place, head.albedo, lit, background, size)
+        shaded = renderer.shape_image(*place, background, size=size)
         return {
             "image": drawn.images,
             "alpha": drawn.alpha,

@@ -99,10 +99,8 @@ class Renderer(Chart):
             size: None for the renderer's own square, or (height, width): then [-1, 1] spans
                 each side.
         """
-        if size is None or isinstance(size, int):
-            height = width = size or self.image_size
-        else:
-            height, width = size
+        size = size or self.image_size
+        height, width = (size, size) if isinstance(size, int) else size
         points = to_ndc(projected, height, width)
         # The rasteriser draws what is in front of z = 0. (The reference adds 10, to the caller's
         # own vertices; the nearer to 0, the more exact.)

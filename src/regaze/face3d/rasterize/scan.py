@@ -59,13 +59,8 @@ def hits(
     best = torch.full_like(depth, -1, dtype=torch.int64)
     n_faces = faces.shape[1]
     for part in _parts(sizes, CANDIDATES["cpu" if device.type == "cpu" else "cuda"]):
-        inside = _inside(
-            tuple(corner[part] for corner in corners),
-            tuple(side[part] for side in boxes),
-            sizes[part],
-            (x, y),
-            perspective_correct,
-        )
+        these = (tuple(table[part] for table in tables) for tables in (corners, boxes))
+        inside = _inside(*these, sizes[part], (x, y), perspective_correct)
         if inside is None:
             continue
         face, row, column, z = inside
