@@ -28,7 +28,6 @@ from regaze.capture.parts import LABELS
 from regaze.capture.renderer import SUB, View
 from regaze.capture.subject import draw_look
 from regaze.face3d.model import FlameModel
-from regaze.faces import COMPRESSION
 from regaze.outputs import replacing, write_json
 
 SPLITS = ("train-redirector", "train-evaluator", "val", "test")
@@ -244,8 +243,8 @@ def _write_tables(supplementary, parameters, person: Person) -> None:
         kind = np.int32 if values.dtype.kind == "i" else np.float64
         group.create_dataset(name, data=values.astype(kind))
     group.create_dataset("landmarks", data=person.landmarks)
-    chunks = (1, *person.masks.shape[1:])
-    group.create_dataset("mask", data=person.masks, chunks=chunks, **COMPRESSION)
+    stored = {"chunks": (1, *person.masks.shape[1:]), "compression": "gzip", "compression_opts": 1}
+    group.create_dataset("mask", data=person.masks, **stored)
 
 
 _STATE: dict[str, object] = {}
