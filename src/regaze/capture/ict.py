@@ -17,6 +17,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from operator import index
 from pathlib import Path
 
 import numpy as np
@@ -200,21 +201,16 @@ def read_layout(folder: Path) -> IctLayout:
     if "parts" not in content:
         return IctLayout()
     path = folder / "vertex_indices.json"
-    parts = content["parts"]
-    good = isinstance(parts, dict) and all(
-        isinstance(pair, list)
-        and len(pair) == 2
-        and all(isinstance(end, int) for end in pair)
-        and 0 <= pair[0] <= pair[1]
-        for pair in parts.values()
-    )
-    if not good:
-        raise ValueError(f"{path}: parts: expected a [first, last] vertex pair for every name")
+    try:
+        parts = {name: (index(a), index(b)) for name, (a, b) in content["parts"].items()}
+    except (AttributeError, TypeError, ValueError):
+        told = "expected a [first, last] vertex pair for every name"
+        raise ValueError(f"{path}: parts: {told}, found {content['parts']!r:.80}") from None
     jaw = tuple(content.get("jaw", [None] * 17))
     identities = content.get("identities")
     if identities is None:
         identities = len(list(folder.glob("identity[0-9][0-9][0-9].obj")))
-    return IctLayout({n: tuple(p) for n, p in parts.items()}, jaw, None, int(identities))
+    return IctLayout(parts, jaw, None, int(identities))
 
 
 def read_files(folder: Path, layout: IctLayout) -> IctFiles:
@@ -232,8 +228,8 @@ def read_files(folder: Path, layout: IctLayout) -> IctFiles:
             digest.update(hashlib.file_digest(stream, "sha256").digest())
         return path
 
-    index = seen(folder / "vertex_indices.json")
-    content = read_json(folder / "vertex_indices.json")
+    about = seen(folder / "vertex_indices.json")
+    content = read_json(about)
     neutral = seen(folder / "generic_neutral_mesh.obj")
     mesh = read_obj(neutral)
     count = len(mesh.vertices)
@@ -242,15 +238,14 @@ def read_files(folder: Path, layout: IctLayout) -> IctFiles:
     _check_parts(neutral, layout, count)
     names = content.get("expressions")
     if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
-        raise ValueError(f"{index}: expressions: expected a list of names")
+        raise ValueError(f"{about}: expressions: expected a list of names, found {names!r:.80}")
     wrong = [name for name in names if not re.fullmatch(r"\w+", name)]
     if wrong or len(set(names)) != len(names):
-        raise ValueError(f"{index}: expressions: expected different plain names, found {wrong}")
+        raise ValueError(f"{about}: expressions: expected different plain names, found {wrong}")
     look = [f"{word}_{side}" for word in LOOK for side in "LR"]
-    lacking = [name for name in [*look, "jawOpen"] if name not in names]
-    if lacking:
-        raise ValueError(f"{index}: expressions: lacks {', '.join(lacking)}")
-    landmarks = _landmarks(index, content, layout, count)
+    if lacking := [name for name in [*look, "jawOpen"] if name not in names]:
+        raise ValueError(f"{about}: expressions: lacks {', '.join(lacking)}")
+    landmarks = _landmarks(about, content, layout, count)
     present = sorted(path.name for path in folder.glob("identity*.obj"))
     if len(present) != layout.identities:
         raise ValueError(
@@ -268,15 +263,8 @@ def read_files(folder: Path, layout: IctLayout) -> IctFiles:
     # the shapes that only follow the gaze come last, so that 50 codes hold all others
     ordered = [n for n in names if n not in look] + look
     expression = [move(name) for name in ordered]
-    return IctFiles(
-        mesh=mesh,
-        vertices=mesh.vertices * MM,
-        identity=np.stack(identity),
-        expression=np.stack(expression),
-        names=tuple(ordered),
-        landmarks=landmarks,
-        digest=digest.hexdigest(),
-    )
+    moves, names = (np.stack(identity), np.stack(expression)), tuple(ordered)
+    return IctFiles(mesh, mesh.vertices * MM, *moves, names, landmarks, digest.hexdigest())
 
 
 def _check_parts(path: Path, layout: IctLayout, count: int) -> None:
@@ -307,8 +295,7 @@ def _landmarks(path: Path, content: dict, layout: IctLayout, count: int) -> np.n
         raise ValueError(f"jaw: expected 17 vertices, found {len(layout.jaw)}")
     marks = [*[m if j is None else j for j, m in zip(layout.jaw, marks, strict=False)], *marks[17:]]
     skin = set(layout.rows("face", "head").tolist())
-    wrong = [mark for mark in marks if mark not in skin]
-    if wrong:
+    if wrong := [mark for mark in marks if mark not in skin]:
         raise ValueError(f"{path}: landmarks {wrong[:5]} are no vertices of face or head ({count})")
     return np.array(marks, np.int64)
 

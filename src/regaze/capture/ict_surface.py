@@ -23,8 +23,9 @@ RING_WIDTH = 5.5
 """Millimetres of skin per unit of ring offset about an eye."""
 EAR = (116.0, -22.0)
 """Template coordinates (mm, the subject's left) that ears take."""
-_REGION = {"left_socket": 5, "right_socket": 5, "mouth_socket": 6, "gums": 6, "teeth": 6,
-           "left_sclera": 7, "right_sclera": 8}  # fmt: skip
+_INNER = {"left_socket": (5, 2), "right_socket": (5, 3), "mouth_socket": (6, 4), "gums": (6, 4),
+          "teeth": (6, 4), "left_sclera": (7, 5), "right_sclera": (8, 6)}  # fmt: skip
+"""Region and small chart of the parts within the skin."""
 
 
 def register(rest, faces, skin: int, marks, head) -> tuple[np.ndarray, np.ndarray]:
@@ -141,14 +142,10 @@ def label(plane, ear, ring, skin: int, part, count: int) -> np.ndarray:
     values[template.on_lips(u, *surface.base(u, v)[:, :2].T)] = 2
     values[ear] = 4
     values[ring < 1.2] = 1
-    for name, value in _REGION.items():
+    for name, (value, _) in _INNER.items():
         if name in part:
             out[part[name]] = value
     return out
-
-
-_BOXES = {"left_socket": 2, "right_socket": 3, "mouth_socket": 4, "gums": 4, "teeth": 4,
-          "left_sclera": 5, "right_sclera": 6}  # fmt: skip
 
 
 def charts(rest, faces, plane, skin: int, part, balls) -> tuple[np.ndarray, np.ndarray]:
@@ -159,7 +156,7 @@ def charts(rest, faces, plane, skin: int, part, balls) -> tuple[np.ndarray, np.n
     """
     out = np.zeros((len(rest), 2))
     out[:skin] = template.plane_to_chart(plane[:, 0], plane[:, 1])
-    for name, box in _BOXES.items():
+    for name, (_, box) in _INNER.items():
         if name not in part or not len(part[name]):
             continue
         points = rest[part[name]]
