@@ -16,6 +16,7 @@ import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -63,58 +64,62 @@ class Asset:
         return self.sha256 or (published.group(1) if published else None)
 
 
-_FETCH = "set landmarks.fetch: true in the configuration to have it downloaded and verified"
-_FACE_ALIGNMENT = "https://www.adrianbulat.com/downloads/python-fan/"
+_RESEARCH = "whose pictures are for research only"
+
+
+def _face_alignment(part: str, file_name: str, purpose: str, trained_on: str, sha256: str) -> Asset:
+    url = f"https://www.adrianbulat.com/downloads/python-fan/{file_name}"
+    fetched = "set landmarks.fetch: true in the configuration to have it downloaded and verified"
+    return Asset(
+        name=f"face_alignment_{part}",
+        file_name=file_name,
+        purpose=purpose,
+        licence="of 1adrianb/face-alignment (code BSD-3-Clause); trained on "
+        f"{trained_on}, {_RESEARCH}",
+        how=f"download {url}, or {fetched}",
+        url=url,
+        sha256=sha256,
+    )
+
+
+def _torchvision(name: str, file_name: str, weights: str) -> Asset:
+    return Asset(
+        name=name,
+        file_name=file_name,
+        purpose=f"the metric {name.removesuffix('_alexnet').removesuffix('16')}",
+        licence=f"of pytorch/vision (code BSD-3-Clause); trained on ImageNet, {_RESEARCH}",
+        how=f"torchvision's {weights}.IMAGENET1K_V1.get_state_dict() leaves it in the cache of "
+        "torch.hub",
+    )
+
 
 # The names carry the publisher's own ten digits; the full digests agree with them, and are the
 # ones that several unrelated projects which verify these downloads have recorded.
 KNOWN: Mapping[str, Asset] = {
     asset.name: asset
     for asset in (
-        Asset(
-            name="face_alignment_landmarks",
-            file_name="2DFAN4-11f355bf06.pth.tar",
-            purpose="68 landmarks on photos without head poses",
-            licence="of 1adrianb/face-alignment (code BSD-3-Clause); trained on 300W-LP, whose "
-            "pictures are for research only",
-            how=f"download {_FACE_ALIGNMENT}2DFAN4-11f355bf06.pth.tar, or {_FETCH}",
-            url=f"{_FACE_ALIGNMENT}2DFAN4-11f355bf06.pth.tar",
-            sha256="11f355bf0693120222f5955ce3f9dc8fb5763ebb30a47d7906e509490d32e4aa",
+        _face_alignment(
+            "landmarks",
+            "2DFAN4-11f355bf06.pth.tar",
+            "68 landmarks on photos without head poses",
+            "300W-LP",
+            "11f355bf0693120222f5955ce3f9dc8fb5763ebb30a47d7906e509490d32e4aa",
         ),
-        Asset(
-            name="face_alignment_detector",
-            file_name="s3fd-619a316812.pth",
-            purpose="faces on photos, for the landmarks",
-            licence="of 1adrianb/face-alignment (code BSD-3-Clause); trained on WIDER FACE, whose "
-            "pictures are for research only",
-            how=f"download {_FACE_ALIGNMENT}s3fd-619a316812.pth, or {_FETCH}",
-            url=f"{_FACE_ALIGNMENT}s3fd-619a316812.pth",
-            sha256="619a31681264d3f7f7fc7a16a42cbbe8b23f31a256f75a366e5a1bcd59b33543",
+        _face_alignment(
+            "detector",
+            "s3fd-619a316812.pth",
+            "faces on photos, for the landmarks",
+            "WIDER FACE",
+            "619a31681264d3f7f7fc7a16a42cbbe8b23f31a256f75a366e5a1bcd59b33543",
         ),
-        Asset(
-            name="lpips_alexnet",
-            file_name="alexnet-owt-7be5be79.pth",
-            purpose="the metric lpips",
-            licence="of pytorch/vision (code BSD-3-Clause); trained on ImageNet, whose pictures "
-            "are for research only",
-            how="torchvision's AlexNet_Weights.IMAGENET1K_V1.get_state_dict() leaves it in the "
-            "cache of torch.hub",
-        ),
-        Asset(
-            name="lpips_vgg16",
-            file_name="vgg16-397923af.pth",
-            purpose="the metric lpips_vgg",
-            licence="of pytorch/vision (code BSD-3-Clause); trained on ImageNet, whose pictures "
-            "are for research only",
-            how="torchvision's VGG16_Weights.IMAGENET1K_V1.get_state_dict() leaves it in the "
-            "cache of torch.hub",
-        ),
+        _torchvision("lpips_alexnet", "alexnet-owt-7be5be79.pth", "AlexNet_Weights"),
+        _torchvision("lpips_vgg16", "vgg16-397923af.pth", "VGG16_Weights"),
         Asset(
             name="inception",
             file_name="pt_inception-2015-12-05-6726825d.pth",
             purpose="the metric fid",
             licence="of tensorflow/models (Apache-2.0), converted by mseitzer/pytorch-fid; trained "
-            "on ImageNet, whose pictures are for research only",
+            f"on ImageNet, {_RESEARCH}",
             how="it is among the releases of mseitzer/pytorch-fid, whose command leaves it in the "
             "cache of torch.hub",
         ),
@@ -135,12 +140,9 @@ class AssetFile(BaseModel):
     )
 
 
-def _face_alignment(name: str) -> AssetFile:
-    return AssetFile(path=f"assets/face-alignment/{KNOWN[name].file_name}")
-
-
-def _published(name: str, folder: str) -> AssetFile:
-    return AssetFile(path=f"assets/{folder}/{KNOWN[name].file_name}")
+def _place(name: str, folder: str, description: str) -> Any:
+    default = AssetFile(path=f"assets/{folder}/{KNOWN[name].file_name}")
+    return Field(default, description=description)
 
 
 class AssetSettings(BaseModel):
@@ -148,23 +150,19 @@ class AssetSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    face_alignment_landmarks: AssetFile = Field(
-        _face_alignment("face_alignment_landmarks"),
-        description="2DFAN-4 of face-alignment 1.5: landmarks on photos without head poses",
+    face_alignment_landmarks: AssetFile = _place(
+        "face_alignment_landmarks",
+        "face-alignment",
+        "2DFAN-4 of face-alignment 1.5: landmarks on photos without head poses",
     )
-    face_alignment_detector: AssetFile = Field(
-        _face_alignment("face_alignment_detector"),
-        description="S3FD of face-alignment 1.5: faces on photos, for the landmarks",
+    face_alignment_detector: AssetFile = _place(
+        "face_alignment_detector",
+        "face-alignment",
+        "S3FD of face-alignment 1.5: faces on photos, for the landmarks",
     )
-    lpips_alexnet: AssetFile = Field(
-        _published("lpips_alexnet", "lpips"), description="torchvision's AlexNet, for lpips"
-    )
-    lpips_vgg16: AssetFile = Field(
-        _published("lpips_vgg16", "lpips"), description="torchvision's VGG-16, for lpips_vgg"
-    )
-    inception: AssetFile = Field(
-        _published("inception", "fid"), description="Inception of pytorch-fid, for fid"
-    )
+    lpips_alexnet: AssetFile = _place("lpips_alexnet", "lpips", "torchvision's AlexNet, for lpips")
+    lpips_vgg16: AssetFile = _place("lpips_vgg16", "lpips", "torchvision's VGG-16, for lpips_vgg")
+    inception: AssetFile = _place("inception", "fid", "Inception of pytorch-fid, for fid")
 
 
 @dataclass(frozen=True)

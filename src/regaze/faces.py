@@ -26,19 +26,13 @@ import numpy as np
 from regaze.filetypes import damage
 from regaze.hdf5 import hdf5_file, open_dataset, open_hdf5, read_rows
 from regaze.links import Rows, Sources, locate, missing_rows, read_source
-from regaze.outputs import REMEDY, replacing
+from regaze.outputs import REMEDY, replacing, several
 from regaze.provenance import content_hash
 
 LABELS = (
-    "gaze_pitch",
-    "gaze_yaw",
-    "head_pitch",
-    "head_yaw",
-    "left_gaze_pitch",
-    "left_gaze_yaw",
-    "right_gaze_pitch",
-    "right_gaze_yaw",
-)
+    "gaze_pitch", "gaze_yaw", "head_pitch", "head_yaw",
+    "left_gaze_pitch", "left_gaze_yaw", "right_gaze_pitch", "right_gaze_yaw",
+)  # fmt: skip
 
 COMPRESSION = {"compression": "gzip", "compression_opts": 1}
 """Of all pictures at rest. Not lzf, although upstream uses it: LibLZF starts from a table that it
@@ -195,9 +189,7 @@ class FacesReader:
     """
 
     def __init__(self, paths: str | os.PathLike | Sequence[str | os.PathLike]):
-        if isinstance(paths, str | os.PathLike):
-            paths = [paths]
-        self.paths = [str(path) for path in paths]
+        self.paths = [str(path) for path in several(paths)]
         self._close()
         found: dict[str, tuple[int, np.ndarray]] = {}
         links: dict[str, Rows] = {}
@@ -210,7 +202,7 @@ class FacesReader:
         self.gaze_known = True
         sources = Sources()
         for number, path in enumerate(self.paths):
-            with _open(path) as file, sources:
+            with open_hdf5(path, missing="no such faces file") as file, sources:
                 attributes = _attributes(file)
                 self.attributes = self.attributes or attributes
                 self._said.append(content_hash(attributes))
@@ -235,12 +227,12 @@ class FacesReader:
         self.patch_size: tuple[int, int] | None = next(iter(sizes), None)
         self.persons = sorted(found)
         self._common = frozenset(common or ())
-        self._home = [found[person][0] for person in self.persons]
-        counts = [len(found[person][1]) for person in self.persons]
+        ordered = [found[person] for person in self.persons]
+        self._home = [number for number, _ in ordered]
+        counts = [len(labels) for _, labels in ordered]
         self._start = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         self._code = {person: code for code, person in enumerate(self.persons)}
-        tables = [found[person][1] for person in self.persons]
-        self.labels = np.concatenate(tables) if tables else np.zeros((0, 8), np.float32)
+        self.labels = np.concatenate([np.zeros((0, 8), np.float32), *(t for _, t in ordered)])
         self.person_of = np.repeat(np.arange(len(counts)), counts)
         self.row_of = np.arange(len(self.labels)) - self._start[self.person_of]
         # Of linked pixels: the dataset that they lie in, -1 for those of the shards themselves.
@@ -249,9 +241,7 @@ class FacesReader:
         self._pixel_row = self.row_of.copy() if links else self.row_of
         places: dict[tuple[str, str], int] = {}
         for person, link in links.items():
-            numbers = [
-                places.setdefault((path, name), len(places)) for path, name, _ in link.sources
-            ]
+            numbers = [places.setdefault(one[:2], len(places)) for one in link.sources]
             here = self.rows([person])
             self._pixel_source[here] = np.array(numbers, np.int32)[link.source]
             self._pixel_row[here] = link.row
@@ -281,7 +271,7 @@ class FacesReader:
             return np.arange(len(self), dtype=np.int64)
         codes = [self._code[person] for person in persons if person in self._code]
         parts = [np.arange(self._start[code], self._start[code + 1]) for code in codes]
-        return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+        return np.concatenate([np.zeros(0, np.int64), *parts])
 
     def global_index(self, person: str, row: int) -> int:
         """Global index of row ``row`` of ``person``.
@@ -314,8 +304,7 @@ class FacesReader:
             OSError: HDF5 cannot read a row.
         """
         indices = np.atleast_1d(np.asarray(indices, np.int64))
-        width, height = self.patch_size or (0, 0)
-        shape = (height, width, 3)
+        shape = (*(self.patch_size or (0, 0))[::-1], 3)
         if len(indices) == 0:
             return np.zeros((0, *shape), np.uint8) if name == "pixels" else np.zeros(0)
         codes, rows = self.person_of[indices], self.row_of[indices]
@@ -474,17 +463,9 @@ def _stored(data: h5py.Dataset) -> Iterator[bytes | np.ndarray]:
             yield np.ascontiguousarray(data[number])
 
 
-def _open(path: str) -> h5py.File:
-    if not Path(path).exists():
-        raise FileNotFoundError(f"{path}: no such faces file")
-    return open_hdf5(path)
-
-
 def _attributes(file: h5py.File) -> dict:
-    plain = {}
-    for key, value in file.attrs.items():
-        plain[key] = value.tolist() if isinstance(value, np.ndarray | np.generic) else value
-    return plain
+    plain = (np.ndarray, np.generic)
+    return {k: v.tolist() if isinstance(v, plain) else v for k, v in file.attrs.items()}
 
 
 def _checked(path: str, person: str, group, gaze_known: bool) -> tuple[np.ndarray, tuple[int, int]]:

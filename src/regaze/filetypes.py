@@ -121,6 +121,23 @@ def unreadable(
     return f"{where}: {clause}: found {found.words}"
 
 
+def read_json(path: str | os.PathLike, remedy: str = "") -> dict:
+    """The content of a JSON file that holds an object; ``remedy`` ends messages about damage.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no JSON object; the message names it.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        told = unreadable(path, "not a readable JSON file", ("json", "text", "binary"), error)
+        raise ValueError(f"{told}{remedy}") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: expected an object, found {type(content).__name__}")
+    return content
+
+
 def damage(error: BaseException | None) -> str:
     """What is wrong with a file of the right kind, from what its reader raised."""
     text = str(error)

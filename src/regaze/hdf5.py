@@ -46,21 +46,36 @@ def hdf5_file(path: str | os.PathLike, **options) -> h5py.File:
         raise
 
 
-def open_hdf5(path: str | os.PathLike) -> h5py.File:
+def open_hdf5(
+    path: str | os.PathLike,
+    clause: str = "not a readable HDF5 file",
+    *,
+    missing: str = "no such file",
+    remedy: str = REMEDY,
+    kind: type[ValueError] = ValueError,
+    **options,
+) -> h5py.File:
     """An HDF5 file of the workflow, open for reading.
+
+    Args:
+        path: the file.
+        clause, missing, remedy: of the message, where it is something else and where it is missing.
+        kind: of the error where it is something else.
+        options: of :class:`h5py.File`.
 
     Raises:
         FileNotFoundError: no such file.
         InUse: it is being written.
         ValueError: it is something else or damaged.
     """
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"{path}: {missing}")
     try:
-        return hdf5_file(path)
-    except (FileNotFoundError, InUse):
+        return hdf5_file(path, **options)
+    except InUse:
         raise
     except OSError as error:
-        told = unreadable(path, "not a readable HDF5 file", "hdf5", error)
-        raise ValueError(f"{told}{REMEDY}") from None
+        raise kind(f"{unreadable(path, clause, 'hdf5', error)}{remedy}") from None
 
 
 def _in_use(error: OSError) -> str:

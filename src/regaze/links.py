@@ -18,8 +18,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from regaze.filetypes import unreadable
-from regaze.hdf5 import MAX_ROWS, InUse, hdf5_file, read_rows
+from regaze.hdf5 import MAX_ROWS, open_hdf5, read_rows
 
 _MOST_OPEN = 64
 _DEEPEST = 16
@@ -128,17 +127,12 @@ class Sources:
             ValueError: it is not HDF5, or has no such dataset; the message names both files.
         """
         if path not in self._files:
-            if not Path(path).exists():
-                raise FileNotFoundError(f"{path}: no such file, but {where} are a link to it")
             if len(self._files) >= _MOST_OPEN:
                 self.__exit__()
-            try:
-                self._files[path] = hdf5_file(path, rdcc_nbytes=0)
-            except InUse:
-                raise
-            except OSError as error:
-                clause = f"not a readable HDF5 file, but {where} are a link to it"
-                raise ValueError(unreadable(path, clause, "hdf5", error)) from None
+            why = f"file, but {where} are a link to it"
+            words = {"missing": f"no such {why}", "remedy": ""}
+            clause = f"not a readable HDF5 {why}"
+            self._files[path] = open_hdf5(path, clause, **words, rdcc_nbytes=0)
         here = self._files[path]
         for part in filter(None, name.split("/")):
             link = here.get(part, getlink=True) if isinstance(here, h5py.Group) else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import zipfile
 from collections.abc import Mapping
@@ -14,7 +13,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from regaze.filetypes import unreadable
+from regaze.filetypes import read_json, unreadable
 from regaze.outputs import REMEDY
 
 
@@ -156,14 +155,7 @@ def read_record(path: str | os.PathLike) -> dict[str, Any]:
         FileNotFoundError: there is no such file.
         ValueError: it is no JSON object; the message names it.
     """
-    try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:
-        told = unreadable(path, "not a readable JSON file", ("json", "text", "binary"), error)
-        raise ValueError(f"{told}{REMEDY}") from None
-    if not isinstance(content, dict):
-        raise ValueError(f"{path}: expected an object, found {type(content).__name__}")
-    return content
+    return read_json(path, REMEDY)
 
 
 def read_model(

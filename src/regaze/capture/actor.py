@@ -30,14 +30,22 @@ class Hits:
 
 
 class Surface:
-    """Triangles with packed corner attributes, looked up by hit."""
+    """Triangles with packed corner attributes, looked up by hit.
 
-    def __init__(self, normals, uv, colours, gloss, occlusion, label, extra, texture, strands):
+    Args:
+        normals, uv: (F, 3, 3) and (F, 3, 2).
+        label: (F,), or one for all.
+        maps: texture of the skin and strands of the hair.
+        colours, gloss, occlusion: (F, 3, 3), (F, 3) and (F, 3), or what these broadcast from.
+    """
+
+    def __init__(self, normals, uv, label, maps, *, colours=0.0, gloss=0.0, occlusion=1.0):
         # columns: normal 3, uv 2, colour 3, gloss 1, occlusion 1, extra 2 (lid ring and side)
-        self.packed = np.concatenate(
-            [normals, uv, colours, gloss[..., None], occlusion[..., None], extra], -1
-        ).astype(np.float32)
-        self.label, self.texture, self.strands = label.astype(np.uint8), texture, strands
+        self.packed = np.zeros((*normals.shape[:2], 12), np.float32)
+        self.packed[..., :3], self.packed[..., 3:5] = normals, uv
+        self.packed[..., 5:8], self.packed[..., 8], self.packed[..., 9] = colours, gloss, occlusion
+        self.label = np.broadcast_to(label, len(normals)).astype(np.uint8)
+        self.texture, self.strands = maps
 
     def with_columns(self, normals, extra) -> Surface:
         """A copy with other corner normals (F, 3, 3) and extra columns (F, 3, 2)."""
@@ -116,12 +124,9 @@ class Actor:
         rng = np.random.default_rng([look.seed, 1])
         self.texture = skin_maps.paint(look, rng, TEXTURE)
         bank = skin_maps.noise(TEXTURE)
-        curly = look.hair in ("curly", "afro", "buzz")
-        base = (
-            0.22 * bank["curl"] + 0.16 * bank["pores"]
-            if curly
-            else (0.24 * bank["strand"] + 0.20 * bank["lock"])
-        )
+        base = 0.24 * bank["strand"] + 0.20 * bank["lock"]
+        if look.hair in ("curly", "afro", "buzz"):
+            base = 0.22 * bank["curl"] + 0.16 * bank["pores"]
         self.strands = np.clip(0.92 + base, 0.3, 1.7).astype(np.float32)
         self._assemble()
 
@@ -130,12 +135,10 @@ class Actor:
         faces, n = model.f, self.count
         moving = np.abs(model.posedirs[:, :, 18:]).sum((1, 2)) > 0
         moving[:n] |= model.ring < 1.4
-        lining = model.regions == 5
-        ball = model.regions >= 7
-        dynamic = (moving | lining)[faces].any(1)
-        self.normals = parts.vertex_normals(self.rest, faces[~ball[faces].any(1)])
-        still = faces[~dynamic & ~ball[faces].any(1)]
-        still_uv = model.uvfaces[~dynamic & ~ball[faces].any(1)]
+        moving |= model.regions == 5
+        ball = (model.regions >= 7)[faces]
+        lid, solid = moving[faces].any(1) & ~ball.any(1), faces[ball.all(1)]
+        self.normals = parts.vertex_normals(self.rest, faces[~ball.any(1)])
         skin, normals = self.rest[:n], self.normals[:n]
         skin_faces = faces[(faces < n).all(1)]
         u, v = model.plane.T
@@ -146,66 +149,55 @@ class Actor:
         meshes += parts.beard(look, skin, normals, beard, skin_faces, model.plane)
         bridge = skin[np.argmin(np.abs(u) + np.abs(v - 2))]
         temple = np.abs(skin[(np.abs(v - 4) < 12) & (np.abs(u) > 90), 0])
-        half = temple.max() + 0.8
-        meshes += parts.glasses(look, self.centres[0], self.centres[1], half, bridge)
-        vertices = np.concatenate([self.rest] + [m.vertices for m in meshes])
-        start = np.cumsum([len(self.rest)] + [len(m.vertices) for m in meshes])
-        all_faces = np.concatenate(
-            [still] + [m.faces + s for m, s in zip(meshes, start, strict=False)]
-        )
+        meshes += parts.glasses(look, *self.centres, temple.max() + 0.8, bridge)
+        still = ~lid & ~ball.any(1)
+        pieces = [(self.rest, faces[still]), *((m.vertices, m.faces) for m in meshes)]
+        vertices, all_faces = parts.joined(pieces)
         all_normals = np.concatenate(
-            [self.normals] + [parts.vertex_normals(m.vertices, m.faces) for m in meshes]
+            [self.normals, *(parts.vertex_normals(*piece) for piece in pieces[1:])]
         )
-        used = np.unique(all_faces)
         self.static_tree = tree(vertices, all_faces)
         # thin frames throw no shadow that a soft light would show
-        frames = [len(m.faces) for m in meshes if m.label == parts.LABELS["glasses"]]
-        solid = [all_faces[: len(all_faces) - sum(frames)], faces[ball[faces].all(1)]]
-        self.shadow_tree = tree(vertices, np.concatenate(solid))
+        frames = sum(len(m.faces) for m in meshes if m.label == parts.LABELS["glasses"])
+        shading = [all_faces[: len(all_faces) - frames], solid]
+        self.shadow_tree = tree(vertices, np.concatenate(shading))
         # lids at rest close the sockets for light that falls on the rest of the face
-        lids = faces[dynamic & ~ball[faces].any(1)]
-        self.closed_tree = tree(vertices, np.concatenate([*solid, lids]))
+        self.closed_tree = tree(vertices, np.concatenate([*shading, faces[lid]]))
+        used = np.unique(all_faces)
         self.static_vertices = vertices[used]
         occlusion = np.ones(len(vertices))
-        eye_rows = np.flatnonzero(moving | lining)
-        need = np.union1d(used, eye_rows)
+        need = np.union1d(used, np.flatnonzero(moving))
         occlusion[need] = self._occlusion(vertices[need], all_normals[need])
         self.occlusion = occlusion[: len(self.rest)]
-        labels = [np.full(len(still), parts.LABELS["skin"])]
-        uv, colours, gloss = [model.uvcoords[still_uv]], [np.zeros((len(still), 3, 3))], []
-        gloss.append(np.zeros((len(still), 3)))
-        for mesh in meshes:
-            labels.append(np.full(len(mesh.faces), mesh.label))
-            uv.append(mesh.uv[mesh.faces])
-            colours.append(mesh.colours[mesh.faces])
-            gloss.append(np.full((len(mesh.faces), 3), mesh.gloss))
+        uv = model.uvcoords[model.uvfaces]
+        counts = [still.sum(), *(len(m.faces) for m in meshes)]
+        maps, skin_label = (self.texture, self.strands), parts.LABELS["skin"]
         self.static = Surface(
-            all_normals[all_faces], np.concatenate(uv), np.concatenate(colours),
-            np.concatenate(gloss), occlusion[all_faces], np.concatenate(labels),
-            np.zeros((*all_faces.shape, 2)), self.texture, self.strands,
-        )  # fmt: skip
+            all_normals[all_faces],
+            np.concatenate([uv[still], *(m.uv[m.faces] for m in meshes)]),
+            np.repeat([skin_label, *(m.label for m in meshes)], counts),
+            maps,
+            colours=np.concatenate(
+                [np.zeros((counts[0], 3, 3)), *(m.colours[m.faces] for m in meshes)]
+            ),
+            gloss=np.repeat([0.0, *(m.gloss for m in meshes)], counts)[:, None],
+            occlusion=occlusion[all_faces],
+        )
         body = parts.shoulders(look, self._neck_radius())
         self.body_tree = tree(body.vertices, body.faces)
         self.body = Surface(
             parts.vertex_normals(body.vertices, body.faces)[body.faces], body.uv[body.faces],
-            body.colours[body.faces], np.full(body.faces.shape, body.gloss),
-            np.ones(body.faces.shape), np.full(len(body.faces), body.label),
-            np.zeros((*body.faces.shape, 2)), self.texture, self.strands,
+            body.label, maps, colours=body.colours[body.faces], gloss=body.gloss,
         )  # fmt: skip
         # lids and linings of both eyes: their own triangles and vertices
-        mine = dynamic & ~ball[faces].any(1)
-        rows, index = np.unique(faces[mine], return_inverse=True)
-        index = index.reshape(-1, 3)
-        self.eye_faces, self.eye_rows = index, rows
+        rows, index = np.unique(faces[lid], return_inverse=True)
+        self.eye_faces, self.eye_rows = index.reshape(-1, 3), rows
         self.eye_side = np.where(self.rest[rows, 0] > 0, 0, 1)
         self.eye_ring = np.where(rows < n, model.ring[np.minimum(rows, n - 1)], 20.0)
         self.eye_drive = 1000 * model.posedirs[rows].astype(np.float64)
-        self.eye_surface = Surface(
-            np.zeros((len(index), 3, 3)), model.uvcoords[model.uvfaces[mine]],
-            np.zeros((len(index), 3, 3)), np.zeros(index.shape), self.occlusion[rows][index],
-            np.full(len(index), parts.LABELS["skin"]), np.zeros((*index.shape, 2)),
-            self.texture, self.strands,
-        )  # fmt: skip
+        bare = np.zeros((*self.eye_faces.shape, 3))
+        dim = self.occlusion[rows][self.eye_faces]
+        self.eye_surface = Surface(bare, uv[lid], skin_label, maps, occlusion=dim)
 
     def _neck_radius(self) -> float:
         v = self.model.plane[:, 1]
@@ -237,8 +229,7 @@ class Actor:
         feature = pose_feature(pose)
         rows, faces, ring = self.eye_rows, self.eye_faces, self.eye_ring
         moved = self.rest[rows] + self.eye_drive @ feature
-        fade = surface.smoothstep(ring, 1.0, 1.5)[:, None]
-        fade = np.where(ring[:, None] > 15, 0.0, fade)
+        fade = np.where(ring > 15, 0.0, surface.smoothstep(ring, 1.0, 1.5))[:, None]
         normal = parts.vertex_normals(moved, faces) * (1 - fade) + self.normals[rows] * fade
         margins, upper = [], np.zeros(len(rows))
         for side in range(2):

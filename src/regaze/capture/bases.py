@@ -83,9 +83,8 @@ def expression(template: Template, rest: np.ndarray, seed: int, count: int) -> n
     x0, y0 = plan.xy[kept].T
     a = np.abs(x0)
     lower = plan.lower_lip[kept] | (y0 < surface.MOUTH_Y - 0.5)
-    face = surface.smoothstep(np.abs(plan.u[kept]), 118, 90) * surface.smoothstep(
-        plan.v[kept], -135, -116
-    )
+    face = surface.smoothstep(np.abs(plan.u[kept]), 118, 90)
+    face = face * surface.smoothstep(plan.v[kept], -135, -116)
     column = {name: i for i, name in enumerate(EXPRESSIONS)}
     for side, word in ((1, "left"), (-1, "right")):
         member, offset, weight, upper = _lids(template, rest, side)

@@ -118,9 +118,8 @@ def _ball(view, eyes, side, rays, point, opening, sample):
     albedo = iris + (white - iris) * edge
     # the upper lid and the corners darken the ball
     above, below, reach = opening
-    dim = (0.42 + 0.58 * surface.smoothstep(above, -0.6, 3.4)) * (
-        0.72 + 0.28 * surface.smoothstep(below, -0.4, 1.6)
-    )
+    dim = 0.42 + 0.58 * surface.smoothstep(above, -0.6, 3.4)
+    dim = dim * (0.72 + 0.28 * surface.smoothstep(below, -0.4, 1.6))
     dim = dim * (0.70 + 0.30 * surface.smoothstep(reach, 0.0, 4.5))
     shadow = shadows(actor.shadow_tree, point + 0.5 * normal, normal, rays, lights, sample)
     key = np.clip((normal @ lights.key + 0.25) / 1.25, 0, 1) * (0.15 + 0.85 * shadow)

@@ -17,6 +17,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from operator import index
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ from regaze.capture import ict_fit
 from regaze.capture.template import REGIONS
 from regaze.face3d.model import FlameModel, make_model
 from regaze.face3d.obj import ObjMesh, read_obj, read_vertices
-from regaze.filetypes import unreadable
+from regaze.filetypes import read_json
 from regaze.outputs import replacing
 
 MM = 10.0
@@ -119,22 +120,20 @@ def convert_ict(
     folder: str | os.PathLike,
     out: str | os.PathLike,
     *,
-    layout: IctLayout | None = None,
     commit: str | None = None,
     look_degrees: float = 30.0,
     teeth: bool = False,
 ) -> FlameModel:
     """Convert a downloaded ICT-FaceKit into one ``.npz`` and return the model.
 
-    The file holds all arrays of :data:`regaze.capture.head.NEEDED`, so that the capture reads
-    it too, and the original texture coordinates as ``udim_uvcoords`` (u in 0..7) and
-    ``udim_uvfaces``.
+    A cut-down model says where things are in its ``vertex_indices.json``, see
+    :func:`read_layout`. The file holds all arrays of :data:`regaze.capture.head.NEEDED`, so that
+    the capture reads it too, and the original texture coordinates as ``udim_uvcoords`` (u in 0..7)
+    and ``udim_uvfaces``.
 
     Args:
         folder: the repository, or its ``FaceXModel``.
         out: the ``.npz`` to write.
-        layout: where things are, for a cut-down model; the file's own ``parts`` and ``jaw`` in
-            ``vertex_indices.json``, if it has them, count when None.
         commit: of the download, recorded; read from the folder's git data when None.
         look_degrees: the turn of the eyes that the ``eyeLook`` shapes stand for.
         teeth: take gums, tongue and teeth as well.
@@ -143,7 +142,7 @@ def convert_ict(
         ValueError: a file is missing or does not fit; the message names file, expected and found.
     """
     folder = model_folder(folder)
-    layout = layout or read_layout(folder)
+    layout = read_layout(folder)
     files = read_files(folder, layout)
     if not 5 <= look_degrees <= 60:
         raise ValueError(f"look_degrees: expected 5..60, found {look_degrees}")
@@ -192,43 +191,26 @@ def model_folder(folder: str | os.PathLike) -> Path:
     )
 
 
-def _information(folder: Path) -> dict:
-    path = folder / "vertex_indices.json"
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        told = unreadable(path, "not a readable JSON file", ("json", "text", "binary"), error)
-        raise ValueError(told) from None
-    if not isinstance(content, dict):
-        raise ValueError(f"{path}: expected an object, found {type(content).__name__}")
-    return content
-
-
 def read_layout(folder: Path) -> IctLayout:
     """The published layout, or the one of a cut-down model that brings its own.
 
     A ``vertex_indices.json`` with ``parts`` (name to [first, last]) describes a cut-down model;
     ``jaw`` (17 vertices or null) and ``identities`` may follow.
     """
-    content = _information(folder)
+    content = read_json(folder / "vertex_indices.json")
     if "parts" not in content:
         return IctLayout()
     path = folder / "vertex_indices.json"
-    parts = content["parts"]
-    good = isinstance(parts, dict) and all(
-        isinstance(pair, list)
-        and len(pair) == 2
-        and all(isinstance(end, int) for end in pair)
-        and 0 <= pair[0] <= pair[1]
-        for pair in parts.values()
-    )
-    if not good:
-        raise ValueError(f"{path}: parts: expected a [first, last] vertex pair for every name")
+    try:
+        parts = {name: (index(a), index(b)) for name, (a, b) in content["parts"].items()}
+    except (AttributeError, TypeError, ValueError):
+        told = "expected a [first, last] vertex pair for every name"
+        raise ValueError(f"{path}: parts: {told}, found {content['parts']!r:.80}") from None
     jaw = tuple(content.get("jaw", [None] * 17))
     identities = content.get("identities")
     if identities is None:
         identities = len(list(folder.glob("identity[0-9][0-9][0-9].obj")))
-    return IctLayout({n: tuple(p) for n, p in parts.items()}, jaw, None, int(identities))
+    return IctLayout(parts, jaw, None, int(identities))
 
 
 def read_files(folder: Path, layout: IctLayout) -> IctFiles:
@@ -246,8 +228,8 @@ def read_files(folder: Path, layout: IctLayout) -> IctFiles:
             digest.update(hashlib.file_digest(stream, "sha256").digest())
         return path
 
-    index = seen(folder / "vertex_indices.json")
-    content = _information(folder)
+    about = seen(folder / "vertex_indices.json")
+    content = read_json(about)
     neutral = seen(folder / "generic_neutral_mesh.obj")
     mesh = read_obj(neutral)
     count = len(mesh.vertices)
@@ -256,15 +238,14 @@ def read_files(folder: Path, layout: IctLayout) -> IctFiles:
     _check_parts(neutral, layout, count)
     names = content.get("expressions")
     if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
-        raise ValueError(f"{index}: expressions: expected a list of names")
+        raise ValueError(f"{about}: expressions: expected a list of names, found {names!r:.80}")
     wrong = [name for name in names if not re.fullmatch(r"\w+", name)]
     if wrong or len(set(names)) != len(names):
-        raise ValueError(f"{index}: expressions: expected different plain names, found {wrong}")
+        raise ValueError(f"{about}: expressions: expected different plain names, found {wrong}")
     look = [f"{word}_{side}" for word in LOOK for side in "LR"]
-    lacking = [name for name in [*look, "jawOpen"] if name not in names]
-    if lacking:
-        raise ValueError(f"{index}: expressions: lacks {', '.join(lacking)}")
-    landmarks = _landmarks(index, content, layout, count)
+    if lacking := [name for name in [*look, "jawOpen"] if name not in names]:
+        raise ValueError(f"{about}: expressions: lacks {', '.join(lacking)}")
+    landmarks = _landmarks(about, content, layout, count)
     present = sorted(path.name for path in folder.glob("identity*.obj"))
     if len(present) != layout.identities:
         raise ValueError(
@@ -282,15 +263,8 @@ def read_files(folder: Path, layout: IctLayout) -> IctFiles:
     # the shapes that only follow the gaze come last, so that 50 codes hold all others
     ordered = [n for n in names if n not in look] + look
     expression = [move(name) for name in ordered]
-    return IctFiles(
-        mesh=mesh,
-        vertices=mesh.vertices * MM,
-        identity=np.stack(identity),
-        expression=np.stack(expression),
-        names=tuple(ordered),
-        landmarks=landmarks,
-        digest=digest.hexdigest(),
-    )
+    moves, names = (np.stack(identity), np.stack(expression)), tuple(ordered)
+    return IctFiles(mesh, mesh.vertices * MM, *moves, names, landmarks, digest.hexdigest())
 
 
 def _check_parts(path: Path, layout: IctLayout, count: int) -> None:
@@ -321,8 +295,7 @@ def _landmarks(path: Path, content: dict, layout: IctLayout, count: int) -> np.n
         raise ValueError(f"jaw: expected 17 vertices, found {len(layout.jaw)}")
     marks = [*[m if j is None else j for j, m in zip(layout.jaw, marks, strict=False)], *marks[17:]]
     skin = set(layout.rows("face", "head").tolist())
-    wrong = [mark for mark in marks if mark not in skin]
-    if wrong:
+    if wrong := [mark for mark in marks if mark not in skin]:
         raise ValueError(f"{path}: landmarks {wrong[:5]} are no vertices of face or head ({count})")
     return np.array(marks, np.int64)
 

@@ -13,6 +13,7 @@ from regaze.capture import landmarks as marks_of
 from regaze.capture import surface
 from regaze.capture.head import PARENTS, HeadConfig, build_head
 from regaze.capture.ict_surface import CORNERS, charts, eye_rings, label, register
+from regaze.capture.landmarks import corners_at
 
 SMALL = 0.05
 """Correctives below this many mm are left out, so that eyes move no more skin than they must."""
@@ -65,7 +66,6 @@ def assemble(files, layout, look: float, teeth: bool) -> tuple[dict, dict]:
     still, still_bary = corners_at(faces, marks)
     directions = np.concatenate([files.identity[:, rows], files.expression[:, rows]])
     used, udim = np.unique(udim, return_inverse=True)
-    with_uv = len(files.mesh.uvs) > 0 and used.min() >= 0
     arrays = {
         "v_template": rest / 1000,
         "f": faces,
@@ -101,7 +101,7 @@ def assemble(files, layout, look: float, teeth: bool) -> tuple[dict, dict]:
             "degrees": round(float(np.degrees(jaw["angle"])), 3),
         },
     }
-    if with_uv:
+    if len(files.mesh.uvs) and used.min() >= 0:
         extra["udim_uvcoords"] = files.mesh.uvs[used].astype(np.float32)
         extra["udim_uvfaces"] = udim.reshape(-1, 3).astype(np.int64)
     return arrays, extra
@@ -127,18 +127,6 @@ def _check_faces(faces: np.ndarray, count: int) -> None:
             f"parts: {len(bare)} of {count} vertices belong to no polygon; the vertex ranges do "
             "not fit the mesh"
         )
-
-
-def corners_at(faces: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Triangles (n,) that hold vertices (n,), and one-hot weights (n, 3)."""
-    ids, weights = [], []
-    for row in rows:
-        where = np.argwhere(faces == row)
-        if not len(where):
-            raise ValueError(f"landmarks: vertex {row} of the converted mesh is in no polygon")
-        ids.append(where[0, 0])
-        weights.append(np.eye(3)[where[0, 1]])
-    return np.array(ids, np.int64), np.array(weights)
 
 
 # --- eyes and joints
@@ -232,20 +220,15 @@ def fit_jaw(points, moves, marks, skin) -> dict:
     hinge = usual
     if angle > np.radians(2):
         # a turn about x: the fixed point in (y, z), unless it lies outside the head
-        block = np.eye(2) - np.array(
-            [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
-        )
-        middle = p.mean(0)
-        moved = q.mean(0)
-        found = np.linalg.solve(block, moved[1:] - (np.eye(2) - block) @ middle[1:])
+        c, s = np.cos(angle), np.sin(angle)
+        turned = np.array([[c, -s], [s, c]])
+        middle, moved = p.mean(0)[1:], q.mean(0)[1:]
+        found = np.linalg.solve(np.eye(2) - turned, moved - turned @ middle)
         if np.linalg.norm(found - usual[1:]) < 45:
             hinge = np.append(0.0, found)
     if np.array_equal(hinge, usual):
-        arm = (p - hinge).mean(0)
-        goal = (q - hinge).mean(0)
-        angle = float(
-            np.arctan2(arm[1] * goal[2] - arm[2] * goal[1], arm[1] * goal[1] + arm[2] * goal[2])
-        )
+        (_, ay, az), (_, gy, gz) = (p - hinge).mean(0), (q - hinge).mean(0)
+        angle = float(np.arctan2(ay * gz - az * gy, ay * gy + az * gz))
     if not np.radians(1) < angle < np.radians(60):
         raise ValueError(
             f"jawOpen: expected a turn of the jaw by 1..60 degrees, found {np.degrees(angle):.1f}"

@@ -13,7 +13,7 @@ from scipy.sparse.csgraph import connected_components, dijkstra
 from scipy.spatial import cKDTree
 
 from regaze.capture import landmarks as marks_of
-from regaze.capture import surface, template
+from regaze.capture import surface, template, topology
 from regaze.capture.parts import vertex_normals
 from regaze.capture.template import REGIONS
 
@@ -23,8 +23,9 @@ RING_WIDTH = 5.5
 """Millimetres of skin per unit of ring offset about an eye."""
 EAR = (116.0, -22.0)
 """Template coordinates (mm, the subject's left) that ears take."""
-_REGION = {"left_socket": 5, "right_socket": 5, "mouth_socket": 6, "gums": 6, "teeth": 6,
-           "left_sclera": 7, "right_sclera": 8}  # fmt: skip
+_INNER = {"left_socket": (5, 2), "right_socket": (5, 3), "mouth_socket": (6, 4), "gums": (6, 4),
+          "teeth": (6, 4), "left_sclera": (7, 5), "right_sclera": (8, 6)}  # fmt: skip
+"""Region and small chart of the parts within the skin."""
 
 
 def register(rest, faces, skin: int, marks, head) -> tuple[np.ndarray, np.ndarray]:
@@ -136,22 +137,15 @@ def label(plane, ear, ring, skin: int, part, count: int) -> np.ndarray:
     """Region (V,) of every vertex, values of ``regaze.capture.template.REGIONS``."""
     out = np.zeros(count, np.uint8)
     u, v = plane.T
-    x, y = surface.base(u, v)[:, :2].T
-    lip = np.clip(1 - (np.abs(x) / (surface.MOUTH_HALF + 1)) ** 2.2, 0, None)
-    above, below = surface.MOUTH_Y + 8 * lip, surface.MOUTH_Y - 11 * lip
     values = out[:skin]
     values[v < -118] = 3
-    values[(np.abs(u) < 60) & (y < above) & (y > below)] = 2
+    values[template.on_lips(u, *surface.base(u, v)[:, :2].T)] = 2
     values[ear] = 4
     values[ring < 1.2] = 1
-    for name, value in _REGION.items():
+    for name, (value, _) in _INNER.items():
         if name in part:
             out[part[name]] = value
     return out
-
-
-_BOXES = {"left_socket": 2, "right_socket": 3, "mouth_socket": 4, "gums": 4, "teeth": 4,
-          "left_sclera": 5, "right_sclera": 6}  # fmt: skip
 
 
 def charts(rest, faces, plane, skin: int, part, balls) -> tuple[np.ndarray, np.ndarray]:
@@ -162,7 +156,7 @@ def charts(rest, faces, plane, skin: int, part, balls) -> tuple[np.ndarray, np.n
     """
     out = np.zeros((len(rest), 2))
     out[:skin] = template.plane_to_chart(plane[:, 0], plane[:, 1])
-    for name, box in _BOXES.items():
+    for name, (_, box) in _INNER.items():
         if name not in part or not len(part[name]):
             continue
         points = rest[part[name]]
@@ -172,11 +166,7 @@ def charts(rest, faces, plane, skin: int, part, balls) -> tuple[np.ndarray, np.n
             centre = (points.min(0) + points.max(0)) / 2
         ray = points - centre
         ray /= np.maximum(np.linalg.norm(ray, axis=1, keepdims=True), 1e-9)
-        radius = np.arccos(np.clip(ray[:, 2], -1, 1)) / np.pi * 0.5
-        turn = np.arctan2(ray[:, 1], ray[:, 0])
-        disc = np.stack([0.5 + radius * np.cos(turn), 0.5 + radius * np.sin(turn)], -1)
-        low = np.array([0.005 + box * 0.142, template.SKIN_CHART + 0.005])
-        out[part[name]] = low + 0.13 * disc
+        out[part[name]] = template.small_chart(box, topology.disc_chart(ray))
     uvfaces = faces.copy()
     seam = np.zeros(len(faces), bool)
     own = (faces < skin).all(1)

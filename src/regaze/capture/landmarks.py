@@ -7,8 +7,10 @@ import numpy as np
 from regaze.capture import surface
 from regaze.capture.template import Template
 
-_JAW_U = [-108, -109, -107, -103, -96, -82, -60, -31, 0]
-_JAW_V = [-8, -28, -48, -68, -86, -99, -106, -110, -111]
+_JAW_U = np.array([-108, -109, -107, -103, -96, -82, -60, -31])
+_JAW_V = np.array([-8, -28, -48, -68, -86, -99, -106, -110])
+_JAW = np.concatenate([_JAW_U, [0], -_JAW_U[::-1]]), np.concatenate([_JAW_V, [-111], _JAW_V[::-1]])
+"""Where the contour's 17 points are on the template, u and v."""
 _BROW = [(48, 11), (41, 16.5), (32, 19), (23, 18.5), (14, 15.5)]
 _NOSE = [(0, 6), (0, -9), (0, -23), (0, -36)]
 _BASE = [(-12.5, -46.5), (-6.5, -50), (0, -51.5), (6.5, -50), (12.5, -46.5)]
@@ -47,28 +49,29 @@ def _point_triangle(points, corners):
     ab, ac = b - a, c - a
     area = ab[:, 0] * ac[:, 1] - ab[:, 1] * ac[:, 0]
     safe = np.where(np.abs(area) < 1e-9, np.inf, area)
-    ids, weights = [], []
-    for p in points:
-        ap = p - a
-        v = (ap[:, 0] * ac[:, 1] - ap[:, 1] * ac[:, 0]) / safe
-        w = (ab[:, 0] * ap[:, 1] - ab[:, 1] * ap[:, 0]) / safe
-        u = 1 - v - w
-        worst = np.minimum(np.minimum(u, v), w)
-        worst = np.where(np.isinf(safe), -np.inf, worst)
-        best = int(np.argmax(worst))
-        bary = np.clip([u[best], v[best], w[best]], 0, None)
-        ids.append(best)
-        weights.append(bary / bary.sum())
-    return np.array(ids), np.array(weights)
+    ap = points[:, None] - a
+    v = (ap[..., 0] * ac[:, 1] - ap[..., 1] * ac[:, 0]) / safe
+    w = (ab[:, 0] * ap[..., 1] - ab[:, 1] * ap[..., 0]) / safe
+    weights = np.stack([1 - v - w, v, w], -1)
+    best = np.where(np.isinf(safe), -np.inf, weights.min(-1)).argmax(1)
+    bary = np.clip(weights[np.arange(len(points)), best], 0, None)
+    return best, bary / bary.sum(1, keepdims=True)
 
 
-def _at_vertices(template: Template, rows):
+def corners_at(faces: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Triangles (n,) that hold vertices (n,), and one-hot weights (n, 3).
+
+    Raises:
+        ValueError: a vertex is in no triangle.
+    """
     ids, weights = [], []
     for row in rows:
-        face, corner = np.argwhere(template.faces == row)[0]
-        ids.append(face)
-        weights.append(np.eye(3)[corner])
-    return np.array(ids), np.array(weights)
+        where = np.argwhere(faces == row)
+        if not len(where):
+            raise ValueError(f"landmarks: vertex {row} of the converted mesh is in no polygon")
+        ids.append(where[0, 0])
+        weights.append(np.eye(3)[where[0, 1]])
+    return np.array(ids, np.int64), np.array(weights)
 
 
 YAW_ROWS = np.concatenate([np.arange(40), -np.arange(1, 40)])
@@ -88,9 +91,6 @@ def contour(u, v, skin: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.n
     """
     ids = np.zeros((79, 17), np.int64)
     weights = np.zeros((79, 17, 3), np.float32)
-    jaw = np.concatenate([np.array(_JAW_V), np.array(_JAW_V[-2::-1])])
-    side = np.concatenate([-np.ones(8), [0], np.ones(8)])
-    still = np.concatenate([np.array(_JAW_U), -np.array(_JAW_U[-2::-1])])
     first_face = np.full(len(skin), -1)
     for corner in range(3):
         column = faces[:, corner]
@@ -98,28 +98,25 @@ def contour(u, v, skin: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.n
         first_face[column[inside]] = np.flatnonzero(inside)
     for row, yaw in enumerate(np.radians(YAW_ROWS)):
         across = skin[:, 0] * np.cos(yaw) + skin[:, 2] * np.sin(yaw)
-        for point in range(17):
-            band = np.abs(v - jaw[point]) < 4.5
-            if side[point] == 0:
-                score = -np.abs(u - 0.0) - np.abs(v - jaw[point])
+        for point, (still, height) in enumerate(zip(*_JAW, strict=True)):
+            off, side = np.abs(v - height), np.sign(still)
+            if side == 0:
+                score = -np.abs(u) - off
             else:
                 # the outermost skin of this row on this side, not behind the jaw's own line
-                ahead = band & (side[point] * u > 0) & (np.abs(u) <= abs(still[point]) + 8)
-                score = np.where(ahead, side[point] * across, -np.inf)
+                ahead = (off < 4.5) & (side * u > 0) & (np.abs(u) <= abs(still) + 8)
+                score = np.where(ahead, side * across, -np.inf)
             best = int(np.argmax(score))
-            face = first_face[best]
-            ids[row, point] = face
-            weights[row, point, int(np.flatnonzero(faces[face] == best)[0])] = 1
+            ids[row, point] = first_face[best]
+            weights[row, point, faces[first_face[best]].tolist().index(best)] = 1
     return ids, weights
 
 
 def embed(template: Template, rest: np.ndarray) -> dict[str, np.ndarray]:
     """FLAME's landmark arrays: static (51), dynamic (79 x 17) and full (1 x 68)."""
     plan, kept = template.plan, template.kept
-    jaw_u = np.concatenate([np.array(_JAW_U), -np.array(_JAW_U[-2::-1])])
-    jaw_v = np.concatenate([np.array(_JAW_V), np.array(_JAW_V[-2::-1])])
     plane = np.stack([plan.u, plan.v], -1)[template.chart_plan]
-    jaw = _point_triangle(np.stack([jaw_u, jaw_v], -1), plane)
+    jaw = _point_triangle(np.stack(_JAW, -1), plane)
     right_brow = [(-x, y) for x, y in _BROW]
     named = right_brow + _BROW[::-1] + _NOSE + _BASE
     spots = np.stack(surface.inverse(*np.array(named, float).T), -1)
@@ -129,7 +126,7 @@ def embed(template: Template, rest: np.ndarray) -> dict[str, np.ndarray]:
         rows, angle = _margin(template, number)
         turns = _EYE_TURN[word]
         eyes += [rows[np.argmin(np.abs((angle - t + 180) % 360 - 180))] for t in turns]
-    eyes = _at_vertices(template, eyes)
+    eyes = corners_at(template.faces, eyes)
     lips = _point_triangle(np.stack(surface.inverse(*np.array(_LIPS, float).T), -1), plane)
     on_line = np.abs(plan.xy[kept, 1] - surface.MOUTH_Y) < 0.4
     lower = plan.lower_lip[kept]
@@ -138,9 +135,8 @@ def embed(template: Template, rest: np.ndarray) -> dict[str, np.ndarray]:
     for x, below in _INNER:
         rows = np.flatnonzero(on_line & near & (lower == bool(below)))
         inner.append(rows[np.argmin(np.abs(plan.xy[kept][rows, 0] - x))])
-    inner = _at_vertices(template, inner)
-    faces = np.concatenate([part[0] for part in (jaw, front, eyes, lips, inner)])
-    bary = np.concatenate([part[1] for part in (jaw, front, eyes, lips, inner)])
+    inner = corners_at(template.faces, inner)
+    faces, bary = map(np.concatenate, zip(jaw, front, eyes, lips, inner, strict=True))
     skin = rest[template.parts["skin"]]
     moving_faces, moving_bary = contour(plan.u[kept], plan.v[kept], skin, template.faces)
     return {

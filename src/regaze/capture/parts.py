@@ -40,17 +40,34 @@ def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     return out / np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-9)
 
 
-def _lattice(points: np.ndarray, closed: bool = False):
-    """Triangles of a grid of points (rows, columns, 3), optionally closed along columns."""
-    rows, columns = points.shape[:2]
+def lattice(rows: int, columns: int, closed: bool = False) -> np.ndarray:
+    """Triangles (F, 3) of a grid of points, row by row, optionally closed along columns."""
     i = np.arange(rows * columns).reshape(rows, columns)
     right = np.roll(i, -1, 1)
     a, b, a1, b1 = i[:-1], i[1:], right[:-1], right[1:]
     if not closed:
         a, b, a1, b1 = (part[:, :-1] for part in (a, b, a1, b1))
-    return np.concatenate(
-        [np.stack([a, b, b1], -1).reshape(-1, 3), np.stack([a, b1, a1], -1).reshape(-1, 3)]
-    )
+    return np.stack([[a, b, b1], [a, b1, a1]]).transpose(0, 2, 3, 1).reshape(-1, 3)
+
+
+def _sheet(points, colours, uv, label: str, gloss: float, closed: bool = False) -> Mesh:
+    """A grid of points (rows, columns, 3) as a mesh, optionally closed along columns."""
+    flat = points.reshape(-1, 3), colours.reshape(-1, 3), uv.reshape(-1, 2)
+    return Mesh(flat[0], lattice(*points.shape[:2], closed), *flat[1:], LABELS[label], gloss)
+
+
+def _shell(vertices, faces, keep, colours, uv, gloss: float) -> Mesh:
+    """The triangles ``keep`` (m,) of a surface, and the vertices that they use, as hair."""
+    used, index = np.unique(faces[keep], return_inverse=True)
+    parts = vertices[used], index.reshape(-1, 3), colours[used], uv[used]
+    return Mesh(*parts, LABELS["hair"], gloss)
+
+
+def joined(pieces) -> tuple[np.ndarray, np.ndarray]:
+    """Vertices and triangles of several (vertices, triangles) as one mesh."""
+    starts = np.cumsum([0] + [len(points) for points, _ in pieces])
+    faces = [index + start for (_, index), start in zip(pieces, starts, strict=False)]
+    return np.concatenate([points for points, _ in pieces]), np.concatenate(faces)
 
 
 def _waves(rng, x, y, z, scale, count=10):
@@ -66,26 +83,11 @@ def hairline(look, u: np.ndarray, v: np.ndarray):
     style, au = look.hair, np.abs(u)
     # hairline height over |u|: forehead, temple, before the ear, behind the ear, nape
     front = 64.0 + look.hairline
-    recess = {"receding": 24.0, "short": 4.0, "buzz": 5.0, "side": 5.0, "quiff": 7.0}.get(
-        style, 1.5
-    )
-    line = np.interp(
-        au,
-        [0, 25, 45, 62, 78, 96, 106, 122, 140, 175, 230],
-        [
-            front,
-            front + 0.6 * recess,
-            front - 4 + recess,
-            front - 22,
-            26,
-            -2,
-            22,
-            14,
-            -40,
-            -78,
-            -88,
-        ],
-    )
+    recesses = {"receding": 24.0, "short": 4.0, "buzz": 5.0, "side": 5.0, "quiff": 7.0}
+    recess = recesses.get(style, 1.5)
+    around = [0, 25, 45, 62, 78, 96, 106, 122, 140, 175, 230]
+    height = [front, front + 0.6 * recess, front - 4 + recess, front - 22]
+    line = np.interp(au, around, [*height, 26, -2, 22, 14, -40, -78, -88])
     if style in ("long", "wavy", "bob", "fringe", "afro", "tied", "pixie", "medium"):
         sideburn = np.interp(au, [70, 84, 96, 110, 125], [0, 6, 12, 26, 0])
         line = line - sideburn
@@ -130,9 +132,8 @@ def hair(look, skin: np.ndarray, normals: np.ndarray, plane: np.ndarray, faces: 
     }[style]  # fmt: skip
     height = (size[0] + (size[1] - size[0]) * top) * thick
     if style == "quiff":
-        height = height + 9 * smoothstep(v, 60, 85) * smoothstep(v, 130, 95) * smoothstep(
-            au, 60, 30
-        )
+        tuft = smoothstep(v, 60, 85) * smoothstep(v, 130, 95) * smoothstep(au, 60, 30)
+        height = height + 9 * tuft
     if style == "side":
         height = height - 5.0 * np.exp(-0.5 * ((u - 34 * look.parting) / 5) ** 2) * (v > 50)
     if style in ("long", "wavy", "bob"):
@@ -146,14 +147,11 @@ def hair(look, skin: np.ndarray, normals: np.ndarray, plane: np.ndarray, faces: 
     if style == "fringe":
         lie = 0.3 + 3.4 * smoothstep(inside, 0, 9)
         offset = np.where((drop > 0.3) & (inside > 0), np.maximum(offset, lie), offset)
-    keep = (inside[faces] > -1).any(1)
     shell = skin + normals * offset[:, None]
-    used, index = np.unique(faces[keep], return_inverse=True)
     tint = 1 + 0.10 * _waves(rng, x, y, z, 30.0)
     colours = look.hair_colour * np.clip(tint, 0.7, 1.3)[:, None]
     uv = np.stack([u / 120.0, v / 240.0], -1)
-    scalp = Mesh(shell[used], index.reshape(-1, 3), colours[used], uv[used], LABELS["hair"], 0.35)
-    meshes = [scalp]
+    meshes = [_shell(shell, faces, (inside[faces] > -1).any(1), colours, uv, 0.35)]
     if style in ("long", "wavy", "bob"):
         meshes.append(_curtain(look, rng, skin, plane))
     return meshes
@@ -196,23 +194,12 @@ def _curtain(look, rng, skin, plane):
         radius -= 9 * tuck**2
         turn = turn - np.sign(np.pi - angle) * front * tuck * 0.10
     ragged = 8 * _waves(rng, 20 * angle, 0 * angle, 0 * angle, 22.0)
-    y = (
-        np.repeat(heights[:, None], angle.size, 1)
-        + ragged * smoothstep(heights, bottom + 40, bottom)[:, None]
-    )
+    y = heights[:, None] + ragged * smoothstep(heights, bottom + 40, bottom)[:, None]
     points = np.stack([radius * np.sin(turn), y, centre_z + radius * np.cos(turn)], -1)
-    faces = _lattice(points)
     tint = 1 + 0.16 * strands / 1.2 + 0 * y
     colours = look.hair_colour * np.clip(tint, 0.6, 1.4)[..., None]
     uv = np.stack([np.broadcast_to(angle, y.shape) * 0.75, y / 240.0], -1)
-    return Mesh(
-        points.reshape(-1, 3),
-        faces,
-        colours.reshape(-1, 3),
-        uv.reshape(-1, 2),
-        LABELS["hair"],
-        0.35,
-    )
+    return _sheet(points, colours, uv, "hair", 0.35)
 
 
 def beard(look, skin, normals, density, faces, plane):
@@ -226,21 +213,12 @@ def beard(look, skin, normals, density, faces, plane):
     # thin at its edge, where the painted hairs take over
     offset = thick * smoothstep(density, 0.45, 1.0) + 0.3 * noise * density - 0.5
     keep = (density[faces] > 0.4).any(1)
-    used, index = np.unique(faces[keep], return_inverse=True)
-    if not len(used):
+    if not keep.any():
         return []
     colours = np.broadcast_to(look.beard_colour, skin.shape) * (1 + 0.15 * noise)[:, None]
     uv = np.stack([plane[:, 0] / 90.0, plane[:, 1] / 120.0], -1)
-    return [
-        Mesh(
-            (skin + normals * offset[:, None])[used],
-            index.reshape(-1, 3),
-            np.clip(colours, 0.003, 1)[used],
-            uv[used],
-            LABELS["hair"],
-            0.15,
-        )
-    ]
+    shell = skin + normals * offset[:, None]
+    return [_shell(shell, faces, keep, np.clip(colours, 0.003, 1), uv, 0.15)]
 
 
 def _tube(path: np.ndarray, radius, closed: bool, around: int = 7):
@@ -257,7 +235,7 @@ def _tube(path: np.ndarray, radius, closed: bool, around: int = 7):
     points = path[:, None] + np.asarray(radius).reshape(-1, 1, 1) * ring
     if closed:
         points = np.concatenate([points, points[:1]])
-    return points.reshape(-1, 3), _lattice(points, closed=True)
+    return points.reshape(-1, 3), lattice(*points.shape[:2], closed=True)
 
 
 def glasses(look, eye_left: np.ndarray, eye_right: np.ndarray, ear_x: float, bridge: np.ndarray):
@@ -302,12 +280,9 @@ def glasses(look, eye_left: np.ndarray, eye_right: np.ndarray, ear_x: float, bri
     steps = np.linspace(0, 1, 10)
     x = inner_right + (inner - inner_right) * steps
     y = bridge[1] + 2.0 + 3.0 * np.sin(np.pi * steps)
-    pieces.append(
-        _tube(np.stack([x, y, np.full(10, plane_z + 0.5)], -1), np.full(10, thick), False)
-    )
-    vertices = np.concatenate([p for p, _ in pieces])
-    starts = np.cumsum([0] + [len(p) for p, _ in pieces])
-    faces = np.concatenate([f + s for (_, f), s in zip(pieces, starts, strict=False)])
+    path = np.stack([x, y, np.full(10, plane_z + 0.5)], -1)
+    pieces.append(_tube(path, np.full(10, thick), False))
+    vertices, faces = joined(pieces)
     colours = np.broadcast_to(look.glasses_colour, vertices.shape).copy()
     uv = np.zeros((len(vertices), 2))
     return [Mesh(vertices, faces, colours, uv, LABELS["glasses"], 1.5)]
@@ -332,11 +307,4 @@ def shoulders(look, neck_radius: float) -> Mesh:
     colours = np.broadcast_to(look.cloth, points.shape).copy()
     colours[0] *= 0.7
     uv = np.stack(np.broadcast_arrays(t / 6.0, heights[:, None] / 300.0), -1)
-    return Mesh(
-        points.reshape(-1, 3),
-        _lattice(points, closed=True),
-        colours.reshape(-1, 3),
-        uv.reshape(-1, 2),
-        LABELS["clothes"],
-        0.05,
-    )
+    return _sheet(points, colours, uv, "clothes", 0.05, closed=True)

@@ -39,6 +39,17 @@ def trace(scene, origin: np.ndarray, rays: np.ndarray):
     return hit["primID"], hit["u"], hit["v"], distance
 
 
+def _resolved(colour, label, shape: tuple[int, int]):
+    """Colours and labels of pixels (h, w) from those of their four rays."""
+    return colour.reshape(*shape, 4, 3).mean(2), label.reshape(*shape, 4)[..., 1]
+
+
+def _common(first, second) -> tuple[int, int, int, int]:
+    """What two boxes x0, y0, x1, y1 have in common."""
+    low, high = map(max, first[:2], second[:2]), map(min, first[2:], second[2:])
+    return (*low, *high)
+
+
 @dataclass(frozen=True)
 class Frame:
     """One finished photo: sRGB uint8 (H, W, 3) and mask labels uint8 (H, W)."""
@@ -102,18 +113,15 @@ class View:
         corners = np.array([[x, y, 0.0] for x in (-82, 82) for y in (-82, 82)])
         patch = series.centre[head] + corners @ series.rotation[head]
         face = self._box(patch, 2)
-        self.box = x0, y0, x1, y1 = (
-            max(face[0], whole[0]), max(face[1], whole[1]),
-            min(face[2], whole[2]), min(face[3], whole[3]),
-        )  # fmt: skip
+        self.box = x0, y0, x1, y1 = _common(face, whole)
         rays = self.grid[y0:y1, x0:x1].reshape(-1, 3)
         back = np.repeat(background[y0:y1, x0:x1].reshape(-1, 3), 4, 0)
         self.rays, self.colour, self.depth, self.label = self._static_colours(rays, back)
-        self._resolve(self.colour, self.label, self.box, linear, labels)
-        inside = np.zeros((h, w), bool)
+        inside, around = np.zeros((2, h, w), bool)
         inside[y0:y1, x0:x1] = True
-        around = np.zeros((h, w), bool)
         around[whole[1] : whole[3], whole[0] : whole[2]] = True
+        area = _resolved(self.colour, self.label, (y1 - y0, x1 - x0))
+        linear[y0:y1, x0:x1], labels[y0:y1, x0:x1] = area
         yy, xx = np.nonzero(around & ~inside)
         if yy.size:
             rays = self.grid[yy, xx][:, [0, 3]].reshape(-1, 3)
@@ -130,12 +138,6 @@ class View:
             linear[yy, xx], labels[yy, xx], _ = self._body_colours(rays, back, None)
         self.labels = labels
         self.pixels = shading.develop(linear, self.light.exposure)
-
-    def _resolve(self, colour, label, box, linear, labels) -> None:
-        x0, y0, x1, y1 = box
-        shape = (y1 - y0, x1 - x0)
-        linear[y0:y1, x0:x1] = colour.reshape(*shape, 4, 3).mean(2)
-        labels[y0:y1, x0:x1] = label.reshape(*shape, 4)[..., 1]
 
     def _body_colours(self, rays, behind, limit):
         """Clothes over ``behind`` (n, 3) where nearer than ``limit`` (n,); rays in camera axes."""
@@ -182,8 +184,7 @@ class View:
         boxes, indices = [], []
         points = self.camera_points(eyes.vertices)
         for side in range(2):
-            x0, y0, x1, y1 = self._box(points[self.actor.eye_side == side], 1)
-            x0, y0, x1, y1 = max(x0, bx0), max(y0, by0), min(x1, bx1), min(y1, by1)
+            x0, y0, x1, y1 = _common(self._box(points[self.actor.eye_side == side], 1), self.box)
             x1, y1 = max(x1, x0), max(y1, y0)
             row = np.arange(y0 - by0, y1 - by0)[:, None] * (bx1 - bx0)
             index = (row + np.arange(x0 - bx0, x1 - bx0)).reshape(-1, 1) * 4 + np.arange(4)
@@ -196,16 +197,10 @@ class View:
             self, eyes, trace(eyes.tree, self.origin, rays), side, rays, self.colour[index],
             self.depth[index], self.label[index],
         )  # fmt: skip
-        start = 0
-        for (x0, y0, x1, y1), part in zip(boxes, indices, strict=True):
-            stop = start + len(part)
-            if stop == start:
-                continue
-            linear = np.empty((y1 - y0, x1 - x0, 3), np.float32)
-            area = (0, 0, x1 - x0, y1 - y0)
-            mask = np.empty((y1 - y0, x1 - x0), np.uint8)
-            self._resolve(colour[start:stop], label[start:stop], area, linear, mask)
-            pixels[y0:y1, x0:x1] = shading.develop(linear, self.light.exposure)
-            labels[y0:y1, x0:x1] = mask
-            start = stop
+        for number, (x0, y0, x1, y1) in enumerate(boxes):
+            mine = side == number
+            if mine.any():
+                area, mask = _resolved(colour[mine], label[mine], (y1 - y0, x1 - x0))
+                pixels[y0:y1, x0:x1] = shading.develop(area, self.light.exposure)
+                labels[y0:y1, x0:x1] = mask
         return Frame(pixels, labels)

@@ -38,13 +38,9 @@ class Camera:
         x, y = points[..., 0], points[..., 1]
         r2 = x * x + y * y
         radial = 1 + r2 * (k1 + r2 * (k2 + r2 * k3))
-        return np.stack(
-            [
-                x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x),
-                y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y,
-            ],
-            -1,
-        )
+        across = x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x)
+        down = y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y
+        return np.stack([across, down], -1)
 
     def project(self, points: np.ndarray) -> np.ndarray:
         """Pixels (n, 2) of points (n, 3) in camera coordinates, mm."""

@@ -103,9 +103,9 @@ def skin_or_hair(actor, hits, rays, lights: Lights, shadow) -> np.ndarray:
     wrap = np.where(is_hair[:, None], np.float32(0.35), WRAP)
     key = np.clip((cosine + wrap) / (1 + wrap), 0, 1)
     # shadows bleed red on skin
-    open_ = shadow[:, None] + (1 - shadow[:, None]) * np.where(
-        is_hair[:, None], np.float32(0.10), np.array([0.10, 0.035, 0.025], np.float32)
-    )
+    bleed = np.array([0.10, 0.035, 0.025], np.float32)
+    bleed = np.where(is_hair[:, None], np.float32(0.10), bleed)
+    open_ = shadow[:, None] + (1 - shadow[:, None]) * bleed
     fill = np.clip(normal @ lights.fill * 0.75 + 0.25, 0, 1) * (0.4 + 0.6 * hits.occlusion)
     # Interpolation can fall a hair below zero, of which no power is a number.
     dark = np.maximum(hits.occlusion, 0) ** 1.15

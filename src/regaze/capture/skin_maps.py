@@ -87,19 +87,16 @@ def masks(size: int) -> dict[str, np.ndarray]:
     upper = smoothstep(y, my + (7.0 + bow) * lip + 0.8, my + (6.2 + bow) * lip - 0.8)
     lower = smoothstep(y, my - 10.8 * np.sqrt(lip) - 0.8, my - 9.8 * np.sqrt(lip) + 0.8)
     lips = upper * lower * smoothstep(a, surface.MOUTH_HALF + 1.2, surface.MOUTH_HALF - 1.5)
-    seam = np.exp(-0.5 * ((y - my) / 0.75) ** 2) * smoothstep(
-        a, surface.MOUTH_HALF + 2, surface.MOUTH_HALF - 2
-    )
+    half = surface.MOUTH_HALF
+    seam = np.exp(-0.5 * ((y - my) / 0.75) ** 2) * smoothstep(a, half + 2, half - 2)
     nostril = gauss(a, y, 6.6, -49.3, 2.6, 1.5) + 0.35 * gauss(a, y, 18, -44, 1.5, 4.0)
-    jaw = smoothstep(c.v, -48 + 18 * smoothstep(np.abs(c.u), 60, 100), -74) * smoothstep(
-        np.abs(c.u), 112, 96
-    )
+    jaw = smoothstep(c.v, -48 + 18 * smoothstep(np.abs(c.u), 60, 100), -74)
+    jaw = jaw * smoothstep(np.abs(c.u), 112, 96)
     side = smoothstep(np.abs(c.u), 70, 92) * smoothstep(np.abs(c.u), 112, 100)
     sideburn = side * smoothstep(c.v, -80, -50) * smoothstep(c.v, 20, -5)
     droop = 0.012 * a**2
-    moustache = smoothstep(y, -54.5 - droop, -58.5 - droop) * smoothstep(
-        y, -69.0 - 0.9 * droop, -65.5 - 0.9 * droop
-    )
+    moustache = smoothstep(y, -54.5 - droop, -58.5 - droop)
+    moustache = moustache * smoothstep(y, -69.0 - 0.9 * droop, -65.5 - 0.9 * droop)
     moustache = moustache * smoothstep(a, 30, 22) * (0.75 + 0.25 * smoothstep(a, 0, 4))
     chin = smoothstep(y, -84, -90) * smoothstep(a, 33, 22) * smoothstep(c.v, -128, -116)
     flanks = gauss(a, y, 29, -76, 4, 12)
@@ -161,11 +158,8 @@ def paint(look, rng: np.random.Generator, size: int) -> np.ndarray:
         return np.roll(bank[name], tuple(shift[which]), (0, 1))
 
     tone = look.skin
-    spread = (
-        1
-        + 0.035 * field("cloud", 0)
-        + look.roughness * (0.030 * field("blotch", 1) + 0.028 * field("pores", 2))
-    )
+    coarse = 0.030 * field("blotch", 1) + 0.028 * field("pores", 2)
+    spread = 1 + 0.035 * field("cloud", 0) + look.roughness * coarse
     out = np.empty((size, size, 4), np.float32)
     out[..., :3] = tone * spread[..., None]
     red = look.redness * (0.9 * m["blush"] + 0.8 * m["nose"] + 0.25 * field("cloud", 3) * m["face"])
@@ -207,9 +201,8 @@ def paint(look, rng: np.random.Generator, size: int) -> np.ndarray:
     brows = brow_mask(c, look, 0.8 * bank["brow"] + 0.4 * field("pores", 5))
     cover = brows * look.brow_strength
     out[..., :3] += cover[..., None] * (look.brow_colour - out[..., :3])
-    out[..., 3] = look.gloss * (1 + 0.5 * m["nose"] + 0.4 * m["forehead"] - 0.4 * brows) + (
-        0.9 * lips * look.lip_gloss
-    )
+    shine = 1 + 0.5 * m["nose"] + 0.4 * m["forehead"] - 0.4 * brows
+    out[..., 3] = look.gloss * shine + 0.9 * lips * look.lip_gloss
     if look.hair != "bald":
         line, _ = parts.hairline(look, c.u, c.v)
         # strands reach past the hairline by different lengths

@@ -83,6 +83,18 @@ class Look:
     seed: int
 
 
+_HAIR_WEIGHTS = {
+    "dark": [10, 3, 0.6, 0, 0, 0, 0, 0.1, 0, 0.7, 0.3],
+    "middle": [7, 5, 3, 0.7, 0, 0, 0.2, 0.2, 0, 0.8, 0.3],
+    "light": [5, 4, 4, 2, 0.8, 0.8, 1.6, 2.0, 0.8, 1.2, 0.6],
+}
+_IRIS_WEIGHTS = {
+    "dark": [6, 5, 0.5, 0.3, 0, 0, 0, 0],
+    "middle": [4, 5, 1, 0.8, 0.4, 0.3, 0, 0],
+    "light": [2, 3, 1, 1.2, 1.2, 2.2, 1.2, 1],
+}
+
+
 def _pick(rng, table, weights=None):
     names = list(table)
     chance = None if weights is None else np.array(weights, float) / np.sum(weights)
@@ -134,19 +146,12 @@ def draw_look(seed: int, person: int, meta: dict) -> Look:
     tone = linear(TONES[tone_index]) * (1 + rng.normal(0, 0.06) + rng.normal(0, 0.02, 3))
     # the camera's shoulder pales colours a little
     tone = np.clip(tone.mean() + 1.2 * (tone - tone.mean()), 0.008, 0.85).astype(np.float32)
-    dark = tone.mean() < 0.22
-    middle = tone.mean() < 0.40
-    weights = [5, 4, 4, 2, 0.8, 0.8, 1.6, 2.0, 0.8, 1.2, 0.6]
-    if dark:
-        weights = [10, 3, 0.6, 0, 0, 0, 0, 0.1, 0, 0.7, 0.3]
-    elif middle:
-        weights = [7, 5, 3, 0.7, 0, 0, 0.2, 0.2, 0, 0.8, 0.3]
-    hair_name = _pick(rng, HAIRS, weights)
+    dark, middle = tone.mean() < 0.22, tone.mean() < 0.40
+    depth = "dark" if dark else "middle" if middle else "light"
+    hair_name = _pick(rng, HAIRS, _HAIR_WEIGHTS[depth])
     hair = linear(np.clip(np.array(HAIRS[hair_name]) * rng.uniform(0.85, 1.15), 8, 240))
-    iris_weights = [6, 5, 0.5, 0.3, 0, 0, 0, 0] if dark else [2, 3, 1, 1.2, 1.2, 2.2, 1.2, 1]
-    if middle and not dark:
-        iris_weights = [4, 5, 1, 0.8, 0.4, 0.3, 0, 0]
-    iris = linear(np.array(IRISES[_pick(rng, IRISES, iris_weights)]) * rng.uniform(0.85, 1.15))
+    iris_name = _pick(rng, IRISES, _IRIS_WEIGHTS[depth])
+    iris = linear(np.array(IRISES[iris_name]) * rng.uniform(0.85, 1.15))
     style = str(rng.choice(STYLES[kind]))
     old = 0.5 if hair_name in ("grey", "white") else 0.0
     age = float(np.clip(old + rng.uniform(-0.5, 0.6), 0, 1))

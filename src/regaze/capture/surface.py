@@ -103,8 +103,7 @@ def gauss(x, y, cx, cy, sx, sy):
 
 def base(u, v, p=None):
     """Head surface without face features: positions (n, 3) for plane points ``u, v`` (n,)."""
-    p = p or {}
-    g = p.get
+    g = (p or {}).get
     yf, zf, ys, w, zs, yb, zb = _CURVES(np.clip(v, V_BOTTOM, V_TOP)).T
     jaw = smoothstep(v, -35, -85) * smoothstep(v, -150, -118)
     skull = smoothstep(v, -120, -20)
@@ -139,7 +138,7 @@ def inverse(x, y):
     return u, v
 
 
-def almond(t, k, p=None):
+def almond(t, k):
     """Offsets (dx toward the temple, dy) from the eye centre of ring ``k`` at angles ``t``."""
     half, up, down = ALMOND
     grow = max(k, 0.0)
@@ -156,8 +155,7 @@ def almond(t, k, p=None):
 
 def bumps(x, y, p=None):
     """Height in mm along z of the face's features over frontal template points (x, y)."""
-    p = p or {}
-    g = p.get
+    g = (p or {}).get
     a = np.abs(x)
     h = (
         (4.2 + g("brow_ridge", 0))
@@ -173,10 +171,9 @@ def bumps(x, y, p=None):
     ridge = _NOSE(np.clip(yn, -66, 28)) * out
     ridge = ridge + g("bridge_out", 0) * gauss(yn, 0, -2, 0, 10, 1)
     ridge = ridge + g("hump", 0) * gauss(yn, 0, -14, 0, 6, 1)
+    grow = g("bridge_width", 0) * smoothstep(yn, -26, -6)
     wide = _NOSE_WIDTH(np.clip(yn, -66, 28)) * (
-        1
-        + g("bridge_width", 0) * smoothstep(yn, -26, -6)
-        + g("nose_width", 0) * smoothstep(yn, -12, -34)
+        1 + grow + g("nose_width", 0) * smoothstep(yn, -12, -34)
     )
     h += ridge * np.exp(-0.5 * (a / wide) ** 2.0)
     tip_y = -36.5 + g("tip_up", 0)
@@ -235,8 +232,7 @@ def skin_positions(points, p=None):
             0, +1 (subject's left), -1, and ``ring`` (n,) ring offsets where ``eye`` is not 0.
         p: sizes by name, deviations from the template; see ``SIZES``.
     """
-    p = p or {}
-    g = p.get
+    g = (p or {}).get
     u, v = points.u.copy(), points.v.copy()
     x0, y0 = points.xy.T
     # lengthen the lower face, move mouth and chin, widen the mouth: warps of the plane
@@ -266,10 +262,8 @@ def skin_positions(points, p=None):
         dx0, dy0 = side * x0 - EYE[0], y0 - EYE[1]
         near = gauss(dx0, dy0, 0, 0, 13, 10)
         near = np.where(points.eye == side, np.maximum(near, points.lid_blend), near)
-        sx, sy = (
-            1 + g("eye_width", 0),
-            1 + g("eye_height", 0) - 0.25 * g("hood", 0) * (dy0 > 0) * 0.2,
-        )
+        sx = 1 + g("eye_width", 0)
+        sy = 1 + g("eye_height", 0) - 0.25 * g("hood", 0) * (dy0 > 0) * 0.2
         lx, ly = dx0 * sx, dy0 * sy + g("eye_tilt", 0) * dx0
         lx, ly = lx * (1 + g("scale", 0)), ly * (1 + g("scale", 0))
         tx, ty = side * (centre[0] + lx), centre[1] + ly
@@ -307,11 +301,9 @@ def ear_positions(count_r, count_t, p=None):
     b = radii[:, None] * tall * np.sin(t)
     n = lift[:, None] * (0.55 + 0.45 * np.cos(t - 0.6)) + 0 * a
     n[:2] = lift[:2, None]
-    a = np.append(a.ravel(), 0.0)
-    b = np.append(b.ravel(), 0.0)
-    n = np.append(n.ravel(), -6.0)
     size = 1 + g("ear_size", 0)
-    a, b, n = a * size, b * size, n * size
+    ends = ((a, 0.0), (b, 0.0), (n, -6.0))
+    a, b, n = (size * np.append(part.ravel(), end) for part, end in ends)
     a = a + 13.0
     flare = 0.46 + g("ear_out", 0)
     width = 73.0 * (1 + g("head_width", 0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -12,6 +13,11 @@ REGIONS = ("skin", "lids", "lips", "neck", "ears", "inner_eye", "mouth", "left_e
 """Names of the values of ``FlameModel.regions``."""
 SKIN_CHART = 0.86
 """The skin's chart takes texture rows v in [0, SKIN_CHART]; small charts lie above it."""
+
+
+_PARTS = {"skin": 0, "left_ear": 4, "right_ear": 4, "left_lining": 5, "right_lining": 5,
+          "mouth_bag": 6, "left_eye": 7, "right_eye": 8}  # fmt: skip
+"""Parts of the mesh in their order, and their regions; the skin has several."""
 
 
 @dataclass(frozen=True)
@@ -41,18 +47,8 @@ class Template:
         bag = self.ball * bag_depth + [0, line[1], line[2] - 12.5]
         skin = skin[self.kept]
         ball = self.ball * surface.RADIUS
-        return np.concatenate(
-            [
-                skin,
-                ear,
-                ear * flip,
-                lining + centre,
-                lining + centre * flip,
-                bag,
-                ball + centre,
-                ball + centre * flip,
-            ]
-        )
+        linings, balls = ([shell + centre, shell + centre * flip] for shell in (lining, ball))
+        return np.concatenate([skin, ear, ear * flip, *linings, bag, *balls])
 
 
 def plane_to_chart(u, v):
@@ -66,31 +62,34 @@ def chart_to_plane(uv):
     """Inverse of :func:`plane_to_chart` for texture coordinates (.., 2) of the skin's chart."""
     s = np.clip((uv[..., 0] - 0.5) / 0.5, -1, 1) * np.tanh(1.9)
     t = np.clip((uv[..., 1] / SKIN_CHART - 0.5) / 0.498, -1, 1) * np.tanh(1.3)
-    return np.arctanh(s) * surface.U_MAX / 1.9, np.arctanh(
-        np.clip(t, -0.999, 0.999)
-    ) * 180 / 1.3 - 30
+    height = np.arctanh(np.clip(t, -0.999, 0.999)) * 180 / 1.3 - 30
+    return np.arctanh(s) * surface.U_MAX / 1.9, height
+
+
+def small_chart(index: int, chart: np.ndarray) -> np.ndarray:
+    """A chart (n, 2) in [0, 1] moved to the place of that number above the skin's chart."""
+    return np.array([0.005 + index * 0.142, SKIN_CHART + 0.005]) + 0.13 * chart
+
+
+def on_lips(u, x, y) -> np.ndarray:
+    """Which skin points (n,) are lips, by ``u`` and frontal template positions in mm."""
+    lip = np.clip(1 - (np.abs(x) / (surface.MOUTH_HALF + 1)) ** 2.2, 0, None)
+    return (np.abs(u) < 60) & (y > surface.MOUTH_Y - 11 * lip) & (y < surface.MOUTH_Y + 8 * lip)
 
 
 def build(step: float, ball_rings: int, ball_around: int) -> Template:
     """Make the template for a point spacing in mm and an eyeball resolution."""
     plan, triangles, weld = topology.skin_plan(step)
     welded = weld[triangles]
-    flat = (
-        (welded[:, 0] == welded[:, 1])
-        | (welded[:, 1] == welded[:, 2])
-        | (welded[:, 2] == welded[:, 0])
-    )
+    flat = (welded == np.roll(welded, 1, 1)).any(1)
     triangles, welded = triangles[~flat], welded[~flat]
     kept, inverse = np.unique(welded, return_inverse=True)
     faces = inverse.reshape(-1, 3)
     ball, ball_faces, ball_chart = topology.eyeball(ball_rings, ball_around)
     ear_faces = topology.ear_triangles()
     n_ear = ear_faces.max() + 1
-    sizes = [len(kept), n_ear, n_ear, len(ball), len(ball), len(ball), len(ball), len(ball)]
-    names = ["skin", "left_ear", "right_ear", "left_lining", "right_lining", "mouth_bag"]
-    names += ["left_eye", "right_eye"]
-    start = np.cumsum([0, *sizes])
-    parts = {n: slice(int(a), int(b)) for n, a, b in zip(names, start, start[1:], strict=False)}
+    start = np.cumsum([0, len(kept), n_ear, n_ear, *[len(ball)] * 5])
+    parts = {n: slice(*map(int, ends)) for n, ends in zip(_PARTS, pairwise(start), strict=True)}
     locals_ = [faces, ear_faces, ear_faces[:, ::-1], *[ball_faces] * 5]
     all_faces = np.concatenate([f + s for f, s in zip(locals_, start, strict=False)])
     # charts
@@ -98,33 +97,19 @@ def build(step: float, ball_rings: int, ball_around: int) -> Template:
     r = (np.arange(topology.EAR_RINGS) + 1) / topology.EAR_RINGS
     disc = np.stack([np.outer(r, np.cos(t)).ravel(), np.outer(r, np.sin(t)).ravel()], -1)
     ear_chart = 0.5 + 0.48 * np.concatenate([disc, [[0, 0]]])
-    skin_chart = plane_to_chart(plan.u, plan.v)
-    charts, uvfaces = [skin_chart], [triangles]
-    count = len(skin_chart)
     small = [ear_chart, ear_chart, *[ball_chart] * 5]
-    for index, chart in enumerate(small):
-        low = np.array([0.005 + index * 0.142, SKIN_CHART + 0.005])
-        charts.append(low + chart * [0.13, 0.13])
-        uvfaces.append(locals_[index + 1] + count)
-        count += len(chart)
+    charts = [plane_to_chart(plan.u, plan.v), *map(small_chart, range(7), small)]
+    uv_start = np.cumsum([0, *map(len, charts)])
+    own = [triangles, *locals_[1:]]
+    uvfaces = [rows + first for rows, first in zip(own, uv_start, strict=False)]
     regions = np.zeros(start[-1], np.uint8)
-    ring, y0, v0 = plan.ring[kept], plan.xy[kept, 1], plan.v[kept]
-    x0 = plan.xy[kept, 0]
-    lip = np.clip(1 - (np.abs(x0) / (surface.MOUTH_HALF + 1)) ** 2.2, 0, None)
-    lips = (
-        (np.abs(plan.u[kept]) < 60)
-        & (y0 > surface.MOUTH_Y - 11.0 * lip)
-        & (y0 < surface.MOUTH_Y + 8.0 * lip)
-    )
     skin = regions[: len(kept)]
-    skin[v0 < -118] = 3
-    skin[lips] = 2
-    skin[ring < 1.2] = 1
-    for name, value in (("left_ear", 4), ("right_ear", 4), ("left_lining", 5)):
-        regions[parts[name]] = value
-    regions[parts["right_lining"]] = 5
-    regions[parts["mouth_bag"]] = 6
-    regions[parts["left_eye"]], regions[parts["right_eye"]] = 7, 8
+    skin[plan.v[kept] < -118] = 3
+    skin[on_lips(plan.u[kept], *plan.xy[kept].T)] = 2
+    skin[plan.ring[kept] < 1.2] = 1
+    for name, value in _PARTS.items():
+        if value:
+            regions[parts[name]] = value
     return Template(
         plan=plan,
         kept=kept,
@@ -155,10 +140,8 @@ def skinning(template: Template) -> np.ndarray:
     inner = np.where(on_line, plan.lower_lip[kept].astype(float), mixed)
     jaw = inner * (1 - blend) + cheek * blend
     jaw = jaw * surface.smoothstep(v0, -135, -114) * surface.smoothstep(np.abs(u0), 118, 92)
-    skin = weights[parts["skin"]]
-    skin[:, 0] = root
-    skin[:, 2] = jaw * (1 - root)
-    skin[:, 1] = 1 - skin[:, 0] - skin[:, 2]
+    follows = jaw * (1 - root)
+    weights[parts["skin"], :3] = np.stack([root, 1 - root - follows, follows], -1)
     for name in ("left_ear", "right_ear", "left_lining", "right_lining"):
         weights[parts[name], 1] = 1
     weights[parts["mouth_bag"], 1:3] = 0.5
@@ -172,12 +155,9 @@ def regressor(template: Template) -> np.ndarray:
     parts, plan, kept = template.parts, template.plan, template.kept
     rows = np.zeros((5, len(template.regions)))
     u0, v0 = plan.u[kept], plan.v[kept]
-    neck_low = v0 < -175
-    neck_high = (v0 > -150) & (v0 < -132)
+    neck = v0 < -175, (v0 > -150) & (v0 < -132)
     hinge = (np.abs(np.abs(u0) - 108) < 14) & (np.abs(v0 + 22) < 12)
-    for row, members in ((0, neck_low), (1, neck_high), (2, hinge)):
+    for row, members in enumerate((*neck, hinge)):
         rows[row, : len(kept)] = members / members.sum()
-    for row, name in ((3, "left_eye"), (4, "right_eye")):
-        size = parts[name].stop - parts[name].start
-        rows[row, parts[name]] = 1.0 / size
+    rows[3, parts["left_eye"]] = rows[4, parts["right_eye"]] = 1.0 / len(template.ball)
     return rows

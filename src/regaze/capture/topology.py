@@ -8,6 +8,7 @@ import numpy as np
 from scipy.spatial import Delaunay
 
 from regaze.capture import surface
+from regaze.capture.parts import lattice
 
 EAR_RINGS, EAR_POINTS = 8, 22
 
@@ -47,22 +48,10 @@ def _inside(points, outline):
     return (crosses & (x < (x1 - x0) * (y - y0) / slope + x0)).sum(1) % 2 == 1
 
 
-def _eye_points():
-    """Frontal positions, ring offset and angle of the left eye's ring points."""
-    t = np.arange(surface.RING_POINTS) * 2 * np.pi / surface.RING_POINTS
-    xs, ks, ts = [], [], []
-    for k in surface.RINGS:
-        dx, dy = surface.almond(t, k)
-        xs.append(np.stack([surface.EYE[0] + dx, surface.EYE[1] + dy], -1))
-        ks.append(np.full(t.size, k))
-        ts.append(t)
-    return np.concatenate(xs), np.concatenate(ks), np.concatenate(ts)
-
-
-def _outer_ring(k):
-    t = np.arange(80) * 2 * np.pi / 80
-    dx, dy = surface.almond(t, k)
-    return np.stack([surface.EYE[0] + dx, surface.EYE[1] + dy], -1)
+def _eye_ring(k, count):
+    """Frontal positions (count, 2) about the left eye at ring offset ``k``, and their angles."""
+    t = np.arange(count) * 2 * np.pi / count
+    return surface.EYE + np.stack(surface.almond(t, k), -1), t
 
 
 def skin_plan(step: float) -> tuple[Plan, np.ndarray, np.ndarray]:
@@ -77,49 +66,34 @@ def skin_plan(step: float) -> tuple[Plan, np.ndarray, np.ndarray]:
     s = surface
     coarse = _rows(0, s.U_MAX - step, s.V_BOTTOM, s.V_TOP - 1.5 * step, 1.9 * step)
     middle = _rows(0, 104, -122, 60, step)
-    fine_nose = _rows(0, 24, -60, 12, 0.55 * step)
-    fine_mouth = _rows(0, 34, -86, -61, 0.55 * step)
+    nose = _rows(0, 24, -60, 12, 0.55 * step)
+    mouth = _rows(0, 34, -86, -61, 0.55 * step)
     coarse = coarse[~((np.abs(coarse[:, 0]) < 106) & (coarse[:, 1] > -124) & (coarse[:, 1] < 62))]
     in_nose = (np.abs(middle[:, 0]) < 25) & (middle[:, 1] > -61.5) & (middle[:, 1] < 13)
     in_mouth = (np.abs(middle[:, 0]) < 35) & (middle[:, 1] > -87) & (middle[:, 1] < -60)
     middle = middle[~(in_nose | in_mouth)]
-    fine_nose = fine_nose[fine_nose[:, 1] > -60]
-    fine_mouth = fine_mouth[fine_mouth[:, 1] < -61]
-    plane = np.concatenate([coarse, middle, fine_nose, fine_mouth])
+    plane = np.concatenate([coarse, middle, nose[nose[:, 1] > -60], mouth[mouth[:, 1] < -61]])
     # points of the mouth line replace those near it
     count = 25
     line = np.linspace(-s.MOUTH_HALF, s.MOUTH_HALF, count)
     lu, lv = s.inverse(line, np.full(count, s.MOUTH_Y))
     xy = s.base(plane[:, 0], plane[:, 1])[:, :2]
-    front = np.abs(plane[:, 0]) < 90
-    near_line = (
-        front & (np.abs(xy[:, 1] - s.MOUTH_Y) < 1.5) & (np.abs(xy[:, 0]) < s.MOUTH_HALF + 1.5)
-    )
-    outline = _outer_ring(2.55)
-    mirrored = outline * [-1, 1]
-    near_eye = front & (_inside(xy, outline) | _inside(xy, mirrored))
-    plane = plane[~(near_line | near_eye)]
-    eye_xy, ks, ts = _eye_points()
-    eu, ev = s.inverse(*eye_xy.T)
+    near_line = np.abs(xy[:, 1] - s.MOUTH_Y) < 1.5
+    near_line &= np.abs(xy[:, 0]) < s.MOUTH_HALF + 1.5
+    outline, _ = _eye_ring(2.55, 80)
+    near_eye = _inside(xy, outline) | _inside(xy, outline * [-1, 1])
+    plane = plane[~((np.abs(plane[:, 0]) < 90) & (near_line | near_eye))]
+    rings, angles = zip(*(_eye_ring(k, s.RING_POINTS) for k in s.RINGS), strict=True)
+    ks, ts = np.repeat(s.RINGS, s.RING_POINTS), np.concatenate(angles)
+    eu, ev = s.inverse(*np.concatenate(rings).T)
     edge_v = np.arange(s.V_BOTTOM, s.V_TOP - step, 1.5 * step)
-    edge = np.concatenate(
-        [
-            np.stack([np.full(edge_v.size, -s.U_MAX), edge_v], -1),
-            np.stack([np.full(edge_v.size, s.U_MAX), edge_v], -1),
-        ]
-    )
+    edges = [np.stack([np.full(edge_v.size, end), edge_v], -1) for end in (-s.U_MAX, s.U_MAX)]
     top_u = np.linspace(-s.U_MAX, s.U_MAX, 41)
     top = np.stack([top_u, np.full(top_u.size, s.V_TOP)], -1)
-    parts = [
-        plane,
-        edge,
-        top,
-        np.stack([lu, lv], -1),
-        np.stack([eu, ev], -1),
-        np.stack([-eu, ev], -1),
-    ]
-    uv = np.concatenate(parts)
-    start = np.cumsum([0] + [len(part) for part in parts])
+    eyes = [np.stack([eu, ev], -1), np.stack([-eu, ev], -1)]
+    pieces = [plane, np.concatenate(edges), top, np.stack([lu, lv], -1), *eyes]
+    uv = np.concatenate(pieces)
+    start = np.cumsum([0] + [len(piece) for piece in pieces])
     eye = np.zeros(len(uv))
     ring, angle = np.full(len(uv), 9.0), np.zeros(len(uv))
     eye[start[4] : start[5]], eye[start[5] : start[6]] = 1, -1
@@ -139,10 +113,8 @@ def skin_plan(step: float) -> tuple[Plan, np.ndarray, np.ndarray]:
     xy = s.base(uv[:, 0], uv[:, 1])[:, :2]
     below = (xy[triangles, 1].mean(1) < s.MOUTH_Y)[:, None] & (copies[triangles] >= 0)
     triangles = np.where(below, copies[triangles], triangles)
-    extra = line_ids
-    lower_lip = np.zeros(len(uv) + extra.size, bool)
-    lower_lip[len(uv) :] = True
-    take = np.concatenate([np.arange(len(uv)), extra])
+    take = np.concatenate([np.arange(len(uv)), line_ids])
+    lower_lip = np.arange(len(take)) >= len(uv)
     # weld the back seam and the crown: the uv chart keeps the seam, the mesh does not
     weld = np.arange(len(take))
     left = np.arange(start[1], start[1] + edge_v.size)
@@ -163,16 +135,16 @@ def skin_plan(step: float) -> tuple[Plan, np.ndarray, np.ndarray]:
 
 def ear_triangles() -> np.ndarray:
     """Triangles of one ear's rings (both windings serve: an ear is a closed-looking dish)."""
-    i = np.arange(EAR_RINGS * EAR_POINTS).reshape(EAR_RINGS, EAR_POINTS)
-    a, b = i[:-1], i[1:]
-    a1, b1 = np.roll(a, -1, 1), np.roll(b, -1, 1)
-    body = np.concatenate(
-        [np.stack([a, b, b1], -1).reshape(-1, 3), np.stack([a, b1, a1], -1).reshape(-1, 3)]
-    )
-    centre = EAR_RINGS * EAR_POINTS
-    first = i[0]
-    fan = np.stack([np.full(EAR_POINTS, centre), first, np.roll(first, -1)], -1)
-    return np.concatenate([body, fan])
+    first = np.arange(EAR_POINTS)
+    fan = np.stack([0 * first + EAR_RINGS * EAR_POINTS, first, np.roll(first, -1)], -1)
+    return np.concatenate([lattice(EAR_RINGS, EAR_POINTS, closed=True), fan])
+
+
+def disc_chart(rays: np.ndarray) -> np.ndarray:
+    """Chart (n, 2) in [0, 1] of unit vectors (n, 3): a disc about +z, by their angles from it."""
+    radius = np.arccos(np.clip(rays[:, 2], -1, 1)) / np.pi * 0.5
+    turn = np.arctan2(rays[:, 1], rays[:, 0])
+    return np.stack([0.5 + radius * np.cos(turn), 0.5 + radius * np.sin(turn)], -1)
 
 
 def eyeball(rings: int, around: int):
@@ -185,28 +157,12 @@ def eyeball(rings: int, around: int):
     # the same rings behind as in front: the mean of all vertices is then the centre exactly
     polar = np.concatenate([[10, 20, 29], middle, [151, 160, 170]]) * np.pi / 180
     phi = np.arange(around) * 2 * np.pi / around
-    body = np.stack(
-        [
-            np.sin(polar)[:, None] * np.cos(phi),
-            np.sin(polar)[:, None] * np.sin(phi),
-            np.cos(polar)[:, None] + 0 * phi,
-        ],
-        -1,
-    ).reshape(-1, 3)
-    vertices = np.concatenate([[[0, 0, 1.0]], body, [[0, 0, -1.0]]])
-    i = 1 + np.arange(polar.size * around).reshape(polar.size, around)
-    a, b = i[:-1], i[1:]
-    a1, b1 = np.roll(a, -1, 1), np.roll(b, -1, 1)
-    last = len(vertices) - 1
-    triangles = np.concatenate(
-        [
-            np.stack([0 * i[0], i[0], np.roll(i[0], -1)], -1),
-            np.stack([a, b, b1], -1).reshape(-1, 3),
-            np.stack([a, b1, a1], -1).reshape(-1, 3),
-            np.stack([np.full(around, last), np.roll(i[-1], -1), i[-1]], -1),
-        ]
-    )
-    radius = np.arccos(np.clip(vertices[:, 2], -1, 1)) / np.pi * 0.5
-    turn = np.arctan2(vertices[:, 1], vertices[:, 0])
-    chart = np.stack([0.5 + radius * np.cos(turn), 0.5 + radius * np.sin(turn)], -1)
-    return vertices, triangles, chart
+    across, up = np.sin(polar)[:, None], np.cos(polar)[:, None]
+    body = np.stack([across * np.cos(phi), across * np.sin(phi), up + 0 * phi], -1)
+    vertices = np.concatenate([[[0, 0, 1.0]], body.reshape(-1, 3), [[0, 0, -1.0]]])
+    first, last = 1 + np.arange(around), len(vertices) - 1
+    end = last - around + np.arange(around)
+    front = np.stack([0 * first, first, np.roll(first, -1)], -1)
+    back = np.stack([0 * end + last, np.roll(end, -1), end], -1)
+    triangles = np.concatenate([front, 1 + lattice(polar.size, around, closed=True), back])
+    return vertices, triangles, disc_chart(vertices)

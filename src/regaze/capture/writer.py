@@ -11,7 +11,8 @@ import json
 import multiprocessing
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 
@@ -101,8 +102,7 @@ def render_person(model: FlameModel, config: CaptureConfig, name: str) -> Person
     series = scene.draw_series(rng, config.head_poses, config.gazes)
     actor = Actor(model, look)
     grid = camera.ray_grid(SUB)
-    out: dict[str, list] = {key: [] for key in ("pose", "target", "label", "eye", "eye_label")}
-    jpegs, marks, masks = [], [], []
+    out: dict[str, list] = defaultdict(list)
     quality = [cv2.IMWRITE_JPEG_QUALITY, config.quality]
     for head in range(config.head_poses):
         view = View(actor, camera, grid, light, background, series, head)
@@ -116,9 +116,9 @@ def render_person(model: FlameModel, config: CaptureConfig, name: str) -> Person
             done, data = cv2.imencode(".jpg", frame.pixels[..., ::-1], quality)
             if not done:
                 raise RuntimeError(f"person {name}: JPEG encoding failed")
-            jpegs.append(data.tobytes())
-            masks.append(frame.labels)
-            marks.append(camera.project(view.camera_points(actor.landmarks(eyes))))
+            out["jpeg"].append(data.tobytes())
+            out["mask"].append(frame.labels)
+            out["marks"].append(camera.project(view.camera_points(actor.landmarks(eyes))))
             out["pose"].append(np.concatenate([vector, translation]))
             out["target"].append(target)
             out["label"].append(np.concatenate([series.gazes[gaze], series.heads[head]]))
@@ -127,7 +127,7 @@ def render_person(model: FlameModel, config: CaptureConfig, name: str) -> Person
             # image left first: the subject's right eye
             lines = (target - centres)[::-1] @ series.rotation[head].T
             out["eye_label"].append(angles_from_vector(-lines).ravel())
-    count = len(jpegs)
+    count = len(out["jpeg"])
     expression = np.zeros(model.shapedirs.shape[2] - model.n_shape_total)
     expression[: look.expression.size] = look.expression
     parameters = {
@@ -142,7 +142,7 @@ def render_person(model: FlameModel, config: CaptureConfig, name: str) -> Person
     }
     return Person(
         name=name,
-        jpegs=jpegs,
+        jpegs=out["jpeg"],
         pixels_shape=(camera.height, camera.width),
         camera=np.tile(camera.parameters, (count, 1)),
         distortion=np.tile(camera.distortion, (count, 1)),
@@ -150,8 +150,8 @@ def render_person(model: FlameModel, config: CaptureConfig, name: str) -> Person
         target=np.array(out["target"]),
         labels=parameters["labels"],
         parameters=parameters,
-        landmarks=np.array(marks, np.float32),
-        masks=np.array(masks),
+        landmarks=np.array(out["marks"], np.float32),
+        masks=np.array(out["mask"]),
     )
 
 
@@ -188,18 +188,16 @@ def _json_files(person: Person, dataset: str) -> dict[str, object]:
     points = (10 * centimetres * [1, -1] + [dx, -dy]) / [SCREEN["width"], SCREEN["height"]]
     points = points * SCREEN["points"]
     frames = [f"{i:05d}.jpg" for i in range(count)]
-    gazes = person.parameters["gaze_index"].tolist()
+    screen = [[value] * count for value in SCREEN["points"]]
     return {
         "appleFace": columns(face),
         # "left" is the subject's own: landmarks 42..47
         "appleLeftEye": eye(42),
         "appleRightEye": eye(36),
         "dotInfo": {
-            "DotNum": gazes,
-            "XPts": points[:, 0].tolist(),
-            "YPts": points[:, 1].tolist(),
-            "XCam": centimetres[:, 0].tolist(),
-            "YCam": centimetres[:, 1].tolist(),
+            "DotNum": person.parameters["gaze_index"].tolist(),
+            **dict(zip(("XPts", "YPts"), points.T.tolist(), strict=True)),
+            **dict(zip(("XCam", "YCam"), centimetres.T.tolist(), strict=True)),
             "Time": [i / 10 for i in range(count)],
         },
         "faceGrid": {
@@ -218,11 +216,7 @@ def _json_files(person: Person, dataset: str) -> dict[str, object]:
             "DeviceName": "Synthetic webcam" if width > height else "Synthetic phone",
         },
         "motion": [],
-        "screen": {
-            "W": [SCREEN["points"][0]] * count,
-            "H": [SCREEN["points"][1]] * count,
-            "Orientation": ones,
-        },
+        "screen": {"W": screen[0], "H": screen[1], "Orientation": ones},
     }
 
 
@@ -249,13 +243,8 @@ def _write_tables(supplementary, parameters, person: Person) -> None:
         kind = np.int32 if values.dtype.kind == "i" else np.float64
         group.create_dataset(name, data=values.astype(kind))
     group.create_dataset("landmarks", data=person.landmarks)
-    group.create_dataset(
-        "mask",
-        data=person.masks,
-        chunks=(1, *person.masks.shape[1:]),
-        compression="gzip",
-        compression_opts=1,
-    )
+    stored = {"chunks": (1, *person.masks.shape[1:]), "compression": "gzip", "compression_opts": 1}
+    group.create_dataset("mask", data=person.masks, **stored)
 
 
 _STATE: dict[str, object] = {}
@@ -273,29 +262,19 @@ def _render(name: str) -> Person:
 def render_capture(
     folder: str | os.PathLike,
     *,
-    persons: Mapping[str, int],
-    head_poses: int = 4,
-    gazes: int = 4,
-    photo: int = 240,
-    focal: float = 470.0,
-    quality: int = 95,
-    seed: int = 0,
     workers: int = 1,
-    head: HeadConfig | None = None,
     model: FlameModel | None = None,
+    **options,
 ) -> dict[str, list[str]]:
     """Render a whole capture into ``folder`` (replaced as a whole) and return its split.
 
     Args:
         folder: written under a temporary name, then renamed.
-        persons: how many persons per split; keys of ``SPLITS``.
-        head_poses, gazes, photo, focal, quality, seed: see :class:`CaptureConfig`.
         workers: processes; the bytes written do not depend on it.
-        head: sizes of the procedural head; ``model`` takes its place if given.
+        model: takes the place of the procedural head if given.
+        options: of :class:`CaptureConfig`.
     """
-    config = CaptureConfig(
-        dict(persons), head_poses, gazes, photo, focal, quality, seed, head or HeadConfig()
-    )
+    config = CaptureConfig(**options)
     model = model or build_head(config.head)
     split = deal(config.persons)
     kind = {n: s for s in SPLITS for n in split[s]}
@@ -308,14 +287,12 @@ def render_capture(
         ):
             parameters.attrs["labels"] = json.dumps(LABELS, sort_keys=True)
             parameters.attrs["head"] = json.dumps(asdict(config.head), sort_keys=True)
-            parameters.attrs["seed"] = seed
+            parameters.attrs["seed"] = config.seed
             for person in _persons(model, config, names, workers):
                 dataset = kind[person.name].split("-")[0]
                 _write_person(root, person, dataset)
                 _write_tables(supplementary, parameters, person)
-        (root / "split.json").write_text(
-            json.dumps(split, indent=1, sort_keys=True) + "\n", encoding="utf-8"
-        )
+        write_json(root / "split.json", split)
     return split
 
 
@@ -330,47 +307,27 @@ def _persons(model: FlameModel, config: CaptureConfig, names: list[str], workers
         finally:
             cv2.setNumThreads(threads)
         return
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     context = multiprocessing.get_context("spawn")
-    with _without_main(), _one_thread_each():
+    # Linear algebra reads the limit when it is imported; without it every worker keeps a thread
+    # per core spinning, and two workers on two cores render at half the rate. Workers import the
+    # caller's main module first: a workflow script has no ``__main__`` guard, and they need
+    # nothing of it.
+    main = vars(sys.modules["__main__"])
+    with _changed(os.environ, **threads), _changed(main, __spec__=None, __file__=None):
         pool = context.Pool(min(workers, len(names)), _prepare, (model, config))
     with pool:
         yield from pool.imap(_render, names)
 
 
 @contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Let processes started inside compute with one thread each.
-
-    Their linear algebra reads the limit when it is imported; without it every worker keeps a
-    thread per core spinning, and two workers on two cores render at half the rate.
-    """
-    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update(dict.fromkeys(names, "1"))
+def _changed(table: MutableMapping, **values) -> Iterator[None]:
+    """Let entries of a dictionary have other values inside of the block."""
+    before = {name: table[name] for name in values if name in table}
+    table.update(values)
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
-@contextmanager
-def _without_main() -> Iterator[None]:
-    """Start processes that do not run the caller's script again.
-
-    Spawned workers share no locks or threads of a caller that may hold torch or a GPU, but they
-    import the caller's main module first. A workflow script has no ``__main__`` guard, and the
-    workers need nothing of it.
-    """
-    main = sys.modules["__main__"]
-    spec, file = getattr(main, "__spec__", None), main.__dict__.pop("__file__", None)
-    main.__spec__ = None
-    try:
-        yield
-    finally:
-        main.__spec__ = spec
-        if file is not None:
-            main.__file__ = file
+        for name in values:
+            del table[name]
+        table.update(before)

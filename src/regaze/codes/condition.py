@@ -20,14 +20,7 @@ import torch
 from torch import Tensor
 
 from regaze.angles import rotation_from_angles
-from regaze.codes import (
-    CODES,
-    DEFAULT_PARTS,
-    SHORT,
-    code_columns,
-    code_dim,
-    code_parts,
-)
+from regaze.codes import CODES, DEFAULT_PARTS, code_columns, code_dim, code_parts
 from regaze.codes.latents import IDENTITY, LatentsReader, LatentsWriter
 from regaze.faces import FacesReader
 from regaze.rotations import axis_angle_to_matrix, matrix_to_axis_angle, root_from_camera
@@ -40,29 +33,13 @@ def code_rows(latents: Mapping[str, Tensor], parts: Sequence[str] = DEFAULT_PART
     """Put columns of latents side by side.
 
     Args:
-        latents: (N, length) numbers per part under the names of ``regaze.codes.CODES`` or their
-            short forms, or (N, 9, 3) for light; others are left out.
+        latents: (N, length) float32 per part under the names of ``regaze.codes.CODES``; others are
+            left out.
 
     Returns:
         (N, Dc) float32.
-
-    Raises:
-        ValueError: a part is missing or has another length, naming it.
     """
-    given = {SHORT.get(name, name): value for name, value in latents.items()}
-    found = []
-    for name in code_parts(parts):
-        if name not in given:
-            raise ValueError(f"latents: {name} is missing, found {', '.join(given) or 'nothing'}")
-        values = torch.as_tensor(given[name], dtype=torch.float32)
-        if values.ndim < 2 or values[:1].numel() not in (0, CODES[name]):
-            raise ValueError(
-                f"latents: {name} has shape {tuple(values.shape)}, expected (N, {CODES[name]})"
-            )
-        found.append(values.reshape(len(values), CODES[name]))
-    if len({len(values) for values in found}) > 1:
-        raise ValueError(f"latents: parts differ in rows, {[len(values) for values in found]}")
-    return torch.cat(found, 1)
+    return torch.cat([torch.as_tensor(latents[name]) for name in code_parts(parts)], 1)
 
 
 def code_statistics(rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -162,14 +139,11 @@ class CodeRows:
         Memory: the result, 624 bytes per row with the default parts.
         """
         rows = np.asarray(rows, np.int64)
-        made = np.empty((len(rows), code_dim(self.parts)), np.float32)
+        made = torch.empty(len(rows), code_dim(self.parts))
         for start in range(0, len(rows), _BLOCK):
-            part = {
-                name: torch.from_numpy(values)
-                for name, values in self._reader.read(rows[start : start + _BLOCK]).items()
-            }
-            made[start : start + _BLOCK] = code_rows(part, self.parts).numpy()
-        return {"code": torch.from_numpy(made)}
+            part = slice(start, start + _BLOCK)
+            made[part] = code_rows(self._reader.read(rows[part]), self.parts)
+        return {"code": made}
 
     def fingerprint(self) -> str:
         """Return 16 hex digits over the codes of all rows, and over which rows have any."""

@@ -12,7 +12,6 @@ Rows in which no face was found have ``detected`` false and codes of zero.
 from __future__ import annotations
 
 import os
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from itertools import pairwise
@@ -26,7 +25,7 @@ from regaze.codes import CODES as CODES
 from regaze.codes import SHORT as SHORT
 from regaze.faces import FacesReader
 from regaze.filetypes import damage, unreadable
-from regaze.outputs import REMEDY, replacing
+from regaze.outputs import REMEDY, replacing, several
 
 LAYOUT = 1
 """Version of the columns and of what they mean."""
@@ -122,8 +121,7 @@ class LatentsWriter:
         """
         detected = np.asarray(detected, bool)
         count = len(detected)
-        table = {"person": pa.array(list(persons), pa.string())}
-        table["index"] = pa.array(np.asarray(indices, np.int32))
+        arrays = [pa.array(list(persons), pa.string()), pa.array(np.asarray(indices, np.int32))]
         given = {SHORT.get(name, name): value for name, value in codes.items()}
         for name, width in CODES.items():
             if name not in given:
@@ -140,11 +138,11 @@ class LatentsWriter:
                     f"{self.path}: {name}: person {persons[row]} row {int(indices[row])}: "
                     "expected finite numbers, found NaN or infinity"
                 )
-            flat = pa.array(np.ascontiguousarray(values).reshape(-1))
             kind = self.schema.field(name).type
-            table[name] = pa.FixedSizeListArray.from_arrays(flat, type=kind)
-        table["detected"] = pa.array(detected)
-        arrays = [table[name] for name in self.schema.names]
+            arrays.append(
+                pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), type=kind)
+            )
+        arrays.append(pa.array(detected))
         self._pieces.append(pa.Table.from_arrays(arrays, schema=self.schema))
         self._waiting += count
         if self._waiting >= ROWS_PER_GROUP:
@@ -153,9 +151,7 @@ class LatentsWriter:
     def _write(self, count: int) -> None:
         """Write the first ``count`` waiting rows; where groups end depends on row numbers only."""
         table = pa.concat_tables(self._pieces).combine_chunks()
-        for start in range(0, count, ROWS_PER_GROUP):
-            piece = table.slice(start, min(ROWS_PER_GROUP, count - start))
-            self._file.write_table(piece, row_group_size=ROWS_PER_GROUP)
+        self._file.write_table(table.slice(0, count), row_group_size=ROWS_PER_GROUP)
         # a copy, so that the written rows are let go
         rest = table.slice(count).take(np.arange(table.num_rows - count))
         self._pieces, self._waiting = [rest], rest.num_rows
@@ -165,8 +161,7 @@ class LatentsReader:
     """Latents of a data set, joined to the rows of its faces by (person, index).
 
     Keys are held in memory (13 bytes per row); codes are read on demand, a group of rows at
-    a time, and the groups read last are kept. The object pickles without its open files, and a
-    forked process opens its own.
+    a time. No file stays open.
 
     Args:
         paths: the shards, or one file.
@@ -175,7 +170,6 @@ class LatentsReader:
         expect: metadata that must be the file's: some of :data:`IDENTITY`, as the model's folder
             recorded them; None accepts any encoder, if it is one and the same.
         columns: the codes that are wanted, names of :data:`CODES`; all of them by default.
-        cache_bytes: most memory that decoded groups may take.
 
     Attributes:
         identity: metadata of the files.
@@ -196,11 +190,8 @@ class LatentsReader:
         *,
         expect: Mapping[str, str] | None = None,
         columns: Sequence[str] | None = None,
-        cache_bytes: int = 64 << 20,
     ):
-        if isinstance(paths, str | os.PathLike):
-            paths = [paths]
-        self.paths = [str(path) for path in paths]
+        self.paths = [str(path) for path in several(paths)]
         if not self.paths:
             raise LatentsError("latents: expected at least one file, found none")
         self.columns = tuple(CODES if columns is None else columns)
@@ -209,9 +200,6 @@ class LatentsReader:
             raise LatentsError(
                 f"latents: columns: expected some of {', '.join(CODES)}, found {unknown[0]!r}"
             )
-        width = 4 * sum(CODES[name] for name in self.columns)
-        self._room = max(1, cache_bytes // max(1, ROWS_PER_GROUP * width))
-        self._close()
         self.identity: dict[str, str] = {}
         homes: dict[str, tuple[int, int, np.ndarray]] = {}
         self._ends: list[np.ndarray] = []
@@ -226,18 +214,14 @@ class LatentsReader:
         rows = [counts[person] for person in order]
         self._file_of = np.repeat(np.array([homes[p][0] for p in order], np.int32), rows)
         spans = [homes[p][1] + np.arange(counts[p], dtype=np.int64) for p in order]
-        self._row_of = np.concatenate(spans) if spans else np.zeros(0, np.int64)
-        flags = [homes[p][2] for p in order]
-        self.detected = np.concatenate(flags) if flags else np.zeros(0, bool)
+        self._row_of = np.concatenate([np.zeros(0, np.int64), *spans])
+        self.detected = np.concatenate([np.zeros(0, bool), *(homes[p][2] for p in order)])
         starts = np.cumsum([0, *rows])[:-1]
         self._start = dict(zip(order, starts.tolist(), strict=True))
         self._count = counts
 
     def __len__(self) -> int:
         return len(self.detected)
-
-    def __getstate__(self):
-        return {**self.__dict__, "_files": {}, "_groups": OrderedDict(), "_process": None}
 
     def row(self, person: str, index: int) -> int:
         """Number of the row of (person, index), as :meth:`read` takes it.
@@ -259,24 +243,21 @@ class LatentsReader:
         rows = np.atleast_1d(np.asarray(rows, np.int64))
         out = {name: np.empty((len(rows), CODES[name]), np.float32) for name in self.columns}
         files, places = self._file_of[rows], self._row_of[rows]
-        groups = np.empty(len(rows), np.int64)
-        for number in np.unique(files):
-            mine = files == number
-            groups[mine] = np.searchsorted(self._ends[number], places[mine], "right")
-        # each group is decoded once per call, wherever its rows stand in it
-        keys = np.stack([files.astype(np.int64), groups], 1)
-        for number, group in np.unique(keys, axis=0).tolist():
-            mine = np.flatnonzero((files == number) & (groups == group))
-            values = self._group(number, group)
-            first = int(self._ends[number][group - 1]) if group else 0
-            for name in self.columns:
-                out[name][mine] = values[name][places[mine] - first]
+        for number in np.unique(files).tolist():
+            mine, ends = np.flatnonzero(files == number), self._ends[number]
+            groups = np.searchsorted(ends, places[mine], "right")
+            with _open(self.paths[number]) as file:
+                # each group is decoded once per call, wherever its rows stand in it
+                for group in np.unique(groups).tolist():
+                    here, first = mine[groups == group], int(ends[group - 1]) if group else 0
+                    values = self._group(file, self.paths[number], group, first)
+                    for name in self.columns:
+                        out[name][here] = values[name][places[here] - first]
         return out
 
     def _scan(self, number: int, path: str, expect, homes) -> None:
         """Read keys and metadata of one file."""
-        file = _open(path)
-        try:
+        with _open(path) as file:
             found = file.schema_arrow
             _check_schema(path, found)
             identity = _identity(path, found.metadata or {}, expect)
@@ -286,13 +267,10 @@ class LatentsReader:
                     f"found {_words(identity)}"
                 )
             self.identity = identity
-            sizes = [
-                file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)
-            ]
+            groups = range(file.num_row_groups)
+            sizes = [file.metadata.row_group(group).num_rows for group in groups]
             self._ends.append(np.cumsum(sizes, dtype=np.int64))
             keys = file.read(columns=list(_KEYS))
-        finally:
-            file.close()
         if any(keys[name].null_count for name in _KEYS):
             raise LatentsError(f"{path}: expected {', '.join(_KEYS)} in every row, found nulls")
         person = keys["person"].combine_chunks().dictionary_encode()
@@ -326,48 +304,28 @@ class LatentsReader:
                     f"{', '.join(faces.paths)}, found {found}; make the latents again"
                 )
 
-    def _group(self, number: int, group: int) -> dict[str, np.ndarray]:
-        """Decoded row group, from memory where it was among the last ones."""
-        if self._process != os.getpid():
-            self._close()
-        found = self._groups.get((number, group))
-        if found is not None:
-            self._groups.move_to_end((number, group))
-            return found
-        if number not in self._files:
-            self._files[number] = _open(self.paths[number])
-        file = self._files[number]
+    def _group(self, file: pq.ParquetFile, path: str, group: int, first: int) -> dict:
+        """The codes of a row group, which begins with row ``first`` of the file."""
         try:
             table = file.read_row_group(group, columns=list(self.columns), use_threads=False)
         except (pa.ArrowException, OSError) as error:
             raise OSError(
-                f"{self.paths[number]}: rows {group * ROWS_PER_GROUP} and following cannot be read "
+                f"{path}: rows {group * ROWS_PER_GROUP} and following cannot be read "
                 f"({damage(error)}){REMEDY}"
             ) from None
         found = {}
         for name in self.columns:
             column = table[name].combine_chunks()
             if column.null_count or column.flatten().null_count:
-                raise LatentsError(f"{self.paths[number]}: {name}: expected no nulls, found some")
-            values = column.flatten().to_numpy().reshape(-1, CODES[name])
-            bad = np.flatnonzero(~np.isfinite(values).all(1))
+                raise LatentsError(f"{path}: {name}: expected no nulls, found some")
+            found[name] = column.flatten().to_numpy().reshape(-1, CODES[name])
+            bad = np.flatnonzero(~np.isfinite(found[name]).all(1))
             if len(bad):
-                row = int(bad[0]) + (int(self._ends[number][group - 1]) if group else 0)
                 raise LatentsError(
-                    f"{self.paths[number]}: {name}: row {row} of the file: expected finite "
-                    "numbers, found NaN or infinity"
+                    f"{path}: {name}: row {first + bad[0]} of the file: expected finite numbers, "
+                    "found NaN or infinity"
                 )
-            found[name] = values
-        self._groups[number, group] = found
-        while len(self._groups) > self._room:
-            self._groups.popitem(last=False)
         return found
-
-    def _close(self) -> None:
-        """Forget files and groups; those of a parent process are its own."""
-        self._process = os.getpid()
-        self._files: dict[int, pq.ParquetFile] = {}
-        self._groups: OrderedDict[tuple[int, int], dict[str, np.ndarray]] = OrderedDict()
 
 
 def _open(path: str) -> pq.ParquetFile:

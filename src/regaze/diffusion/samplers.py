@@ -9,6 +9,8 @@ The ancestral sampler of 3DiM works in the variance-preserving description.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from itertools import pairwise
 
 import torch
 
@@ -17,6 +19,11 @@ from regaze.diffusion.schedules import alpha_sigma
 
 def _call(denoise, z, sigma: float):
     return denoise(z, torch.full((len(z),), sigma, dtype=torch.float32, device=z.device))
+
+
+def _levels(sigmas) -> Iterator[tuple[int, tuple[float, float]]]:
+    """Steps with the levels that they begin and end at."""
+    return enumerate(pairwise(float(sigma) for sigma in sigmas))
 
 
 def euler(denoise, z, sigmas, callback=None):
@@ -31,8 +38,7 @@ def euler(denoise, z, sigmas, callback=None):
     Returns:
         The images at the last level.
     """
-    levels = [float(sigma) for sigma in sigmas]
-    for step, (sigma, after) in enumerate(zip(levels, levels[1:], strict=False)):
+    for step, (sigma, after) in _levels(sigmas):
         clean = _call(denoise, z, sigma)
         if callback:
             callback(step, z, clean)
@@ -42,8 +48,7 @@ def euler(denoise, z, sigmas, callback=None):
 
 def heun(denoise, z, sigmas, callback=None):
     """Second-order Heun steps (two evaluations each, one for the step to 0); see ``euler``."""
-    levels = [float(sigma) for sigma in sigmas]
-    for step, (sigma, after) in enumerate(zip(levels, levels[1:], strict=False)):
+    for step, (sigma, after) in _levels(sigmas):
         clean = _call(denoise, z, sigma)
         if callback:
             callback(step, z, clean)
@@ -58,9 +63,8 @@ def heun(denoise, z, sigmas, callback=None):
 
 def dpmpp_2m(denoise, z, sigmas, callback=None):
     """DPM-Solver++ 2M: one evaluation per step, second order by the previous estimate."""
-    levels = [float(sigma) for sigma in sigmas]
     previous, earlier = None, None
-    for step, (sigma, after) in enumerate(zip(levels, levels[1:], strict=False)):
+    for step, (sigma, after) in _levels(sigmas):
         clean = _call(denoise, z, sigma)
         if callback:
             callback(step, z, clean)
@@ -94,9 +98,8 @@ def asked_levels(name: str, sigmas) -> list[tuple[int, float]]:
     GPU. ``sigmas`` are the sampler's levels, ending in 0; those of ``ancestral`` are the
     variance-exploding levels of its grid.
     """
-    levels = [float(sigma) for sigma in sigmas]
     asked = []
-    for step, (sigma, after) in enumerate(zip(levels, levels[1:], strict=False)):
+    for step, (sigma, after) in _levels(sigmas):
         asked.append((step, sigma))
         if name == "heun" and after > 0:
             asked.append((step, after))

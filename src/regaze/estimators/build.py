@@ -3,29 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from regaze.estimators.base import GazeHeadEstimator
 from regaze.estimators.preprocess import PREPROCESSES
 from regaze.estimators.resnet import ResnetReference, ResnetSmall
 from regaze.estimators.vgg import VggReference, VggSmall
 
-
-def _tiny_vgg(size_px: int, preprocess: str) -> VggSmall:
-    return VggSmall(size_px, preprocess, preset="tiny", widths=(8, 16, 16, 16), hidden=16)
-
-
-def _tiny_resnet(size_px: int, preprocess: str) -> ResnetSmall:
-    return ResnetSmall(
-        size_px,
-        preprocess,
-        preset="tiny",
-        widths=(8, 16, 16),
-        blocks=(1, 1, 1),
-        eye_widths=(8, 8),
-        eye_blocks=(1, 1),
-        hidden=16,
-    )
-
+_tiny_vgg = partial(VggSmall, preset="tiny", widths=(8, 16, 16, 16), hidden=16)
+_tiny_resnet = partial(
+    ResnetSmall, preset="tiny", widths=(8, 16, 16), blocks=(1, 1, 1), eye_widths=(8, 8),
+    eye_blocks=(1, 1), hidden=16,
+)  # fmt: skip
 
 # (architecture, preset) -> (constructor(size_px, preprocess), default size, default preprocess)
 _PRESETS: dict[tuple[str, str], tuple[Callable[[int, str], GazeHeadEstimator], int, str]] = {
@@ -62,7 +51,4 @@ def build_estimator(
             f"estimator.preprocess: expected one of {', '.join(PREPROCESSES)}, found {preprocess!r}"
         )
     constructor, default_size, default_preprocess = _PRESETS[arch, preset]
-    return constructor(
-        default_size if size_px is None else size_px,
-        default_preprocess if preprocess is None else preprocess,
-    )
+    return constructor(size_px or default_size, preprocess or default_preprocess)

@@ -26,18 +26,12 @@ def predict_rows(
     """
     rows = np.asarray(rows, np.int64)
     device = next(network.parameters()).device
-    parts = [
-        estimate(
-            network,
-            prepare(
-                reader.pixels(rows[start : start + batch]), network.size_px, network.preprocess
-            ).to(device),
-        )
-        .cpu()
-        .numpy()
-        for start in range(0, len(rows), batch)
-    ]
-    return np.concatenate(parts) if parts else np.zeros((0, 4), np.float32)
+    parts = [np.zeros((0, 4), np.float32)]
+    for start in range(0, len(rows), batch):
+        pixels = reader.pixels(rows[start : start + batch])
+        images = prepare(pixels, network.size_px, network.preprocess).to(device)
+        parts.append(estimate(network, images).cpu().numpy())
+    return np.concatenate(parts)
 
 
 def held_out_error(

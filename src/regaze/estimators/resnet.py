@@ -125,15 +125,10 @@ class ResnetSmall(GazeHeadEstimator):
 
     def _eye_features(self, images: Tensor) -> Tensor:
         height, width = images.shape[-2:]
-        crops = [
-            images[
-                :,
-                :,
-                round(top * height) : round(bottom * height),
-                round(left * width) : round(right * width),
-            ]
-            for left, top, right, bottom in _EYES
-        ]
+        crops = []
+        for left, top, right, bottom in _EYES:
+            rows = slice(round(top * height), round(bottom * height))
+            crops.append(images[:, :, rows, round(left * width) : round(right * width)])
         both = torch.cat([crops[0], crops[1].flip(3)])
         maps = self.eyes(F.relu(self.eye_norm(self.eye_stem(both))))
         first, second = F.adaptive_avg_pool2d(maps, (4, 5)).flatten(1).chunk(2)

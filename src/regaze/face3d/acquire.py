@@ -126,7 +126,7 @@ def acquire_face(
         NoFace: the landmarks span no face, or one outside the picture.
         ValueError: ``gaze`` is not two finite angles.
     """
-    device = next(encoder.parameters()).device
+    device = encoder.device
     crop, transform = encoder_crop(face, encoder)
     codes = encoder.encode(crop.to(device))
     given = face.gaze if gaze is None else np.asarray(gaze, np.float64)
@@ -157,9 +157,7 @@ def acquire(
     *,
     landmarks: str | os.PathLike | None = None,
     find: FindFaces | None = None,
-    gaze: Sequence[float] | None = None,
-    extract_texture: bool = True,
-    animate: bool = True,
+    **options,
 ) -> list[Acquired]:
     """Acquire all faces of photos; ``acquired.json`` and ``codes.parquet`` in ``out`` tell.
 
@@ -168,7 +166,7 @@ def acquire(
         encoder: in evaluation mode.
         out: folder of the faces' folders.
         landmarks, find: see :func:`regaze.face3d.photo_faces.faces_of_photo`.
-        gaze, extract_texture, animate: see :func:`acquire_face`.
+        options: of :func:`acquire_face`.
 
     Returns:
         A line per photo. Pictures that cannot be read or have no face are recorded and passed over.
@@ -181,13 +179,10 @@ def acquire(
     done: list[Acquired] = []
     taken: dict[str, str] = {}
     for place in places:
-        if is_row(str(place)):
-            pictures: list = [str(place)]
-        else:
-            pictures = list_photos(place)
-        for picture in pictures:
+        row = is_row(str(place))
+        for picture in [str(place)] if row else list_photos(place):
             try:
-                if isinstance(picture, str):
+                if row:
                     faces = [face_of_row(picture)]
                 else:
                     faces = faces_of_photo(picture, landmarks=landmarks, find=find)
@@ -195,18 +190,14 @@ def acquire(
                     other = taken.setdefault(face.folder, str(picture))
                     if other != str(picture):
                         raise ValueError(f"{picture} and {other}: both would be {face.folder}")
-                options = {"extract_texture": extract_texture, "animate": animate}
-                made = [acquire_face(face, encoder, out, gaze=gaze, **options) for face in faces]
+                made = [acquire_face(face, encoder, out, **options) for face in faces]
             except (NoFace, UnreadableImage) as error:
                 log.warning("%s", error)
                 done.append(Acquired(os.path.basename(picture), (), str(error)))
                 continue
             done.append(Acquired(faces[0].source, tuple(one.name for one in made)))
             log.info("%s: %s", picture, ", ".join(one.name for one in made))
-    record = [
-        {"source": one.source, "folders": list(one.folders), "reason": one.reason} for one in done
-    ]
-    content = {"faces": record, "encoder": encoder_identity(encoder)}
+    content = {"faces": [vars(one) for one in done], "encoder": encoder_identity(encoder)}
     write_json(Path(out) / "acquired.json", content)
     write_table(out, done, encoder)
     if done and not any(one.folders for one in done):
@@ -248,23 +239,24 @@ def write_table(out: str | os.PathLike, done: Sequence[Acquired], encoder: Deca)
     lengths = {**CODE, "detail": DETAIL}
     prefix = {"exp": "emoca_" if encoder.kind == "emoca" else "deca_"}
     rows = [(one.source, name) for one in done for name in one.folders or ("",)]
-    columns: dict[str, list] = {"source": [], "folder": [], "detected": []}
+    columns: dict[str, list] = {
+        "source": [source for source, _ in rows],
+        "folder": [name for _, name in rows],
+        "detected": [bool(name) for _, name in rows],
+    }
     codes = {name: np.zeros((len(rows), width), np.float32) for name, width in lengths.items()}
-    for number, (source, name) in enumerate(rows):
-        for column, value in zip(columns, (source, name, bool(name)), strict=True):
-            columns[column].append(value)
+    for number, name in enumerate(columns["folder"]):
         if name:
             with np.load(Path(out) / name / "codes.npz", allow_pickle=False) as stored:
-                for code in codes:
-                    codes[code][number] = stored[code].reshape(-1)
+                for code, values in codes.items():
+                    values[number] = stored[code].reshape(-1)
     lists = {
         f"{prefix.get(name, 'deca_')}{name}": pa.FixedSizeListArray.from_arrays(
             pa.array(values.reshape(-1)), lengths[name]
         )
         for name, values in codes.items()
     }
-    metadata = encoder_identity(encoder)
-    table = pa.table({**columns, **lists}).replace_schema_metadata(metadata)
+    table = pa.table({**columns, **lists}).replace_schema_metadata(encoder_identity(encoder))
     with replacing(Path(out) / "codes.parquet") as part:
         pq.write_table(table, part, compression="zstd")
 
@@ -315,42 +307,33 @@ class _Drawer:
         """Normals of the displaced surface (1, 3, 256, 256)."""
         if self.encoder.D_detail is None:
             return None
-        codes = self.codes
-        found = self.encoder.D_detail.displacement(codes["pose"], codes["exp"], codes["detail"])
-        fixed = self.encoder.head.fixed_displacement
-        normals = self.renderer.displaced_normals(
-            found,
+        codes, fixed = self.codes, self._mask("fixed_displacement")
+        return self.renderer.displaced_normals(
+            self.encoder.D_detail.displacement(codes["pose"], codes["exp"], codes["detail"]),
             self.head.vertices,
             self.normals,
             self._mask("uv_face_eye_mask"),
-            None if fixed is None else torch.as_tensor(fixed).to(found),
+            None if fixed is None else fixed[0, 0],
             blend=self.encoder.kind == "deca",
         )
-        return normals
 
     def write_pictures(self, folder: Path) -> None:
         """The crop and what the codes say of it."""
-        drawn = self.renderer(
-            self.head.vertices, self.flat, self.head.albedo, self.light, self.picture, PICTURE
-        )
-        shape = self.renderer.shape_image(self.head.vertices, self.flat, self.picture, size=PICTURE)
-        normals = (drawn.normals * 0.5 + 0.5) * drawn.alpha
+        place, albedo = (self.head.vertices, self.flat), self.head.albedo
+        drawn = self.renderer(*place, albedo, self.light, self.picture, PICTURE)
         pictures = {
             "inputs": self.picture,
-            "geometry_coarse": shape,
+            "geometry_coarse": self.renderer.shape_image(*place, self.picture, size=PICTURE),
             "out_im_coarse": drawn.images,
             "albedo": drawn.albedo * drawn.alpha,
-            "normals": normals,
+            "normals": (drawn.normals * 0.5 + 0.5) * drawn.alpha,
         }
         if self.detail is not None:
-            normals = self.detail
             pictures["geometry_detail"] = self.renderer.shape_image(
-                self.head.vertices, self.flat, self.picture, normals, size=PICTURE
+                *place, self.picture, self.detail, size=PICTURE
             )
-            chart = self.head.albedo * sh_shading(normals, self.light)
-            detailed = self.renderer(
-                self.head.vertices, self.flat, chart, None, self.picture, PICTURE
-            )
+            chart = albedo * sh_shading(self.detail, self.light)
+            detailed = self.renderer(*place, chart, None, self.picture, PICTURE)
             pictures["out_im_detail"] = detailed.images
         for name, picture in pictures.items():
             write_png(folder / f"{name}.png", to_uint8(picture[0]))
@@ -383,20 +366,14 @@ class _Drawer:
 
     def write_landmarks(self, folder: Path) -> None:
         """DECA's two files over the crop, and all points in pixels of the picture."""
-        flat = self.head.landmarks2d
-        ids, weights = self.encoder.head.full_lmk_faces_idx, self.encoder.head.full_lmk_bary_coords
-        device = self.flat.device
-        seen = self.renderer.landmark_visibility(
-            self.flat,
-            torch.as_tensor(ids[0], device=device),
-            torch.as_tensor(weights[0], dtype=torch.float32, device=device),
-        )
-        solid = torch.cat([self.head.landmarks3d, seen[..., None]], -1)
-        pixels = to_pixels(flat, self.transform[None], self.encoder.size_px)
+        head, flat, device = self.encoder.head, self.head.landmarks2d, self.flat.device
+        ids = torch.as_tensor(head.full_lmk_faces_idx[0], device=device)
+        weights = torch.as_tensor(head.full_lmk_bary_coords[0], dtype=torch.float32, device=device)
+        seen = self.renderer.landmark_visibility(self.flat, ids, weights)
         tables = {
             "kpt2d.txt": flat[0, :, :2],
-            "kpt3d.txt": solid[0],
-            "landmarks_photo.txt": pixels[0],
+            "kpt3d.txt": torch.cat([self.head.landmarks3d, seen[..., None]], -1)[0],
+            "landmarks_photo.txt": to_pixels(flat, self.transform[None], self.encoder.size_px)[0],
         }
         for name, table in tables.items():
             np.savetxt(folder / name, table.cpu().numpy(), fmt="%.6f")

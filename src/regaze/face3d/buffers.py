@@ -64,11 +64,9 @@ def edit(
             )
         return flat.expand(batch, -1)
 
-    for name, value in (("exp", exp), ("shape", shape)):
+    for name, value in {"exp": exp, "shape": shape, "eye_pose": eye_pose}.items():
         if value is not None:
-            out[name] = block(value, name, codes[name].shape[1])
-    if eye_pose is not None:
-        out["eye_pose"] = block(eye_pose, "eye_pose", 6)
+            out[name] = block(value, name, 6 if name == "eye_pose" else codes[name].shape[1])
     if light is not None:
         out["light"] = block(light, "light", 27).unflatten(1, (9, 3))
     if pose is not None:
@@ -89,9 +87,8 @@ def transfer(source: Codes, target: Codes, mode: str) -> dict[str, Tensor]:
     Raises:
         ValueError: an unknown mode, or gaze without eye poses in the target.
     """
-    parts = [part for part in mode.split("+") if part]
-    unknown = sorted(set(parts) - set(MODES))
-    if unknown:
+    parts = set(filter(None, mode.split("+")))
+    if not parts <= set(MODES):
         raise ValueError(f"mode: expected some of {MODES} joined by '+', found {mode!r}")
     blocks = {}
     if "pose" in parts:

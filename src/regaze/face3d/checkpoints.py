@@ -45,33 +45,24 @@ def read_deca(path: str | Path) -> dict[str, dict[str, Tensor]]:
     return states
 
 
-def read_emoca(path: str | Path, stage: str = "detail") -> dict[str, dict[str, Tensor]]:
-    """Return the state dicts of an EMOCA run: DECA's three and ``E_expression``.
+def read_emoca(path: str | Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Tensor]]:
+    """Return the state dicts of EMOCA, and the head model that they were trained with.
 
     Args:
-        path: a Lightning ``.ckpt``, or a run folder with ``<stage>/checkpoints``, of which the
-            checkpoint with the smallest score in its name is taken.
-        stage: ``detail`` or ``coarse``.
+        path: a Lightning ``.ckpt``; of a run folder :func:`best_checkpoint` names it.
+
+    Returns:
+        DECA's three state dicts and ``E_expression``; and ``v_template`` (V, 3) and ``shapedirs``
+        (V, 3, 150), identity before expression, where the checkpoint has both, as those of
+        ``radekd91/emoca`` do (``gdl/models/DecaFLAME.py``).
 
     Raises:
-        ValueError: nothing is found, or a network has no weights in the file.
-    """
-    return read_emoca_run(path, stage)[0]
-
-
-def read_emoca_run(
-    path: str | Path, stage: str = "detail"
-) -> tuple[dict[str, dict[str, Tensor]], dict[str, Tensor]]:
-    """Return what :func:`read_emoca` does, and the head model that the run was trained with.
-
-    That is ``v_template`` (V, 3) and ``shapedirs`` (V, 3, 150), identity before expression, where
-    the checkpoint has both, as those of ``radekd91/emoca`` do (``gdl/models/DecaFLAME.py``).
+        ValueError: the file is missing, or a network has no weights in it.
     """
     path = Path(path)
-    file = best_checkpoint(path / stage / "checkpoints") if path.is_dir() else path
-    content = _load(file).get("state_dict")
+    content = _load(path).get("state_dict")
     if not isinstance(content, Mapping):
-        raise ValueError(f"{file}: state_dict: expected a dictionary, found none")
+        raise ValueError(f"{path}: state_dict: expected a dictionary, found none")
     states = {}
     for name in (*NETWORKS, "E_expression"):
         prefix = f"{_LIGHTNING_PREFIX}{name}."
@@ -82,9 +73,9 @@ def read_emoca_run(
         }
         if not part:
             raise ValueError(
-                f"{file}: expected keys {prefix}*, found none among {len(content)} keys"
+                f"{path}: expected keys {prefix}*, found none among {len(content)} keys"
             )
-        states[name] = _tensors(file, name, part)
+        states[name] = _tensors(path, name, part)
     arrays = {name: content.get(f"{_LIGHTNING_PREFIX}flame.{name}") for name in HEAD_ARRAYS}
     if not all(isinstance(value, Tensor) for value in arrays.values()):
         arrays = {}

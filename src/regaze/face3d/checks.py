@@ -2,12 +2,71 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
+from typing import NamedTuple
+
 import numpy as np
 
-_LANDMARKS = (
-    ("static_lmk_faces_idx", "static_lmk_bary_coords", (51,)),
-    ("dynamic_lmk_faces_idx", "dynamic_lmk_bary_coords", (79, 17)),
-    ("full_lmk_faces_idx", "full_lmk_bary_coords", (1, 68)),
+
+class Layout(NamedTuple):
+    """What an array of a head model has to be.
+
+    Attributes:
+        shape: numbers, or letters that stand for the same number in all arrays.
+        kind: type of its numbers.
+        below: its numbers are rows of a list of this length, or of what the letter stands for.
+        limits: least and largest number.
+        sums: whether its rows sum to one.
+    """
+
+    shape: tuple[int | str, ...]
+    kind: type = np.float32
+    below: int | str | None = None
+    limits: tuple[float, float] | None = None
+    sums: bool = False
+
+
+def _corners(*shape: int | str, kind: type = np.float32) -> Layout:
+    return Layout((*shape, 3), kind, sums=True)
+
+
+LAYOUTS = {
+    "v_template": Layout(("V", 3)),
+    "f": Layout(("F", 3), np.int64, below="V"),
+    "shapedirs": Layout(("V", 3, "D")),
+    "posedirs": Layout(("V", 3, 36)),
+    "J_regressor": Layout((5, "V"), np.float64, sums=True),
+    "weights": Layout(("V", 5), sums=True),
+    "kintree_table": Layout((2, 5), np.int64),
+    "static_lmk_faces_idx": Layout((51,), np.int64, below="F"),
+    "static_lmk_bary_coords": _corners(51, kind=np.float64),
+    "dynamic_lmk_faces_idx": Layout((79, 17), np.int64, below="F"),
+    "dynamic_lmk_bary_coords": _corners(79, 17),
+    "full_lmk_faces_idx": Layout((1, 68), np.int64, below="F"),
+    "full_lmk_bary_coords": _corners(1, 68),
+    "mediapipe_lmk_faces_idx": Layout(("L",), np.int64, below="F"),
+    "mediapipe_lmk_bary_coords": _corners("L"),
+    "mediapipe_landmark_indices": Layout(("L",), np.int64, below=478),
+    "uvcoords": Layout(("T", 2), limits=(-1e-3, 1 + 1e-3)),
+    "uvfaces": Layout(("F", 3), np.int64, below="T"),
+    "uv_face_mask": Layout((256, 256), limits=(0, 1)),
+    "uv_face_eye_mask": Layout((256, 256), limits=(0, 1)),
+    "fixed_displacement": Layout((256, 256), limits=(-0.05, 0.05)),
+    "MU": Layout(("R", "R", 3), limits=(-0.5, 1.5)),
+    "PC": Layout(("R", "R", 3, "K")),
+    "regions": Layout(("V",), np.uint8),
+    "plane": Layout(("N", 2)),
+    "plane_xy": Layout(("N", 2)),
+    "ring": Layout(("N",)),
+}
+"""Arrays of :class:`regaze.face3d.model.FlameModel`: V vertices, F triangles, D directions, T
+texture coordinates, R texels a side, K directions of texture, L landmarks, N vertices of skin."""
+
+_TOGETHER = (
+    ("mediapipe_lmk_faces_idx", "mediapipe_lmk_bary_coords"),
+    ("uvcoords", "uvfaces"),
+    ("MU", "PC"),
+    ("plane", "plane_xy", "ring"),
 )
 
 
@@ -18,132 +77,65 @@ def check_arrays(model, where: str) -> None:
         ValueError: the first thing found wrong, with the array's name, what was expected and what
             was found.
     """
-    check = _Checker(model, where)
-    vertices, faces = len(model.v_template), len(model.f)
-    check.shape("v_template", (vertices, 3))
-    check.expect(vertices >= 4, "v_template", "at least 4 vertices", vertices)
-    size = float(np.ptp(model.v_template, axis=0).max())
-    check.expect(0.01 < size < 3, "v_template", "a head in metres", f"an extent of {size:.4g}")
-    check.shape("f", (faces, 3))
-    check.index("f", vertices)
-    check.shape("shapedirs", (vertices, 3, model.shapedirs.shape[-1]))
-    total = model.shapedirs.shape[-1]
-    check.expect(
-        0 < model.n_shape_total < total,
-        "n_shape_total",
-        f"a count between 1 and {total - 1} (shapedirs has {total} directions)",
-        model.n_shape_total,
-    )
-    for name, part in (
-        ("identity", model.shapedirs[:, :, : model.n_shape_total]),
-        ("expression", model.shapedirs[:, :, model.n_shape_total :]),
-    ):
-        check.expect(part.any(), "shapedirs", f"{name} directions that move vertices", "zeros only")
-    check.shape("posedirs", (vertices, 3, 36))
-    check.shape("J_regressor", (5, vertices))
-    check.sums("J_regressor")
-    check.shape("weights", (vertices, 5))
-    check.sums("weights")
-    low = float(model.weights.min())
-    check.expect(low >= -1e-6, "weights", "no negative weights", low)
-    _tree(check, model)
-    for index, bary, shape in _LANDMARKS:
-        check.shape(index, shape)
-        check.index(index, faces)
-        check.shape(bary, (*shape, 3))
-        check.sums(bary)
-    if model.mediapipe_lmk_faces_idx is not None:
-        count = len(model.mediapipe_lmk_faces_idx)
-        check.index("mediapipe_lmk_faces_idx", faces)
-        check.together("mediapipe_lmk_faces_idx", "mediapipe_lmk_bary_coords")
-        check.shape("mediapipe_lmk_bary_coords", (count, 3))
-        check.sums("mediapipe_lmk_bary_coords")
-        if model.mediapipe_landmark_indices is not None:
-            check.shape("mediapipe_landmark_indices", (count,))
-            check.index("mediapipe_landmark_indices", 478)
-    _texture(check, model, faces)
-    _regions(check, model, vertices)
-    names = ("plane", "plane_xy", "ring")
-    if any(getattr(model, name) is not None for name in names):
-        check.together(*names)
-        count = len(model.plane)
-        check.expect(4 <= count <= vertices, "plane", f"at most {vertices} rows", count)
-        for name, shape in zip(names, ((count, 2), (count, 2), (count,)), strict=True):
-            check.shape(name, shape)
 
-
-class _Checker:
-    def __init__(self, model, where: str):
-        self.model, self.where = model, where
-
-    def expect(self, good, name: str, expected: str, found) -> None:
+    def expect(good, name: str, expected: str, found) -> None:
         if not good:
-            raise ValueError(f"{self.where}: {name}: expected {expected}, found {found}")
+            raise ValueError(f"{where}: {name}: expected {expected}, found {found}")
 
-    def shape(self, name: str, shape: tuple[int, ...]) -> None:
-        value = getattr(self.model, name)
-        self.expect(value.shape == shape, name, f"shape {shape}", value.shape)
-        if value.dtype.kind == "f":
-            self.expect(np.isfinite(value).all(), name, "finite numbers", "NaN or infinity")
-
-    def index(self, name: str, size: int) -> None:
-        value = getattr(self.model, name)
-        good = value.size and value.min() >= 0 and value.max() < size
-        found = f"{value.min()}..{value.max()}" if value.size else "none"
-        self.expect(good, name, f"rows in 0..{size - 1}", found)
-
-    def sums(self, name: str) -> None:
-        worst = float(np.abs(getattr(self.model, name).sum(-1) - 1).max())
-        self.expect(worst < 2e-3, name, "rows that sum to one", f"a row off by {worst:.3g}")
-
-    def together(self, *names: str) -> None:
-        lacking = [name for name in names if getattr(self.model, name) is None]
-        self.expect(not lacking, names[0], f"{' and '.join(names)}", f"no {', '.join(lacking)}")
-
-    def limits(self, name: str, low: float, high: float) -> None:
-        value = getattr(self.model, name)
-        ends = float(value.min()), float(value.max())
-        good = low <= ends[0] and ends[1] <= high
-        self.expect(good, name, f"{low:g}..{high:g}", f"{ends[0]:.4g}..{ends[1]:.4g}")
-
-
-def _tree(check: _Checker, model) -> None:
-    check.shape("kintree_table", (2, 5))
-    parents, joints = model.kintree_table
+    arrays = {n: getattr(model, n) for n in LAYOUTS if getattr(model, n) is not None}
+    for names in _TOGETHER:
+        lacking = [name for name in names if name not in arrays]
+        good = len(lacking) in (0, len(names))
+        expect(good, names[0], " and ".join(names), f"no {', '.join(lacking)}")
+    sizes: dict[str, int] = {}
+    for name, value in arrays.items():
+        _check_array(expect, name, value, sizes)
+    vertices, total = sizes["V"], sizes["D"]
+    expect(vertices >= 4, "v_template", "at least 4 vertices", vertices)
+    size = float(np.ptp(model.v_template, axis=0).max())
+    expect(0.01 < size < 3, "v_template", "a head in metres", f"an extent of {size:.4g}")
+    count = f"a count between 1 and {total - 1} (shapedirs has {total} directions)"
+    expect(0 < model.n_shape_total < total, "n_shape_total", count, model.n_shape_total)
+    identity, expression = np.split(model.shapedirs, [model.n_shape_total], 2)
+    for name, part in (("identity", identity), ("expression", expression)):
+        expect(part.any(), "shapedirs", f"{name} directions that move vertices", "zeros only")
+    low = float(model.weights.min())
+    expect(low >= -1e-6, "weights", "no negative weights", low)
+    parents, joints = model.kintree_table.tolist()
     good = parents[0] == -1 and all(0 <= parents[j] < j for j in range(1, 5))
-    check.expect(good, "kintree_table", "parents before children, root -1", parents.tolist())
-    check.expect(
-        joints.tolist() == [0, 1, 2, 3, 4], "kintree_table", "joints 0..4", joints.tolist()
-    )
+    expect(good, "kintree_table", "parents before children, root -1", parents)
+    expect(joints == [0, 1, 2, 3, 4], "kintree_table", "joints 0..4", joints)
+    for name in {"uv_face_mask", "uv_face_eye_mask"} & arrays.keys():
+        expect(arrays[name].max() > 0.5, name, "a part of the chart", "none of it")
+    if model.MU is not None and (fault := texture_fault(model.MU, model.PC)):
+        raise ValueError(f"{where}: {fault}")
+    if model.plane is not None:
+        expect(4 <= sizes["N"] <= vertices, "plane", f"at most {vertices} rows", sizes["N"])
+    if model.regions is not None:
+        _check_regions(expect, model)
 
 
-def _texture(check: _Checker, model, faces: int) -> None:
-    if model.uvcoords is not None or model.uvfaces is not None:
-        check.together("uvcoords", "uvfaces")
-        check.shape("uvcoords", (len(model.uvcoords), 2))
-        check.limits("uvcoords", -1e-3, 1 + 1e-3)
-        check.shape("uvfaces", (faces, 3))
-        check.index("uvfaces", len(model.uvcoords))
-    for name, low, high in (
-        ("uv_face_mask", 0, 1),
-        ("uv_face_eye_mask", 0, 1),
-        ("fixed_displacement", -0.05, 0.05),
-    ):
-        value = getattr(model, name)
-        if value is not None:
-            check.shape(name, (256, 256))
-            check.limits(name, low, high)
-            if high == 1:
-                check.expect(value.max() > 0.5, name, "a part of the chart", "none of it")
-    if model.MU is not None or model.PC is not None:
-        check.together("MU", "PC")
-        side = len(model.MU)
-        check.shape("MU", (side, side, 3))
-        check.limits("MU", -0.5, 1.5)
-        check.shape("PC", (side, side, 3, model.PC.shape[-1]))
-        fault = texture_fault(model.MU, model.PC)
-        if fault:
-            raise ValueError(f"{check.where}: {fault}")
+def _check_array(expect, name: str, value: np.ndarray, sizes: dict[str, int]) -> None:
+    """Check one array by :data:`LAYOUTS`; letters that were not met before go into ``sizes``."""
+    layout = LAYOUTS[name]
+    sides = zip_longest(layout.shape, value.shape[: len(layout.shape)], fillvalue=0)
+    wanted = tuple(sizes.setdefault(s, n) if isinstance(s, str) else s for s, n in sides)
+    expect(value.shape == wanted, name, f"shape {wanted}", value.shape)
+    if value.dtype.kind == "f":
+        expect(np.isfinite(value).all(), name, "finite numbers", "NaN or infinity")
+    if layout.below is not None:
+        size = sizes.get(layout.below, layout.below)
+        ends = f"{value.min()}..{value.max()}" if value.size else "none"
+        good = value.size and value.min() >= 0 and value.max() < size
+        expect(good, name, f"rows in 0..{size - 1}", ends)
+    if layout.sums:
+        worst = float(np.abs(value.sum(-1) - 1).max())
+        expect(worst < 2e-3, name, "rows that sum to one", f"a row off by {worst:.3g}")
+    if layout.limits is not None:
+        low, high = layout.limits
+        ends = float(value.min(initial=high)), float(value.max(initial=low))
+        good = low <= ends[0] and ends[1] <= high
+        expect(good, name, f"{low:g}..{high:g}", f"{ends[0]:.4g}..{ends[1]:.4g}")
 
 
 def texture_fault(
@@ -176,21 +168,14 @@ def texture_fault(
     return ""
 
 
-def _regions(check: _Checker, model, vertices: int) -> None:
-    if model.regions is None:
-        return
-    check.shape("regions", (vertices,))
-    names = list(model.meta.get("regions", []))
-    check.expect(
-        int(model.regions.max()) < len(names),
-        "regions",
-        f"values below {len(names)}, the number of names in meta",
-        int(model.regions.max()),
-    )
+def _check_regions(expect, model) -> None:
+    names, last = list(model.meta.get("regions", [])), int(model.regions.max())
+    allowed = f"values below {len(names)}, the number of names in meta"
+    expect(last < len(names), "regions", allowed, last)
     for joint, name in ((3, "left_eye"), (4, "right_eye")):
         if name not in names:
             continue
         rows = model.regions == names.index(name)
         held = model.weights[rows]
         good = rows.any() and (held[:, joint] == 1).all() and np.abs(held).sum() == rows.sum()
-        check.expect(good, "weights", f"one-hot rows on joint {joint} for {name}", "others")
+        expect(good, "weights", f"one-hot rows on joint {joint} for {name}", "others")

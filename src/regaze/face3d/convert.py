@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import zipfile
 from pathlib import Path
@@ -15,6 +14,7 @@ from regaze.face3d.model import FlameModel, make_model, save_flame
 from regaze.face3d.obj import read_obj
 from regaze.face3d.pickles import read_npy_object, read_pickle
 from regaze.filetypes import file_type, read_npz, unreadable
+from regaze.provenance import file_sha256
 
 _MODEL_KEYS = (
     "f", "v_template", "shapedirs", "posedirs", "J_regressor", "kintree_table", "weights",
@@ -101,9 +101,7 @@ def convert_flame(
     meta: dict = {
         "source": "flame",
         "licence": "that of the files it was converted from; not to be passed on",
-        "inputs": {
-            word: {"name": path.name, "sha256": _sha256(path)} for word, path in given.items()
-        },
+        "inputs": {w: {"name": p.name, "sha256": file_sha256(p)} for w, p in given.items()},
     }
     meta |= _edition(model_pkl, meta["inputs"]["model"]["sha256"], arrays, edition)
     if texture_npz is not None:
@@ -143,11 +141,6 @@ def _edition(path, sha256: str, arrays: dict, told: str | None) -> dict[str, str
     return {"edition": known}
 
 
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def _charts(path, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Texture coordinates and texture triangles in the order and turn of the model's triangles."""
     mesh = read_obj(path)
@@ -161,8 +154,7 @@ def _charts(path, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         for turn in range(3):
             where[tuple(row[turn:] + row[:turn])] = triangle[turn:] + triangle[:turn]
     found = [where.get(tuple(face)) for face in np.asarray(faces).tolist()]
-    lost = sum(entry is None for entry in found)
-    if lost:
+    if lost := found.count(None):
         raise ValueError(f"{path}: lacks {lost} of the model's {len(faces)} triangles")
     return mesh.uvs, np.array(found, np.int64)
 
@@ -239,7 +231,6 @@ def _mediapipe(path) -> dict[str, np.ndarray]:
         "landmark_indices": "mediapipe_landmark_indices",
     }
     stored, _ = _npz(path, names)
-    lacking = [name for name in names if name not in stored]
-    if lacking:
+    if lacking := [name for name in names if name not in stored]:
         raise ValueError(f"{path}: lacks {', '.join(lacking)}")
     return {ours: stored[theirs] for theirs, ours in names.items()}

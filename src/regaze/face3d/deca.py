@@ -19,14 +19,9 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from regaze.face3d.checkpoints import (
-    best_checkpoint,
-    read_deca,
-    read_emoca_run,
-)
+from regaze.face3d.checkpoints import best_checkpoint, read_deca, read_emoca
 from regaze.face3d.crop import to_image_space
 from regaze.face3d.detail import DetailDecoder
 from regaze.face3d.editions import DECA_SHA256, describe, why_not_published
@@ -102,6 +97,11 @@ class Deca(nn.Module):
     def size_px(self) -> int:
         """Side of the crops in pixels."""
         return self.E_flame.size_px
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks and the head model are."""
+        return self.flame.v_template.device
 
     @property
     def kind(self) -> str:
@@ -185,10 +185,8 @@ class Deca(nn.Module):
             raise ValueError("head model: expected texture coordinates (uvcoords, uvfaces)")
         name = self.rasterizer if rasterizer == "auto" else rasterizer
         if name not in self._renderers:
-            made = Renderer(
-                self.head.f, self.head.uvcoords, self.head.uvfaces, self.size_px, backend=name
-            )
-            self._renderers[name] = made.to(self.flame.v_template.device)
+            mesh = self.head.f, self.head.uvcoords, self.head.uvfaces
+            self._renderers[name] = Renderer(*mesh, self.size_px, backend=name).to(self.device)
         return self._renderers[name]
 
     def render(
@@ -217,13 +215,11 @@ class Deca(nn.Module):
             Colours are about 0..1, not clamped.
         """
         head = self.decode(codes, eye_pose)
-        size = image_size or self.size_px
+        place, size = (head.vertices, head.projected), image_size or self.size_px
         renderer = self.renderer(rasterizer)
         lit = codes["light"].reshape(-1, 9, 3) if light else None
-        drawn: Rendering = renderer(
-            head.vertices, head.projected, head.albedo, lit, background, size
-        )
-        shaded = renderer.shape_image(head.vertices, head.projected, background, size=size)
+        drawn: Rendering = renderer(*place, head.albedo, lit, background, size)
+        shaded = renderer.shape_image(*place, background, size=size)
         return {
             "image": drawn.images,
             "alpha": drawn.alpha,
@@ -231,16 +227,8 @@ class Deca(nn.Module):
             "normals": drawn.normals,
             "shaded": shaded,
             "front": drawn.front,
-            "face": self._face(drawn),
+            "face": drawn.share_of(self.head.uv_face_mask),
         }
-
-    def _face(self, drawn: Rendering) -> Tensor:
-        mask = self.head.uv_face_mask
-        if mask is None:
-            return drawn.front
-        chart = torch.as_tensor(mask).to(drawn.front)[None, None]
-        chart = chart.expand(len(drawn.front), -1, -1, -1)
-        return F.grid_sample(chart, drawn.grid, align_corners=False) * drawn.front
 
     def displacement(self, codes: Codes) -> Tensor | None:
         """Displacement maps (B, 1, 256, 256) in metres along the normal, the fixed one included.
@@ -320,7 +308,7 @@ def load_published(
         path = Path(emoca)
         if path.is_dir():
             path = best_checkpoint(path / "detail" / "checkpoints")
-        states, arrays = read_emoca_run(path)
+        states, arrays = read_emoca(path)
     if fault := _foreign_head(head, arrays, head_sha256, path):
         raise ValueError(f"{path}: {fault}")
     if head.meta.get("texture") == "flame":
@@ -367,14 +355,3 @@ def _directions(head: FlameModel) -> np.ndarray:
 def _ready(deca: Deca, path: Path) -> Deca:
     deca.checkpoint_sha256 = file_sha256(path)
     return deca.eval().requires_grad_(False)
-
-
-__all__ = [
-    "ValueError",
-    "Codes",
-    "Deca",
-    "Decoded",
-    "encoder_identity",
-    "load_encoder",
-    "load_published",
-]

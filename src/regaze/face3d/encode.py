@@ -36,34 +36,30 @@ def open_encoder(
     head: str | os.PathLike,
     *,
     folder: str | os.PathLike | None = None,
-    deca: str | os.PathLike | None = None,
-    emoca: str | os.PathLike | None = None,
-    head_sha256: str | None = None,
     rasterizer: str = "auto",
     device: str = "auto",
     threads: int | None = None,
+    **published,
 ) -> Deca:
     """An encoder ready to use, trained in the workflow or published.
 
     Args:
         head: the head model's ``.npz``.
-        folder: ``results/models/<encoder>``, or
-        deca: ``deca_model.tar``, or
-        emoca: run folder or ``.ckpt`` of EMOCA.
-        head_sha256: of the head model that ``deca`` or ``emoca`` of the user's own training
-            belongs to; see :func:`regaze.face3d.deca.load_published`.
+        folder: ``results/models/<encoder>``; None for published weights.
         rasterizer: see :mod:`regaze.face3d.rasterize`.
         device: ``auto`` takes the GPU when there is one.
         threads: of the process on a CPU; None leaves them as they are.
+        published: ``deca`` or ``emoca``, and ``head_sha256``, as
+            :func:`regaze.face3d.deca.load_published` takes them.
 
     Raises:
-        ValueError: not exactly one of the three is given, a file does not fit, or an unknown
-            device.
+        ValueError: not exactly one of folder, deca and emoca is given, a file does not fit, or an
+            unknown device.
         FileNotFoundError: a file of the folder is missing.
     """
     if device not in DEVICES:
         raise ValueError(f"device: expected one of {', '.join(DEVICES)}, found {device!r}")
-    if folder is not None and head_sha256 is not None:
+    if folder is not None and "head_sha256" in published:
         raise ValueError("head_sha256: is for deca and emoca; a model folder has its own")
     if threads is not None:
         torch.set_num_threads(threads)
@@ -71,9 +67,7 @@ def open_encoder(
     if folder is not None:
         made = load_encoder(folder, model, rasterizer)
     else:
-        made = load_published(
-            model, deca=deca, emoca=emoca, head_sha256=head_sha256, rasterizer=rasterizer
-        )
+        made = load_published(model, **published, rasterizer=rasterizer)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     return made.to(device)
@@ -116,8 +110,7 @@ def codes_of_faces(
     codes = {name: np.zeros((len(pixels), width), np.float32) for name, width in CODES.items()}
     if detected.any():
         crops = crop_patches(pixels[detected], landmarks[detected], encoder.size_px)
-        device = next(encoder.parameters()).device
-        for name, values in encoder.encode(crops.images.to(device)).items():
+        for name, values in encoder.encode(crops.images.to(encoder.device)).items():
             codes[SHORT.get(name, name)][detected] = values.flatten(1).cpu().numpy()
     return codes, detected
 

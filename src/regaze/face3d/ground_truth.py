@@ -185,8 +185,8 @@ def read_ground_truth(
     root = root_from_labels(torch.from_numpy(labels.astype(np.float64)))
     pose = F.pad(root.float(), (0, 3))
     landmarks = reader.dataset("landmarks", rows).astype(np.float32)
-    if not np.isfinite(landmarks).all():
-        row = rows[~np.isfinite(landmarks).all((1, 2))][0]
+    if len(unknown := rows[~np.isfinite(landmarks).all((1, 2))]):
+        row = unknown[0]
         raise ValueError(f"{reader.paths[0]}: landmarks: row {row}: expected numbers, found NaN")
     flame = Flame(part_of(model), CODE["shape"], CODE["exp"])
     points = []
@@ -237,10 +237,8 @@ def _parameters(path: str | Path, reader: FacesReader, rows: np.ndarray) -> dict
 
 def _fitted(values: np.ndarray, width: int) -> Tensor:
     """Codes cut or filled with zeros to the layout's length."""
-    out = np.zeros((len(values), width), np.float32)
-    count = min(width, values.shape[1])
-    out[:, :count] = values[:, :count]
-    return torch.from_numpy(out)
+    kept = torch.from_numpy(values[:, :width]).float()
+    return F.pad(kept, (0, width - kept.shape[1]))
 
 
 def fit_cameras(points: np.ndarray, landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -281,7 +279,6 @@ def read_views(known: GroundTruth, reader: FacesReader, model: FlameModel, seed:
     part = part_of(model, face_triangles(model))
     flame = Flame(part, CODE["shape"], CODE["exp"])
     renderer = Renderer(part.f, part.uvcoords, part.uvfaces, VIEW_SIZE, uv_size=16)
-    mask = None if model.uv_face_mask is None else torch.from_numpy(model.uv_face_mask)[None, None]
     width = reader.patch_size[0]
     count = int(known.view.max()) + 1
     first = np.unique(known.view, return_index=True)[1]
@@ -296,16 +293,11 @@ def read_views(known: GroundTruth, reader: FacesReader, model: FlameModel, seed:
         whole = np.tile(np.eye(3), (len(places), 1, 1))
         whole[:, :2, 2] = 0.5
         cam = known.cam(places, whole, width)
-        drawn = renderer(
-            head.vertices, to_image_space(head.vertices, cam), torch.ones(len(places), 3, 2, 2)
-        )
+        white = torch.ones(len(places), 3, 2, 2)
+        drawn = renderer(head.vertices, to_image_space(head.vertices, cam), white)
         images = torch.from_numpy(reader.pixels(known.rows[places])).permute(0, 3, 1, 2)
         images = F.interpolate(images.float() / 255, size=(VIEW_SIZE, VIEW_SIZE), mode="area")
-        share = drawn.front
-        if mask is not None:
-            chart = mask.expand(len(places), -1, -1, -1)
-            share = F.grid_sample(chart, drawn.grid, align_corners=False) * share
-        share = share[:, 0].flatten(1)
+        share = drawn.share_of(model.uv_face_mask)[:, 0].flatten(1)
         # the pixels that count, in random order; pixels that do not come last
         order = (noise[start : start + 16] - 2.0 * (share > 0.05)).argsort(1)[:, :VIEW_SAMPLES]
 
@@ -313,12 +305,7 @@ def read_views(known: GroundTruth, reader: FacesReader, model: FlameModel, seed:
             flat = picture.flatten(2).transpose(1, 2)
             return flat.gather(1, order[..., None].expand(-1, -1, flat.shape[2]))
 
-        out.append(
-            (
-                chosen(drawn.grid.permute(0, 3, 1, 2)),
-                F.normalize(chosen(drawn.normals), dim=-1),
-                chosen(images),
-                share.gather(1, order),
-            )
-        )
+        normals = F.normalize(chosen(drawn.normals), dim=-1)
+        grid = chosen(drawn.grid.permute(0, 3, 1, 2))
+        out.append((grid, normals, chosen(images), share.gather(1, order)))
     return Views(*(torch.cat(column) for column in zip(*out, strict=True)))

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, fields
 
 import numpy as np
 
-from regaze.face3d.checks import check_arrays
+from regaze.face3d.checks import LAYOUTS, check_arrays
 from regaze.filetypes import read_npz
 from regaze.outputs import replacing
 
@@ -106,13 +106,6 @@ class FlameModel:
         return np.flatnonzero(self.regions == names.index(region))
 
 
-_KINDS = {
-    "f": np.int64, "J_regressor": np.float64, "kintree_table": np.int64, "uvfaces": np.int64,
-    "static_lmk_faces_idx": np.int64, "dynamic_lmk_faces_idx": np.int64,
-    "full_lmk_faces_idx": np.int64, "static_lmk_bary_coords": np.float64,
-    "mediapipe_lmk_faces_idx": np.int64, "mediapipe_landmark_indices": np.int64,
-    "regions": np.uint8,
-}  # fmt: skip
 _ARRAYS = tuple(
     f.name for f in fields(FlameModel) if f.name not in ("n_shape_total", "texture_rgb", "meta")
 )
@@ -143,7 +136,7 @@ def make_model(arrays: Mapping[str, object], where: str, *, meta: dict | None = 
         if value is None:
             continue
         value = np.asarray(value)
-        kind = np.dtype(_KINDS.get(name, np.float32))
+        kind = np.dtype(LAYOUTS[name].kind)
         if name in ("MU", "PC") and value.dtype == np.float16:
             kind = value.dtype
         if value.dtype.kind not in "biuf":

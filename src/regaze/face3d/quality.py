@@ -57,7 +57,7 @@ def measure(deca: Deca, reader: FacesReader, known: GroundTruth, batch: int = 64
     for start in range(0, len(known), batch):
         places = np.arange(start, min(start + batch, len(known)))
         crops = crop_patches(reader.pixels(known.rows[places]), known.landmarks[places], size)
-        found.append(deca.encode(crops.images.to(_device(deca))))
+        found.append(deca.encode(crops.images.to(deca.device)))
         squares.append(crops.transforms)
     codes = {name: torch.cat([part[name].cpu() for part in found]) for name in found[0]}
     transforms = np.concatenate(squares)
@@ -95,13 +95,9 @@ def measure(deca: Deca, reader: FacesReader, known: GroundTruth, batch: int = 64
     }
 
 
-def _device(deca: Deca) -> torch.device:
-    return deca.flame.v_template.device
-
-
 def _landmarks(deca: Deca, codes: dict[str, Tensor], eye_pose: Tensor) -> Tensor:
     """The 68 fixed landmarks (B, 68, 2) as image points, a part at a time."""
-    device, out = _device(deca), []
+    device, out = deca.device, []
     for start in range(0, len(codes["pose"]), 64):
         part = {k: codes[k][start : start + 64].to(device) for k in ("shape", "exp", "pose")}
         head = deca.flame(*part.values(), eye_pose[start : start + 64].to(device))
@@ -150,11 +146,9 @@ def _colours(deca, reader, known, codes, places) -> tuple[float | None, float | 
 
 def _drawn(deca, codes, eye_pose, side: int, background: Tensor | None = None):
     """Renderings of rows of codes, on the CPU."""
-    device = _device(deca)
-    codes = {name: value.to(device) for name, value in codes.items()}
-    if background is not None:
-        background = background.to(device)
-    drawn = deca.render(codes, eye_pose.to(device), side, background=background)
+    codes = {name: value.to(deca.device) for name, value in codes.items()}
+    behind = None if background is None else background.to(deca.device)
+    drawn = deca.render(codes, eye_pose.to(deca.device), side, background=behind)
     return {name: value.cpu() for name, value in drawn.items()}
 
 
@@ -198,7 +192,7 @@ def draw_sheet(
     """
     places, size = choose(reader, known, count), deca.size_px
     crops = crop_patches(reader.pixels(known.rows[places]), known.landmarks[places], size)
-    codes = {k: v.cpu() for k, v in deca.encode(crops.images.to(_device(deca))).items()}
+    codes = {k: v.cpu() for k, v in deca.encode(crops.images.to(deca.device)).items()}
     gaze = torch.from_numpy(reader.labels[known.rows[places], :2].astype(np.float32))
     eye_pose = eye_pose_from_labels(gaze, codes["pose"][:, :3])
     photo = photos(reader, known, places, size, TILE)
@@ -216,21 +210,13 @@ def draw_sheet(
                 # centres to an eighth of a pixel
                 spot = round(float(x)) - 4, round(float(y)) - 4
                 cv2.circle(picture, spot, radius * 8, colour, -1, cv2.LINE_AA, 3)
-    columns = (
-        _pixels(photo),
-        marked,
-        _pixels(over["shaded"]),
-        _pixels(drawn["albedo"]),
-        _pixels(drawn["normals"] * 0.5 + 0.5),
-        _pixels(over["image"]),
-    )
-    rows = [np.concatenate(row, 1) for row in zip(*columns, strict=True)]
+    normals = drawn["normals"] * 0.5 + 0.5
+    made = map(_pixels, (over["shaded"], drawn["albedo"], normals, over["image"]))
+    rows = [np.concatenate(row, 1) for row in zip(_pixels(photo), marked, *made, strict=True)]
     title = np.full((TITLE, rows[0].shape[1], 3), 255, np.uint8)
     for number, name in enumerate(COLUMNS):
-        place = (number * TILE + 6, TITLE - 7)
-        cv2.putText(
-            title, name, place, cv2.FONT_HERSHEY_SIMPLEX, 0.45, (30, 30, 30), 1, cv2.LINE_AA
-        )
+        look = cv2.FONT_HERSHEY_SIMPLEX, 0.45, (30, 30, 30), 1, cv2.LINE_AA
+        cv2.putText(title, name, (number * TILE + 6, TITLE - 7), *look)
     write_png(path, np.concatenate([title, *rows]))
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -55,6 +56,13 @@ class Rendering:
     vertex_normals: Tensor
     projected_normals: Tensor
 
+    def share_of(self, mask: np.ndarray | None) -> Tensor:
+        """What (B, 1, H, W) of a mask (R, R) of the chart faces the viewer; None is all of it."""
+        if mask is None:
+            return self.front
+        chart = torch.as_tensor(mask).to(self.front).expand(len(self.front), 1, -1, -1)
+        return F.grid_sample(chart, self.grid, align_corners=False) * self.front
+
 
 class Renderer(Chart):
     """Draws one topology.
@@ -91,10 +99,8 @@ class Renderer(Chart):
             size: None for the renderer's own square, or (height, width): then [-1, 1] spans
                 each side.
         """
-        if size is None or isinstance(size, int):
-            height = width = size or self.image_size
-        else:
-            height, width = size
+        size = size or self.image_size
+        height, width = (size, size) if isinstance(size, int) else size
         points = to_ndc(projected, height, width)
         # The rasteriser draws what is in front of z = 0. (The reference adds 10, to the caller's
         # own vertices; the nearer to 0, the more exact.)

@@ -81,10 +81,9 @@ class EncoderSettings(BaseModel):
 
     @model_validator(mode="after")
     def _weights(self):
-        given = {"deca": self.checkpoint, "emoca": self.emoca}
+        key = {"deca": "checkpoint", "emoca": "emoca"}
         other = "emoca" if self.class_ == "deca" else "deca"
-        if given[other] is not None:
-            key = {"deca": "checkpoint", "emoca": "emoca"}
+        if getattr(self, key[other]) is not None:
             raise ValueError(
                 f"{key[other]}: belongs to class {other!r}, but class is {self.class_!r}, "
                 f"whose weights are given by {key[self.class_]!r}"

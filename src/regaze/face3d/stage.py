@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from regaze.face3d.crops import CropBatches
@@ -13,7 +13,7 @@ from regaze.face3d.model import load_flame, model_hash
 from regaze.face3d.quality import draw_sheet, measure
 from regaze.face3d.training import EncoderTask, plain_weights
 from regaze.provenance import fingerprint
-from regaze.training.context import ModelFiles, Training
+from regaze.training.context import Training
 
 log = logging.getLogger("regaze.training")
 
@@ -22,49 +22,36 @@ def train_encoder(
     name: str,
     config: Mapping,
     *,
-    faces: Sequence[str],
-    split: str,
     head: str | Path,
     parameters: str | Path,
-    seed: int,
-    files: ModelFiles,
-    code: str | None = None,
+    **common,
 ) -> None:
     """Train a 3-D face encoder on the synthetic set, measure it on ``test`` and draw a sheet.
 
     Args:
         name: entry of ``encoders:``.
         config: that entry as plain values (``EncoderSettings.resolve``).
-        faces: shards of the synthetic data set.
-        split: split JSON; ``config["persons"]`` names the list trained on.
         head: the head model (``.npz``) that the capture was rendered with.
         parameters: ``parameters.h5`` of the capture.
-        seed: seed of initial weights, order and jitter.
-        files: what is written.
-        code: version of the sources that decide the weights; None takes all of the library.
+        common: faces, split, seed, files and code, see :class:`regaze.training.context.Training`;
+            ``config["persons"]`` names the list of the split that is trained on.
     """
-    training = Training(name, config, faces=faces, split=split, seed=seed, files=files, code=code)
+    training = Training(name, config, **common)
     reader = training.reader
     persons = training.learn_from(config["persons"], f"encoders.{name}.persons")
     val, test = (reader.rows(training.persons(part)) for part in ("val", "test"))
     model = load_flame(head)
     known = read_ground_truth(parameters, reader, reader.rows(persons), model)
-    views = read_views(known, reader, model, seed)
+    views = read_views(known, reader, model, training.seed)
     log.info("%d rows in %d views, misfit %.2f px", len(known), len(views.uv), known.misfit.mean())
     deca = Deca(model, config["preset"], config["class"] == "emoca", config["rasterizer"])
     task = EncoderTask(deca, known, config["losses"])
 
-    def batches(rank, world):
-        return CropBatches(
-            reader,
-            persons,
-            size=deca.size_px,
-            known=known,
-            views=views,
-            jitter=config["jitter"],
-            tint=config["tint"],
-            **training.share(rank, world),
-        )
+    options = {"known": known, "views": views, "jitter": config["jitter"], "tint": config["tint"]}
+
+    def batches(*place):
+        share = training.share(*place)
+        return CropBatches(reader, persons, size=deca.size_px, **options, **share)
 
     def validate():
         found = measure(deca, reader, read_ground_truth(parameters, reader, val, model))
@@ -90,6 +77,6 @@ def train_encoder(
         "quality": quality,
     }
     training.write(weights, points, about)
-    if files.quality is not None:
-        draw_sheet(files.quality, deca, reader, truth)
+    if training.files.quality is not None:
+        draw_sheet(training.files.quality, deca, reader, truth)
     training.finish()

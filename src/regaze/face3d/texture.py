@@ -78,20 +78,19 @@ class TextureSpace(nn.Module):
         cls,
         model,
         n_tex: int = N_TEXTURE,
-        size: int = UV_SIZE,
         paint_eyes: bool | None = None,
     ) -> TextureSpace:
         """The texture of a head model (:class:`regaze.face3d.model.FlameModel`).
 
         Args:
-            model, n_tex, size: see the class.
+            model, n_tex: see the class.
             paint_eyes: lay :func:`eye_overlay` on the maps. None does so for models that are not
                 FLAME's: their texture has skin alone, and gaze would not be seen.
         """
         if paint_eyes is None:
             paint_eyes = model.meta.get("source") in ("synthetic", "ict")
-        overlay = eye_overlay(model, size) if paint_eyes else None
-        return cls(model.MU, model.PC, model.texture_rgb, n_tex, size, overlay)
+        overlay = eye_overlay(model) if paint_eyes else None
+        return cls(model.MU, model.PC, model.texture_rgb, n_tex, overlay=overlay)
 
     def forward(self, codes: Tensor) -> Tensor:
         """Albedo (B, 3, size, size) RGB of codes (B, n_tex); about 0..1, not clamped."""

@@ -48,8 +48,8 @@ class EncoderTask:
 
     def phases(self) -> list[Phase]:
         """Return the parameters of the single phase ``main``."""
-        networks = (self.network.E_flame, self.network.E_expression)
-        return [Phase("main", [p for n in networks if n is not None for p in n.parameters()])]
+        networks = filter(None, (self.network.E_flame, self.network.E_expression))
+        return [Phase("main", [p for network in networks for p in network.parameters()])]
 
     def losses(self, batch: Mapping[str, Tensor], phase: str, at: Progress) -> dict[str, Tensor]:
         """Return ``loss``, its terms without their weights, and ``landmark_px``.
@@ -63,7 +63,12 @@ class EncoderTask:
         with torch.autocast(crops.device.type, enabled=False):
             found = {name: value.float() for name, value in found.items()}
             marks = self._landmarks(found, batch)
-            terms = self._known_terms(found, batch) | self._seen_terms(found, batch, marks)
+            terms = self._known_terms(found, batch) | {
+                "landmarks": landmark_loss(marks, batch["landmarks"], self.marks),
+                "photo": self._colours(found, batch),
+                "texture_prior": found["tex"].pow(2).mean(),
+                "light_prior": _light_prior(found["light"]),
+            }
         whole = sum(self.weights[name] * value for name, value in terms.items())
         side = crops.shape[-1]
         apart = (marks.detach() - batch["landmarks"]).norm(dim=-1).mean()
@@ -91,14 +96,6 @@ class EncoderTask:
         return {
             "codes": (codes.abs() * self.moves).sum(1).mean(),
             "pose": (zoom + shift + turn).mean(),
-        }
-
-    def _seen_terms(self, found, batch, marks) -> dict[str, Tensor]:
-        return {
-            "landmarks": landmark_loss(marks, batch["landmarks"], self.marks),
-            "photo": self._colours(found, batch),
-            "texture_prior": found["tex"].pow(2).mean(),
-            "light_prior": _light_prior(found["light"]),
         }
 
     def _colours(self, found, batch) -> Tensor:

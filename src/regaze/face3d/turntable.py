@@ -104,6 +104,6 @@ def turntable(
     return frames
 
 
-def write_gif(path: str | Path, frames: list[np.ndarray], frame_ms: int = 70) -> None:
+def write_gif(path: Path, frames: list[np.ndarray]) -> None:
     """Write frames (H, W, 3) uint8 RGB as an endless GIF; see :func:`regaze.animation.gif`."""
-    Path(path).write_bytes(gif([Image.fromarray(frame) for frame in frames], frame_ms))
+    path.write_bytes(gif([Image.fromarray(frame) for frame in frames], 70))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 
@@ -14,7 +14,7 @@ from regaze.identity.store import build_recogniser, load_published
 from regaze.identity.training import IdentityTask, PersonBatches
 from regaze.identity.verification import verify
 from regaze.provenance import fingerprint
-from regaze.training.context import ModelFiles, Training
+from regaze.training.context import Training
 
 log = logging.getLogger("regaze.identity")
 _PREFIX = "recogniser."
@@ -23,12 +23,8 @@ _PREFIX = "recogniser."
 def make_recogniser(
     config: Mapping,
     *,
-    faces: Sequence[str],
-    split: str,
-    seed: int,
     size_px: int,
-    files: ModelFiles,
-    code: str | None = None,
+    **common,
 ) -> None:
     """Write the model folder of the identity network.
 
@@ -38,31 +34,22 @@ def make_recogniser(
 
     Args:
         config: the section ``identity:`` as plain values.
-        faces: shards of the data set.
-        split: split JSON.
-        seed: seed of initial weights, order and augmentation.
         size_px: side of the redirected pictures.
-        files: what is written.
-        code: version of the sources that decide the weights; None takes all of the library.
+        common: faces, split, seed, files and code, see :class:`regaze.training.context.Training`.
     """
-    training = Training(
-        "identity", config, faces=faces, split=split, seed=seed, files=files, code=code
-    )
+    training = Training("identity", config, **common)
     reader = training.reader
     recogniser = build_recogniser(config["network"], config["size_px"])
-    persons, test = (
-        training.learn_from(config["persons"], "identity.persons"),
-        training.persons("test"),
-    )
+    persons = training.learn_from(config["persons"], "identity.persons")
+    test = training.persons("test")
     about = {"kind": "identity", "class": config["network"]}
     if config["network"] in TRAINED:
-        alone = {"size": config["size_px"], "batch": 1, "seed": seed, "cache": "none"}
+        alone = {"size": config["size_px"], "batch": 1, "seed": training.seed, "cache": "none"}
         count = PersonBatches(reader, persons, **alone).persons
         task = IdentityTask(recogniser, count, config["scale"], config["margin"], Augmentation())
 
-        def batches(rank, world):
-            share = training.share(rank, world)
-            return PersonBatches(reader, persons, size=config["size_px"], **share)
+        def batches(*place):
+            return PersonBatches(reader, persons, size=config["size_px"], **training.share(*place))
 
         weights, points = training.run(task, batches)
         weights = {k.removeprefix(_PREFIX): v for k, v in weights.items() if k.startswith(_PREFIX)}

@@ -32,9 +32,8 @@ def roc(same: np.ndarray, other: np.ndarray) -> tuple[float, float]:
     levels = np.unique(np.concatenate([same, other]))
     refused = np.searchsorted(same, levels, "left") / len(same)
     accepted = 1 - np.searchsorted(other, levels, "left") / len(other)
-    place = int(np.argmax(refused >= accepted))
-    if refused[place] < accepted[place]:
-        return area, float((refused[-1] + accepted[-1]) / 2)
+    # The last where none is refused as often as others are accepted.
+    place = int(np.argmax(refused >= accepted)) if (refused >= accepted).any() else -1
     return area, float((refused[place] + accepted[place]) / 2)
 
 

@@ -26,26 +26,13 @@ import h5py
 import numpy as np
 
 from regaze.faces import COMPRESSION, FacesReader
-from regaze.filetypes import unreadable
-from regaze.hdf5 import InUse, hdf5_file
-from regaze.outputs import REMEDY, replacing
+from regaze.hdf5 import hdf5_file, open_hdf5
+from regaze.outputs import replacing, several
 
 NAMES = (
-    "background",
-    "skin",
-    "hair",
-    "left_eye",
-    "right_eye",
-    "clothes",
-    "glasses",
-    "lips",
-    "neck",
-    "ears",
-    "mouth",
-    "brows",
-    "nose",
-    "hat",
-)
+    "background", "skin", "hair", "left_eye", "right_eye", "clothes", "glasses", "lips", "neck",
+    "ears", "mouth", "brows", "nose", "hat",
+)  # fmt: skip
 """Parts by number. The first seven are those of the rendered photos; ``mouth`` is the inside of
 an open one."""
 
@@ -56,6 +43,10 @@ EYES = ("left_eye", "right_eye")
 HEAD = ("skin", "hair", *EYES, "glasses", "lips", "ears", "mouth", "brows", "nose")
 """Parts of the head, as ``xcatliu/GazeNeRF`` and HeadNeRF cut it out: without neck, clothes, hat.
 Where a method cannot tell the neck from the skin, the visible neck is in the head."""
+
+
+# Datasets of pictures and the types of their pixels.
+_KINDS = {"segmentation": np.uint8, "head": bool, "eyes": bool}
 
 
 class MasksError(ValueError):
@@ -121,7 +112,7 @@ class MasksWriter:
         group = self._file.create_group(person)
         # HDF5 has no chunks larger than their data
         options = {"chunks": (1, height, width), **COMPRESSION} if count else {}
-        for name, kind in (("segmentation", np.uint8), ("head", bool), ("eyes", bool)):
+        for name, kind in _KINDS.items():
             group.create_dataset(name, (count, height, width), kind, **options)
         group.create_dataset("valid", (count,), bool)
         self._group, self._next = group, 0
@@ -167,9 +158,7 @@ class MasksReader:
     """
 
     def __init__(self, paths: str | os.PathLike | Sequence[str | os.PathLike], faces: FacesReader):
-        if isinstance(paths, str | os.PathLike):
-            paths = [paths]
-        self.paths = [str(path) for path in paths]
+        self.paths = [str(path) for path in several(paths)]
         self.faces = faces
         self.attributes: dict = {}
         self._close()
@@ -190,8 +179,7 @@ class MasksReader:
                 raise MasksError(
                     f"{', '.join(self.paths)}: person {person}: expected masks, found none"
                 )
-        flags = [valid[person] for person in persons]
-        self.valid = np.concatenate(flags) if flags else np.zeros(0, bool)
+        self.valid = np.concatenate([np.zeros(0, bool), *(valid[person] for person in persons)])
 
     def __len__(self) -> int:
         return len(self.valid)
@@ -199,9 +187,7 @@ class MasksReader:
     def __getstate__(self):
         return {**self.__dict__, "_files": {}, "_process": None}
 
-    def read(
-        self, rows, names: Sequence[str] = ("segmentation", "head", "eyes")
-    ) -> dict[str, np.ndarray]:
+    def read(self, rows, names: Sequence[str] = tuple(_KINDS)) -> dict[str, np.ndarray]:
         """Masks (n, H, W) of global rows of the faces, in the order asked for.
 
         Raises:
@@ -211,8 +197,7 @@ class MasksReader:
             self._close()
         rows = np.atleast_1d(np.asarray(rows, np.int64))
         width, height = self.faces.patch_size or (0, 0)
-        kinds = {"segmentation": np.uint8}
-        out = {n: np.zeros((len(rows), height, width), kinds.get(n, bool)) for n in names}
+        out = {n: np.zeros((len(rows), height, width), _KINDS[n]) for n in names}
         for place, row in enumerate(rows.tolist()):
             person = self.faces.persons[self.faces.person_of[row]]
             path = self._home[person]
@@ -229,15 +214,8 @@ class MasksReader:
 
 
 def _open(path: str) -> h5py.File:
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"{path}: no such masks file")
-    try:
-        return hdf5_file(path)
-    except InUse:
-        raise
-    except OSError as error:
-        told = unreadable(path, "expected an HDF5 file of masks", "hdf5", error)
-        raise MasksError(f"{told}{REMEDY}") from None
+    words = {"missing": "no such masks file", "kind": MasksError}
+    return open_hdf5(path, "expected an HDF5 file of masks", **words)
 
 
 def _attributes(path: str, file: h5py.File) -> Mapping[str, object]:
@@ -251,10 +229,9 @@ def _checked(path: str, person: str, group, faces: FacesReader) -> np.ndarray:
     """Check one group and return its ``valid``."""
     width, height = faces.patch_size or (0, 0)
     count = faces.count(person)
-    shapes = {n: (count, height, width) for n in ("segmentation", "head", "eyes")}
-    for name, shape in {**shapes, "valid": (count,)}.items():
+    for name, kind in {**_KINDS, "valid": bool}.items():
+        shape = (count,) if name == "valid" else (count, height, width)
         item = group.get(name) if isinstance(group, h5py.Group) else None
-        kind = np.uint8 if name == "segmentation" else bool
         if not isinstance(item, h5py.Dataset) or item.shape != shape or item.dtype != kind:
             found = "none" if item is None else f"{item.shape} {item.dtype}"
             raise MasksError(

@@ -116,7 +116,6 @@ def write_mesh(
     head: str | os.PathLike,
     out: str | os.PathLike,
     *,
-    crop_size: int | None = None,
     rasterizer: str = "auto",
 ) -> int:
     """Write the masks of one faces file from its latents.
@@ -126,8 +125,6 @@ def write_mesh(
         latents: the latents of this file.
         head: the head model's ``.npz``.
         out: the masks HDF5.
-        crop_size: side of the crops that the encoder looked at; by default what its recorded
-            name says.
         rasterizer: see :class:`MeshMasks`.
 
     Returns:
@@ -140,7 +137,7 @@ def write_mesh(
     codes = LatentsReader(
         latents, reader, expect={"head_sha256": model_hash(model)}, columns=_CODES
     )
-    size = crop_size or crop_size_of(codes.identity["encoder"])
+    size = crop_size_of(codes.identity["encoder"])
     drawer = MeshMasks(model, rasterizer)
     version = codes.identity["checkpoint_sha256"]
     patch = reader.patch_size or (0, 0)

@@ -66,8 +66,7 @@ class SourceCodes:
         codes, detected = codes_of_faces(self._open(), place.patch[None], place.landmarks[None])
         if not detected[0]:
             raise ValueError(f"{place.source}: expected landmarks of a face, found no usable ones")
-        given = {name: torch.from_numpy(values) for name, values in codes.items()}
-        return {"code": code_rows(given, self.parts)}, f"encoder {self._name}"
+        return {"code": code_rows(codes, self.parts)}, f"encoder {self._name}"
 
     def _stored(self, place: Place) -> torch.Tensor | None:
         """The row's code in the latents beside its faces file, None where there is none."""
@@ -84,8 +83,7 @@ class SourceCodes:
         row = reader.row(person, index)
         if not reader.detected[row]:
             return None
-        given = {name: torch.from_numpy(values) for name, values in reader.read([row]).items()}
-        return code_rows(given, self.parts)
+        return code_rows(reader.read([row]), self.parts)
 
     def _open(self) -> Deca:
         if self._encoder is None:

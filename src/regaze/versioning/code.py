@@ -20,6 +20,7 @@ import os
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
+from itertools import accumulate
 from pathlib import Path
 
 from regaze.methods import distribution_of, method_folder, methods
@@ -81,8 +82,8 @@ class Picked:
 
     def plain(self) -> str:
         """The same as text."""
-        chosen = {kind: sorted(set(names)) for kind, names in sorted(self.chosen.items())}
-        return json.dumps([chosen, sorted(set(self.without))])
+        chosen = {kind: sorted(set(names)) for kind, names in self.chosen.items()}
+        return json.dumps([chosen, sorted(set(self.without))], sort_keys=True)
 
 
 @dataclass(eq=False)
@@ -126,50 +127,51 @@ def choices() -> dict[str, tuple[Symbol, dict[str, tuple[Symbol, ...]]]]:
     """Places that pick something by name: ``(place, {name: what it picks})`` by what is picked.."""
     nets = {"irse50": "irse", "iresnet50": "iresnet", "mobilefacenet": "mobilefacenet"}
     nets |= {"small": "small", "tiny": "small"}
-    return {
+    found = {
         "methods": (
-            ("regaze.redirectors.base", "build_redirector"),
-            {name: ((f"{package}.redirector", "build"),) for name, package in methods().items()},
+            "regaze.redirectors.base:build_redirector",
+            {name: f"{package}.redirector:build" for name, package in methods().items()},
         ),
         "inputs": (
-            ("regaze.redirectors.inputs", "reader_of"),
-            {kind: (_symbol(one.reader),) for kind, one in INPUTS.items()},
+            "regaze.redirectors.inputs:reader_of",
+            {kind: one.reader for kind, one in INPUTS.items()},
         ),
         "networks": (
-            ("regaze.redirectors.networks", "load_network"),
+            "regaze.redirectors.networks:load_network",
             {
-                "estimators": (("regaze.estimators.store", "load_estimator"),),
-                "models": (("regaze.redirectors.networks", "load_redirector"),),
+                "estimators": "regaze.estimators.store:load_estimator",
+                "models": "regaze.redirectors.networks:load_redirector",
             },
         ),
         # Pictures on the way of a training decide weights where an estimator reads them.
         "validation": (
-            ("regaze.redirectors.train", "train_redirector"),
-            {"pictures": (("regaze.redirectors.validation", "Redirections"),)},
+            "regaze.redirectors.train:train_redirector",
+            {"pictures": "regaze.redirectors.validation:Redirections"},
         ),
         "sources": (
-            ("regaze.sources", "open_source"),
-            {kind: ((f"regaze.sources.{kind}", "open_source"),) for kind in KINDS},
+            "regaze.sources:open_source",
+            {kind: f"regaze.sources.{kind}:open_source" for kind in KINDS},
         ),
         "estimators": (
-            ("regaze.estimators.build", ""),
-            {arch: ((f"regaze.estimators.{arch}", ""),) for arch in ("vgg", "resnet")},
+            "regaze.estimators.build",
+            {arch: f"regaze.estimators.{arch}" for arch in ("vgg", "resnet")},
         ),
         "recognisers": (
-            ("regaze.identity.store", "build_recogniser"),
-            {name: ((f"regaze.identity.{module}", ""),) for name, module in nets.items()},
+            "regaze.identity.store:build_recogniser",
+            {name: f"regaze.identity.{module}" for name, module in nets.items()},
         ),
         "masks": (
-            ("regaze.masks.stage", "make_masks"),
+            "regaze.masks.stage:make_masks",
             {
-                "mesh": (("regaze.masks.mesh", "write_mesh"),),
-                "parsing": (("regaze.masks.parsed", "write_parsed"),),
-                "exact": (
-                    ("regaze.masks.exact", "write_exact"),
-                    ("regaze.sources", "open_source"),
-                ),
+                "mesh": "regaze.masks.mesh:write_mesh",
+                "parsing": "regaze.masks.parsed:write_parsed",
+                "exact": "regaze.masks.exact:write_exact regaze.sources:open_source",
             },
         ),
+    }
+    return {
+        kind: (_symbol(place), {n: tuple(map(_symbol, s.split())) for n, s in names.items()})
+        for kind, (place, names) in found.items()
     }
 
 
@@ -253,14 +255,11 @@ class Sources:
 
     def _beside(self, name: str, units: list[_Unit]) -> list[Path]:
         """Templates and styles that a module names beside asking where it lies."""
-        asking = [unit for unit in units if any(used == "__file__" for used, _ in unit.names)]
+        asking = [unit.text for unit in units if ("__file__", None) in unit.names]
         folder = self._module(name).path.parent
-        return [
-            path
-            for path in (_files(folder) if asking else [])
-            if path.suffix != ".py"
-            and any(path.relative_to(folder).parts[0].encode() in unit.text for unit in asking)
-        ]
+        beside = (path for path in (_files(folder) if asking else []) if path.suffix != ".py")
+        tops = ((path, path.relative_to(folder).parts[0].encode()) for path in beside)
+        return [path for path, top in tops if any(top in text for text in asking)]
 
     def reached(self, script: Path, picked: Picked) -> dict[str, list[_Unit]]:
         """What a script reaches: definitions by the name of their module."""
@@ -268,17 +267,14 @@ class Sources:
 
     def _module(self, name: str) -> _Module | None:
         if name not in self._modules:
-            places = (n for n in self.roots if name == n or name.startswith(f"{n}."))
+            places = (n for n in self.roots if f"{name}.".startswith(f"{n}."))
             place = max(places, key=len, default=None)
-            path = None
+            self._modules[name] = None
             if place is not None:
                 path = self.roots[place].joinpath(*name[len(place) :].split(".")[1:])
-            if path is not None and path.is_dir():
-                path = path / "__init__.py"
-            elif path is not None and path.suffix != ".py":
-                path = path.with_name(f"{path.name}.py")
-            there = path is not None and path.is_file()
-            self._modules[name] = _parsed(path, name) if there else None
+                files = (path, path / "__init__.py", path.with_name(f"{path.name}.py"))
+                there = next((file for file in files if file.is_file()), None)
+                self._modules[name] = there and _parsed(there, name)
         return self._modules[name]
 
     def _sees_torch(self, about: _Module) -> bool:
@@ -311,11 +307,8 @@ class _Walk:
         self.cut: dict[Symbol, set[Symbol]] = {}
         self.without = set(map(_symbol, picked.without))
         chosen = picked.chosen
-        unknown = set(chosen) - set(sources.choices)
-        unknown |= {n for k in set(chosen) - unknown for n in chosen[k]} - {
-            name for _, names in sources.choices.values() for name in names
-        }
-        if unknown:
+        known = {*sources.choices, *(n for _, names in sources.choices.values() for n in names)}
+        if unknown := {*chosen, *(n for names in chosen.values() for n in names)} - known:
             raise ValueError(f"reached_version: nothing is called {', '.join(sorted(unknown))}")
         for kind, (place, names) in sources.choices.items():
             wanted = chosen.get(kind, names)
@@ -336,9 +329,7 @@ class _Walk:
                 for one in self.waiting.pop(name, []):
                     self._take(*one)
             self.attributes |= attributes
-            left = self.cut.get((here.name, unit.symbol), set()) | self.cut.get(
-                (here.name, ""), set()
-            )
+            left = {s for n in (unit.symbol, "") for s in self.cut.get((here.name, n), ())}
             for name, attribute in unit.names:
                 for target in self._targets(here, name, attribute):
                     if target not in left and (target[0], "") not in left:
@@ -363,20 +354,16 @@ class _Walk:
     def _follow(self, name: str, symbol: str) -> None:
         """Reach a symbol of a module; all of the module where it is empty."""
         about = self.module(name)
-        if (
-            about is None
-            or (name, symbol) in self.seen
-            or self.without & {(name, symbol), (name, "")}
-        ):
+        left_out = (name, symbol) in self.seen or self.without & {(name, symbol), (name, "")}
+        if about is None or left_out:
             return
         self.seen.add((name, symbol))
         for target in self.picked.get((name, symbol), ()):
             self._follow(*target)
-        exempt = name in EXEMPT or name.endswith(".settings")
         if symbol in about.imports:
             for target in self._targets(about, symbol, None):
                 self._follow(*target)
-        if exempt:
+        if name in EXEMPT or name.endswith(".settings"):
             return
         if not symbol:
             for inner in about.units:
@@ -447,10 +434,7 @@ def _parsed(path: Path, name: str) -> _Module:
 @cache
 def _parsed_source(data: bytes, name: str, is_package: bool) -> _Module:
     """A module by its text alone, wherever it lies; nobody changes what is inside."""
-    lines = data.splitlines(keepends=True)
-    starts = [0]
-    for line in lines:
-        starts.append(starts[-1] + len(line))
+    starts = [0, *accumulate(map(len, data.splitlines(keepends=True)))]
     about = _Module(name, Path())
 
     def text(node: ast.AST, without: Collection[ast.AST] = ()) -> bytes:
@@ -496,9 +480,8 @@ def _parsed_source(data: bytes, name: str, is_package: bool) -> _Module:
 
 def _span(starts: list[int], node: ast.AST) -> tuple[int, int]:
     """First and last byte of a node, from the line of its first decorator on."""
-    decorators = getattr(node, "decorator_list", [])
     end = starts[node.end_lineno - 1] + node.end_col_offset
-    if decorators:
+    if decorators := getattr(node, "decorator_list", []):
         return starts[decorators[0].lineno - 1], end
     return starts[node.lineno - 1] + node.col_offset, end
 

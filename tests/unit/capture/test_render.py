@@ -265,8 +265,8 @@ def test_workers_do_not_run_the_script_that_started_them(monkeypatch, file):
     if file is None:
         monkeypatch.delattr(main, "__file__")
     before = main.__spec__
-    with writer._without_main():
-        assert main.__spec__ is None and not hasattr(main, "__file__")
+    with writer._changed(vars(main), __spec__=None, __file__=None):
+        assert main.__spec__ is None and main.__file__ is None
     assert main.__spec__ is before
     assert vars(main).get("__file__", "absent") == (file or "absent")
 

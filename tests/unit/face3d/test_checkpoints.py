@@ -78,12 +78,12 @@ def test_emoca_run_gives_its_best_checkpoint_and_ignores_the_rest(states, tmp_pa
     best.parent.mkdir()
     torch.save(lightning(states), best)
     assert best_checkpoint(folder) == best
-    found = read_emoca(tmp_path / "EMOCA")
+    found, _ = read_emoca(best)
     assert set(found) == set(states)
     for name, state in states.items():
         assert found[name].keys() == state.keys()
     with pytest.raises(ValueError, match="coarse/checkpoints: expected checkpoints"):
-        read_emoca(tmp_path / "EMOCA", "coarse")
+        best_checkpoint(tmp_path / "EMOCA/coarse/checkpoints")
 
 
 def test_nothing_in_a_checkpoint_is_run(states, tmp_path):

@@ -112,31 +112,20 @@ def rasterize(
         raise ValueError(f"verts: expected finite numbers, found others in mesh {bad}")
     faces = faces.to(verts.device, torch.int64).expand(len(verts), -1, -1)
     name = choose_backend(backend, verts.device, faces_per_pixel)
+    rules = perspective_correct, cull_backfaces
     if name == "pytorch3d":
         size = height, width
-        return Fragments(
-            *pytorch3d.rasterize(
-                verts, faces, size, faces_per_pixel, perspective_correct, cull_backfaces
-            )
-        )
+        return Fragments(*pytorch3d.rasterize(verts, faces, size, faces_per_pixel, *rules))
     if name == "torch":
-        found = scan.hits(verts.detach(), faces, height, width, perspective_correct, cull_backfaces)
+        found = scan.hits(verts.detach(), faces, height, width, *rules)
     else:
-        found = _one_by_one(
-            name, verts, faces, (height, width, faces_per_pixel), perspective_correct,
-            cull_backfaces,
-        )  # fmt: skip
+        found = _one_by_one(name, verts, faces, (height, width, faces_per_pixel), *rules)
     zbuf, bary, dists = interpolate(verts, faces, found, perspective_correct, with_dists)
     return Fragments(found, zbuf, bary, dists)
 
 
 def _one_by_one(
-    name: str,
-    verts: Tensor,
-    faces: Tensor,
-    shape: tuple[int, int, int],
-    perspective_correct: bool,
-    cull_backfaces: bool,
+    name: str, verts: Tensor, faces: Tensor, shape: tuple[int, int, int], *rules: bool
 ) -> Tensor:
     """Packed triangle numbers (B, H, W, K) of a backend that takes one mesh in NumPy."""
     hits = reference.hits
@@ -148,7 +137,7 @@ def _one_by_one(
     triangles = faces.detach().cpu().numpy()
     found = torch.full((len(verts), *shape), -1, dtype=torch.int64)
     for mesh in range(len(verts)):
-        ids = hits(points[mesh], triangles[mesh], *shape, perspective_correct, cull_backfaces)
+        ids = hits(points[mesh], triangles[mesh], *shape, *rules)
         ids[ids >= 0] += mesh * faces.shape[1]
         found[mesh] = torch.from_numpy(ids)
     return found.to(verts.device)

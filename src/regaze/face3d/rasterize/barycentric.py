@@ -12,7 +12,9 @@ from torch import Tensor
 from regaze.face3d.rasterize.grid import EPSILON, pixel_centres
 
 
-def _edge(px, py, ax, ay, bx, by):
+def edge(point: Tensor, start: Tensor, end: Tensor) -> Tensor:
+    """Twice the signed area (N,) of triangles of points (N, 2 or more), in the x, y plane."""
+    (px, py), (ax, ay), (bx, by) = (corner[:, :2].unbind(1) for corner in (point, start, end))
     return (px - ax) * (by - ay) - (py - ay) * (bx - ax)
 
 
@@ -42,14 +44,10 @@ def interpolate(
     hit = pix_to_face[mesh, row, column, layer]
     corners = verts.reshape(-1, 3).double()[packed[hit]]
     x, y = (torch.from_numpy(axis.copy()).to(verts.device) for axis in pixel_centres(height, width))
-    px, py = x[column], y[row]
-    (ax, ay, az), (bx, by, bz), (cx, cy, cz) = (
-        corners[:, corner].unbind(-1) for corner in range(3)
-    )
-    area = _edge(cx, cy, ax, ay, bx, by) + EPSILON
-    w0 = _edge(px, py, bx, by, cx, cy) / area
-    w1 = _edge(px, py, cx, cy, ax, ay) / area
-    w2 = _edge(px, py, ax, ay, bx, by) / area
+    point, (a, b, c) = torch.stack([x[column], y[row]], -1), corners[..., :2].unbind(1)
+    az, bz, cz = corners[..., 2].unbind(1)
+    area = edge(c, a, b) + EPSILON
+    w0, w1, w2 = (edge(point, *side) / area for side in ((b, c), (c, a), (a, b)))
     if perspective_correct:
         w0, w1, w2 = w0 * bz * cz, w1 * cz * az, w2 * az * bz
         total = (w0 + w1 + w2).clamp_min(EPSILON)
@@ -61,8 +59,7 @@ def interpolate(
     zbuf = _spread(z, where, pix_to_face.shape, verts)
     if not with_dists:
         return zbuf, bary, None
-    point, flat = torch.stack([px, py], -1), corners[..., :2]
-    edges = [_to_segment(point, flat[:, a], flat[:, b]) for a, b in ((0, 1), (0, 2), (1, 2))]
+    edges = [_to_segment(point, *side) for side in ((a, b), (a, c), (b, c))]
     nearest = torch.stack(edges, -1).amin(-1)
     return zbuf, bary, _spread(-nearest, where, pix_to_face.shape, verts)
 

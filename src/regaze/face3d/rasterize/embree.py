@@ -120,11 +120,8 @@ def _scene(vertices: np.ndarray, faces: np.ndarray, perspective_correct: bool):
     points[:, 2] -= points[:, 2].min() - 1.0
     scene = rtcore_scene.EmbreeScene(robust=True)
     # The wrapper reads memory row by row, whatever the array's strides say.
-    TriangleMesh(
-        scene,
-        np.ascontiguousarray(points, np.float32),
-        np.ascontiguousarray(corners, np.int32),
-    )
+    points = np.ascontiguousarray(points, np.float32)
+    TriangleMesh(scene, points, np.ascontiguousarray(corners, np.int32))
     return scene
 
 

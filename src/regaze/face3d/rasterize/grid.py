@@ -58,15 +58,12 @@ def weights_at(
     corners: np.ndarray, x: np.ndarray | float, y: np.ndarray | float, perspective_correct: bool
 ) -> np.ndarray:
     """Barycentric weights (..., 3) of points x, y in triangles (..., 3, 3)."""
-    ax, ay = corners[..., 0, 0], corners[..., 0, 1]
-    bx, by = corners[..., 1, 0], corners[..., 1, 1]
-    cx, cy = corners[..., 2, 0], corners[..., 2, 1]
+    (ax, ay, z0), (bx, by, z1), (cx, cy, z2) = np.moveaxis(corners, (-2, -1), (0, 1))
     area = (cx - ax) * (by - ay) - (cy - ay) * (bx - ax) + EPSILON
     w0 = ((x - bx) * (cy - by) - (y - by) * (cx - bx)) / area
     w1 = ((x - cx) * (ay - cy) - (y - cy) * (ax - cx)) / area
     w2 = ((x - ax) * (by - ay) - (y - ay) * (bx - ax)) / area
     if perspective_correct:
-        z0, z1, z2 = corners[..., 0, 2], corners[..., 1, 2], corners[..., 2, 2]
         w0, w1, w2 = w0 * z1 * z2, w1 * z2 * z0, w2 * z0 * z1
         total = np.maximum(w0 + w1 + w2, EPSILON)
         w0, w1, w2 = w0 / total, w1 / total, w2 / total

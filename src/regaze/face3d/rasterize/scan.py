@@ -11,7 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from regaze.face3d.rasterize.grid import EPSILON, half_extent, pixel_centres
+from regaze.face3d.rasterize.barycentric import edge
+from regaze.face3d.rasterize.grid import EPSILON, column_of, half_extent, pixel_centres
 
 CANDIDATES = {"cpu": 500_000, "cuda": 4_000_000}
 """Most pixels tested at a time; about 200 bytes of memory each."""
@@ -40,14 +41,11 @@ def hits(
     packed = (faces + first).reshape(-1, 3)
     points = verts.reshape(-1, 3).double()
     rx, ry = half_extent(height, width)
-    # fractional column and row of the vertices: inverse of the pixel centres
-    across = ((1 - points[:, 0] / rx) * width - 1) / 2
-    down = ((1 - points[:, 1] / ry) * height - 1) / 2
-    left, right = _between(across, packed, width)
-    top, bottom = _between(down, packed, height)
+    left, right = _between(column_of(points[:, 0], rx, width), packed, width)
+    top, bottom = _between(column_of(points[:, 1], ry, height), packed, height)
     ids = ((right >= left) & (bottom >= top)).nonzero().flatten()
     a, b, c = points[packed[ids]].unbind(1)
-    area = (c[:, 0] - a[:, 0]) * (b[:, 1] - a[:, 1]) - (c[:, 1] - a[:, 1]) * (b[:, 0] - a[:, 0])
+    area = edge(c, a, b)
     near = torch.minimum(torch.minimum(a[:, 2], b[:, 2]), c[:, 2])
     kept = (near >= EPSILON) & (area.abs() > EPSILON)
     if cull_backfaces:
@@ -61,13 +59,8 @@ def hits(
     best = torch.full_like(depth, -1, dtype=torch.int64)
     n_faces = faces.shape[1]
     for part in _parts(sizes, CANDIDATES["cpu" if device.type == "cpu" else "cuda"]):
-        inside = _inside(
-            tuple(corner[part] for corner in corners),
-            tuple(side[part] for side in boxes),
-            sizes[part],
-            (x, y),
-            perspective_correct,
-        )
+        these = (tuple(table[part] for table in tables) for tables in (corners, boxes))
+        inside = _inside(*these, sizes[part], (x, y), perspective_correct)
         if inside is None:
             continue
         face, row, column, z = inside
@@ -114,7 +107,7 @@ def _inside(corners, boxes, sizes: Tensor, centres, perspective_correct: bool):
     column = step - row * wide[face] + left[face]
     row = row + top[face]
     px, py = x[column], y[row]
-    area = _edge(c, a, b) + EPSILON
+    area = edge(c, a, b) + EPSILON
     weights = []
     for start, end in ((b, c), (c, a), (a, b)):
         # e(p) / area = p.x * u - p.y * v - w
@@ -132,7 +125,7 @@ def _inside(corners, boxes, sizes: Tensor, centres, perspective_correct: bool):
         # On an edge rounding decides, and the contract's own formula has to round.
         at, point = face[doubtful], (x[column[doubtful]], y[row[doubtful]])
         for weight, (start, end) in zip(weights, ((b, c), (c, a), (a, b)), strict=True):
-            weight[doubtful] = _edge(torch.stack(point, -1), start[at], end[at]) / area[at]
+            weight[doubtful] = edge(torch.stack(point, -1), start[at], end[at]) / area[at]
     sure = torch.minimum(torch.minimum(weights[0], weights[1]), weights[2]) > 0
     za, zb, zc = a[:, 2][face], b[:, 2][face], c[:, 2][face]
     if perspective_correct:
@@ -142,8 +135,3 @@ def _inside(corners, boxes, sizes: Tensor, centres, perspective_correct: bool):
     z = weights[0] * za + weights[1] * zb + weights[2] * zc
     sure = (sure & (z >= 0)).nonzero().flatten()
     return face[sure], row[sure], column[sure], z[sure]
-
-
-def _edge(point: Tensor, start: Tensor, end: Tensor) -> Tensor:
-    along = end - start
-    return (point[:, 0] - start[:, 0]) * along[:, 1] - (point[:, 1] - start[:, 1]) * along[:, 0]
