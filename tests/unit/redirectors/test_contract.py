@@ -235,6 +235,9 @@ BROKEN = {
                    "\n    def perturb(self, state, factor, change, *, seed):\n"
                    "        return state['source']\n")], "gaze: turning has no effect"),
     ],
+    "unlabelled set": [
+        ([(MASKS, f"{MASKS}, unlabelled=True")], [], "other unlabelled pictures change no loss"),
+    ],
     "start": [
         ([], [more("\n    def load_start(self, state):\n"
                    "        self.net.load_state_dict(state, strict=False)\n")],
