@@ -15,8 +15,9 @@ import numpy as np
 from regaze.faces import LABELS
 from regaze.filetypes import damage
 from regaze.hdf5 import InUse, hdf5_file
-from regaze.inspection.findings import RANGE_COLUMNS, Findings, InspectError, Ranges, some
+from regaze.inspection.findings import RANGE_COLUMNS, Findings, InspectError, Ranges
 from regaze.inspection.pictures import MAX_ROWS, Part, Pictures, require_small_chunks
+from regaze.sources.records import some
 
 BLOCK_BYTES = 1 << 23
 _PERSONS_SHOWN = 6
@@ -195,12 +196,12 @@ def _schema(found: Findings, root: Group, groups: list[Group]) -> None:
     if root.datasets:
         found.table("Datasets", _COLUMNS, _lines(root, fixed=True))
     if root.others:
-        found.warn(f"members of the file that are no datasets or groups: {some(root.others)}")
+        found.warn(f"members of the file that are no datasets or groups: {some(root.others, 5)}")
     alike: dict[tuple, list[str]] = {}
     for group in groups:
         alike.setdefault(tuple(_lines(group)), []).append(group.name)
         if group.others:
-            found.warn(f"{group.name}: members that are no datasets: {some(group.others)}")
+            found.warn(f"{group.name}: members that are no datasets: {some(group.others, 5)}")
     for lines, names in sorted(alike.items(), key=lambda item: -len(item[1]))[:8]:
         found.table(f"Datasets of {len(names):,} groups ({some(names, 3)})", _COLUMNS, lines)
     if len(alike) > 1:
@@ -352,7 +353,7 @@ def _faces(found: Findings, file: h5py.File, chosen: Sequence[Group]) -> Picture
     virtual = [one for one in (group.datasets["pixels"] for group in chosen) if one.is_virtual]
     targets = sorted({source.file_name for one in virtual for source in one.virtual_sources()})
     if targets:
-        found.fact("pixels", f"links into {some(targets)}")
+        found.fact("pixels", f"links into {some(targets, 5)}")
     for name in targets:
         if name != "." and not (found.path.parent / name).is_file():
             found.warn(f"linked pixels: {name} is not there; HDF5 shows such pictures as black")

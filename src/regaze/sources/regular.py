@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import re
 import stat
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 _MOST_BYTES = 1 << 28
 _DVC_CACHE = re.compile(r"/[0-9a-f]{2}/[0-9a-f]{30}")
@@ -41,6 +42,21 @@ def read_regular(path: str | Path, most: int = _MOST_BYTES) -> bytes:
     if len(content) > most:
         raise OSError(errno.EFBIG, f"more than {most} bytes", str(path))
     return content
+
+
+def read_json(path: str | Path, fault: type[ValueError], wanted: str = "a JSON file") -> Any:
+    """Return the content of a JSON file, which may begin with a byte order mark.
+
+    Raises:
+        fault: there is no such file, or it is no JSON; ``wanted`` says what was expected.
+    """
+    try:
+        return json.loads(read_regular(path).decode("utf-8-sig"))
+    except OSError as error:
+        told = f"expected {wanted}, found none ({error.strerror or error})"
+        raise fault(f"{path}: {told}") from error
+    except (ValueError, RecursionError) as error:
+        raise fault(f"{path}: expected JSON, found {error}") from error
 
 
 def link_out(path: str | Path, root: str | Path) -> str:

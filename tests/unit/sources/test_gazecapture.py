@@ -99,7 +99,8 @@ def test_labels_come_from_the_supplementary_file(tmp_path, name):
     assert options.files() == {"supplementary": str(tmp_path / name)}
     source = open_source(options)
     assert (source.kind, source.persons) == ("gazecapture", ["p1", "p2"])
-    assert source.read("p1")[2].path == tmp_path / "p1/frames/00002.jpg"
+    records = source.read("p1")
+    assert records.root / records.file_name[2] == tmp_path / "p1/frames/00002.jpg"
 
 
 def test_a_named_file_comes_before_the_default_and_an_override_before_both(tmp_path):
