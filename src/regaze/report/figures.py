@@ -205,20 +205,7 @@ def dots(
         if row.get("low") is not None:
             axes.plot([row["low"], row["high"]], [y, y], color=tone, linewidth=2.4, alpha=0.45)
         axes.plot(row["mean"], y, "o", color=tone, markersize=6)
-    for value, text, dashes in ((floor, "true image", (1, 1.6)), (ceiling, "source", (4, 2))):
-        if value is not None:
-            axes.axvline(value, color=MUTED, linewidth=1.1, dashes=dashes)
-            axes.annotate(
-                text,
-                (value, 1),
-                xycoords=("data", "axes fraction"),
-                xytext=(0, 2),
-                textcoords="offset points",
-                ha="center",
-                va="bottom",
-                fontsize=9,
-                color=MUTED,
-            )
+    bound_lines(axes, {"floor": floor, "ceiling": ceiling}, upright=True, linewidth=1.1)
     axes.set_yticks([-place for place in range(len(rows))], [row["title"] for row in rows])
     axes.set_ylim(-len(rows) + 0.4, 0.6)
     axes.tick_params(axis="y", labelcolor=INK, labelsize=10)
@@ -228,6 +215,34 @@ def dots(
     axes.xaxis.set_major_locator(MaxNLocator(6))
     axes.margins(x=0.08)
     return figure
+
+
+def bound_lines(axes, bounds: Mapping[str, float | None], *, upright: bool, **style) -> None:
+    """Draw lines at what bounds a score, named at their ends.
+
+    Args:
+        axes: of the panel.
+        bounds: scores of ``floor``, the true image, and ``ceiling``, the unchanged source.
+        upright: whether scores run along x.
+        style: of the lines.
+    """
+    for role, text, dashes in (("floor", "true image", (1, 1.6)), ("ceiling", "source", (4, 2))):
+        value = bounds.get(role)
+        if value is None or not np.isfinite(value):
+            continue
+        (axes.axvline if upright else axes.axhline)(value, color=MUTED, dashes=dashes, **style)
+        place, units = (value, 1), ("data", "axes fraction")
+        axes.annotate(
+            text,
+            place if upright else place[::-1],
+            xycoords=units if upright else units[::-1],
+            xytext=(0, 2),
+            textcoords="offset points",
+            ha="center" if upright else "right",
+            va="bottom",
+            fontsize=9,
+            color=MUTED,
+        )
 
 
 def running_mean(values: np.ndarray) -> np.ndarray:

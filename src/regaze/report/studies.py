@@ -209,8 +209,7 @@ def line_panel(
     xlabel: str,
     unit: str,
     doubling: bool,
-    floor: float | None = None,
-    ceiling: float | None = None,
+    bounds: Mapping[str, float],
 ) -> Figure:
     """Draw a metric against steps or weight, a line per model with 95 % intervals.
 
@@ -220,7 +219,7 @@ def line_panel(
         xlabel: what x is.
         unit: written behind the numbers of the y axis.
         doubling: whether equal distances are equal factors, as for steps.
-        floor, ceiling: scores of the true image and of the unchanged source.
+        bounds: scores of ``floor``, the true image, and ``ceiling``, the unchanged source.
     """
     figure = Figure()
     axes = figure.subplots()
@@ -234,20 +233,7 @@ def line_panel(
         axes.errorbar(
             x, mean, reach, color=tone, linestyle="none", capsize=3, alpha=0.7, zorder=2 + number
         )
-    for value, text, dashes in ((floor, "true image", (1, 1.6)), (ceiling, "source", (4, 2))):
-        if value is not None and np.isfinite(value):
-            axes.axhline(value, color=figures.MUTED, linewidth=1.2, dashes=dashes, zorder=1)
-            axes.annotate(
-                text,
-                (1, value),
-                xycoords=("axes fraction", "data"),
-                xytext=(0, 2),
-                textcoords="offset points",
-                ha="right",
-                va="bottom",
-                fontsize=9,
-                color=figures.MUTED,
-            )
+    figures.bound_lines(axes, bounds, upright=False, linewidth=1.2, zorder=1)
     if doubling:
         axes.set_xscale("log", base=2)
         axes.xaxis.set_minor_locator(NullLocator())
@@ -287,7 +273,7 @@ def study_section(
     table = study_table(variants, results, kind, dataset)
     columns = measures(variants)
     slots = {r.name: r.slot for r in results}
-    titles = {r.name: sections.shown_title(r) for r in results}
+    titles = {r.name: tables.shown_title(r) for r in results}
     groups = []
     for scope, axis in dict.fromkeys((v.scope, v.axis) for v in variants if v.axis in AXES):
         part = table[(table["scope"] == scope) & (table["axis"] == axis)]
@@ -344,7 +330,7 @@ def _panel(part, bounds, column, slots, titles, salt, xlabel) -> Markup:
         xlabel=xlabel,
         unit=column.unit,
         doubling=salt.startswith("Steps"),
-        **known,
+        bounds=known,
     )
     said = "; ".join(
         f"{line['title']}: "
