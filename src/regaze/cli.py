@@ -156,7 +156,8 @@ def test_method(
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
     from tempfile import TemporaryDirectory
 
-    from regaze.redirectors.checks import Bench, run_checks, table
+    from regaze.redirectors.bench import Bench
+    from regaze.redirectors.checks import run_checks, table
 
     settings = _settings(config or [Path("config.yaml")])
     if entry not in settings.models:
