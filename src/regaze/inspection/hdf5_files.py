@@ -17,6 +17,7 @@ from regaze.filetypes import damage
 from regaze.hdf5 import InUse, hdf5_file
 from regaze.inspection.findings import RANGE_COLUMNS, Findings, InspectError, Ranges
 from regaze.inspection.pictures import MAX_ROWS, Part, Pictures, require_small_chunks
+from regaze.sources.hdf5 import text_of
 from regaze.sources.records import some
 
 BLOCK_BYTES = 1 << 23
@@ -388,25 +389,18 @@ def _samples(found: Findings, file: h5py.File, chosen: Sequence[Group]) -> Pictu
 def _supplementary(found: Findings, file: h5py.File, chosen: Sequence[Group]) -> None:
     names = [group.datasets["file_name"] for group in chosen]
     few = [data for data in names[:: max(1, len(names) // 4)][:5] if len(data)]
-    found.fact("file names", some([_text(data[len(data) // 2]) for data in few]))
+    found.fact("file names", some([text_of(data[len(data) // 2]) for data in few]))
 
 
 def _landmarks(found: Findings, file: h5py.File, chosen: Sequence[Group]) -> None:
     reasons: Counter[str] = Counter()
     for group in chosen:
         for (block,) in blocks(found, f"{group.name}/status", group.datasets["status"]):
-            reasons.update(map(_text, block))
+            reasons.update(map(text_of, block))
     total, good = sum(reasons.values()), reasons.pop("", 0)
     found.fact("landmarks found", f"{good:,} of {total:,} photos")
     if reasons:
         found.table("Photos without landmarks", ("reason", "photos"), reasons.most_common(20))
-
-
-def _text(value: object) -> str:
-    """Return a value of a text dataset as text, whatever bytes it holds."""
-    if isinstance(value, bytes | np.bytes_):
-        return bytes(value).decode("utf-8", "backslashreplace")
-    return str(value)
 
 
 _KINDS = (

@@ -28,8 +28,8 @@ import numpy as np
 from pydantic import Field
 
 from regaze.sources.devices import assumed_camera, photo_sizes
-from regaze.sources.files import data_folder
-from regaze.sources.folder import BarePhotos, landmarks_of, person_folders
+from regaze.sources.files import BarePhotos, data_folder
+from regaze.sources.folder import landmarks_of, person_folders
 from regaze.sources.options import BarePhotoOptions
 from regaze.sources.records import PersonPhotos, SourceError, losing, printable
 from regaze.sources.supplementary import Supplemented

@@ -194,14 +194,14 @@ class ETHXGazePatches(PersonFiles):
 
 
 def _require_labels(path: Path, file: h5py.File) -> None:
-    missing = [name for name in (_GAZE, _HEAD) if not has(file, name)]
-    if missing:
-        found = sorted(map(str, file))
-        raise SourceError(
-            f"{path}: {missing[0]}: expected a dataset, found only {found}; the test files of the "
-            "release come without labels, use the folder of train",
-            "missing_key",
-        )
+    for name in (_GAZE, _HEAD):
+        if not has(file, name):
+            found = sorted(map(str, file))
+            raise SourceError(
+                f"{path}: {name}: expected a dataset, found only {found}; the test files of the "
+                "release come without labels, use the folder of train",
+                "missing_key",
+            )
 
 
 def _names(where: str, file: h5py.File, person: str, rows: int) -> tuple[str, ...]:

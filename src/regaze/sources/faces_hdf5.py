@@ -29,6 +29,7 @@ from regaze.sources.hdf5 import (
     numbers,
     opened,
     rows_dataset,
+    text_of,
 )
 from regaze.sources.options import ReleasedOptions
 from regaze.sources.records import NormalisedRows, SourceError
@@ -36,6 +37,7 @@ from regaze.sources.records import NormalisedRows, SourceError
 _COLUMNS = {"source_index": (), "rotation": (3, 3), "gaze_origin": (3,), "landmarks": (68, 2)}
 _VARIANTS = {"sted": (500.0 / 128.0, 600.0), "faze": (1300.0 / 64.0, 600.0)}
 """Focal length per pixel of the patch's height, and distance (mm)."""
+_WORDS = {"channel_order": ("rgb", "bgr"), "gaze": ("known", "absent")}
 _SIZES = {(128, 128): "sted", (256, 64): "faze"}
 """(width, height) of the published files."""
 
@@ -169,11 +171,9 @@ def _file_names(where: str, group: h5py.Group, rows: int) -> tuple[str, ...]:
         return ()
     text = isinstance(item, h5py.Dataset) and h5py.check_string_dtype(item.dtype) is not None
     if not text or item.shape != (rows,) or item.is_virtual:
-        raise SourceError(
-            f"{where}: file_name: expected {rows} strings, found {item!r}", "bad_shape"
-        )
-    raw = [one if isinstance(one, bytes) else str(one).encode() for one in item[()]]
-    return tuple(one.decode("utf-8", "backslashreplace") for one in raw)
+        told = f"file_name: expected {rows} strings, found {item!r}"
+        raise SourceError(f"{where}: {told}", "bad_shape")
+    return tuple(text_of(one) for one in item[()])
 
 
 def _said(path: Path, file: h5py.File, persons: list[str]) -> dict:
@@ -182,20 +182,19 @@ def _said(path: Path, file: h5py.File, persons: list[str]) -> dict:
     for key in ("variant", "focal", "distance", "frame_check", "channel_order", "gaze"):
         value = file.attrs.get(key)
         value = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
-        said[key] = value.item() if isinstance(value, np.generic) else value
+        value = said[key] = value.item() if isinstance(value, np.generic) else value
         if value is None:
             continue
-        if key not in ("focal", "distance"):
-            if not isinstance(said[key], str):
-                raise SourceError(f"{path}: {key}: expected a text, found {said[key]!r:.80}")
-        elif not isinstance(said[key], int | float) or not 0.0 < said[key] < math.inf:
-            raise SourceError(f"{path}: {key}: expected a number above 0, found {said[key]!r:.80}")
-    if said["channel_order"] not in (None, "rgb", "bgr"):
-        raise SourceError(
-            f"{path}: channel_order: expected rgb or bgr, found {said['channel_order']!r}"
-        )
-    if said["gaze"] not in (None, "known", "absent"):
-        raise SourceError(f"{path}: gaze: expected known or absent, found {said['gaze']!r}")
+        wanted = ""
+        if key in ("focal", "distance"):
+            if not isinstance(value, int | float) or not 0.0 < value < math.inf:
+                wanted = "a number above 0"
+        elif not isinstance(value, str):
+            wanted = "a text"
+        elif value not in _WORDS.get(key, (value,)):
+            wanted = " or ".join(_WORDS[key])
+        if wanted:
+            raise SourceError(f"{path}: {key}: expected {wanted}, found {value!r:.80}")
     for person in persons:
         try:
             group = member(str(path), file, person)

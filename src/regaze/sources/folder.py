@@ -20,10 +20,10 @@ import numpy as np
 from pydantic import Field
 
 from regaze.sources.devices import assumed_camera, photo_sizes
-from regaze.sources.files import PersonFiles, data_folder
+from regaze.sources.files import BarePhotos, data_folder
 from regaze.sources.options import BarePhotoOptions
 from regaze.sources.photo_header import PHOTO_ENDINGS, left_out, photo_endings
-from regaze.sources.records import PersonPhotos, PersonRecords, SourceError, losing, printable
+from regaze.sources.records import PersonPhotos, SourceError, losing, printable
 from regaze.sources.regular import link_out
 from regaze.sources.supplementary import Supplemented
 from regaze.sources.tables import EVERYBODY, LANDMARKS, Table
@@ -94,32 +94,6 @@ def open_source(options: Options, supplementary=None) -> Folder | Supplemented:
         known = options.gaze is not None
         return Supplemented(options.root, options.source, supplementary, gaze_known=known)
     return Folder(options)
-
-
-class BarePhotos(PersonFiles):
-    """What sources share that know photos below ``root`` of ``persons``, and no head poses."""
-
-    root: Path
-    persons: list[str]
-
-    def read(self, person: str) -> PersonRecords:
-        """Always raise: nothing is known of head poses before they are found.
-
-        Raises:
-            SourceError: always.
-        """
-        raise SourceError(
-            f"{self.root}: person {person}: expected head poses in a supplementary file, "
-            "found photos alone",
-            "missing_key",
-        )
-
-    def require(self, person: str) -> None:
-        """Raise a SourceError unless ``person`` is one of the data set."""
-        if person not in self.persons:
-            raise SourceError(
-                f"{self.root}: person {person}: expected a folder, found none", "missing_person"
-            )
 
 
 class Folder(BarePhotos):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -26,17 +26,10 @@ from regaze.sources.devices import (
     photo_sizes,
     points_to_camera,
 )
-from regaze.sources.files import PersonFiles, data_folder, file_content
+from regaze.sources.files import BarePhotos, PersonFiles, data_folder, file_content
 from regaze.sources.hdf5 import MAX_ROWS
 from regaze.sources.options import PhotoOptions
-from regaze.sources.records import (
-    PersonPhotos,
-    PersonRecords,
-    SourceError,
-    losing,
-    printable,
-    safe_name,
-)
+from regaze.sources.records import PersonPhotos, SourceError, losing, printable, safe_name
 from regaze.sources.supplementary import SUPPLEMENTARY_NAMES, Supplemented
 
 log = logging.getLogger(__name__)
@@ -80,87 +73,38 @@ class Options(PhotoOptions):
         return files
 
 
-def open_source(options: Options, supplementary=None) -> GazeCapture:
+def open_source(options: Options, supplementary=None) -> LabelledFrames | GazeCapture:
     """Open the copy of GazeCapture that ``options`` describe.
 
-    ``supplementary`` (a path, or several) comes before the options' own.
-
-    Raises:
-        SourceError: as :class:`GazeCapture`.
-    """
-    return GazeCapture(
-        options.root,
-        supplementary=supplementary or options.supplementary,
-        kind=options.source,
-        focal_factor=options.focal_factor,
-        focal_factors=options.focal_factors,
-    )
-
-
-class GazeCapture(PersonFiles):
-    """GazeCapture's photos with the labels of their supplementary file, or bare.
-
-    With a supplementary file ``persons`` are its groups, and :meth:`read` returns their records,
-    with the landmarks of ``parameters.h5`` (``<person>/landmarks`` (N, 68, 2) in photo pixels)
-    where ``root`` has it.
-    Without, ``persons`` are the folders below ``root`` and only :meth:`photos` works. Either way
-    opening costs one listing.
-
-    Args:
-        root: folder of the person folders.
-        supplementary: HDF5 of labels, or several; default ``supplementary.h5`` or
-            ``GazeCapture_supplementary.h5`` in ``root``.
-        kind: name of the data set's kind, recorded in the faces files.
-        focal_factor: focal length over the longer side of the frames, for :meth:`photos`.
-        focal_factors: the same by ``DeviceName``.
+    ``supplementary`` (a path, or several) comes before the options' own, and before
+    ``supplementary.h5`` or ``GazeCapture_supplementary.h5`` in the root.
 
     Raises:
         SourceError: the folder or a file is missing or not HDF5, or holds no person.
     """
+    labels = supplementary or options.supplementary or _supplementary(data_folder(options.root))
+    if labels is None:
+        return GazeCapture(options)
+    return labelled(options.root, options.source, labels)
+
+
+def labelled(root: str | Path, kind: str, labels) -> LabelledFrames:
+    """Return photos with the labels of supplementary files, a path or several.
+
+    Landmarks are those of ``parameters.h5`` (``<person>/landmarks`` (N, 68, 2) in photo pixels)
+    where the root has it.
+
+    Raises:
+        SourceError: as :func:`open_source`.
+    """
+    parameters = data_folder(root) / _PARAMETERS
+    return LabelledFrames(root, kind, labels, parameters if parameters.is_file() else None)
+
+
+class Frames(PersonFiles):
+    """Folders of persons as GazeCapture has them."""
 
     person_names = r"\d{5}"
-
-    def __init__(
-        self,
-        root: str | Path,
-        *,
-        supplementary: str | Path | Sequence[str | Path] | None = None,
-        kind: str = "gazecapture",
-        focal_factor: float | None = None,
-        focal_factors: Mapping[str, float] | None = None,
-    ):
-        self.kind = kind
-        self.root = data_folder(root)
-        self.focal_factor = focal_factor
-        self.focal_factors = dict(focal_factors or {})
-        parameters = self.root / _PARAMETERS if (self.root / _PARAMETERS).is_file() else None
-        labels = supplementary or _supplementary(self.root)
-        self._labels: Supplemented | None = None
-        self.gaze_known = True
-        if labels is not None:
-            self._labels = Supplemented(self.root, kind, labels, parameters)
-            self.persons = self._labels.persons
-            self.gaze_known = self._labels.gaze_known
-            return
-        self.persons = _person_folders(self.root)
-        if not self.persons:
-            names = " or ".join(SUPPLEMENTARY_NAMES)
-            raise SourceError(
-                f"{self.root}: expected {names}, or folders of persons with frames.json, "
-                "found neither"
-            )
-
-    def present(self, persons: Collection[str]) -> set[str]:
-        """Return those who have a folder, or photos where their labels say."""
-        return super().present(persons) if self._labels is None else self._labels.present(persons)
-
-    def unlabelled(self) -> list[str]:
-        """Return the folders of photos that the supplementary file has no group for."""
-        return [] if self._labels is None else self._labels.unlabelled()
-
-    def reads(self, persons: Iterable[str]) -> Iterator[tuple[str, list[str]]]:
-        """Yield each person with its photos and, where there are no labels, JSON files."""
-        return super().reads(persons) if self._labels is None else self._labels.reads(persons)
 
     def known_rows(self, person: str) -> int | None:
         """Return how many frames ``frames.json`` lists, or else lie in the person's folder."""
@@ -180,19 +124,29 @@ class GazeCapture(PersonFiles):
         frames = (f"{person}/frames/{one}" for one in self._frames(person) if isinstance(one, str))
         return [*(f"{person}/{name}.json" for name in _READ), *filter(safe_name, frames)]
 
-    def read(self, person: str) -> PersonRecords:
-        """Return the records of ``person``; see :meth:`Supplemented.read`.
 
-        Raises:
-            SourceError: as there, or there is no supplementary file.
-        """
-        if self._labels is None:
+class LabelledFrames(Frames, Supplemented):
+    """GazeCapture's photos with the labels of their supplementary file."""
+
+
+class GazeCapture(Frames, BarePhotos):
+    """GazeCapture's photos without a supplementary file; ``persons`` are the folders of the root.
+
+    Raises:
+        SourceError: the folder is missing, or holds no person.
+    """
+
+    kind = "gazecapture"
+
+    def __init__(self, options: Options):
+        self.root, self._options = data_folder(options.root), options
+        self.persons = _person_folders(self.root)
+        if not self.persons:
+            names = " or ".join(SUPPLEMENTARY_NAMES)
             raise SourceError(
-                f"{self.root}: person {person}: expected {' or '.join(SUPPLEMENTARY_NAMES)}, "
-                "found neither, so its head poses are not known",
-                "missing_key",
+                f"{self.root}: expected {names}, or folders of persons with frames.json, "
+                "found neither"
             )
-        return self._labels.read(person)
 
     def photos(self, person: str) -> PersonPhotos:
         """Return every frame that ``frames.json`` lists, with what the JSON files say of it.
@@ -253,7 +207,8 @@ class GazeCapture(PersonFiles):
         )
 
     def _factor(self, folder: Path) -> tuple[float, str]:
-        return focal_factor(_device(folder), self.focal_factor, self.focal_factors)
+        factors = self._options.focal_factor, self._options.focal_factors
+        return focal_factor(_device(folder), *factors)
 
 
 def _dots(folder: Path, count: int) -> np.ndarray:

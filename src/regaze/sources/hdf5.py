@@ -78,6 +78,13 @@ def names_in(path: str | Path, group: h5py.Group) -> list[str]:
     return sorted(names)
 
 
+def text_of(value: object) -> str:
+    """Return a value of a text dataset as text, whatever bytes it holds."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
+    return str(value)
+
+
 def has(group: h5py.Group, name: str) -> bool:
     """Return whether ``group`` has the name; unlike ``in`` this opens nothing a link points to."""
     return group.id.links.exists(name.encode("utf-8", "surrogateescape"))

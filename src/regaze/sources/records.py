@@ -70,7 +70,24 @@ def lost_rows(source, person: str, error: SourceError) -> list[tuple[int, str]]:
 
 
 @dataclass(frozen=True)
-class PersonRecords:
+class _Rows:
+    """Photos of one person as columns; OpenCV camera axes, millimetres, float64."""
+
+    root: Path
+    person: str
+    file_name: tuple[str, ...]
+    camera_parameters: np.ndarray
+    distortion: np.ndarray
+    gaze_target: np.ndarray
+    gaze_known: bool = field(default=True, kw_only=True)
+    landmarks: np.ndarray | None = field(default=None, kw_only=True)
+
+    def __len__(self) -> int:
+        return len(self.file_name)
+
+
+@dataclass(frozen=True)
+class PersonRecords(_Rows):
     """The capture records of one person as columns; OpenCV camera axes, millimetres, float64.
 
     ``file_name`` N names below ``root``, with forward slashes; ``camera_parameters`` (N, 4) fx, fy,
@@ -89,26 +106,15 @@ class PersonRecords:
     was no such step.
     """
 
-    root: Path
-    person: str
-    file_name: tuple[str, ...]
-    camera_parameters: np.ndarray
-    distortion: np.ndarray
     head_pose: np.ndarray
-    gaze_target: np.ndarray
-    landmarks: np.ndarray | None = None
     face_model: str = "sfm14"
     turned: np.ndarray | None = None
-    gaze_known: bool = True
     status: tuple[str, ...] | None = None
     detail: tuple[str, ...] | None = None
 
-    def __len__(self) -> int:
-        return len(self.file_name)
-
 
 @dataclass(frozen=True)
-class PersonPhotos:
+class PersonPhotos(_Rows):
     """The photos of one person before anybody has looked for the face in them.
 
     ``file_name`` N names; ``camera_parameters`` (N, 4) fx, fy, cx, cy pixels and ``distortion``
@@ -120,19 +126,8 @@ class PersonPhotos:
     are those of the photo as it is shown, turned as its EXIF data say.
     """
 
-    root: Path
-    person: str
-    file_name: tuple[str, ...]
-    camera_parameters: np.ndarray
-    distortion: np.ndarray
     face_box: np.ndarray
-    gaze_target: np.ndarray
     gaze_angles: np.ndarray
-    gaze_known: bool = True
-    landmarks: np.ndarray | None = None
-
-    def __len__(self) -> int:
-        return len(self.file_name)
 
 
 @dataclass(frozen=True)
