@@ -121,6 +121,12 @@ def training_curve(curve: pd.DataFrame, title: str, slot: int = 0) -> Figure:
     return figure
 
 
+def points(one: Series, kind: str, error: str, angle: str) -> pd.DataFrame:
+    """Return person, error and angle of a method's pairs of a kind of which both are known."""
+    columns = ["person", error, angle]
+    return one.per_pair[one.per_pair["kind"] == kind].reindex(columns=columns).dropna()
+
+
 @styled
 def error_against_angle(
     series: Sequence[Series],
@@ -130,7 +136,6 @@ def error_against_angle(
     kind: str,
     title: str,
     xlabel: str,
-    ylabel: str,
     bins: int = 6,
 ) -> Figure:
     """Draw mean error against how far was redirected, with 95 % bands from drawing persons.
@@ -144,32 +149,29 @@ def error_against_angle(
         error: column of the error in degrees.
         angle: column of the redirection angle in degrees.
         kind: kind of pairs to use.
-        title, xlabel, ylabel: texts of the panel.
+        title, xlabel: texts of the panel.
         bins: at most so many bins.
     """
     figure = Figure()
     axes = figure.subplots()
-    parts = [
-        one.per_pair.loc[one.per_pair["kind"] == kind, ["person", error, angle]].dropna()
-        for one in series
-    ]
+    parts = [points(one, kind, error, angle) for one in series]
     edges = _edges(np.concatenate([part[angle].to_numpy(float) for part in parts]), bins)
     for one, part in zip(series, parts, strict=True):
         place = np.clip(np.searchsorted(edges, part[angle], side="right") - 1, 0, len(edges) - 2)
-        points = []
+        found = []
         for number in range(len(edges) - 1):
             inside = part[place == number]
             if len(inside):
                 mean, low, high = person_interval(inside[error], inside["person"])
-                points.append((inside[angle].mean(), mean, low, high))
-        x, mean, low, high = np.array(points).T
+                found.append((inside[angle].mean(), mean, low, high))
+        x, mean, low, high = np.array(found).T
         look = _look(one)
         axes.plot(x, mean, label=one.title, **look)
         if one.role == "method":
             axes.fill_between(x, low, high, color=look["color"], alpha=0.14, linewidth=0)
     axes.set_title(title)
     axes.set_xlabel(xlabel)
-    axes.set_ylabel(ylabel)
+    axes.set_ylabel("error")
     axes.set_ylim(bottom=0)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}°"))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}°"))

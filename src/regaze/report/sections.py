@@ -156,30 +156,14 @@ def angle_plots(all_results: Sequence[Results]) -> tuple[list[Markup], list[dict
     for name, kind, title in _decisive():
         if not FACTORS[name].directional:
             continue
-        error, angle = tables.ERRORS[name].key, FACTORS[name].moved
-        xlabel = f"{name} turned by"
-        usable = [
-            one
-            for one in series
-            if {error, angle} <= set(one.per_pair)
-            and one.per_pair.loc[one.per_pair["kind"] == kind, [error, angle]]
-            .notna()
-            .all(axis=1)
-            .any()
-        ]
+        columns = {"kind": kind, "error": tables.ERRORS[name].key, "angle": FACTORS[name].moved}
+        usable = [one for one in series if len(figures.points(one, **columns))]
         if not any(one.role == "method" for one in usable):
             continue
-        figure = figures.error_against_angle(
-            usable,
-            error=error,
-            angle=angle,
-            kind=kind,
-            title=title,
-            xlabel=xlabel,
-            ylabel="error",
-        )
+        texts = {"title": title, "xlabel": f"{name} turned by"}
+        figure = figures.error_against_angle(usable, **columns, **texts)
         names = ", ".join(one.title for one in usable)
-        salt = f"angle-{kind}-{error}"
+        salt = f"angle-{kind}-{columns['error']}"
         plots.append(Markup(figures.inline_svg(figure, salt, f"{title} by angle: {names}")))
     dashes = {"floor": "2 3", "ceiling": "6 3"}
     legend = [
@@ -333,19 +317,11 @@ def estimator_table(estimators: Sequence[EstimatorEntry]) -> dict | None:
     rows, columns = [], {}
     for entry in estimators:
         record = read_mapping(entry.model)
-        values = {
-            name: value["mean"] if isinstance(value, Mapping) else value
-            for name, value in dict(record.get("held_out") or {}).items()
-            if isinstance(value, int | float | str)
-            or (isinstance(value, Mapping) and "mean" in value)
-        }
-        if record.get("images_seen") is not None:
-            values["images_seen"] = record["images_seen"]
-        if record.get("parameters") is not None:
-            values["parameters"] = record["parameters"]
+        values = dict(record.get("held_out") or {})
+        known = ("images_seen", "parameters")
+        values |= {name: record[name] for name in known if record.get(name) is not None}
         columns.update(dict.fromkeys(values))
-        purpose = entry.purpose or str(record.get("purpose", ""))
-        rows.append({"name": entry.name, "purpose": purpose, "record": values})
+        rows.append({"name": entry.name, "purpose": entry.purpose, "record": values})
     if not rows:
         return None
     for row in rows:

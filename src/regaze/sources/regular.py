@@ -25,9 +25,11 @@ def open_regular(path: str | Path) -> BinaryIO:
     """
     # Without O_NONBLOCK, opening a pipe waits for somebody to write to it.
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
+    mode = os.fstat(handle).st_mode
+    if not stat.S_ISREG(mode):
         os.close(handle)
-        raise OSError(errno.EINVAL, "no regular file", str(path))
+        found = "a folder" if stat.S_ISDIR(mode) else "no regular file"
+        raise OSError(errno.EINVAL, found, str(path))
     return os.fdopen(handle, "rb")
 
 
@@ -38,10 +40,10 @@ def read_regular(path: str | Path, most: int = _MOST_BYTES) -> bytes:
         OSError: as :func:`open_regular`, or the file is larger.
     """
     with open_regular(path) as file:
-        content = file.read(most + 1)
-    if len(content) > most:
-        raise OSError(errno.EFBIG, f"more than {most} bytes", str(path))
-    return content
+        size = os.fstat(file.fileno()).st_size
+        if size > most:
+            raise OSError(errno.EFBIG, f"{size} bytes, more than {most}", str(path))
+        return file.read(most)
 
 
 def read_json(path: str | Path, fault: type[ValueError], wanted: str = "a JSON file") -> Any:
