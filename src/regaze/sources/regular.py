@@ -43,7 +43,7 @@ def read_regular(path: str | Path, most: int = _MOST_BYTES) -> bytes:
         size = os.fstat(file.fileno()).st_size
         if size > most:
             raise OSError(errno.EFBIG, f"{size} bytes, more than {most}", str(path))
-        return file.read(most)
+        return file.read(size)
 
 
 def read_json(path: str | Path, fault: type[ValueError], wanted: str = "a JSON file") -> Any:
