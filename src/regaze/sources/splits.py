@@ -242,7 +242,9 @@ def make_split(
     """
     lists, where = listed_split(root, split, source)
     if lists is None:
-        everybody = _persons(source, where) if persons is None else persons
+        if source is None and persons is None:
+            raise SplitError(f"{where}: split: shares need the persons of the data set")
+        everybody = source.persons if persons is None else persons
         lists = split_by_shares(everybody, seed=seed, **split)
     if persons is not None:
         lists = _only(lists, set(persons), f"{where}: not there")
@@ -283,12 +285,6 @@ def _only(lists: dict[str, list[str]], allowed: set[str], why: str) -> dict[str,
     if strangers:
         log.warning("%s: %d persons: %s", why, len(strangers), ", ".join(strangers))
     return {name: [one for one in people if one in allowed] for name, people in lists.items()}
-
-
-def _persons(source, where: str) -> list[str]:
-    if source is None:
-        raise SplitError(f"{where}: split: shares need the persons of the data set")
-    return source.persons
 
 
 def split_persons(split: dict[str, list[str]]) -> list[str]:
