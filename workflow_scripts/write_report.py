@@ -1,23 +1,33 @@
 """Write the comparison page."""
 
 from regaze.jobs import start
-from regaze.report.stage import dataset_inputs, report_results
+from regaze.provenance import versions
+from regaze.report.page import write_report
+from regaze.report.stage import dataset_entries, estimator_entries
+from regaze.report.studies import StudyEntry
 
 
 def main(job):
     start(job)
-    files = {name: job.input[name] for name in ("faces", "pairs", "rejected", "sheets", "masks")}
-    report_results(
-        *(job.output.page, job.output.table),
-        out_study=job.output.study,
-        study=job.params.study,
-        study_kind=job.params.kind,
+    names = ("faces", "pairs", "rejected", "sheets", "masks")
+    datasets = dataset_entries(
+        job.params.datasets,
         rows=job.params.rows,
-        datasets=dataset_inputs(job.params.datasets, background=job.params.background, **files),
-        evaluator=job.params.evaluator,
+        results="results",
         settings=job.params.settings,
-        estimators=job.input.estimators,
+        background=job.params.background,
+        **{name: job.input[name] for name in names},
+    )
+    write_report(
+        *(job.output.page, job.output.table),
+        datasets,
+        estimators=estimator_entries(job.input.estimators, job.params.evaluator),
         encoders=job.input.encoders,
+        config=job.params.settings,
+        versions=versions(),
+        study=[StudyEntry(**entry) for entry in job.params.study],
+        study_kind=job.params.kind,
+        out_study=job.output.study,
     )
 
 

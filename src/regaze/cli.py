@@ -13,6 +13,11 @@ from regaze.commands.face3d import face3d
 from regaze.commands.head import head_app
 from regaze.commands.redirect import redirect
 
+_FILES = Annotated[
+    list[Path] | None, typer.Argument(help="Configuration files; default config.yaml.")
+]
+_CHECK = Annotated[Path | None, typer.Option(help="Compare with this file instead of printing.")]
+
 app = typer.Typer(
     help="Gaze and head redirection.",
     no_args_is_help=True,
@@ -26,9 +31,7 @@ app.command("redirect")(redirect)
 
 @app.command()
 def schema(
-    check: Annotated[
-        Path | None, typer.Option(help="Compare with this file instead of printing.")
-    ] = None,
+    check: _CHECK = None,
 ) -> None:
     """Print the JSON schema of config.yaml."""
     from regaze.settings import json_schema
@@ -42,12 +45,8 @@ def schema(
 
 @app.command()
 def dvc(
-    files: Annotated[
-        list[Path] | None, typer.Argument(help="Configuration files; default config.yaml.")
-    ] = None,
-    check: Annotated[
-        Path | None, typer.Option(help="Compare with this file instead of printing.")
-    ] = None,
+    files: _FILES = None,
+    check: _CHECK = None,
     augmentation: Annotated[
         bool, typer.Option(help="Also the study of few labels, which is no part of `all`.")
     ] = False,
@@ -156,7 +155,8 @@ def test_method(
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
     from tempfile import TemporaryDirectory
 
-    from regaze.redirectors.checks import Bench, run_checks, table
+    from regaze.redirectors.bench import Bench
+    from regaze.redirectors.checks import run_checks, table
 
     settings = _settings(config or [Path("config.yaml")])
     if entry not in settings.models:
@@ -197,9 +197,7 @@ def methods(
 
 @app.command()
 def assets(
-    files: Annotated[
-        list[Path] | None, typer.Argument(help="Configuration files; default config.yaml.")
-    ] = None,
+    files: _FILES = None,
 ) -> None:
     """List the files that users bring: present, missing or wrong. Exit status 1 if any is wrong."""
     from regaze.assets import KNOWN, check

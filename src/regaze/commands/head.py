@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -12,10 +14,11 @@ head_app = typer.Typer(help="Head models in FLAME's format (.npz).", no_args_is_
 _Optional = Annotated[Path | None, typer.Option(exists=True, dir_okay=False)]
 
 
-def _said(action):
-    """Run an action; a refused file or setting ends the command with its message alone."""
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """A refused file or setting ends the command with its message alone."""
     try:
-        return action()
+        yield
     except (ValueError, OSError) as error:
         raise SystemExit(str(error)) from None
 
@@ -52,13 +55,12 @@ def convert(
     """Convert a FLAME model and DECA's files around it; pickles are read by an allow-list."""
     from regaze.face3d.convert import convert_flame
 
-    made = _said(
-        lambda: convert_flame(
+    with _refusing():
+        made = convert_flame(
             model, landmarks, out, template_obj=template, texture_npz=texture,
             face_mask=face_mask, face_eye_mask=face_eye_mask, displacement_npy=displacement,
             mediapipe_npz=mediapipe, n_shape_total=shapes, edition=edition,
-        )
-    )  # fmt: skip
+        )  # fmt: skip
     _describe(out, made)
 
 
@@ -75,9 +77,8 @@ def convert_ict_command(
     """Convert ICT-FaceKit's light model (MIT) to FLAME's format, for the capture as well."""
     from regaze.capture.ict import convert_ict
 
-    made = _said(
-        lambda: convert_ict(folder, out, commit=commit, look_degrees=look_degrees, teeth=teeth)
-    )
+    with _refusing():
+        made = convert_ict(folder, out, commit=commit, look_degrees=look_degrees, teeth=teeth)
     _describe(out, made)
 
 
@@ -91,7 +92,8 @@ def build(
     from regaze.face3d.model import save_flame
 
     made = build_head(HeadConfig(seed=seed))
-    _said(lambda: save_flame(out, made))
+    with _refusing():
+        save_flame(out, made)
     _describe(out, made)
 
 
@@ -100,4 +102,6 @@ def show(path: Annotated[Path, typer.Argument(help="A head model's .npz.")]) -> 
     """Check a head model and print its sizes, source and hash."""
     from regaze.face3d.model import load_flame
 
-    _describe(path, _said(lambda: load_flame(path)))
+    with _refusing():
+        made = load_flame(path)
+    _describe(path, made)

@@ -8,7 +8,7 @@ from os import PathLike
 from pathlib import Path
 
 import pandas as pd
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
@@ -16,6 +16,7 @@ from regaze.few_labels.study import KINDS, REAL, Measured, collect, summarise, w
 from regaze.outputs import replacing
 from regaze.report.figures import colour, styled
 
+TEMPLATES = Path(__file__).with_name("templates")
 TITLES = {"gaze": "Gaze", "head": "Head"}
 
 
@@ -47,8 +48,9 @@ def report_study(
         drawn = draw_study(rows)
         drawn.savefig(part, format="png", dpi=160, facecolor="white", metadata={"Software": None})
     picture = base64.b64encode(Path(figure).read_bytes()).decode()
-    environment = Environment(autoescape=True, undefined=StrictUndefined)
-    text = environment.from_string(_PAGE).render(
+    loader = FileSystemLoader(TEMPLATES)
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
+    text = environment.get_template("page.html.j2").render(
         rows=[_cells(row) for row in rows.to_dict("records")],
         sentence=summary(rows),
         picture=picture,
@@ -82,17 +84,10 @@ def draw_study(rows: pd.DataFrame) -> Figure:
             axes.errorbar(
                 x, y, yerr=[y - low, high - y], capsize=2.5, elinewidth=1, label=name, **style
             )
+            dot = {"linestyle": "none", "marker": ".", "markersize": 3, "alpha": 0.45}
             for place, listed in zip(x, own[f"{kind}_by_seed"], strict=True):
                 values = [float(value) for value in listed.split()]
-                axes.plot(
-                    [place] * len(values),
-                    values,
-                    linestyle="none",
-                    color=colour(slot),
-                    marker=".",
-                    markersize=3,
-                    alpha=0.45,
-                )
+                axes.plot([place] * len(values), values, color=colour(slot), **dot)
         axes.set_xscale("log")
         axes.set_xticks(counts)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
@@ -154,47 +149,3 @@ def _cells(row: Mapping) -> dict[str, str]:
         "change": with_ends("gaze_change", "gaze_change", "{:+.2f}"),
         "verdict": "" if pd.isna(said) else said,
     }
-
-
-_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Learning from few labels</title>
-<style>
-body { font: 16px/1.5 system-ui, sans-serif; color: #1c2430; background: #fff; max-width: 60rem;
-  margin: 2rem auto; padding: 0 1rem; }
-img { max-width: 100%; height: auto; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-size: 0.9rem; }
-th, td { text-align: left; padding: 0.3rem 0.8rem 0.3rem 0; border-bottom: 1px solid #c9cfd8;
-  white-space: nowrap; font-variant-numeric: tabular-nums; }
-dt { color: #5d6675; } dd { margin: 0 0 0.4rem 0; }
-</style>
-</head>
-<body>
-<h1>Learning from few labels</h1>
-<p><strong>{{ sentence }}</strong></p>
-<p>An estimator learns gaze and head from few labelled pictures, or from these and their redirected
-versions, as in ST-ED's semi-supervised study. Both see the same number of pictures in training.
-Measured on {{ "{:,}".format(pictures) }} pictures of {{ people }} people whom nobody learnt
-from.</p>
-<img alt="Error against number of labelled pictures" src="data:image/png;base64,{{ picture }}">
-<p>Lines are means over seeds, bars 95&nbsp;% intervals from drawing people. Bars do not hold the
-chance in subset and training: dots are single seeds.</p>
-<div class="wide"><table>
-<thead><tr><th>labels</th><th>learnt from</th><th>gaze, degrees</th><th>head, degrees</th>
-<th>change of gaze</th><th></th></tr></thead>
-<tbody>
-{% for row in rows %}<tr><td>{{ row.labels }}</td><td>{{ row.data }}</td><td>{{ row.gaze }}</td>
-<td>{{ row.head }}</td><td>{{ row.change }}</td><td>{{ row.verdict }}</td></tr>
-{% endfor %}</tbody>
-</table></div>
-<h2>How it was made</h2>
-<dl>
-{% for name, value in about.items() %}<dt>{{ name }}</dt><dd>{{ value }}</dd>
-{% endfor %}</dl>
-</body>
-</html>
-"""

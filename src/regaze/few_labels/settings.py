@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -93,43 +93,41 @@ class AugmentationSettings(BaseModel):
         Raises:
             ValueError: the message names the key and what is expected.
         """
+        for fault in self._faults(estimators, models):
+            raise ValueError(f"augmentation.{fault}")
+
+    def _faults(self, estimators: Mapping[str, Any], models: Mapping[str, Any]) -> Iterator[str]:
         for name in self.redirectors:
+            who = f"redirectors: {name!r}"
             if name not in models:
-                known = ", ".join(models)
-                raise ValueError(
-                    f"augmentation.redirectors: {name!r} is not defined; expected some of {known}"
+                yield f"{who} is not defined; expected some of {', '.join(models)}"
+            if self.redirector_labels == "all":
+                continue
+            if start := getattr(models[name].train, "transfer", None):
+                yield (
+                    f"{who} starts from the weights {start!r}, which may know labels outside the "
+                    "subset; set redirector_labels: all, or leave its train.transfer out"
                 )
-            others = [one for one in declared(models[name]).networks if one.section == "models"]
-            start = getattr(models[name].train, "transfer", None)
-            if self.redirector_labels == "subset" and start is not None:
-                raise ValueError(
-                    f"augmentation.redirectors: {name!r} starts from the weights {start!r}, which "
-                    "may know labels outside the subset; set redirector_labels: all, or leave its "
-                    "train.transfer out"
-                )
-            if self.redirector_labels == "subset" and others:
-                other = others[0]
-                raise ValueError(
-                    f"augmentation.redirectors: {name!r} learns from its {other.role} "
-                    f"{other.entry!r}, which would have to be trained on the subset first; name "
-                    f"the {other.role}, or set redirector_labels: all"
-                )
-        if self.redirectors and self.estimator is None:
-            known = ", ".join(estimators)
-            raise ValueError(f"augmentation.estimator: expected one of {known}, found none")
-        if self.estimator is not None and self.estimator not in estimators:
-            known = ", ".join(estimators)
-            raise ValueError(
-                f"augmentation.estimator: {self.estimator!r} is not defined; expected one of "
-                f"{known}"
-            )
+            for other in declared(models[name]).networks:
+                if other.section == "models":
+                    yield (
+                        f"{who} learns from its {other.role} {other.entry!r}, which would have to "
+                        f"be trained on the subset first; name the {other.role}, or set "
+                        "redirector_labels: all"
+                    )
+        expected = f"expected one of {', '.join(estimators)}"
+        if self.estimator is None:
+            if self.redirectors:
+                yield f"estimator: {expected}, found none"
+        elif self.estimator not in estimators:
+            yield f"estimator: {self.estimator!r} is not defined; {expected}"
         for name in self.redirectors:
             made = models[name].resolve().get("preprocess", "none")
             read = estimators[self.estimator].preprocess
-            if made != "none" and made != read:
-                raise ValueError(
-                    f"augmentation.estimator: {self.estimator!r} has preprocess {read!r}, but the "
-                    f"pictures of {name!r} come out with {made!r}: expected {made!r}"
+            if made not in ("none", read):
+                yield (
+                    f"estimator: {self.estimator!r} has preprocess {read!r}, but the pictures of "
+                    f"{name!r} come out with {made!r}: expected {made!r}"
                 )
 
 

@@ -115,12 +115,6 @@ def amount(size: float) -> str:
     return f"{size:.1f} TB"
 
 
-def some(names: Sequence[str], most: int = 5) -> str:
-    """Return names in a row, with how many more there are."""
-    shown = ", ".join(str(name) for name in names[:most])
-    return shown + (f" and {len(names) - most:,} more" if len(names) > most else "")
-
-
 def show(found: Findings, stream: TextIO) -> None:
     """Print findings: tables in a terminal, the same text without colours in a pipe."""
     from rich.console import Console

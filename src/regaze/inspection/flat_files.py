@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from regaze.filetypes import damage
-from regaze.inspection.findings import RANGE_COLUMNS, Findings, InspectError, Ranges, some
+from regaze.inspection.findings import RANGE_COLUMNS, Findings, InspectError, Ranges
+from regaze.sources.records import some
 
 JSON_BYTES = 1 << 26
 """Largest JSON file that is read; a split of all GazeCapture has some 50 kB."""
@@ -196,11 +197,11 @@ def _split(found: Findings, content: dict[str, list[str]]) -> None:
     found.kind = f"split of {'ETH-XGaze' if 'test_person_specific' in content else 'a data set'}"
     for name, persons in content.items():
         if twice := [person for person, count in Counter(persons).items() if count > 1]:
-            found.warn(f"{name}: listed more than once: {some(twice)}")
+            found.warn(f"{name}: listed more than once: {some(twice, 5)}")
     lines = [(name, len(persons), some(persons, 4)) for name, persons in content.items()]
     found.table("Lists", ("list", "persons", "first"), lines)
     for one, other in combinations(_PARTS, 2):
         if both := sorted(set(content.get(one, ())) & set(content.get(other, ()))):
-            found.warn(f"in {one} and in {other}: {some(both)}")
+            found.warn(f"in {one} and in {other}: {some(both, 5)}")
     if missing := [name for name in _PARTS if name not in content]:
         found.warn(f"no list named {', '.join(missing)}")

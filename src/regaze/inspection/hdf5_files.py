@@ -15,8 +15,10 @@ import numpy as np
 from regaze.faces import LABELS
 from regaze.filetypes import damage
 from regaze.hdf5 import InUse, hdf5_file
-from regaze.inspection.findings import RANGE_COLUMNS, Findings, InspectError, Ranges, some
+from regaze.inspection.findings import RANGE_COLUMNS, Findings, InspectError, Ranges
 from regaze.inspection.pictures import MAX_ROWS, Part, Pictures, require_small_chunks
+from regaze.sources.hdf5 import text_of
+from regaze.sources.records import some
 
 BLOCK_BYTES = 1 << 23
 _PERSONS_SHOWN = 6
@@ -195,12 +197,12 @@ def _schema(found: Findings, root: Group, groups: list[Group]) -> None:
     if root.datasets:
         found.table("Datasets", _COLUMNS, _lines(root, fixed=True))
     if root.others:
-        found.warn(f"members of the file that are no datasets or groups: {some(root.others)}")
+        found.warn(f"members of the file that are no datasets or groups: {some(root.others, 5)}")
     alike: dict[tuple, list[str]] = {}
     for group in groups:
         alike.setdefault(tuple(_lines(group)), []).append(group.name)
         if group.others:
-            found.warn(f"{group.name}: members that are no datasets: {some(group.others)}")
+            found.warn(f"{group.name}: members that are no datasets: {some(group.others, 5)}")
     for lines, names in sorted(alike.items(), key=lambda item: -len(item[1]))[:8]:
         found.table(f"Datasets of {len(names):,} groups ({some(names, 3)})", _COLUMNS, lines)
     if len(alike) > 1:
@@ -352,7 +354,7 @@ def _faces(found: Findings, file: h5py.File, chosen: Sequence[Group]) -> Picture
     virtual = [one for one in (group.datasets["pixels"] for group in chosen) if one.is_virtual]
     targets = sorted({source.file_name for one in virtual for source in one.virtual_sources()})
     if targets:
-        found.fact("pixels", f"links into {some(targets)}")
+        found.fact("pixels", f"links into {some(targets, 5)}")
     for name in targets:
         if name != "." and not (found.path.parent / name).is_file():
             found.warn(f"linked pixels: {name} is not there; HDF5 shows such pictures as black")
@@ -387,25 +389,18 @@ def _samples(found: Findings, file: h5py.File, chosen: Sequence[Group]) -> Pictu
 def _supplementary(found: Findings, file: h5py.File, chosen: Sequence[Group]) -> None:
     names = [group.datasets["file_name"] for group in chosen]
     few = [data for data in names[:: max(1, len(names) // 4)][:5] if len(data)]
-    found.fact("file names", some([_text(data[len(data) // 2]) for data in few]))
+    found.fact("file names", some([text_of(data[len(data) // 2]) for data in few]))
 
 
 def _landmarks(found: Findings, file: h5py.File, chosen: Sequence[Group]) -> None:
     reasons: Counter[str] = Counter()
     for group in chosen:
         for (block,) in blocks(found, f"{group.name}/status", group.datasets["status"]):
-            reasons.update(map(_text, block))
+            reasons.update(map(text_of, block))
     total, good = sum(reasons.values()), reasons.pop("", 0)
     found.fact("landmarks found", f"{good:,} of {total:,} photos")
     if reasons:
         found.table("Photos without landmarks", ("reason", "photos"), reasons.most_common(20))
-
-
-def _text(value: object) -> str:
-    """Return a value of a text dataset as text, whatever bytes it holds."""
-    if isinstance(value, bytes | np.bytes_):
-        return bytes(value).decode("utf-8", "backslashreplace")
-    return str(value)
 
 
 _KINDS = (

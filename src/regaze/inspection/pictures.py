@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 
 from regaze.inspection.findings import Findings, InspectError
 from regaze.normalise.contact_sheet import Tile, draw_sheet, spread
+from regaze.sources.hdf5 import chunk_bytes
 
 MAX_ROWS = 10_000_000
 """Of one dataset that are looked at; all of GazeCapture has 1.5 million."""
@@ -193,7 +193,7 @@ class Pictures:
 
 def require_small_chunks(data: h5py.Dataset, where: str) -> None:
     """Raise InspectError when a single row cannot be read within bounded memory."""
-    size = math.prod(data.chunks or (1, *data.shape[1:])) * data.dtype.itemsize
+    size = chunk_bytes(data)
     if size > CHUNK_BYTES:
         told = f"pieces of {size:.3g} bytes; expected at most {CHUNK_BYTES}"
         raise InspectError(f"{data.file.filename}: {where}: {told}")

@@ -20,8 +20,8 @@ from regaze.faces import COMPRESSION
 from regaze.landmarks.base import LANDMARKS
 from regaze.outputs import replacing
 from regaze.sources.hdf5 import opened
-from regaze.sources.records import SourceError, printable, safe_name
-from regaze.sources.supplementary import number_rows, person_group, text_rows
+from regaze.sources.records import SourceError, losing, printable, safe_name
+from regaze.sources.supplementary import file_names, number_rows, person_group, text_rows
 
 log = logging.getLogger(__name__)
 
@@ -94,23 +94,20 @@ def read_landmarks(
             from other photos.
     """
     where, names = f"{path}: person {person}", tuple(names)
-    with opened(path, where, names) as file:
+    with losing(names), opened(path, where) as file:
         if not usable_group(person):
-            raise SourceError(f"{where}: expected a group, found none", "missing_person", names)
-        group = person_group(where, file, person, names)
-        try:
-            found = text_rows(where, group, "file_name")
-        except SourceError as error:
-            raise SourceError(str(error), error.reason, names) from error
+            raise SourceError(f"{where}: expected a group, found none", "missing_person")
+        _, group = person_group(path, file, person)
+        found = file_names(where, group)
         if found != tuple(printable(name) for name in names):
             raise SourceError(
                 f"{where}: file_name: expected the {len(names)} photos of the data set, found "
                 f"{len(found)} names that differ; make the landmarks again",
                 "stale_landmarks",
-                names,
             )
-        status = text_rows(where, group, "status", names)
+        status = text_rows(where, group, "status", len(names))
         values = {
-            key: number_rows(where, group, key, (shape,), names) for key, shape in _COLUMNS.items()
+            key: number_rows(where, group, key, (shape,), len(names))
+            for key, shape in _COLUMNS.items()
         }
     return values["landmarks"], values["score"], list(status)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -135,14 +136,21 @@ def measure_samples(
     wanted = np.sort(numbers[pairs.loc[numbers, "kind"].isin(list(kinds)).to_numpy()])
     log.info("measuring %d of %d samples of %s", len(wanted), len(numbers), samples_path)
 
-    sums = {kind: _Sums(network.embedding_size, extras) for kind in kinds}
+    # Running moments of our pictures and of the true ones, in the features of each network.
+    sums = {
+        kind: {
+            "estimator": (Moments(network.embedding_size), Moments(network.embedding_size)),
+            "inception": (extras.moments(), extras.moments()),
+        }
+        for kind in kinds
+    }
     judge = _Judge(network, extras, reader, pairs, size, boxes=not no_boxes)
     tables = [
         judge.measure(chunk, samples.read(chunk), sums)
         for chunk in np.split(wanted, range(_CHUNK, len(wanted), _CHUNK))
         if len(chunk)
     ]
-    table = pd.concat(tables, ignore_index=True) if tables else _empty()
+    table = pd.concat(tables or [COLUMNS.empty_table().to_pandas()], ignore_index=True)
 
     options = {"seed": seed, "resamples": resamples, "level": level}
     metrics: dict[str, Any] = {"kinds": {}, "by_angle": {}, "sted_protocol": {}}
@@ -162,11 +170,11 @@ def measure_samples(
                 entry[name] = null(extras.reasons[name])
             else:
                 entry[name] = column_entry(rows, name, options, _NO_TRUTH) | extras.about[name]
-        entry["frechet_estimator"] = sums[kind].frechet() | _judged(network)
+        entry["frechet_estimator"] = _frechet(*sums[kind]["estimator"]) | _judged(network)
         if reason := extras.reasons.get(optional.FID):
             entry[optional.FID] = null(reason)
         else:
-            entry[optional.FID] = sums[kind].fid() | extras.about[optional.FID]
+            entry[optional.FID] = _frechet(*sums[kind]["inception"]) | extras.about[optional.FID]
         metrics["kinds"][kind] = entry
         metrics["by_angle"][kind] = by_angle(rows, options)
         metrics["sted_protocol"][kind] = sted_protocol(rows, STED_NAMES)
@@ -206,16 +214,8 @@ def measure_files(
     outputs = zip(several(samples), several(metrics), several(per_pair), strict=True)
     for made, summary, rows in outputs:
         found, table = measure_samples(made, *data, **options)
-        write_metrics(summary, found)
+        write_json(summary, found)
         write_per_pair(rows, table)
-
-
-def write_metrics(path: str | os.PathLike, metrics: dict[str, Any]) -> None:
-    """Write ``metrics.json``: sorted keys, six significant digits, atomic.
-
-    Raises ValueError for NaN or infinity, which must be null with a reason.
-    """
-    write_json(path, metrics)
 
 
 def write_per_pair(path: str | os.PathLike, table: pd.DataFrame) -> None:
@@ -239,31 +239,18 @@ def _check(samples_path, numbers: np.ndarray, pairs: pd.DataFrame, pairs_path) -
         raise ValueError(f"{samples_path}: pair: expected each once, found {twice} twice")
 
 
-class _Sums:
-    """Running moments of one kind of pairs, ours and true ones."""
-
-    def __init__(self, embedding_size: int, extras: optional.OptionalNetworks):
-        self.found, self.true = Moments(embedding_size), Moments(embedding_size)
-        self.inception = (extras.moments(), extras.moments())
-
-    def frechet(self) -> dict[str, Any]:
-        return _frechet(self.found, self.true)
-
-    def fid(self) -> dict[str, Any]:
-        return _frechet(*self.inception)
-
-
+@dataclass(frozen=True)
 class _Judge:
     """Measures chunks of samples; what it needs for that, and no sums."""
 
-    def __init__(self, network, extras, reader, pairs, size, boxes: bool):
-        self.network: GazeHeadEstimator = network
-        self.extras: optional.OptionalNetworks = extras
-        self.reader: FacesReader = reader
-        self.pairs: pd.DataFrame = pairs
-        self.size, self.boxes = size, boxes
+    network: GazeHeadEstimator
+    extras: optional.OptionalNetworks
+    reader: FacesReader
+    pairs: pd.DataFrame
+    size: tuple[int, int]
+    boxes: bool
 
-    def measure(self, chunk: np.ndarray, pixels: np.ndarray, sums: dict[str, _Sums]):
+    def measure(self, chunk: np.ndarray, pixels: np.ndarray, sums: Mapping[str, Mapping]):
         """Return the rows of one chunk, and add its embeddings to the ``sums`` of its kinds."""
         rows = self.pairs.loc[chunk]
         source, target = (
@@ -311,20 +298,13 @@ class _Judge:
         for name, values in factor_errors(truth, ours_read).items():
             table.loc[known, READ_BOTH[name]] = values
         kinds = table["kind"].to_numpy()[known]
-        inception = None
+        features = {"estimator": (reading.embedding[known], truth.embedding)}
         if self.extras.inception is not None:
-            inception = [self.extras.features(images) for images in (ours, wanted)]
+            features["inception"] = tuple(map(self.extras.features, (ours, wanted)))
         for kind in np.unique(kinds):
-            here = kinds == kind
-            sums[kind].found.add(reading.embedding[known[here]])
-            sums[kind].true.add(truth.embedding[here])
-            if inception is not None:
-                for moments, features in zip(sums[kind].inception, inception, strict=True):
-                    moments.add(features[here])
-
-
-def _empty() -> pd.DataFrame:
-    return COLUMNS.empty_table().to_pandas()
+            for name, both in features.items():
+                for moments, values in zip(sums[kind][name], both, strict=True):
+                    moments.add(values[kinds == kind])
 
 
 def _common_size(sampled: tuple[int, int], size_px: int) -> tuple[int, int]:

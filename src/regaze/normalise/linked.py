@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,13 +15,13 @@ from regaze.faces import LABELS, FacesAttributes, FacesWriter
 from regaze.filetypes import damage
 from regaze.hdf5 import InUse, open_dataset
 from regaze.links import PixelLink, Rows, Sources, locate, read_source
+from regaze.normalise.pipeline import pixel_buffer, reject_person
 from regaze.normalise.rejections import Rejection, RowCounts, write_rejected
 from regaze.sources.hdf5 import last_stored, opened, rows_dataset, stored_rows
-from regaze.sources.records import NormalisedRows, NormalisedSource, SourceError, lost_rows
+from regaze.sources.records import NormalisedRows, NormalisedSource, SourceError
 
 log = logging.getLogger(__name__)
 
-CHECKS = ("ends", "all")
 _BYTES_IN_MEMORY = 256 << 20
 _PITCH, _YAW = (0, 2, 4, 6), (1, 3, 5, 7)
 _SLACK = 1e-5
@@ -58,12 +57,7 @@ def link_shard(
             beyond its end (about 2 microseconds per row) and decodes the first and the last row of
             each person, and every row if one of these fails; ``all`` decodes every row (about 0.1
             ms per row of 128 x 128, 0.6 ms of 448 x 448). ``copy`` implies it.
-
-    Raises:
-        ValueError: an unknown ``check_pixels``.
     """
-    if check_pixels not in CHECKS:
-        raise ValueError(f"check_pixels: expected one of {CHECKS}, found {check_pixels!r}")
     rejections: list[Rejection] = []
     kept = dict.fromkeys(persons, 0)
     with FacesWriter(out_faces, source.attributes) as writer:
@@ -74,12 +68,8 @@ def link_shard(
                 names = rows.file_name or ("",) * len(rows)
                 checked = _check(rows, source.attributes, copy or check_pixels == "all")
             except SourceError as error:
-                log.warning("person %s left out: %s", person, error)
-                left = list(enumerate(names)) if names and not error.file_names else None
-                rejections += [
-                    Rejection(person, row, name, error.reason, str(error))
-                    for row, name in left or lost_rows(source, person, error)
-                ]
+                error.file_names = error.file_names or names
+                rejections += reject_person(source, person, error)
                 continue
             for row, (reason, detail) in checked.problems.items():
                 rejections.append(Rejection(person, row, names[row], reason, detail))
@@ -240,13 +230,7 @@ def _undecodable(data: h5py.Dataset, place: Rows, chosen: list[int]) -> dict[int
 @contextmanager
 def _copied(place: Rows, folder: Path) -> Iterator[np.ndarray]:
     """Yield a copy of pixels; beyond a limit it is a file, not memory."""
-    large = int(np.prod(place.shape)) > _BYTES_IN_MEMORY
-    with tempfile.TemporaryFile(dir=folder) as room:
-        patches = (
-            np.memmap(room, np.uint8, "w+", shape=place.shape)
-            if large
-            else np.empty(place.shape, np.uint8)
-        )
+    with pixel_buffer(place.shape, folder, _BYTES_IN_MEMORY) as patches:
         for here, path, name in place.by_source():
             with opened(path) as file:
                 data, _ = open_dataset(file, name)

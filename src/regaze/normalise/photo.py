@@ -10,7 +10,6 @@ from __future__ import annotations
 import io
 import os
 import re
-import stat
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ from simplejpeg import decode_jpeg
 
 from regaze.sources.photo_header import HeaderError, PhotoHeader, open_heif, read_header
 from regaze.sources.records import printable
-from regaze.sources.regular import link_out
+from regaze.sources.regular import link_out, read_regular
 
 MOST_PIXELS = 120_000_000
 """Pictures of more pixels are refused by their header: a damaged or hostile file of a few bytes
@@ -117,26 +116,14 @@ class _Damaged(ValueError):
 
 def _content(path: str | Path, root: str | Path | None) -> bytes:
     try:
-        if root is not None and link_out(path, root):
-            raise UnreadableImage(path, "expected a photo, found a link out of the data set")
-        # Without O_NONBLOCK, opening a pipe waits for somebody to write to it.
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(handle, "rb", buffering=0) as file:
-            status = os.fstat(handle)
-            if not stat.S_ISREG(status.st_mode):
-                kind = "a folder" if stat.S_ISDIR(status.st_mode) else "something else"
-                raise UnreadableImage(path, f"expected a file, found {kind}")
-            if status.st_size > _MOST_BYTES:
-                raise UnreadableImage(
-                    path, f"expected at most {_MOST_BYTES} bytes, found {status.st_size}"
-                )
-            content = file.read()
+        out = root is not None and link_out(path, root)
+        content = b"" if out else read_regular(path, _MOST_BYTES)
     except OSError as error:
         raise UnreadableImage(path, error.strerror or str(error)) from error
-    except UnreadableImage:
-        raise
     except ValueError as error:  # a name with a zero byte
         raise UnreadableImage(path, str(error)) from error
+    if out:
+        raise UnreadableImage(path, "expected a photo, found a link out of the data set")
     if not content:
         raise UnreadableImage(path, "empty file")
     return content

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,17 +22,12 @@ from regaze.normalise.frame_check import FrameCheck, make_frame_check
 from regaze.normalise.geometry import Normalisation, Variant, normalise
 from regaze.normalise.photo import UnreadableImage, quiet_decoders, read_photo
 from regaze.normalise.rejections import Rejection, RowCounts, write_rejected
-from regaze.normalise.warp import (
-    RESAMPLINGS,
-    UNDISTORT_CAMERAS,
-    make_patch,
-    transform_points,
-    undistorted_camera,
-)
+from regaze.normalise.warp import make_patch, transform_points, undistorted_camera
 from regaze.sources.records import (
     PersonRecords,
     Source,
     SourceError,
+    losing,
     lost_rows,
     printable,
     safe_name,
@@ -42,6 +38,14 @@ log = logging.getLogger(__name__)
 _ROWS_AT_ONCE = 64
 _BYTES_AT_ONCE = 32 << 20
 _BYTES_IN_MEMORY = 64 << 20
+_OPTIONAL = ("landmarks", "turned", "status", "detail")
+_ROW_SHAPES = {
+    "camera_parameters": [(4,)],
+    "distortion": [(count,) for count in COEFFICIENT_COUNTS],
+    "head_pose": [(6,)],
+    "gaze_target": [(3,)],
+    "landmarks": [(68, 2)],
+} | dict.fromkeys(_OPTIONAL[1:], [()])
 
 
 @dataclass(frozen=True)
@@ -112,12 +116,6 @@ def normalise_shard(
         ValueError: an unknown option.
         SourceError: the raw data set itself cannot be read, or a person is listed twice.
     """
-    if undistort_camera not in UNDISTORT_CAMERAS:
-        raise ValueError(
-            f"undistort_camera: expected one of {UNDISTORT_CAMERAS}, found {undistort_camera!r}"
-        )
-    if resampling not in RESAMPLINGS:
-        raise ValueError(f"resampling: expected one of {RESAMPLINGS}, found {resampling!r}")
     if isinstance(variant, str):
         variant = Variant.named(variant, patch_size, focal, distance)
     check = make_frame_check(frame_check, sfm_mesh)
@@ -136,7 +134,7 @@ def normalise_shard(
             try:
                 records = _checked(source.read(person), gaze_known)
             except SourceError as error:
-                rejections += _reject_person(source, person, error)
+                rejections += reject_person(source, person, error)
                 continue
             count = _add_person(writer, records, recipe, run, rejections, Path(out_faces).parent)
             kept[person] = count
@@ -146,47 +144,40 @@ def normalise_shard(
 
 def _checked(records: PersonRecords, gaze_known: bool) -> PersonRecords:
     """Return the records, or raise a SourceError when no row of theirs can be used."""
-    person, names = records.person, records.file_name
+    with losing(records.file_name):
+        _check(records)
+    # A file that claims to know the gaze of every row has no place for one that is unknown.
+    return replace(records, gaze_known=True) if gaze_known else records
+
+
+def _check(records: PersonRecords) -> None:
+    person, count = records.person, len(records)
     if person in ("", ".") or "/" in person or "\0" in person or person != printable(person):
         raise SourceError(
             f"person {person!r}: expected a name that can be an HDF5 group: not empty or '.', "
             "without '/', UTF-8",
             "bad_person_name",
-            names,
         )
     if records.face_model not in FACE_MODELS:
         raise SourceError(
             f"person {person}: face_model: expected one of {sorted(FACE_MODELS)}, "
             f"found {records.face_model!r}",
             "bad_face_model",
-            names,
         )
-    widths = {
-        "camera_parameters": [(4,)],
-        "distortion": [(count,) for count in COEFFICIENT_COUNTS],
-        "head_pose": [(6,)],
-        "gaze_target": [(3,)],
-        "landmarks": [(68, 2)],
-        "turned": [()],
-        "status": [()],
-        "detail": [()],
-    }
-    for column, allowed in widths.items():
+    for column, allowed in _ROW_SHAPES.items():
         values = getattr(records, column)
-        if values is None and column in ("landmarks", "turned", "status", "detail"):
+        if values is None and column in _OPTIONAL:
             continue
-        if np.shape(values)[:1] != (len(names),) or np.shape(values)[1:] not in allowed:
+        if np.shape(values)[:1] != (count,) or np.shape(values)[1:] not in allowed:
             raise SourceError(
-                f"person {person}: {column}: expected {len(names)} rows of shape "
+                f"person {person}: {column}: expected {count} rows of shape "
                 f"{' or '.join(map(str, allowed))}, found {np.shape(values)}",
                 "bad_shape",
-                names,
             )
-    # A file that claims to know the gaze of every row has no place for one that is unknown.
-    return replace(records, gaze_known=True) if gaze_known else records
 
 
-def _reject_person(source: Source, person: str, error: SourceError) -> list[Rejection]:
+def reject_person(source, person: str, error: SourceError) -> list[Rejection]:
+    """Return the rows that are lost with a person; the log tells why."""
     log.warning("person %s left out: %s", printable(person), printable(str(error)))
     return [
         _rejection(person, row, name, error.reason, str(error))
@@ -195,9 +186,8 @@ def _reject_person(source: Source, person: str, error: SourceError) -> list[Reje
 
 
 def _rejection(person: str, row: int, file_name: str, reason: str, detail: str) -> Rejection:
-    return Rejection(
-        printable(person), row, printable(str(file_name)), reason, printable(str(detail))
-    )
+    who, name, told = (printable(str(text)) for text in (person, file_name, detail))
+    return Rejection(who, row, name, reason, told)
 
 
 @contextmanager
@@ -261,8 +251,9 @@ def _add_person(
             reject(row, reason, detail)
     kept: list[int] = []
     sizes: list[tuple[int, int]] = []
-    with _pixel_buffer(len(candidates), recipe.variant.size, folder) as pixels:
-        width, height = recipe.variant.size
+    width, height = recipe.variant.size
+    shape = (len(candidates), height, width, 3)
+    with pixel_buffer(shape, folder, _BYTES_IN_MEMORY) as pixels:
         step = max(1, min(_ROWS_AT_ONCE, _BYTES_AT_ONCE // (width * height * 3)))
         for start in range(0, len(candidates), step):
             block = candidates[start : start + step]
@@ -287,10 +278,9 @@ def _add_person(
 
 
 @contextmanager
-def _pixel_buffer(rows: int, size: tuple[int, int], folder: Path) -> Iterator[np.ndarray]:
-    """Yield room for the patches of one person; beyond a limit it is a file, not memory."""
-    shape = (rows, size[1], size[0], 3)
-    if int(np.prod(shape)) <= _BYTES_IN_MEMORY:
+def pixel_buffer(shape: tuple[int, ...], folder: Path, most: int) -> Iterator[np.ndarray]:
+    """Yield room for patches; beyond ``most`` bytes it is a file in ``folder``, not memory."""
+    if math.prod(shape) <= most:
         yield np.empty(shape, np.uint8)
         return
     with tempfile.TemporaryFile(dir=folder) as file:
@@ -315,10 +305,7 @@ def _early_problem(
     if not reason:
         return "", ""
     if reason == "non_finite_label":
-        columns = {
-            "camera_parameters": records.camera_parameters,
-            "head_pose": records.head_pose,
-        }
+        columns = {"camera_parameters": records.camera_parameters, "head_pose": records.head_pose}
         if records.gaze_known:
             columns["3d_gaze_target"] = records.gaze_target
         bad = [name for name, values in columns.items() if not np.isfinite(values[row]).all()]
@@ -373,11 +360,8 @@ def _patch_landmarks(
         return np.full((len(rows), 68, 2), np.nan, np.float32)
     camera = records.camera_parameters[rows]
     points = undistort_points(records.landmarks[rows], camera, distortion[rows])
-    ideal = np.stack(
-        [
-            undistorted_camera(one, size, recipe.undistort_camera)
-            for one, size in zip(camera, sizes, strict=True)
-        ]
-    )[:, None, :]
+    mode = recipe.undistort_camera
+    frames = zip(camera, sizes, strict=True)
+    ideal = np.stack([undistorted_camera(one, size, mode) for one, size in frames])[:, None, :]
     points = points * ideal[..., :2] + ideal[..., 2:]
     return transform_points(geometry.homography[rows], points).astype(np.float32)

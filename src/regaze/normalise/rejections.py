@@ -65,6 +65,17 @@ class RowCounts:
         """Rows that were not kept."""
         return self.rows_in - self.rows_out
 
+    @property
+    def lost_words(self) -> str:
+        """How many persons were lost, and who."""
+        rows = sum(rows or 0 for rows in self.lost.values())
+        unknown = sum(rows is None for rows in self.lost.values())
+        more = f", of {unknown} of them nobody knows how many" if unknown else ""
+        return (
+            f"{len(self.lost):,} of {self.persons:,} persons were lost with all of their rows "
+            f"({rows:,} known{more}): {some(self.lost)}"
+        )
+
 
 def write_rejected(
     path: str | Path,
@@ -192,13 +203,9 @@ def _rejected(total: RowCounts, most: float) -> str:
 
 
 def _lost(total: RowCounts, most: float) -> str:
-    rows = sum(rows or 0 for rows in total.lost.values())
-    unknown = sum(rows is None for rows in total.lost.values())
-    more = f", of {unknown} of them nobody knows how many" if unknown else ""
     return (
-        f"{len(total.lost)} of {total.persons} persons were lost with all of their rows ({rows} "
-        f"known{more}): {some(total.lost)}; max_lost, by default as max_rejected, allows "
-        f"{most:.4g} of them; by reason:"
+        f"{total.lost_words}; max_lost, by default as max_rejected, allows {most:.4g} of them; "
+        "by reason:"
     )
 
 

@@ -14,22 +14,16 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
-from pathlib import Path
+from functools import cache
 
-import numpy as np
 import pandas as pd
 import torch
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from safetensors.torch import load_file
+from torch import Tensor
 
 import regaze.redirectors
-from regaze.estimators.build import build_estimator
-from regaze.faces import FacesAttributes, FacesReader, FacesWriter
-from regaze.factors import FACTORS, GAZE_AND_HEAD
+from regaze.factors import FACTORS
 from regaze.methods import methods
-from regaze.pairs import draw_pairs
-from regaze.provenance import fingerprint
 from regaze.redirectors.base import (
     Batch,
     Perturbable,
@@ -38,52 +32,14 @@ from regaze.redirectors.base import (
     divided,
     selected,
 )
-from regaze.redirectors.batches import BatchBuilder
-from regaze.redirectors.declaration import MethodSettings, Network, declared_by
-from regaze.redirectors.inputs import KINDS, FaceInput, check_names, open_inputs, reader_of
+from regaze.redirectors.bench import BATCH, STEPS, Bench, Failed
+from regaze.redirectors.declaration import declared_by
+from regaze.redirectors.inputs import check_names
 from regaze.redirectors.networks import load_network, load_redirector
-from regaze.redirectors.pairs import PairBatches
-from regaze.redirectors.train import TrainingData, Unlabelled, fit, pair_labels, train_redirector
-from regaze.redirectors.validation import few_steps
-from regaze.training.context import ModelFiles
 from regaze.training.phases import Progress
 
-STEPS, BATCH = 8, 4
-"""Of trainings here."""
-
-_TRAIN = {
-    "images": STEPS * BATCH,
-    "batch": BATCH,
-    "accumulate": 1,
-    "warmup_images": 0,
-    # The weights that a training ends with are those in memory then.
-    "ema_halflife_images": 0,
-    "ema_std": (),
-    "precision": "fp32",
-    "compile": False,
-    "cache": "memory",
-    "workers": 0,
-    "log_every_images": BATCH,
-    "state_every_images": 2 * BATCH,
-    "validate_every_images": 0,
-    "select": "last",
-    "tensorboard": False,
-    "threads": 1,
-    "gpus": 0,
-    "nodes": 1,
-    "transfer": None,
-    "transfer_optimizer": False,
-    "validate_pairs": 3,
-    "validate_steps": 2,
-}
-_LISTS = {"train-redirector": list("abcd"), "val": ["e"], "test": list("fg")}
-_HEADS, _GAZES = 2, 3
 _CLOSE = 2e-3
 """Of pictures in [-1, 1]: more than rounding makes of another batch, less than a grey level."""
-
-
-class Failed(AssertionError):
-    """A method does not do what it has to; the message says what was found."""
 
 
 class NotApplicable(Exception):
@@ -105,249 +61,13 @@ class Outcome:
     reason: str = ""
 
 
-class Bench:
-    """An entry of ``models:`` at tiny size, with made-up data and networks in a folder.
-
-    Args:
-        name: of the entry.
-        models, estimators: entries of the configuration, as far as it uses them.
-        folder: empty, or that of another bench whose networks this one shares.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        models: Mapping[str, MethodSettings],
-        estimators: Mapping[str, object],
-        folder: str | Path,
-    ):
-        self.name, self.models, self.estimators = name, models, estimators
-        self.folder = Path(folder)
-        self.config = self._config(models[name].tiny().resolve())
-        self.declaration = declared_by(self.config)
-        self.size = self.config["size_px"]
-        self.sampling = few_steps(self.config["class"], 2)
-
-    @staticmethod
-    def _config(config: dict) -> dict:
-        train = config["train"]
-        few = {key: value for key, value in _TRAIN.items() if key in train}
-        done = {key: value for key, value in config.items() if key != "checkpoint"}
-        done["train"] = {**train, **few}
-        if "labels" in done:
-            done["labels"] = {**done["labels"], "count": 12}
-        return done
-
-    @cached_property
-    def faces(self) -> list[str]:
-        """Shards of the data set: seven persons in two head poses with three gazes each."""
-        path = self.folder / f"faces-{self.size}.h5"
-        if not path.exists():
-            _write_faces(path, self.size if self.size > 64 else 2 * self.size)
-        return [str(path)]
-
-    @cached_property
-    def reader(self) -> FacesReader:
-        """The faces."""
-        return FacesReader(self.faces)
-
-    @cached_property
-    def split(self) -> str:
-        """Split JSON."""
-        path = self.folder / "split.json"
-        path.write_text(json.dumps(_LISTS), encoding="utf-8")
-        return str(path)
-
-    @cached_property
-    def input_files(self) -> dict[str, list[str]]:
-        """Shards by kind of what it reads; one picture in three has none of it."""
-        found = {}
-        for one in self.declaration.inputs:
-            path = self.folder / f"{self.name}-{one.kind}{Path(KINDS[one.kind].shard).suffix}"
-            known = np.arange(len(self.reader)) % 3 != 2
-            reader_of(one.kind).write_example(path, one.options, self.reader, known)
-            found[one.kind] = [str(path)]
-        return found
-
-    @cached_property
-    def inputs(self) -> dict[str, FaceInput]:
-        """What it reads, opened."""
-        return open_inputs(self.declaration, self.input_files, self.reader)
-
-    @cached_property
-    def unlabelled(self) -> TrainingData | None:
-        """The data set that it learns from without labels: other persons with fewer gazes."""
-        if not self.declaration.unlabelled:
-            return None
-        path = self.folder / f"unlabelled-{self.size}.h5"
-        if not path.exists():
-            side = FacesReader(self.faces).patch_size[0]
-            _write_faces(path, side, gazes=_GAZES - 1, first=len(_LISTS) * 10)
-        reader, files = FacesReader(path), {}
-        for one in self.declaration.inputs:
-            if "unlabelled" not in one.sides:
-                continue
-            shard = self.folder / f"{self.name}-bare-{one.kind}{Path(KINDS[one.kind].shard).suffix}"
-            reader_of(one.kind).write_example(
-                shard, one.options, reader, np.arange(len(reader)) % 3 != 2
-            )
-            files[one.kind] = [str(shard)]
-        return TrainingData([str(path)], self.split, files)
-
-    @cached_property
-    def networks(self) -> dict[str, str]:
-        """Model folders of untrained networks by role."""
-        return {one.role: str(self._network(one)) for one in self.declaration.networks}
-
-    def _network(self, one: Network) -> Path:
-        folder = self.folder / "models" / one.entry
-        if (folder / "model.json").exists():
-            return folder
-        if one.section == "models":
-            Bench(one.entry, self.models, self.estimators, self.folder).write_untrained()
-        elif one.section == "estimators":
-            entry = self.estimators[one.entry]
-            config = {"arch": entry.arch, "preset": "tiny", "size_px": self.size}
-            config["preprocess"] = entry.preprocess
-            torch.manual_seed(1)
-            _write_model(folder, build_estimator(**config), kind="estimator", config=config)
-        else:
-            raise Failed(f"{one.role}: networks of {one.section} cannot be used yet")
-        return folder
-
-    def write_untrained(self) -> None:
-        """Write the model folder of this entry with random weights."""
-        networks = {
-            one.role: {
-                "entry": one.entry,
-                "always": one.always,
-                "fingerprint": fingerprint(Path(self.networks[one.role]) / "model.safetensors"),
-            }
-            for one in self.declaration.networks
-        }
-        _write_model(
-            self.folder / "models" / self.name,
-            self.woken(seed=2).saved,
-            kind="redirector",
-            config=self.config,
-            inputs={kind: {"identity": one.identity} for kind, one in self.inputs.items()},
-            networks=networks,
-        )
-
-    def built(self, seed: int = 0, **changes) -> Redirector:
-        """An untrained redirector as training begins with it; ``changes`` are of its options."""
-        torch.manual_seed(seed)
-        redirector = build_redirector({**self.config, **changes}, self.sampling)
-        redirector.attach({role: load_network(folder) for role, folder in self.networks.items()})
-        fit(redirector, self.inputs, self.reader, _LISTS["train-redirector"])
-        if self.unlabelled is not None:
-            redirector.fit_unlabelled_rows(len(FacesReader(self.unlabelled.faces)))
-        return redirector
-
-    def woken(self, seed: int = 0, **changes) -> Redirector:
-        """The same in evaluation mode, its layers of zeros with weights as if they had learnt."""
-        redirector = self.built(seed, **changes)
-        generator = torch.Generator().manual_seed(seed)
-        with torch.no_grad():
-            for parameter in redirector.network.parameters():
-                if not parameter.any():
-                    parameter.normal_(0, 0.05, generator=generator)
-        return redirector.eval()
-
-    def pairs(self, part: str = "train-redirector", **options) -> PairBatches:
-        """Training batches."""
-        labels = pair_labels(self.reader, _LISTS[part], options.pop("labels", None))
-        given = {"size": self.size, "batch": BATCH, "seed": 0, "declaration": self.declaration}
-        if self.unlabelled is not None and part == "train-redirector":
-            bare = Unlabelled(self.declaration, self.unlabelled)
-            options["unlabelled"] = bare.batches(size=self.size, batch=BATCH, seed=0)
-        return PairBatches(
-            self.reader, _LISTS[part], **given, inputs=self.inputs, **labels, **options
-        )
-
-    def batch(self, step: int = 0, flip: Tensor | None = None, **options) -> dict[str, Tensor]:
-        """A training batch; ``flip`` (B,) bool says which pairs are mirrored."""
-        batches = self.pairs(**options)
-        loaded = batches.load(step)
-        return batches.builder.finish(loaded, flip) if flip is not None else batches.finish(loaded)
-
-    def requests(self, table: pd.DataFrame | None = None, count: int = 1):
-        """Requests of test persons, by default seven of three sources; some lack an input."""
-        builder = BatchBuilder(self.size, self.declaration, self.inputs, self.reader.pixels)
-        return builder.requests(self.reader, self.table if table is None else table, count=count)
-
-    @cached_property
-    def table(self) -> pd.DataFrame:
-        """Evaluation pairs: four of two pictures each, and three of a sweep without a target."""
-        counts = {GAZE_AND_HEAD: 4, "sweep": 1}
-        return draw_pairs(
-            self.reader, _LISTS["test"], counts, seed=0, dataset="example", sweep_steps=3
-        )
-
-    def asked(self) -> dict[str, Tensor]:
-        """Sources and targets of the requests in one batch, a row per request."""
-        requests = self.requests()
-        source, target = requests.to("cpu")
-        return {**selected(source, requests.source_of), **target}
-
-    def trained(self, name: str, build: Callable = build_redirector) -> Path:
-        """The folder of a model that is trained for some steps."""
-        folder = self.folder / "models" / name
-        files = ModelFiles(
-            *(folder / file for file in ("model.safetensors", "model.json", "curve.csv")),
-            state=self.folder / "state" / name,
-        )
-        given = (self.faces, self.split, self.input_files, self.networks, self.unlabelled)
-        data = TrainingData(*given)
-        train_redirector(self.name, self.config, data, seed=0, files=files, build=build)
-        return folder
-
-    @cached_property
-    def unbroken(self) -> tuple[Path, Redirector]:
-        """A trained model's folder, and the redirector that was trained."""
-        seen: list[Redirector] = []
-
-        def build(config, sampling):
-            seen.append(build_redirector(config, sampling))
-            return seen[0]
-
-        return self.trained(f"{self.name}-unbroken", build), seen[0].eval()
-
-
-def _write_model(folder: Path, network: nn.Module, **record) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    weights = {key: value.contiguous() for key, value in network.state_dict().items()}
-    save_file(weights, folder / "model.safetensors")
-    content = {"name": folder.name, **record}
-    (folder / "model.json").write_text(json.dumps(content), encoding="utf-8")
-
-
-def _write_faces(path: Path, size: int, gazes: int = _GAZES, first: int = 0) -> None:
-    """Coloured ovals with eyes that look where the labels say."""
-    attributes = FacesAttributes("sted", (size, size), 125.0, 600.0, "none", "example")
-    y, x = np.ogrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j]
-    with FacesWriter(path, attributes) as writer:
-        for number, person in enumerate(sorted(sum(_LISTS.values(), []))):
-            rng = np.random.default_rng(first + number)
-            labels = np.zeros((_HEADS * gazes, 8), np.float32)
-            labels[:, :2] = np.tile(rng.uniform(-0.4, 0.4, (gazes, 2)), (_HEADS, 1))
-            labels[:, 2:4] = np.repeat(rng.uniform(-0.4, 0.4, (_HEADS, 2)), gazes, 0)
-            skin, light = rng.uniform(90, 220, 3), rng.uniform(-30, 30)
-            pixels = np.empty((len(labels), size, size, 3), np.uint8)
-            for row, (pitch, yaw, up, left) in enumerate(labels[:, :4]):
-                u, v = x + 0.4 * left, y + 0.4 * up
-                face = np.where(u**2 / 0.5 + v**2 / 0.8 < 1, 1.0, 0.2)
-                for side in (-0.3, 0.3):
-                    eye = (u - side + 0.15 * yaw) ** 2 + (v + 0.2 + 0.15 * pitch) ** 2
-                    face = face * (1 - 0.9 * np.exp(-eye / 0.01))
-                shown = face[..., None] * skin + light * x[..., None]
-                pixels[row] = np.clip(shown + rng.normal(0, 4, shown.shape), 0, 255)
-            writer.add_person(person, pixels, labels)
-
-
 def _expect(fact: bool, told: str) -> None:
     if not fact:
         raise Failed(told)
+
+
+def _finite(found: Tensor) -> None:
+    _expect(bool(found.isfinite().all()), "expected numbers, found NaN or infinity")
 
 
 def _same(found: Tensor, wanted: Tensor, told: str, within: float = _CLOSE) -> None:
@@ -360,9 +80,9 @@ def _rows(batch: Batch, rows) -> dict[str, Tensor]:
     return {name: value[rows] for name, value in batch.items()}
 
 
-def _pictures(redirector: Redirector, batch: Batch, seed: int = 0, **options) -> Tensor:
+def _pictures(redirector: Redirector, batch: Batch, **options) -> Tensor:
     with torch.no_grad():
-        return redirector.redirect(batch, seed=seed, **options)
+        return redirector.redirect(batch, seed=0, **options)
 
 
 @cache
@@ -374,6 +94,11 @@ def _needs_torch(module: str, path: tuple[str, ...]) -> bool:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     line = [sys.executable, "-c", program, module, *path]
     return subprocess.run(line, env=environment, capture_output=True).returncode == 3
+
+
+def _loss(redirector: Redirector, batch: Batch, phase) -> Tensor:
+    at = Progress(1, phase.after, torch.Generator().manual_seed(0))
+    return redirector.losses(batch, phase.name, at)["loss"]
 
 
 def check_declaration(bench: Bench) -> None:
@@ -517,7 +242,7 @@ def check_pictures(bench: Bench) -> None:
     made = _pictures(redirector, batch)
     wanted = (len(batch["pair"]), 3, bench.size, bench.size)
     _expect(tuple(made.shape) == wanted, f"expected {wanted}, found {tuple(made.shape)}")
-    _expect(bool(made.isfinite().all()), "expected numbers, found NaN or infinity")
+    _finite(made)
     most = float(made.abs().max())
     _expect(most <= 1 + 1e-6, f"expected values from -1 to 1, found {most:.4g}")
     cost = redirector.evaluations_per_image()
@@ -606,8 +331,7 @@ def check_mirroring(bench: Bench) -> None:
         _same(turned[name], value, f"{name} of mirrored pairs", 1e-6)
     redirector = bench.woken()
     for phase in redirector.phases():
-        at = Progress(1, phase.after, torch.Generator().manual_seed(0))
-        loss = redirector.losses(turned, phase.name, at)["loss"]
+        loss = _loss(redirector, turned, phase)
         told = f"phase {phase.name}: loss of mirrored pairs is {loss.detach()}"
         _expect(bool(loss.isfinite()), told)
     made = [_pictures(redirector, one | asked) for one in (plain, turned)]
@@ -643,7 +367,7 @@ def check_unknown_inputs(bench: Bench) -> None:
                 other[f"{side}_{column}"] = batch[f"{side}_{column}"].clone()
                 other[f"{side}_{column}"][unknown] += 1
     made = _pictures(redirector, batch)
-    _expect(bool(made.isfinite().all()), "expected numbers, found NaN or infinity")
+    _finite(made)
     told = "pictures of rows that are not known, of zeros and of ones in their place"
     _same(_pictures(redirector, other), made, told)
 
@@ -661,11 +385,8 @@ def check_unlabelled(bench: Bench) -> None:
     for name in ("target_gaze", "target_head"):
         other[name] = torch.where(unknown[:, None], torch.ones_like(batch[name]), batch[name])
     for phase in redirector.phases():
-        told = []
-        for one in (batch, other):
-            at = Progress(1, phase.after, torch.Generator().manual_seed(0))
-            told.append(redirector.losses(one, phase.name, at)["loss"].detach())
-        _same(*told, f"phase {phase.name}: losses of unknown labels of 0 and of 1", 1e-6)
+        found = [_loss(redirector, one, phase).detach() for one in (batch, other)]
+        _same(*found, f"phase {phase.name}: losses of unknown labels of 0 and of 1", 1e-6)
 
 
 def check_unlabelled_set(bench: Bench) -> None:
@@ -720,7 +441,7 @@ def check_several_sources(bench: Bench) -> None:
     source, target = requests.to("cpu")
     batch = {**selected(source, requests.source_of), **target}
     whole = _pictures(redirector.eval(), batch)
-    _expect(bool(whole.isfinite().all()), "expected numbers, found NaN or infinity")
+    _finite(whole)
     told = "pictures of rows [2, 0] alone and among others"
     _same(_pictures(redirector, _rows(batch, [2, 0])), whole[[2, 0]], told)
 
@@ -744,20 +465,24 @@ def check_turning(bench: Bench) -> None:
 def check_start(bench: Bench) -> None:
     """Weights to start from are taken whole or refused."""
     redirector, other = bench.built(seed=1), bench.woken(seed=2)
-    state = {key: value.clone() for key, value in other.saved.state_dict().items()}
-    _refuses(state, redirector.load_start, "load_start")
-    redirector.load_start(state)
-    batch = bench.asked()
-    told = "pictures of loaded weights, and of those that they are of"
-    _same(_pictures(redirector.eval(), batch), _pictures(other, batch), told)
+    _loads(bench, redirector, other, other.saved.state_dict(), redirector.load_start)
 
 
 def check_published(bench: Bench) -> None:
     """Weights in the published layout are taken whole or refused."""
     redirector, other = bench.built(seed=1), bench.woken(seed=2)
-    state = _copied(other.reference_state())
-    _refuses(state, lambda wrong: redirector.load_reference(wrong, bench.config), "load_reference")
-    redirector.load_reference(state, bench.config)
+
+    def load_reference(state: Mapping) -> None:
+        redirector.load_reference(state, bench.config)
+
+    _loads(bench, redirector, other, other.reference_state(), load_reference)
+
+
+def _loads(bench, redirector, other, state: Mapping, load: Callable[[Mapping], None]) -> None:
+    """Whole weights of another redirector make its pictures, others are refused."""
+    state = _copied(state)
+    _refuses(state, load, load.__name__)
+    load(state)
     batch = bench.asked()
     told = "pictures of loaded weights, and of those that they are of"
     _same(_pictures(redirector.eval(), batch), _pictures(other, batch), told)
@@ -798,31 +523,9 @@ def _refuses(state: dict, load: Callable[[dict], None], what: str) -> None:
 
 
 CHECKS: dict[str, Callable[[Bench], None]] = {
-    function.__name__.removeprefix("check_").replace("_", " "): function
-    for function in (
-        check_declaration,
-        check_building,
-        check_learning,
-        check_validation,
-        check_reloading,
-        check_resuming,
-        check_pictures,
-        check_rows_alone,
-        check_seed,
-        check_edit_of_invert,
-        check_one_source,
-        check_mirroring,
-        check_angles,
-        check_unknown_inputs,
-        check_unlabelled,
-        check_unlabelled_set,
-        check_guidance,
-        check_path,
-        check_several_sources,
-        check_turning,
-        check_start,
-        check_published,
-    )
+    name.removeprefix("check_").replace("_", " "): function
+    for name, function in globals().items()
+    if name.startswith("check_") and function.__module__ == __name__
 }
 """All checks by name, in the order in which they run."""
 

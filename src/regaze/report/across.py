@@ -6,7 +6,7 @@ is missing is said, with its reason; nothing is put in its place.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from regaze.factors import FACTORS, GAZE_AND_HEAD, KINDS
 from regaze.metrics.bootstrap import bootstrap_mean
 from regaze.pairs import read_pairs
 from regaze.report import sections, tables
-from regaze.report.inputs import ModelEntry, Results, read_losses, read_rejected, read_results
+from regaze.report.inputs import ModelEntry, Results, read_rejected, read_results
 from regaze.report.verdict import Verdict, verdict
 
 _FIRST = next(iter(FACTORS.values()))
@@ -59,15 +59,14 @@ class DatasetEntry:
             reader = self.faces if isinstance(self.faces, FacesReader) else FacesReader(self.faces)
             table = self.pairs if isinstance(self.pairs, pd.DataFrame) else read_pairs(self.pairs)
             results, rejected = read_results(self.models), read_rejected(self.rejected)
-            losses = read_losses(self.rejected)
         except (FileNotFoundError, ValueError) as error:
             raise type(error)(f"data set {self.name}: {error}") from error
-        return LoadedDataset(self, reader, table, results, rejected, losses)
+        return LoadedDataset(self, reader, table, results, *rejected)
 
 
 @dataclass(frozen=True)
 class LoadedDataset:
-    """The contents of a :class:`DatasetEntry`; ``rejected`` has at least the column ``reason``,
+    """The contents of a :class:`DatasetEntry`; ``rejected`` is a table of rejected rows,
     ``losses`` are sentences about persons."""
 
     entry: DatasetEntry
@@ -104,25 +103,16 @@ def foreign_part(data: LoadedDataset, home: LoadedDataset, rows: int) -> dict:
     if grid is None:
         sampled = any(r.samples is not None for r in data.results if r.role == "method")
         no_grid = "there are no pairs with a true image" if sampled else "no method has samples"
-    empty = tables.empty_kinds(data.results)
+    some = len(tables.empty_kinds(data.results)) < len(tables.KINDS)
     return {
         "name": data.name,
         "anchor": data.anchor,
         "verdict": verdict(data.results),
         "table": table,
-        "not_measured": [
-            (name, reason)
-            for name, reason in tables.null_metrics(data.results).items()
-            if len(empty) < len(tables.KINDS)
-        ],
+        "not_measured": tables.null_metrics(data.results) if some else {},
         "grid": grid,
         "no_grid": no_grid,
-        "rejected": sections.rejected_summary(data.rejected, len(data.faces), data.losses),
-        "contact_sheet": (
-            sections.contact_sheet_uri(data.entry.contact_sheet, 1400)
-            if data.entry.contact_sheet
-            else None
-        ),
+        **sections.data_part(data, 1400),
     }
 
 
@@ -162,10 +152,10 @@ def cross_table(sets: Sequence[LoadedDataset]) -> dict:
                 if found is None
                 else tables.metric_of(found, kind, _ERROR.key)
             )
-            cells.append(_cell(value, results.name, mark, notes))
-        rows.append({**_row(results), "cells": cells})
+            cells.append(tables.cell(value, _ERROR, notes, tables.marked(results.name, mark)))
+        rows.append(tables.row(results, cells))
     alone = {data.name: estimator_alone(data) for data in sets}
-    cells = [_cell(alone[data.name], "", (set(), set()), notes) for data, _, _ in columns]
+    cells = [tables.cell(alone[data.name], _ERROR, notes) for data, _, _ in columns]
     if columns:
         title = "estimator alone, on the sources"
         rows.append({"title": title, "role": "floor", "slot": -1, "cells": cells})
@@ -184,32 +174,8 @@ def cross_table(sets: Sequence[LoadedDataset]) -> dict:
         "spans": spans,
         "kinds": [words for _, _, words in columns],
         "rows": rows,
-        "notes": [(number, reason) for reason, number in notes.items()],
+        "notes": notes,
         "missing": missing,
-    }
-
-
-def _row(results: Results) -> dict:
-    title = sections.shown_title(results)
-    return {"title": title, "role": results.role, "slot": results.slot}
-
-
-def _cell(value: Mapping, name: str, marks, notes: dict[str, int]) -> dict:
-    blank = {"text": "", "interval": "", "mark": "", "reason": "", "note": "", "home": ""}
-    if value["mean"] is None:
-        reason = str(value["reason"]).rstrip(".")
-        return {**blank, "reason": reason, "note": notes.setdefault(reason, len(notes) + 1)}
-    best, tied = marks
-    low, high = tables.interval_of(value)
-    interval = ""
-    if low is not None:
-        interval = f"{tables.text_of(low, _ERROR)}–{tables.text_of(high, _ERROR)}"
-    mark = "best" if name in best else "tied" if name in tied else ""
-    return {
-        **blank,
-        "text": tables.text_of(value["mean"], _ERROR),
-        "interval": interval,
-        "mark": mark,
     }
 
 

@@ -121,6 +121,12 @@ def training_curve(curve: pd.DataFrame, title: str, slot: int = 0) -> Figure:
     return figure
 
 
+def points(one: Series, kind: str, error: str, angle: str) -> pd.DataFrame:
+    """Return person, error and angle of a method's pairs of a kind of which both are known."""
+    columns = ["person", error, angle]
+    return one.per_pair[one.per_pair["kind"] == kind].reindex(columns=columns).dropna()
+
+
 @styled
 def error_against_angle(
     series: Sequence[Series],
@@ -130,7 +136,6 @@ def error_against_angle(
     kind: str,
     title: str,
     xlabel: str,
-    ylabel: str,
     bins: int = 6,
 ) -> Figure:
     """Draw mean error against how far was redirected, with 95 % bands from drawing persons.
@@ -144,32 +149,29 @@ def error_against_angle(
         error: column of the error in degrees.
         angle: column of the redirection angle in degrees.
         kind: kind of pairs to use.
-        title, xlabel, ylabel: texts of the panel.
+        title, xlabel: texts of the panel.
         bins: at most so many bins.
     """
     figure = Figure()
     axes = figure.subplots()
-    parts = [
-        one.per_pair.loc[one.per_pair["kind"] == kind, ["person", error, angle]].dropna()
-        for one in series
-    ]
+    parts = [points(one, kind, error, angle) for one in series]
     edges = _edges(np.concatenate([part[angle].to_numpy(float) for part in parts]), bins)
     for one, part in zip(series, parts, strict=True):
         place = np.clip(np.searchsorted(edges, part[angle], side="right") - 1, 0, len(edges) - 2)
-        points = []
+        found = []
         for number in range(len(edges) - 1):
             inside = part[place == number]
             if len(inside):
                 mean, low, high = person_interval(inside[error], inside["person"])
-                points.append((inside[angle].mean(), mean, low, high))
-        x, mean, low, high = np.array(points).T
+                found.append((inside[angle].mean(), mean, low, high))
+        x, mean, low, high = np.array(found).T
         look = _look(one)
         axes.plot(x, mean, label=one.title, **look)
         if one.role == "method":
             axes.fill_between(x, low, high, color=look["color"], alpha=0.14, linewidth=0)
     axes.set_title(title)
     axes.set_xlabel(xlabel)
-    axes.set_ylabel(ylabel)
+    axes.set_ylabel("error")
     axes.set_ylim(bottom=0)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}°"))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}°"))
@@ -205,20 +207,7 @@ def dots(
         if row.get("low") is not None:
             axes.plot([row["low"], row["high"]], [y, y], color=tone, linewidth=2.4, alpha=0.45)
         axes.plot(row["mean"], y, "o", color=tone, markersize=6)
-    for value, text, dashes in ((floor, "true image", (1, 1.6)), (ceiling, "source", (4, 2))):
-        if value is not None:
-            axes.axvline(value, color=MUTED, linewidth=1.1, dashes=dashes)
-            axes.annotate(
-                text,
-                (value, 1),
-                xycoords=("data", "axes fraction"),
-                xytext=(0, 2),
-                textcoords="offset points",
-                ha="center",
-                va="bottom",
-                fontsize=9,
-                color=MUTED,
-            )
+    bound_lines(axes, {"floor": floor, "ceiling": ceiling}, upright=True, linewidth=1.1)
     axes.set_yticks([-place for place in range(len(rows))], [row["title"] for row in rows])
     axes.set_ylim(-len(rows) + 0.4, 0.6)
     axes.tick_params(axis="y", labelcolor=INK, labelsize=10)
@@ -228,6 +217,34 @@ def dots(
     axes.xaxis.set_major_locator(MaxNLocator(6))
     axes.margins(x=0.08)
     return figure
+
+
+def bound_lines(axes, bounds: Mapping[str, float | None], *, upright: bool, **style) -> None:
+    """Draw lines at what bounds a score, named at their ends.
+
+    Args:
+        axes: of the panel.
+        bounds: scores of ``floor``, the true image, and ``ceiling``, the unchanged source.
+        upright: whether scores run along x.
+        style: of the lines.
+    """
+    for role, text, dashes in (("floor", "true image", (1, 1.6)), ("ceiling", "source", (4, 2))):
+        value = bounds.get(role)
+        if value is None or not np.isfinite(value):
+            continue
+        (axes.axvline if upright else axes.axhline)(value, color=MUTED, dashes=dashes, **style)
+        place, units = (value, 1), ("data", "axes fraction")
+        axes.annotate(
+            text,
+            place if upright else place[::-1],
+            xycoords=units if upright else units[::-1],
+            xytext=(0, 2),
+            textcoords="offset points",
+            ha="center" if upright else "right",
+            va="bottom",
+            fontsize=9,
+            color=MUTED,
+        )
 
 
 def running_mean(values: np.ndarray) -> np.ndarray:

@@ -126,8 +126,6 @@ def redirection_grid(
     kind: str,
     n: int = 8,
     per_pair_by_model: Mapping[str, pd.DataFrame | str | Path] | None = None,
-    titles: Mapping[str, str] | None = None,
-    cell: int = 128,
 ) -> None:
     """Write a labelled grid ``asked for | source | target | each model`` as PNG.
 
@@ -135,8 +133,6 @@ def redirection_grid(
         faces, pairs, samples_by_model, kind, per_pair_by_model: as in :func:`collect`.
         out_png: file to write; the same input gives the same bytes.
         n: at most so many rows.
-        titles: names shown instead of the models' names.
-        cell: side of a picture in pixels; samples are enlarged to it by Lanczos.
 
     Raises:
         ValueError: there is no pair of this kind.
@@ -144,26 +140,23 @@ def redirection_grid(
     rows = collect(faces, pairs, samples_by_model, kind, n, per_pair_by_model)
     if not rows:
         raise ValueError(f"pairs: expected at least one pair of kind {kind!r}, found none")
-    image = draw_grid(rows, list(samples_by_model), kind=kind, titles=titles or {}, cell=cell)
+    image = draw_grid(rows, list(samples_by_model), kind)
     with replacing(out_png) as part:
         image.save(part, format="PNG", optimize=False)
 
 
 def draw_grid(
-    rows: Sequence[GridRow],
-    models: Sequence[str],
-    *,
-    kind: str,
-    titles: Mapping[str, str],
-    cell: int = 128,
+    rows: Sequence[GridRow], models: Sequence[str], kind: str, cell: int = 128
 ) -> Image.Image:
-    """Draw the grid of :func:`redirection_grid` and return it as an RGB picture."""
+    """Draw the grid of :func:`redirection_grid` and return it as an RGB picture.
+
+    ``cell`` is the side of a picture in pixels; samples are enlarged to it by Lanczos.
+    """
     margin, gap, head, caption, asked = 12, 4, 30, 17, max(cell, 112)
     apart = 10  # what the method produced stands apart from what it was given
     has_errors = any(row.errors for row in rows)
     caption = caption if has_errors else 0
-    columns = [("source", "source"), ("target", "target")]
-    columns += [(name, titles.get(name, name)) for name in models]
+    columns = ["source", "target", *models]
     left = [margin + asked + gap]
     for number in range(1, len(columns)):
         left.append(left[-1] + cell + (apart if number == 2 else gap))
@@ -175,14 +168,14 @@ def draw_grid(
     middle = margin + head // 2
     heading = KINDS[kind].title
     draw.text((margin, middle), heading, INK, font(14, bold=True), anchor="lm")
-    for (_, title), x in zip(columns, left, strict=True):
-        draw.text((x + cell // 2, middle), title, INK, font(13, bold=True), anchor="mm")
+    for name, x in zip(columns, left, strict=True):
+        draw.text((x + cell // 2, middle), name, INK, font(13, bold=True), anchor="mm")
     for number, row in enumerate(rows):
         top = margin + head + number * pitch
         if number:
             draw.line([(margin, top - gap // 2), (size[0] - margin, top - gap // 2)], RULE)
         _draw_asked(canvas, row, kind, (margin, top), asked, cell)
-        for (name, _), x in zip(columns, left, strict=True):
+        for name, x in zip(columns, left, strict=True):
             _draw_cell(canvas, row, name, kind, (x, top), cell)
     note = "dial: ○ source, ● asked for; pitch up is +, yaw to the image's left is +"
     draw.text((margin, size[1] - margin), note, MUTED, font(11), anchor="ls")

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 
 from regaze.factors import FACTORS
 from regaze.metrics.disentanglement import OTHERS, PROTOCOLS
-from regaze.report import sections
+from regaze.report import tables
 from regaze.report.inputs import PERTURBED, Results
-from regaze.report.tables import Column, interval_of, text_of
+from regaze.report.tables import Column
 
 
 def _columns() -> Iterator[Column]:
@@ -57,41 +57,20 @@ def induced_table(all_results: Sequence[Results]) -> dict | None:
         return None
     notes: dict[str, int] = {}
     rows = [
-        {
-            "title": sections.shown_title(results),
-            "told": "",
-            "role": results.role,
-            "slot": results.slot,
-            "cells": [_cell(_value(results, column), column, notes) for column in columns],
-        }
+        tables.row(
+            results,
+            [tables.cell(_value(results, column), column, notes) for column in columns],
+        )
         for results in measured
     ]
     pictures = max(v.get("n") or 0 for r in measured for v in r.metrics[PERTURBED].values())
-    heads = [
-        {"title": column.title, "meaning": column.meaning, "hint": sections.hint(column)}
-        for column in columns
-    ]
     group = {"title": "Random turns", "about": f"{pictures} pictures", "rows": rows}
-    return {
-        "columns": heads,
-        "groups": [group],
-        "notes": [(number, reason) for reason, number in notes.items()],
-    }
+    return {"columns": tables.heads(columns), "groups": [group], "notes": notes}
 
 
 def _value(results: Results, column: Column) -> dict:
-    absent = {"mean": None, "reason": "not measured in this run"}
+    absent = {"mean": None, "reason": tables.NOT_MEASURED}
     return dict(results.metrics.get(PERTURBED, {}).get(column.key, absent))
-
-
-def _cell(value: dict, column: Column, notes: dict[str, int]) -> dict:
-    blank = {"text": "", "interval": "", "mark": "", "reason": "", "note": "", "home": ""}
-    if value["mean"] is None:
-        reason = str(value["reason"]).rstrip(".")
-        return {**blank, "reason": reason, "note": notes.setdefault(reason, len(notes) + 1)}
-    low, high = interval_of(value)
-    between = "" if low is None else f"{text_of(low, column)}–{text_of(high, column)}"
-    return {**blank, "text": text_of(value["mean"], column), "interval": between}
 
 
 def identity_note(all_results: Sequence[Results]) -> str:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
+import pyarrow as pa
 
 from regaze.factors import KINDS, current_kind
-from regaze.normalise.rejections import told_counts
+from regaze.normalise import rejections
 from regaze.samples import Samples
 from regaze.sources.records import some
 
@@ -241,49 +241,23 @@ def read_curve(path: str | Path) -> pd.DataFrame:
     return table
 
 
-def read_rejected(paths: Sequence[str | Path]) -> pd.DataFrame:
-    """Read the shards' tables of rejected rows as one table with at least the column ``reason``.
+def read_rejected(paths: Sequence[str | Path]) -> tuple[pd.DataFrame, list[str]]:
+    """Read tables of rejected rows as one, with sentences about persons of whom nothing was kept.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: the column ``reason`` is missing.
+        ValueError: it is no table of :mod:`regaze.normalise.rejections`.
     """
-    tables = []
+    tables, sentences = [rejections.SCHEMA.empty_table()], []
     for path in paths:
-        table = pd.read_parquet(_existing(path, "rejected rows"))
-        if "reason" not in table:
-            raise ValueError(f"{path}: column 'reason' is missing; found {sorted(table)}")
-        tables.append(table)
-    filled = [table for table in tables if len(table)]
-    if filled:
-        return pd.concat(filled, ignore_index=True)
-    return tables[0] if tables else pd.DataFrame({"reason": pd.Series(dtype=str)})
-
-
-def read_losses(paths: Sequence[str | Path]) -> list[str]:
-    """Return sentences about persons of whom nothing was kept, as the tables of rejected rows tell.
-
-    Raises:
-        FileNotFoundError: no such file.
-    """
-    sentences = []
-    for path in paths:
-        counts = told_counts(pq.read_schema(_existing(path, "rejected rows")))
-        if counts is None:
-            continue
-        if counts.lost:
-            rows = sum(rows or 0 for rows in counts.lost.values())
-            unknown = sum(rows is None for rows in counts.lost.values())
-            more = f", of {unknown} of them nobody knows how many" if unknown else ""
-            sentences.append(
-                f"{len(counts.lost):,} of {counts.persons:,} persons were lost with all of their "
-                f"rows ({rows:,} known{more}): {some(counts.lost)}."
-            )
+        table, counts = rejections.read_rejected(_existing(path, "rejected rows"))
+        tables.append(table.replace_schema_metadata(None))
+        sentences += [f"{counts.lost_words}."] if counts.lost else []
         sentences += [
             f"Persons left out, {why} ({len(names):,}): {some(names)}."
             for why, names in counts.left_out.items()
         ]
-    return sentences
+    return pa.concat_tables(tables).to_pandas(), sentences
 
 
 def _existing(path: str | Path, what: str) -> Path:

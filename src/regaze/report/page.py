@@ -6,22 +6,20 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import pandas as pd
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from regaze.faces import FacesReader
-from regaze.factors import GAZE_AND_HEAD, KINDS
+from regaze.factors import GAZE_AND_HEAD
 from regaze.outputs import replacing
 from regaze.report import across, citations, sections, studies, tables
 from regaze.report.across import DatasetEntry
 from regaze.report.encoders import encoder_section
 from regaze.report.induced import identity_note, induced_table
-from regaze.report.inputs import EstimatorEntry, ModelEntry, Results
+from regaze.report.inputs import EstimatorEntry, Results
 from regaze.report.published import published_section
 from regaze.report.studies import StudyEntry
-from regaze.report.verdict import verdict
+from regaze.report.verdict import listed, verdict
 
 TEMPLATES = Path(__file__).with_name("templates")
 SIZE_LIMIT = 20_000_000
@@ -31,71 +29,48 @@ SIZE_LIMIT = 20_000_000
 def write_report(
     out_html: str | os.PathLike,
     out_csv: str | os.PathLike,
+    datasets: Sequence[DatasetEntry],
     *,
-    models: Sequence[ModelEntry],
-    dataset: str,
-    faces: FacesReader | str | os.PathLike | Sequence[str | os.PathLike],
-    pairs: str | os.PathLike | pd.DataFrame,
     estimators: Sequence[EstimatorEntry] = (),
     encoders: Sequence[str | os.PathLike] = (),
-    rejected: Sequence[str | os.PathLike] = (),
-    contact_sheet: str | os.PathLike | None = None,
     config: Mapping | None = None,
     versions: Mapping[str, str] | None = None,
-    left_out: Mapping[str, str] | None = None,
-    remarks: Sequence[str] = (),
-    foreign: Sequence[DatasetEntry] = (),
     study: Sequence[StudyEntry] = (),
     study_kind: str = GAZE_AND_HEAD,
     out_study: str | os.PathLike | None = None,
-    title: str = "Gaze and head redirection, compared",
     grid_rows: int = 6,
-    sweep_persons: int = 6,
 ) -> None:
     """Write the page and ``comparison.csv``.
 
     Args:
         out_html: page to write; pictures, style and figures are inside it.
         out_csv: table to write, one row per model and kind of pair.
-        models: the methods in the order wanted, with ``truth`` and ``copy`` among them; see
-            :class:`regaze.report.inputs.ModelEntry`.
-        dataset: name of the data set that the methods were trained on.
-        faces: its faces files or an open reader.
-        pairs: its pairs file or table.
+        datasets: the data set that the methods were trained on, then those that the same methods
+            were only evaluated on; each of these gets a section, and one table compares all.
         estimators: the gaze and head estimators.
         encoders: ``model.json`` of 3-D face encoders.
-        rejected: ``rejected.parquet`` of every shard.
-        contact_sheet: picture of the normalised faces.
         config: the configuration, shown as YAML.
         versions: package to version.
-        left_out: methods that were not run, with the reason.
-        remarks: sentences above the configuration, e.g. what a longer run gives.
-        foreign: data sets that the same methods were evaluated on without having been trained on
-            them; each gets a section, and one table compares all data sets.
         study: variants of sampling, compared in a section of their own.
         study_kind: kind of pairs that they are compared on.
         out_study: table of the variants to write, with the heading alone where there are none.
-        title: heading of the page.
         grid_rows: rows of each grid; fewer are shown when the page would exceed its limit.
-        sweep_persons: columns of the sweep animation.
 
     Raises:
         FileNotFoundError, ValueError: an input is missing or not as described; the message names
             data set, file and field.
-        ValueError: two data sets share a name, or the page exceeds :data:`SIZE_LIMIT` even with a
-            single row per grid.
+        ValueError: no data set, two that share a name, or a page that exceeds :data:`SIZE_LIMIT`
+            even with a single row per grid.
     """
-    entry = DatasetEntry(dataset, models, faces, pairs, rejected, contact_sheet)
-    names = [one.name for one in (entry, *foreign)]
-    if len(set(names)) < len(names):
-        raise ValueError(f"data sets: expected each once, found {', '.join(names)}")
-    sets = [one.loaded() for one in (entry, *foreign)]
-    home, others = sets[0], sets[1:]
+    names = [one.name for one in datasets]
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"data sets: expected each once, found {', '.join(names) or 'none'}")
+    sets = [one.loaded() for one in datasets]
+    home, *others = sets
     reader, table, results = home.faces, home.pairs, home.results
     context = {
-        "title": title,
         "dataset": _eyebrow(names),
-        "home": dataset,
+        "home": home.name,
         "csv_name": Path(out_csv).name,
         "css": Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
         "lead": _lead(results, names),
@@ -105,25 +80,21 @@ def write_report(
         "induced": induced_table(results),
         "identity_note": identity_note(results),
         "published": published_section(results),
-        "not_measured": list(tables.null_metrics(results).items()),
-        "left_out": sorted((left_out or {}).items()),
-        "sweep": sections.sweep_section(results, reader, table, sweep_persons),
+        "not_measured": tables.null_metrics(results),
+        "sweep": sections.sweep_section(results, reader, table),
         "curves": sections.curve_plots(results, estimators),
         "estimators": sections.estimator_table(estimators),
         "encoders": encoder_section(encoders),
-        "rejected": sections.rejected_summary(home.rejected, len(reader), home.losses),
-        "contact_sheet": sections.contact_sheet_uri(contact_sheet) if contact_sheet else None,
-        "facts": _facts(reader, table, results),
-        "remarks": list(remarks),
         "documents": _documents(config, versions),
         "across": across.cross_table(sets) if others else None,
+        **sections.data_part(home),
     }
     variants = studies.load_variants(study, study_kind)
     context["study"] = studies.study_section(
-        variants, results, reader, table, kind=study_kind, dataset=dataset
+        variants, results, reader, table, kind=study_kind, dataset=home.name
     )
     if out_study is not None:
-        found = studies.study_table(variants, results, study_kind, dataset)
+        found = studies.study_table(variants, results, study_kind, home.name)
         tables.write_comparison(out_study, found)
     context["angle_plots"], context["legend"] = sections.angle_plots(results)
     context["cited"], context["works"] = _citations(results, names)
@@ -138,9 +109,7 @@ def write_report(
     rows = max(1, grid_rows)
     while True:
         context["grids"] = sections.grid_sections(results, reader, table, rows)
-        context["foreign"] = [
-            {**across.foreign_part(one, home, rows), "facts": _facts(*_of(one))} for one in others
-        ]
+        context["foreign"] = [across.foreign_part(one, home, rows) for one in others]
         context["sections"] = _navigation(context)
         page = template.render(context).encode("utf-8")
         if len(page) <= SIZE_LIMIT:
@@ -156,53 +125,21 @@ def write_report(
         part.write_bytes(page)
 
 
-def _of(data: across.LoadedDataset) -> tuple:
-    return data.faces, data.pairs, data.results
-
-
 def _eyebrow(names: Sequence[str]) -> str:
     home = f"{names[0]} data set"
-    return f"trained on the {home}, also evaluated on {_listed(names[1:])}" if names[1:] else home
-
-
-def _listed(names: Sequence[str]) -> str:
-    return " and ".join([*([", ".join(names[:-1])] if names[1:] else []), *names[-1:]])
+    return f"trained on the {home}, also evaluated on {listed(names[1:])}" if names[1:] else home
 
 
 def _lead(results: Sequence[Results], names: Sequence[str]) -> str:
-    methods = [r for r in results if r.role == "method"]
-    count = len(methods)
-    titles = ", ".join(r.title for r in methods)
-    word = "method" if count == 1 else "methods"
-    return (
-        f"{count} {word} ({titles}) turned the gaze and the head of the same held-out faces "
-        f"of the {names[0]} data set; an independent estimator read the result."
-        + (
-            f" Without further training they did the same on {_listed(names[1:])}."
-            if names[1:]
-            else ""
-        )
+    methods = [r.title for r in results if r.role == "method"]
+    text = (
+        f"{len(methods)} {'method' if len(methods) == 1 else 'methods'} ({', '.join(methods)}) "
+        "turned the gaze and the head of the same held-out faces of the "
+        f"{names[0]} data set; an independent estimator read the result."
     )
-
-
-def _facts(reader: FacesReader, pairs: pd.DataFrame, results: Sequence[Results]) -> list:
-    width, height = reader.patch_size or (0, 0)
-    counts = pairs["kind"].value_counts()
-    facts = [
-        ("Faces", f"{len(reader):,}"),
-        ("Persons", f"{len(reader.persons):,}"),
-        ("Patch", f"{width} × {height} px"),
-    ]
-    sizes = sorted({r.samples.size for r in results if r.samples and r.role == "method"})
-    if sizes:
-        facts.append(("Redirected at", ", ".join(f"{w} × {h} px" for w, h in sizes)))
-    for kind in tables.KINDS:
-        if counts.get(kind):
-            facts.append((f"{KINDS[kind].label.capitalize()} pairs", f"{counts[kind]:,}"))
-    for key, name in (("variant", "Normalisation"), ("source", "Source")):
-        if reader.attributes.get(key):
-            facts.append((name, str(reader.attributes[key])))
-    return facts
+    if names[1:]:
+        text += f" Without further training they did the same on {listed(names[1:])}."
+    return text
 
 
 def _documents(config: Mapping | None, versions: Mapping[str, str] | None) -> list:

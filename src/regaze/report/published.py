@@ -47,7 +47,7 @@ def published_section(all_results: Sequence[Results]) -> dict | None:
             "title": facts.title,
             "data": f"{one.trained} → {one.tested}",
             "cells": [f"{one.values[key]:g}" if key in one.values else "—" for key in keys],
-            "note": notes.setdefault(f"{one.where}. Protocol: {one.protocol}", len(notes) + 1),
+            "note": notes.setdefault(_note(one), len(notes) + 1),
         }
         for facts, one in shown
     ]
@@ -55,9 +55,14 @@ def published_section(all_results: Sequence[Results]) -> dict | None:
     return {
         "columns": [METRICS[key] for key in keys],
         "rows": rows,
-        "notes": [(number, f"{text[:1].upper()}{text[1:]}") for text, number in notes.items()],
+        "notes": notes,
         "without": without,
     }
+
+
+def _note(one) -> str:
+    text = f"{one.where}. Protocol: {one.protocol}"
+    return f"{text[:1].upper()}{text[1:]}"
 
 
 if __name__ == "__main__":

@@ -20,14 +20,6 @@ from regaze.report.inputs import EstimatorEntry, Results, read_curve, read_mappi
 
 _LIKENESS = ("psnr", "ssim", "eye_psnr", "identity_similarity", "frechet")
 _WORDS = {"gaze_deg": "Gaze error", "head_deg": "Head error", "n": "Pictures", "list": "On"}
-PSEUDO_TITLES = {"floor": "true image", "ceiling": "source, unchanged"}
-
-
-def shown_title(results: Results) -> str:
-    """Return a method's title, or what a pseudo-model stands for."""
-    if results.entry.title is None and results.role in PSEUDO_TITLES:
-        return PSEUDO_TITLES[results.role]
-    return results.title
 
 
 def data_uri(content: bytes, mime: str) -> str:
@@ -77,38 +69,27 @@ def comparison_table(
         measured = [results for results in all_results if kind in results.metrics]
         if not measured or kind in empty:
             continue
-        marks = {column.key: tables.best_methods(measured, kind, column) for column in columns}
+        marks = [tables.best_methods(measured, kind, column) for column in columns]
         rows = []
         for results in measured:
-            cells = [_cell(results, kind, column, marks[column.key], notes) for column in columns]
-            for cell, column in zip(cells, columns, strict=True):
-                cell["home"] = _home_text((home or {}).get(results.name), kind, column)
-            rows.append(
-                {
-                    "title": shown_title(results),
-                    "told": "" if groups else tables.told(results),
-                    "role": results.role,
-                    "slot": results.slot,
-                    "cells": cells,
-                }
-            )
+            same = (home or {}).get(results.name)
+            cells = [
+                _cell(results, kind, column, tables.marked(results.name, best), notes)
+                | {"home": _home_text(same, kind, column)}
+                for column, best in zip(columns, marks, strict=True)
+            ]
+            rows.append(tables.row(results, cells, "" if groups else tables.told(results)))
         counts = [tables.counts_of(results, kind) for results in measured]
-        pairs = max((n for n, _ in counts if n is not None), default=None)
-        persons = max((n for _, n in counts if n is not None), default=None)
         about = [KINDS[kind].about]
-        about += [f"{pairs} pairs"] if pairs is not None else []
-        about += [f"{persons} persons"] if persons is not None else []
+        for known, what in zip(zip(*counts, strict=True), ("pairs", "persons"), strict=True):
+            known = [number for number in known if number is not None]
+            about += [f"{max(known)} {what}"] if known else []
         groups.append({"title": KINDS[kind].title, "about": ", ".join(about), "rows": rows})
-    heads = [
-        {"title": column.title, "meaning": column.meaning, "hint": hint(column)}
-        for column in columns
-    ]
-    numbered = [(number, reason) for reason, number in notes.items()]
     absent = [
         f"No {KINDS[kind].title.lower()} pairs ({KINDS[kind].about}): {reason}"
         for kind, reason in empty.items()
     ]
-    return {"columns": heads, "groups": groups, "notes": numbered, "absent": absent}
+    return {"columns": tables.heads(columns), "groups": groups, "notes": notes, "absent": absent}
 
 
 def _home_text(results: Results | None, kind: str, column: tables.Column) -> str:
@@ -118,36 +99,11 @@ def _home_text(results: Results | None, kind: str, column: tables.Column) -> str
     return "" if value is None else tables.text_of(value, column)
 
 
-def hint(column: tables.Column) -> str:
-    """Return a column's unit and which way is better."""
-    arrow = {"lower": "↓", "higher": "↑"}.get(column.better, "")
-    unit = {"°": "degrees"}.get(column.unit, column.unit)
-    return f"{unit} {arrow}".strip()
-
-
-def _cell(results, kind, column, marks, notes) -> dict:
-    blank = {"text": "", "interval": "", "mark": "", "reason": "", "note": ""}
-    if column in tables.COSTS:
-        value = tables.cost_of(results, column.key)
-    else:
-        value = tables.metric_of(results, kind, column.key)
+def _cell(results, kind, column, mark, notes) -> dict:
+    value = tables.value_of(results, kind, column)
     if results.role == "floor" and column.key in _LIKENESS:
-        return {**blank, "reason": "the true image compared with itself"}
-    if value["mean"] is None:
-        reason = str(value["reason"]).rstrip(".")
-        if reason == tables.NOT_APPLICABLE:
-            return {**blank, "reason": reason}
-        return {**blank, "reason": reason, "note": notes.setdefault(reason, len(notes) + 1)}
-    best, tied = marks
-    mark = "best" if results.name in best else "tied" if results.name in tied else ""
-    low, high = tables.interval_of(value)
-    interval = ""
-    if low is not None:
-        interval = f"{tables.text_of(low, column)}–{tables.text_of(high, column)}"
-    text, note = tables.text_of(value["mean"], column), ""
-    if warning := value.get("warning"):
-        note = notes.setdefault(f"{warning[:1].upper()}{warning[1:]}", len(notes) + 1)
-    return {**blank, "text": text, "interval": interval, "mark": mark, "note": note}
+        value = {"mean": None, "reason": tables.ITSELF}
+    return tables.cell(value, column, notes, mark)
 
 
 def _decisive() -> Iterator[tuple[str, str, str]]:
@@ -172,11 +128,15 @@ def overview_plots(all_results: Sequence[Results]) -> list[Markup]:
                 bounds[results.role] = value["mean"]
                 continue
             low, high = tables.interval_of(value)
-            row = {"title": shown_title(results), "slot": results.slot, "mean": value["mean"]}
+            row = {
+                "title": tables.shown_title(results),
+                "slot": results.slot,
+                "mean": value["mean"],
+            }
             rows.append({**row, "low": low, "high": high})
         if not rows:
             continue
-        unit = {"°": "degrees"}.get(column.unit, column.unit)
+        unit = tables.unit_words(column)
         figure = figures.dots(rows, title=title, xlabel=unit, better=column.better, **bounds)
         said = "; ".join(f"{row['title']} {row['mean']:.3g}" for row in rows)
         plots.append(Markup(figures.inline_svg(figure, f"{kind}-{key}", f"{title}: {said}")))
@@ -186,7 +146,9 @@ def overview_plots(all_results: Sequence[Results]) -> list[Markup]:
 def angle_plots(all_results: Sequence[Results]) -> tuple[list[Markup], list[dict]]:
     """Return the panels of error against redirection angle, and their common legend."""
     series = [
-        figures.Series(shown_title(results), results.per_pair, results.role, max(0, results.slot))
+        figures.Series(
+            tables.shown_title(results), results.per_pair, results.role, max(0, results.slot)
+        )
         for results in all_results
         if results.per_pair is not None
     ]
@@ -194,30 +156,14 @@ def angle_plots(all_results: Sequence[Results]) -> tuple[list[Markup], list[dict
     for name, kind, title in _decisive():
         if not FACTORS[name].directional:
             continue
-        error, angle = tables.ERRORS[name].key, FACTORS[name].moved
-        xlabel = f"{name} turned by"
-        usable = [
-            one
-            for one in series
-            if {error, angle} <= set(one.per_pair)
-            and one.per_pair.loc[one.per_pair["kind"] == kind, [error, angle]]
-            .notna()
-            .all(axis=1)
-            .any()
-        ]
+        columns = {"kind": kind, "error": tables.ERRORS[name].key, "angle": FACTORS[name].moved}
+        usable = [one for one in series if len(figures.points(one, **columns))]
         if not any(one.role == "method" for one in usable):
             continue
-        figure = figures.error_against_angle(
-            usable,
-            error=error,
-            angle=angle,
-            kind=kind,
-            title=title,
-            xlabel=xlabel,
-            ylabel="error",
-        )
+        texts = {"title": title, "xlabel": f"{name} turned by"}
+        figure = figures.error_against_angle(usable, **columns, **texts)
         names = ", ".join(one.title for one in usable)
-        salt = f"angle-{kind}-{error}"
+        salt = f"angle-{kind}-{columns['error']}"
         plots.append(Markup(figures.inline_svg(figure, salt, f"{title} by angle: {names}")))
     dashes = {"floor": "2 3", "ceiling": "6 3"}
     legend = [
@@ -291,9 +237,9 @@ def grid_sections(
         found = grids.collect(faces, pairs, stores, kind, rows, per_pair)
         if not found:
             continue
-        columns = [(results.name, shown_title(results)) for results in shown]
+        columns = [(results.name, tables.shown_title(results)) for results in shown]
         lines = [grid_row(row, kind, columns, floor, ceiling) for row in found]
-        models = [(shown_title(results), results.slot) for results in shown]
+        models = [(tables.shown_title(results), results.slot) for results in shown]
         title = f"{KINDS[kind].title}: {KINDS[kind].about}"
         sections.append({"title": title, "models": models, "rows": lines})
     return sections
@@ -356,9 +302,9 @@ def sweep_section(
     if not usable:
         return None
     frames = sweeps.sweep_frames(faces, usable, [r.samples for r in shown], 128, paper=None)
-    absent = [shown_title(r) for r in all_results if r.role == "method" and r not in shown]
+    absent = [tables.shown_title(r) for r in all_results if r.role == "method" and r not in shown]
     return {
-        "names": ["source", *(shown_title(results) for results in shown)],
+        "names": ["source", *(tables.shown_title(results) for results in shown)],
         "uri": data_uri(sweeps.encode(frames, "webp"), "image/webp"),
         "still": picture_uri(frames[0], quality=85),
         "absent": absent,
@@ -371,19 +317,11 @@ def estimator_table(estimators: Sequence[EstimatorEntry]) -> dict | None:
     rows, columns = [], {}
     for entry in estimators:
         record = read_mapping(entry.model)
-        values = {
-            name: value["mean"] if isinstance(value, Mapping) else value
-            for name, value in dict(record.get("held_out") or {}).items()
-            if isinstance(value, int | float | str)
-            or (isinstance(value, Mapping) and "mean" in value)
-        }
-        if record.get("images_seen") is not None:
-            values["images_seen"] = record["images_seen"]
-        if record.get("parameters") is not None:
-            values["parameters"] = record["parameters"]
+        values = dict(record.get("held_out") or {})
+        known = ("images_seen", "parameters")
+        values |= {name: record[name] for name in known if record.get(name) is not None}
         columns.update(dict.fromkeys(values))
-        purpose = entry.purpose or str(record.get("purpose", ""))
-        rows.append({"name": entry.name, "purpose": purpose, "record": values})
+        rows.append({"name": entry.name, "purpose": entry.purpose, "record": values})
     if not rows:
         return None
     for row in rows:
@@ -411,31 +349,28 @@ def _words(name: str) -> str:
 def rejected_summary(rejected: pd.DataFrame, kept: int, losses: Sequence[str] = ()) -> dict:
     """Return the rejected rows by reason, most frequent first, with sentences about them."""
     total = kept + len(rejected)
-    told = {"losses": list(losses)}
     if not len(rejected):
-        return told | {"rows": [], "sentence": f"None of {total:,} rows was rejected."}
+        sentence = f"None of {total:,} rows was rejected."
+        return {"losses": losses, "rows": [], "sentence": sentence}
     rows = []
-    name = next((n for n in ("file_name", "file", "path") if n in rejected), None)
     for reason, part in rejected.groupby("reason", sort=True):
-        persons = f"{part['person'].nunique()}" if "person" in part else "—"
-        example = ""
-        if name is not None:
-            example = str(part[name].iloc[0])
-            if "person" in part and not example.startswith(str(part["person"].iloc[0])):
-                example = f"{part['person'].iloc[0]}/{example}"
+        person, example = (str(part[name].iloc[0]) for name in ("person", "file_name"))
         rows.append(
             {
                 "reason": str(reason),
                 "count": len(part),
                 "share": f"{100 * len(part) / total:.2g} %",
-                "persons": persons,
-                "example": example,
+                "persons": part["person"].nunique(),
+                "example": example if example.startswith(person) else f"{person}/{example}",
             }
         )
     rows.sort(key=lambda row: (-row["count"], row["reason"]))
     share = 100 * len(rejected) / total
-    sentence = f"{len(rejected):,} of {total:,} rows ({share:.2g} %) were rejected; the rest is "
-    return told | {"rows": rows, "sentence": sentence + "what everything above was made from."}
+    sentence = (
+        f"{len(rejected):,} of {total:,} rows ({share:.2g} %) were rejected; the rest is what "
+        "everything above was made from."
+    )
+    return {"losses": losses, "rows": rows, "sentence": sentence}
 
 
 def contact_sheet_uri(path: str | Path, width: int = 2000) -> str:
@@ -450,3 +385,39 @@ def contact_sheet_uri(path: str | Path, width: int = 2000) -> str:
         height = round(sheet.height * width / sheet.width)
         sheet = sheet.resize((width, height), Image.Resampling.LANCZOS)
     return picture_uri(sheet, quality=82)
+
+
+def data_part(data, width: int = 2000) -> dict:
+    """Return what is told of a data set: numbers, rejected rows, a contact sheet.
+
+    Args:
+        data: a :class:`regaze.report.across.LoadedDataset`.
+        width: of the contact sheet at most, in pixels.
+    """
+    sheet = data.entry.contact_sheet
+    return {
+        "facts": facts(data.faces, data.pairs, data.results),
+        "rejected": rejected_summary(data.rejected, len(data.faces), data.losses),
+        "contact_sheet": contact_sheet_uri(sheet, width) if sheet else None,
+    }
+
+
+def facts(reader: FacesReader, pairs: pd.DataFrame, results: Sequence[Results]) -> list:
+    """Return names and values of what a data set's faces and pairs are."""
+    width, height = reader.patch_size or (0, 0)
+    counts = pairs["kind"].value_counts()
+    found = [
+        ("Faces", f"{len(reader):,}"),
+        ("Persons", f"{len(reader.persons):,}"),
+        ("Patch", f"{width} × {height} px"),
+    ]
+    sizes = sorted({r.samples.size for r in results if r.samples and r.role == "method"})
+    if sizes:
+        found.append(("Redirected at", ", ".join(f"{w} × {h} px" for w, h in sizes)))
+    for kind in tables.KINDS:
+        if counts.get(kind):
+            found.append((f"{KINDS[kind].label.capitalize()} pairs", f"{counts[kind]:,}"))
+    for key, name in (("variant", "Normalisation"), ("source", "Source")):
+        if reader.attributes.get(key):
+            found.append((name, str(reader.attributes[key])))
+    return found

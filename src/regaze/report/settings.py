@@ -50,19 +50,15 @@ class StudySettings(_Section):
     def _kind(cls, value):
         return current_kind(value)
 
-    @field_validator("steps")
+    @field_validator("steps", "weights")
     @classmethod
-    def _steps(cls, values):
-        if any(not 1 <= value <= 1000 for value in values) or len(set(values)) < len(values):
-            raise ValueError(f"expected different numbers from 1 to 1000, found {values}")
+    def _different(cls, values, info):
+        what, low, high = (
+            ("weights", 0, 20) if info.field_name == "weights" else ("numbers", 1, 1000)
+        )
+        if any(not low <= value <= high for value in values) or len(set(values)) < len(values):
+            raise ValueError(f"expected different {what} from {low} to {high}, found {values}")
         return sorted(values)
-
-    @field_validator("weights")
-    @classmethod
-    def _weights(cls, values):
-        if any(not 0 <= value <= 20 for value in values) or len(set(values)) < len(values):
-            raise ValueError(f"expected different weights from 0 to 20, found {values}")
-        return sorted(float(value) for value in values)
 
     def variants(self) -> dict[str, dict[str, Any]]:
         """What differs from the ``sampling:`` section, by the variant's name."""

@@ -169,8 +169,7 @@ def study_table(
             difference = (np.nan,) * 3
             if base is not None:
                 difference = paired_difference(variant.per_pair, base.per_pair, column.key, kind)
-            names = (f"{column.key}_minus_own{end}" for end in ("", "_low", "_high"))
-            row |= dict(zip(names, difference, strict=True))
+            row |= dict(zip(_ends(f"{column.key}_minus_own"), difference, strict=True))
         row["sampler"] = str(variant.samples.attributes.get("sampler", ""))
         row["evaluations_per_image"] = variant.samples.attributes.get("evaluations_per_image")
         for cost in ("seconds_per_source", "seconds_per_request"):
@@ -195,10 +194,13 @@ def _scores(per_pair: pd.DataFrame, columns: Sequence[tables.Column], kind: str)
         values = np.full(len(per_pair), np.nan)
         if column.key in per_pair:
             values = per_pair[column.key].to_numpy(float)
-        ends = person_interval(values, persons)
-        names = (f"{column.key}{end}" for end in ("", "_low", "_high"))
-        row |= dict(zip(names, ends, strict=True))
+        row |= dict(zip(_ends(column.key), person_interval(values, persons), strict=True))
     return row
+
+
+def _ends(key: str) -> tuple[str, str, str]:
+    """Columns of a mean and the ends of its interval."""
+    return key, f"{key}_low", f"{key}_high"
 
 
 @figures.styled
@@ -209,8 +211,7 @@ def line_panel(
     xlabel: str,
     unit: str,
     doubling: bool,
-    floor: float | None = None,
-    ceiling: float | None = None,
+    bounds: Mapping[str, float],
 ) -> Figure:
     """Draw a metric against steps or weight, a line per model with 95 % intervals.
 
@@ -220,7 +221,7 @@ def line_panel(
         xlabel: what x is.
         unit: written behind the numbers of the y axis.
         doubling: whether equal distances are equal factors, as for steps.
-        floor, ceiling: scores of the true image and of the unchanged source.
+        bounds: scores of ``floor``, the true image, and ``ceiling``, the unchanged source.
     """
     figure = Figure()
     axes = figure.subplots()
@@ -234,20 +235,7 @@ def line_panel(
         axes.errorbar(
             x, mean, reach, color=tone, linestyle="none", capsize=3, alpha=0.7, zorder=2 + number
         )
-    for value, text, dashes in ((floor, "true image", (1, 1.6)), (ceiling, "source", (4, 2))):
-        if value is not None and np.isfinite(value):
-            axes.axhline(value, color=figures.MUTED, linewidth=1.2, dashes=dashes, zorder=1)
-            axes.annotate(
-                text,
-                (1, value),
-                xycoords=("axes fraction", "data"),
-                xytext=(0, 2),
-                textcoords="offset points",
-                ha="right",
-                va="bottom",
-                fontsize=9,
-                color=figures.MUTED,
-            )
+    figures.bound_lines(axes, bounds, upright=False, linewidth=1.2, zorder=1)
     if doubling:
         axes.set_xscale("log", base=2)
         axes.xaxis.set_minor_locator(NullLocator())
@@ -287,7 +275,7 @@ def study_section(
     table = study_table(variants, results, kind, dataset)
     columns = measures(variants)
     slots = {r.name: r.slot for r in results}
-    titles = {r.name: sections.shown_title(r) for r in results}
+    titles = {r.name: tables.shown_title(r) for r in results}
     groups = []
     for scope, axis in dict.fromkeys((v.scope, v.axis) for v in variants if v.axis in AXES):
         part = table[(table["scope"] == scope) & (table["axis"] == axis)]
@@ -311,13 +299,15 @@ def study_section(
         about = f"{KINDS[kind].title}, {where}, {part['persons'].max()} persons"
         groups.append({"title": heading, "about": about, "plots": plots, "strips": strips})
     models = dict.fromkeys(v.model for v in variants)
+    # The rows of the true image and of the source come last.
+    known = list(zip(variants, table.to_dict("records"), strict=False))
     identity, reason = identity_column(variants)
     return {
         "groups": groups,
         "legend": [{"title": titles.get(m, m), "slot": max(slots.get(m, 0), 0)} for m in models],
-        "tables": [_rows(model, variants, table, columns, titles, results) for model in models],
+        "tables": [_rows(model, known, columns, titles, results) for model in models],
         "columns": [{"title": c.title, "hint": "degrees" if c.unit else ""} for c in columns],
-        "sentences": _sentences(variants, table, titles, results),
+        "sentences": _sentences(known, titles, results),
         "no_identity": "" if identity else reason.rstrip("."),
     }
 
@@ -344,7 +334,7 @@ def _panel(part, bounds, column, slots, titles, salt, xlabel) -> Markup:
         xlabel=xlabel,
         unit=column.unit,
         doubling=salt.startswith("Steps"),
-        **known,
+        bounds=known,
     )
     said = "; ".join(
         f"{line['title']}: "
@@ -386,24 +376,18 @@ def _own_title(model: str, results: Sequence[Results]) -> str:
     return text + (f", weight {weight:g}" if weight else "")
 
 
-def _rows(model, variants, table, columns, titles, results) -> dict:
+def _rows(model, known, columns, titles, results) -> dict:
     rows = []
-    for variant in (v for v in variants if v.model == model):
-        row = table[
-            (table["model"] == model)
-            & (table["variant"] == variant.name)
-            & (table["scope"] == variant.scope)
-        ].iloc[0]
-        cells = []
-        for column in columns:
-            mean = row[column.key]
-            difference = [row[f"{column.key}_minus_own{end}"] for end in ("", "_low", "_high")]
-            cells.append(
-                {
-                    "text": tables.text_of(None if np.isnan(mean) else mean, column),
-                    "difference": _difference(difference, column),
-                }
-            )
+    for variant, row in known:
+        if variant.model != model:
+            continue
+        cells = [
+            {
+                "text": tables.text_of(None if np.isnan(row[c.key]) else row[c.key], c),
+                "difference": _difference([row[key] for key in _ends(f"{c.key}_minus_own")], c),
+            }
+            for c in columns
+        ]
         runs = row["evaluations_per_image"]
         rows.append(
             {
@@ -426,21 +410,21 @@ def _difference(values: Sequence[float], column: tables.Column) -> str:
     return f"{mean} ({low} to {high})"
 
 
-def _sentences(variants, table, titles, results) -> list[str]:
+def _sentences(known, titles, results) -> list[str]:
     """What the run's own sampling loses against the slow reference, pair by pair."""
     said = []
-    for variant in (v for v in variants if v.axis == REFERENCE):
-        row = table[(table["model"] == variant.model) & (table["axis"] == REFERENCE)].iloc[0]
-        names = [f"gaze_error_deg_minus_own{end}" for end in ("", "_low", "_high")]
-        mean, high, low = (-row[name] for name in names)
+    for variant, row in known:
+        if variant.axis != REFERENCE:
+            continue
+        mean, high, low = (-row[name] for name in _ends("gaze_error_deg_minus_own"))
         if not np.isfinite([mean, low, high]).all():
             continue
         judged = "no worse within the interval" if low <= 0 else "worse"
-        runs = row["evaluations_per_image"]
         own = next(r for r in results if r.name == variant.model)
+        runs = own.samples.attributes.get("evaluations_per_image") if own.samples else None
         ratio = ""
-        if own.samples is not None and own.samples.attributes.get("evaluations_per_image"):
-            factor = runs / own.samples.attributes["evaluations_per_image"]
+        if runs:
+            factor = row["evaluations_per_image"] / runs
             ratio = f" and {factor:.3g} times fewer network runs"
         numbers = f"{mean:+.2f}° (95 % interval {low:+.2f} to {high:+.2f})".replace("-", "−")
         said.append(

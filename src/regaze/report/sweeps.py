@@ -18,6 +18,8 @@ from regaze.report.drawing import INK, PAPER, dial, fitted, font
 from regaze.samples import Samples
 
 FRAME_MS = 90
+_GAP = 2
+"""Pixels between pictures."""
 _CELLS = (128, 112, 96, 80, 64, 48)
 
 
@@ -65,7 +67,6 @@ def sweep_frames(
     samples: Sequence[Samples],
     cell: int,
     *,
-    gap: int = 2,
     paper: str | None = PAPER,
 ) -> list[Image.Image]:
     """Draw the frames: first row the sources with a dial of the gaze asked for, then the models.
@@ -75,7 +76,6 @@ def sweep_frames(
         runs: one column each; shorter runs hold their last frame.
         samples: one row each; a pair that a model did not sample shows the frame before it.
         cell: side of a picture in pixels.
-        gap: pixels between pictures.
         paper: colour between pictures, None for transparency.
 
     Returns:
@@ -88,8 +88,8 @@ def sweep_frames(
     for run in runs:
         patch = faces.pixels([faces.global_index(run.person, run.source_index)])[0]
         sources.append(Image.fromarray(fitted(fitted(patch, size), (cell, cell))))
-    pitch = cell + gap
-    shape = (len(runs) * pitch - gap, (1 + len(samples)) * pitch - gap)
+    pitch = cell + _GAP
+    shape = (len(runs) * pitch - _GAP, (1 + len(samples)) * pitch - _GAP)
     background = (
         Image.new("RGBA", shape, (0, 0, 0, 0)) if paper is None else Image.new("RGB", shape, paper)
     )
@@ -120,7 +120,7 @@ def _corner_dial(draw, left, cell, gaze) -> None:
     dial(draw, (x, y), radius, gaze)
 
 
-def encode(frames: Sequence[Image.Image], kind: str, *, frame_ms: int = FRAME_MS) -> bytes:
+def encode(frames: Sequence[Image.Image], kind: str) -> bytes:
     """Return an endless animation as bytes.
 
     ``gif`` is that of :func:`regaze.animation.gif`; ``webp`` has full colour.
@@ -129,7 +129,7 @@ def encode(frames: Sequence[Image.Image], kind: str, *, frame_ms: int = FRAME_MS
         ValueError: ``kind`` is neither.
     """
     if kind == "gif":
-        return gif(frames, frame_ms)
+        return gif(frames, FRAME_MS)
     if kind == "webp":
         stream = io.BytesIO()
         frames[0].save(
@@ -137,7 +137,7 @@ def encode(frames: Sequence[Image.Image], kind: str, *, frame_ms: int = FRAME_MS
             format="WEBP",
             save_all=True,
             append_images=list(frames[1:]),
-            duration=frame_ms,
+            duration=FRAME_MS,
             loop=0,
             quality=85,
             method=4,
@@ -154,7 +154,6 @@ def sweep_animation(
     *,
     persons: int = 6,
     max_bytes: int = 600_000,
-    titles: Mapping[str, str] | None = None,
 ) -> None:
     """Write the sweeps of one model, or of several below each other, as ``.gif`` or ``.webp``.
 
@@ -168,7 +167,6 @@ def sweep_animation(
         out: file to write; the same input gives the same bytes.
         persons: at most so many columns.
         max_bytes: pictures are made smaller, down to 48 pixels, until the file fits.
-        titles: names shown instead of the models' names.
 
     Raises:
         ValueError: there are no sweep pairs, no model sampled them, or the suffix is unknown.
@@ -181,7 +179,7 @@ def sweep_animation(
     runs = usable_runs(pairs, stores)[:persons]
     if not runs:
         raise ValueError(f"{out}: expected sampled pairs of kind 'sweep', found none")
-    names = ["source"] + [(titles or {}).get(name, name) for name in stores]
+    names = ["source", *stores]
     content = b""
     for cell in _CELLS:
         frames = sweep_frames(faces, runs, list(stores.values()), cell)
@@ -208,7 +206,7 @@ def _labelled(frame: Image.Image, names: Sequence[str], cell: int) -> Image.Imag
     wide = Image.new("RGB", (frame.width + width, frame.height), PAPER)
     wide.paste(frame, (width, 0))
     draw = ImageDraw.Draw(wide)
-    pitch = (frame.height + 2) / len(names)
+    pitch = (frame.height + _GAP) / len(names)
     for row, name in enumerate(names):
         draw.text((6, int((row + 0.5) * pitch)), name, INK, face, anchor="lm")
     return wide

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,87 +41,52 @@ ERRORS = {
     for name, factor in FACTORS.items()
 }
 """By factor the column of its error."""
+_EYES = "PSNR inside the two eye boxes only, where a change of gaze shows"
+_IDENTITY = (
+    "cosine between a face recogniser's vectors of the redirected and of the true picture; "
+    "the row of the unchanged source has that of two pictures of one person"
+)
+_FRECHET = (
+    "Fréchet distance between redirected and true pictures in the evaluation estimator's "
+    "features (not FID)"
+)
 METRICS = (
     *ERRORS.values(),
     Column("psnr", "PSNR", "dB", 1, "higher", "likeness to the true image, all pixels"),
     Column("ssim", "SSIM", "", 3, "higher", "structural likeness to the true image"),
-    Column(
-        "eye_psnr",
-        "Eye PSNR",
-        "dB",
-        1,
-        "higher",
-        "PSNR inside the two eye boxes only, where a change of gaze shows",
-    ),
-    Column(
-        "identity_similarity",
-        "Identity",
-        "",
-        3,
-        "higher",
-        "cosine between a face recogniser's vectors of the redirected and of the true picture; "
-        "the row of the unchanged source has that of two pictures of one person",
-    ),
-    Column(
-        "frechet",
-        "Fréchet",
-        "",
-        2,
-        "lower",
-        "Fréchet distance between redirected and true pictures in the evaluation estimator's "
-        "features (not FID)",
-    ),
+    Column("eye_psnr", "Eye PSNR", "dB", 1, "higher", _EYES),
+    Column("identity_similarity", "Identity", "", 3, "higher", _IDENTITY),
+    Column("frechet", "Fréchet", "", 2, "lower", _FRECHET),
 )
+_BOTH = "readings of both pictures"
 DETAILS = (
     *(
-        Column(
-            factor.column("vs_truth"),
-            f"{factor.title} vs truth",
-            factor.unit,
-            2,
-            "lower",
-            "readings of both pictures",
-        )
-        for factor in FACTORS.values()
+        Column(one.column("vs_truth"), f"{one.title} vs truth", one.unit, 2, "lower", _BOTH)
+        for one in FACTORS.values()
     ),
     Column("l1", "L1", "", 4, "lower", "mean absolute difference on [-1,1]"),
     Column("ssim_grey", "Grey SSIM", "", 3, "higher", "SSIM of grey levels, uniform window"),
     Column("identity_similarity_source", "Identity to source", "", 3, "", "cosine to the source"),
 )
 """Columns of ``comparison.csv`` that the page does not show."""
+_SOURCE = (
+    "time to take in a source, once however many pictures are asked of it, on the machine of "
+    "this run"
+)
+_REQUEST = "time to make a picture of a source that was taken in, on the machine of this run"
+_RUNS = "evaluations of the network per picture"
 COSTS = (
-    Column(
-        "seconds_per_source",
-        "Time",
-        "per source",
-        0,
-        "lower",
-        "time to take in a source, once however many pictures are asked of it, on the machine of "
-        "this run",
-    ),
-    Column(
-        "seconds_per_request",
-        "Time",
-        "per request",
-        0,
-        "lower",
-        "time to make a picture of a source that was taken in, on the machine of this run",
-    ),
-    Column(
-        "evaluations_per_image",
-        "Runs",
-        "of the network",
-        0,
-        "lower",
-        "evaluations of the network per picture",
-    ),
+    Column("seconds_per_source", "Time", "per source", 0, "lower", _SOURCE),
+    Column("seconds_per_request", "Time", "per request", 0, "lower", _REQUEST),
+    Column("evaluations_per_image", "Runs", "of the network", 0, "lower", _RUNS),
     Column("parameters", "Parameters", "", 0, "", "trained numbers in the network"),
 )
-_ALIASES = {
-    "frechet": ("frechet", "frechet_estimator", "frechet_distance", "estimator_frechet"),
-    "eye_psnr": ("eye_psnr", "psnr_eyes", "eyes_psnr"),
-}
 NOT_APPLICABLE = "does not apply: nothing was trained or sampled"
+NOT_MEASURED = "not measured in this run"
+ITSELF = "the true image compared with itself"
+_PLAIN = (NOT_APPLICABLE, ITSELF)
+"""Reasons that need no number below the table."""
+PSEUDO_TITLES = {"floor": "true image", "ceiling": "source, unchanged"}
 
 
 def metric_of(results: Results, kind: str, key: str) -> dict:
@@ -129,10 +94,9 @@ def metric_of(results: Results, kind: str, key: str) -> dict:
     section = results.metrics.get(kind)
     if section is None:
         return {"mean": None, "reason": f"no {kind} pairs were measured"}
-    for name in _ALIASES.get(key, (key,)):
-        if name in section:
-            return dict(section[name])
-    return {"mean": None, "reason": "not measured in this run"}
+    # Of Fréchet distances only that in the estimator's features is measured.
+    found = section.get({"frechet": "frechet_estimator"}.get(key, key))
+    return {"mean": None, "reason": NOT_MEASURED} if found is None else dict(found)
 
 
 def cost_of(results: Results, key: str) -> dict:
@@ -152,21 +116,27 @@ def cost_of(results: Results, key: str) -> dict:
     return {"mean": None, "reason": "not recorded"}
 
 
+def value_of(results: Results, kind: str, column: Column) -> dict:
+    """Return the metric or the cost of a column."""
+    if column in COSTS:
+        return cost_of(results, column.key)
+    return metric_of(results, kind, column.key)
+
+
 def extra_columns(all_results: Sequence[Results]) -> tuple[Column, ...]:
     """Return columns for measured metrics that are not in :data:`METRICS`, in name order.
 
     A metric is lower-is-better when its name says error or distance (``_deg``, ``fid``, ``lpips``,
     ``distance``); otherwise no value of it is marked as best.
     """
-    known = {
-        name for column in METRICS + DETAILS for name in _ALIASES.get(column.key, (column.key,))
+    known = {"frechet_estimator", *(column.key for column in METRICS + DETAILS)}
+    found = {
+        name
+        for results in all_results
+        for kind in KINDS
+        for name, value in results.metrics.get(kind, {}).items()
+        if name not in known and value["mean"] is not None
     }
-    found = set()
-    for results in all_results:
-        for kind in KINDS:
-            for name, value in results.metrics.get(kind, {}).items():
-                if name not in known and value["mean"] is not None:
-                    found.add(name)
     low = ("_deg", "fid", "kid", "lpips", "distance", "frechet")
     return tuple(
         Column(
@@ -206,11 +176,6 @@ def null_metrics(all_results: Sequence[Results]) -> dict[str, str]:
                 else:
                     measured.add(name)
     return {name: reason for name, reason in sorted(reasons.items()) if name not in measured}
-
-
-def comparison(all_results: Sequence[Results], dataset: str) -> pd.DataFrame:
-    """Return the raw table of one data set, see :func:`comparisons`."""
-    return comparisons({dataset: all_results})
 
 
 def comparisons(by_dataset: Mapping[str, Sequence[Results]]) -> pd.DataFrame:
@@ -282,6 +247,76 @@ def interval_of(value: Mapping) -> tuple[float | None, float | None]:
     return float(interval[0]), float(interval[1])
 
 
+def cell(value: Mapping, column: Column, notes: dict[str, int], mark: str = "") -> dict:
+    """Return what the template shows of a metric.
+
+    Args:
+        value: of :func:`metric_of`.
+        column: where it stands.
+        notes: numbers of the table's notes by their text; reasons and warnings are added.
+        mark: ``best``, ``tied`` or nothing.
+    """
+
+    def noted(text: str) -> int:
+        return notes.setdefault(text, len(notes) + 1)
+
+    shown = dict.fromkeys(("text", "interval", "mark", "reason", "note", "home"), "")
+    if value["mean"] is None:
+        reason = str(value["reason"]).rstrip(".")
+        return shown | {"reason": reason, "note": "" if reason in _PLAIN else noted(reason)}
+    shown |= {"text": text_of(value["mean"], column), "mark": mark}
+    low, high = interval_of(value)
+    if low is not None:
+        shown["interval"] = f"{text_of(low, column)}–{text_of(high, column)}"
+    if warning := value.get("warning"):
+        shown["note"] = noted(f"{warning[:1].upper()}{warning[1:]}")
+    return shown
+
+
+def marked(name: str, marks: tuple[set[str], set[str]]) -> str:
+    """Return the mark of a method among :func:`best_methods`."""
+    best, tied = marks
+    return "best" if name in best else "tied" if name in tied else ""
+
+
+def row(results: Results, cells: Sequence[Mapping], about: str = "") -> dict:
+    """Return a row of a table; ``about`` says what the method is told of the target."""
+    title = shown_title(results)
+    return {
+        "title": title,
+        "told": about,
+        "role": results.role,
+        "slot": results.slot,
+        "cells": cells,
+    }
+
+
+def heads(columns: Iterable[Column]) -> list[dict]:
+    """Return headings with units, which way is better, and meanings."""
+    return [
+        {"title": column.title, "meaning": column.meaning, "hint": hint(column)}
+        for column in columns
+    ]
+
+
+def hint(column: Column) -> str:
+    """Return a column's unit and which way is better."""
+    arrow = {"lower": "↓", "higher": "↑"}.get(column.better, "")
+    return f"{unit_words(column)} {arrow}".strip()
+
+
+def unit_words(column: Column) -> str:
+    """Return a column's unit in words."""
+    return {"°": "degrees"}.get(column.unit, column.unit)
+
+
+def shown_title(results: Results) -> str:
+    """Return a method's title, or what a pseudo-model stands for."""
+    if results.entry.title is None and results.role in PSEUDO_TITLES:
+        return PSEUDO_TITLES[results.role]
+    return results.title
+
+
 def told(results: Results) -> str:
     """Return what a method knows of the target beside the source picture.
 
@@ -311,14 +346,11 @@ def best_methods(
     """
     if not column.better:
         return set(), set()
-    costs = {cost.key for cost in COSTS}
     values = {}
     for results in all_results:
-        if results.role == "method" and not results.upper_bound:
-            of = cost_of(results, column.key) if column.key in costs else None
-            of = metric_of(results, kind, column.key) if of is None else of
-            if of["mean"] is not None:
-                values[results.name] = float(of["mean"])
+        mean = value_of(results, kind, column)["mean"]
+        if results.role == "method" and not results.upper_bound and mean is not None:
+            values[results.name] = float(mean)
     if len(values) < 2:
         return set(), set()
     pick = min if column.better == "lower" else max
@@ -326,9 +358,11 @@ def best_methods(
     shown = {name: text_of(value, column) for name, value in values.items()}
     best = {name for name, text in shown.items() if text == shown[winner]}
     tables = {results.name: results.per_pair for results in all_results}
+    if tables[winner] is None:
+        return best, set()
     tied = set()
     for name in values.keys() - best:
-        if tables[name] is None or tables[winner] is None:
+        if tables[name] is None:
             continue
         _, low, high = paired_difference(tables[name], tables[winner], column.key, kind)
         if np.isfinite(low) and low <= 0 <= high:

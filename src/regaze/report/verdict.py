@@ -132,7 +132,7 @@ def _unlearned(score: _Score) -> str:
         return ""
     verb = "has" if len(weak) == 1 else "have"
     return (
-        f"{_listed(weak)} {verb} learned little or no {score.factor.name}: close to the unchanged "
+        f"{listed(weak)} {verb} learned little or no {score.factor.name}: close to the unchanged "
         "source."
     )
 
@@ -152,10 +152,10 @@ def _ties(score: _Score) -> str:
         (tied if low <= 0 <= high else worse).append(text)
     sentences = []
     if worse:
-        sentences.append(f"Pair by pair, {best.title} is ahead of {_listed(worse)}.")
+        sentences.append(f"Pair by pair, {best.title} is ahead of {listed(worse)}.")
     if tied:
         sentences.append(
-            f"Not to be told apart from {best.title} with these persons: {_listed(tied)}."
+            f"Not to be told apart from {best.title} with these persons: {listed(tied)}."
         )
     return " ".join(sentences)
 
@@ -183,7 +183,7 @@ def _best(score: _Score) -> str:
     text = f"{score.factor.name} {score.said(score.of(best)['mean'])} ({best.title}; source "
     text += score.said(score.ceiling)
     text += f", true image {score.said(score.floor)})" if score.floor is not None else ")"
-    return text + (f", not better than the source: {_listed(worse)}" if worse else "")
+    return text + (f", not better than the source: {listed(worse)}" if worse else "")
 
 
 def _pictures(all_results, methods) -> str:
@@ -197,10 +197,11 @@ def _pictures(all_results, methods) -> str:
             f"No method's eyes are closer to the true image than the source's own ({copy:.1f} dB "
             "eye PSNR on gaze-only pairs)."
         )
-    listed = [f"{r.title} {metric_of(r, 'gaze_only', 'eye_psnr')['mean']:.1f} dB" for r in better]
+    scores = [metric_of(results, "gaze_only", "eye_psnr")["mean"] for results in better]
+    found = [f"{r.title} {score:.1f} dB" for r, score in zip(better, scores, strict=True)]
     return (
         f"Closer to the true eyes than the source is ({copy:.1f} dB eye PSNR on gaze-only pairs): "
-        f"{_listed(listed)}."
+        f"{listed(found)}."
     )
 
 
@@ -214,7 +215,8 @@ def _bounds(all_results, kind, key) -> tuple[float | None, float | None]:
     return found.get("floor"), found.get("ceiling")
 
 
-def _listed(words: Sequence[str], most: int = 4) -> str:
+def listed(words: Sequence[str], most: int = 4) -> str:
+    """Return words as in a sentence, of many the first and how many more there are."""
     if len(words) > most + 1:
         words = [*words[:most], f"{len(words) - most} more"]
     if len(words) < 2:

@@ -12,24 +12,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from regaze.sources.options import SourceOptions
-from regaze.sources.records import (
-    NormalisedRows,
-    NormalisedSource,
-    PersonPhotos,
-    PersonRecords,
-    PhotoSource,
-    Source,
-    SourceError,
-)
+from regaze.sources.records import SourceError
 
 __all__ = [
     "KINDS",
-    "NormalisedRows",
-    "NormalisedSource",
-    "PersonPhotos",
-    "PersonRecords",
-    "PhotoSource",
-    "Source",
     "SourceError",
     "SourceOptions",
     "open_source",
@@ -80,8 +66,8 @@ def open_source(options: SourceOptions | Mapping[str, Any], supplementary=None):
             ``swook/faze_preprocess``, to be used instead of what the data set brings.
 
     Returns:
-        A :class:`Source`, :class:`PhotoSource` or, for kinds whose options have ``normalised``,
-        :class:`NormalisedSource`; some are the first two at once.
+        A ``Source``, ``PhotoSource`` or, for kinds whose options have ``normalised``,
+        ``NormalisedSource`` of :mod:`regaze.sources.records`; some are the first two at once.
 
     Raises:
         SourceError: the data set cannot be opened.

@@ -28,9 +28,10 @@ import numpy as np
 from pydantic import Field
 
 from regaze.sources.devices import assumed_camera, photo_sizes
-from regaze.sources.folder import BarePhotos, person_folders, rows_of
+from regaze.sources.files import BarePhotos, data_folder
+from regaze.sources.folder import landmarks_of, person_folders
 from regaze.sources.options import BarePhotoOptions
-from regaze.sources.records import PersonPhotos, SourceError, printable
+from regaze.sources.records import PersonPhotos, SourceError, losing, printable
 from regaze.sources.supplementary import Supplemented
 from regaze.sources.tables import LANDMARKS, Table
 
@@ -77,13 +78,7 @@ def open_source(options: Options, supplementary=None) -> Columbia | Supplemented
     """
     if supplementary:
         return Supplemented(options.root, options.source, supplementary)
-    return Columbia(
-        options.root,
-        landmarks=options.landmarks,
-        focal=options.focal,
-        h_sign=options.h_sign,
-        v_sign=options.v_sign,
-    )
+    return Columbia(options)
 
 
 def parse_name(name: str) -> tuple[str, int, int, int]:
@@ -108,14 +103,7 @@ def parse_name(name: str) -> tuple[str, int, int, int]:
 
 
 class Columbia(BarePhotos):
-    """Columbia Gaze's photos; every folder below ``root`` is a person.
-
-    Args:
-        root: folder of the person folders 0001 to 0056.
-        landmarks: CSV of landmarks, names below ``root``.
-        focal: focal length in pixels, for all photos.
-        h_sign: yaw is ``h_sign`` times H.
-        v_sign: pitch is ``v_sign`` times V.
+    """Columbia Gaze's photos; every folder below ``root`` is a person, 0001 to 0056.
 
     Raises:
         SourceError: there is no such folder or table, or no person.
@@ -124,22 +112,11 @@ class Columbia(BarePhotos):
     kind = "columbia"
     person_names = r"\d{4}"
 
-    def __init__(
-        self,
-        root: str | Path,
-        *,
-        landmarks: str | Path | None = None,
-        focal: float | None = None,
-        h_sign: int = -1,
-        v_sign: int = 1,
-    ):
-        self.root = Path(root)
-        self.focal = focal
-        self._signs = np.array([v_sign, h_sign], np.float64)
-        if not self.root.is_dir():
-            raise SourceError(f"{self.root}: expected the data set's folder, found none")
+    def __init__(self, options: Options):
+        self.root, self.focal = data_folder(options.root), options.focal
+        self._signs = np.array([options.v_sign, options.h_sign], np.float64)
         self.persons = person_folders(self.root)
-        self._landmarks = None if landmarks is None else Table(landmarks, [LANDMARKS])
+        self._landmarks = options.landmarks and Table(options.landmarks, [LANDMARKS])
 
     def photos(self, person: str) -> PersonPhotos:
         """Return the photos of one person in the order of their names.
@@ -149,27 +126,9 @@ class Columbia(BarePhotos):
                 this data set's, or the table of landmarks has a fault.
         """
         names = self._names(person)
-        angles = []
-        for name in names:
-            try:
-                owner, _, vertical, horizontal = parse_name(name.rsplit("/", 1)[1])
-            except ValueError as error:
-                raise SourceError(
-                    f"{self.root}: person {person}: {error}", "bad_file_name", names
-                ) from error
-            if owner != person:
-                raise SourceError(
-                    f"{self.root}: person {person}: expected photos of this person, found {name}",
-                    "bad_file_name",
-                    names,
-                )
-            angles.append((vertical, horizontal))
-        landmarks = None
-        if self._landmarks is not None:
-            try:
-                landmarks = rows_of(self._landmarks, person, names).reshape(-1, 68, 2)
-            except SourceError as error:
-                raise SourceError(str(error), error.reason, names) from error
+        with losing(names):
+            angles = [self._angles(person, name) for name in names]
+            landmarks = landmarks_of(self._landmarks, person, names)
         sizes = photo_sizes([self.root / name for name in names])
         factor, _ = self._factors(names, sizes)
         return PersonPhotos(
@@ -183,6 +142,18 @@ class Columbia(BarePhotos):
             gaze_angles=np.radians(angles) * self._signs,
             landmarks=landmarks,
         )
+
+    def _angles(self, person: str, name: str) -> tuple[int, int]:
+        """Return vertical and horizontal gaze (degrees) of one of the person's photos."""
+        where = f"{self.root}: person {person}"
+        try:
+            owner, _, vertical, horizontal = parse_name(name.rsplit("/", 1)[1])
+        except ValueError as error:
+            raise SourceError(f"{where}: {error}", "bad_file_name") from error
+        if owner != person:
+            told = f"expected photos of this person, found {name}"
+            raise SourceError(f"{where}: {told}", "bad_file_name")
+        return vertical, horizontal
 
     def camera_assumption(self, person: str) -> str:
         """Return in one line what the cameras of :meth:`photos` rest on.

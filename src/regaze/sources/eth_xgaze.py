@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import logging
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar, Literal
 from xml.etree import ElementTree
@@ -24,10 +23,11 @@ from xml.etree import ElementTree
 import numpy as np
 from pydantic import Field, field_validator
 
-from regaze.sources.files import PersonFiles, photos_below
+from regaze.sources.annotation import AnnotatedRows, pinhole
+from regaze.sources.files import PersonFiles, data_folder, file_content, photos_below
 from regaze.sources.options import PhotoOptions
-from regaze.sources.records import PersonRecords, SourceError, safe_name
-from regaze.sources.regular import open_regular, read_regular
+from regaze.sources.records import PersonRecords, SourceError, losing, safe_name
+from regaze.sources.regular import open_regular, read_json
 
 log = logging.getLogger(__name__)
 
@@ -82,12 +82,7 @@ def open_source(options: Options, supplementary=None):
             f"{options.root}: source 'eth_xgaze' has its own head poses and takes no "
             f"supplementary file, found {supplementary}"
         )
-    return ETHXGaze(
-        options.root,
-        distortion=options.distortion,
-        cameras=options.cameras,
-        every=options.every,
-    )
+    return ETHXGaze(options)
 
 
 class ETHXGaze(PersonFiles):
@@ -96,12 +91,6 @@ class ETHXGaze(PersonFiles):
     ``persons`` are its CSV files and the folders of ``data/train``, sorted. Persons of the test
     sets have no labels in the release and do not appear.
 
-    Args:
-        root: folder with ``data`` and ``calibration``.
-        distortion: ``ignored``, as upstream, or ``used``.
-        cameras: numbers of the cameras to use; None means all.
-        every: use every n-th frame folder of a person, by their order in the annotation.
-
     Raises:
         SourceError: there is no such folder, or no annotation in it.
     """
@@ -109,18 +98,8 @@ class ETHXGaze(PersonFiles):
     kind = "eth_xgaze"
     person_names = r"subject\d{4}"
 
-    def __init__(
-        self,
-        root: str | Path,
-        *,
-        distortion: str = "ignored",
-        cameras: list[int] | None = None,
-        every: int = 1,
-    ):
-        self.root = Path(root)
-        self.distortion, self.cameras, self.every = distortion, cameras, every
-        if not self.root.is_dir():
-            raise SourceError(f"{self.root}: expected the data set's folder, found none")
+    def __init__(self, options: Options):
+        self.root, self.options = data_folder(options.root), options
         self._folder = self.root / "data" / "annotation_train"
         # A person whose annotation is missing is one all the same, so as not to be lost unnoticed.
         photos = self.root / "data" / "train"
@@ -143,10 +122,13 @@ class ETHXGaze(PersonFiles):
         cameras = set()
         for name in photos_below(self.folder(person)):
             match = _PHOTO.fullmatch(name.rsplit("/", 1)[-1])
-            if match and (self.cameras is None or int(match[1]) in self.cameras):
+            if match and self._chosen(int(match[1])):
                 cameras.add(match[1])
                 names.append(f"data/train/{person}/{name}")
         return names + [f"calibration/cam_calibration/cam{one}.xml" for one in sorted(cameras)]
+
+    def _chosen(self, camera: int) -> bool:
+        return self.options.cameras is None or camera in self.options.cameras
 
     def known_rows(self, person: str) -> int | None:
         """Return how many photos of the chosen cameras lie in the person's folder."""
@@ -169,13 +151,11 @@ class ETHXGaze(PersonFiles):
         parameters = np.full((len(names), 4), np.nan)
         distortion = np.zeros((len(names), 5))
         for number in sorted(set(cameras.tolist()) - {-1}):
-            try:
+            with losing(names):
                 lens, bend = self._calibration(number)
-            except SourceError as error:
-                raise SourceError(str(error), error.reason, names) from error
             rows = cameras == number
             parameters[rows] = lens
-            if self.distortion == "used":
+            if self.options.distortion == "used":
                 distortion[rows] = bend
         return PersonRecords(
             root=self.root,
@@ -201,9 +181,8 @@ class ETHXGaze(PersonFiles):
         path = self._folder / f"{person}.csv"
         if person not in self.persons:
             raise SourceError(f"{path}: person {person}: no such file", "missing_person")
-        names, rows, cameras = [], [], []
+        rows, cameras = AnnotatedRows(path, f"{_COLUMNS} columns"), []
         frames: dict[str, int] = {}
-        faults, first = 0, ""
         for number, line in enumerate(_lines(path), 1):
             if not line.strip():
                 continue
@@ -211,29 +190,13 @@ class ETHXGaze(PersonFiles):
             frame, camera, values, fault = _parse(fields)
             if camera >= 0:
                 rank = frames.setdefault(frame, len(frames))
-                chosen = self.cameras is None or camera in self.cameras
-                if rank % self.every or not chosen:
+                if rank % self.options.every or not self._chosen(camera):
                     continue
-            if fault:
-                fault = f"line {number}: {fault}"
-                log.warning("%s: %s", path, fault)
-                faults, first = faults + 1, first or fault
             label = f"data/annotation_train/{person}.csv line {number}"
             photo = f"data/train/{person}/{frame}/{fields[1]}" if camera >= 0 else label
-            names.append(photo)
-            rows.append(values)
+            rows.add(number, photo, values, fault)
             cameras.append(camera)
-        if not rows:
-            raise SourceError(
-                f"{path}: expected lines of the chosen cameras, found none", "missing_key"
-            )
-        if faults == len(rows):
-            raise SourceError(
-                f"{path}: expected lines of {_COLUMNS} columns, found none in {faults}; {first}",
-                "bad_shape",
-                tuple(names),
-            )
-        return tuple(names), np.array(rows), np.array(cameras)
+        return *rows.columns("lines of the chosen cameras"), np.array(cameras)
 
 
 def _lines(path: Path) -> Iterator[str]:
@@ -308,11 +271,8 @@ def released_split(root: str | Path, persons: list[str]) -> dict[str, list[str]]
     path = Path(root) / SPLIT_FILE
     if not path.is_file():
         return {"train": list(persons), "val": [], "test": []}
-    try:
-        content = json.loads(read_regular(path).decode("utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise SourceError(f"{path}: expected JSON, found {error}") from error
-    if not isinstance(content, Mapping) or "train" not in content:
+    content = read_json(path, SourceError)
+    if not isinstance(content, dict) or "train" not in content:
         raise SourceError(f"{path}: train: expected a list of file names, found none")
     known = set(persons)
     split: dict[str, list[str]] = {"train": [], "val": [], "test": []}
@@ -321,15 +281,10 @@ def released_split(root: str | Path, persons: list[str]) -> dict[str, list[str]]
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise SourceError(f"{path}: {part}: expected a list of file names, found {names!r:.80}")
         listed = [name.removesuffix(".h5") for name in names]
-        split[part] = [person for person in listed if person in known]
-        if len(split[part]) < len(listed):
-            log.info(
-                "%s: %s: %d of %d persons have labels here",
-                path,
-                part,
-                len(split[part]),
-                len(listed),
-            )
+        found = split[part] = [person for person in listed if person in known]
+        if len(found) < len(listed):
+            told = (path, part, len(found), len(listed))
+            log.info("%s: %s: %d of %d persons have labels here", *told)
     return split
 
 
@@ -344,51 +299,31 @@ def read_camera(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
             or no calibration.
     """
     path = Path(path)
-    try:
-        with open_regular(path) as file:
-            content = file.read(_LARGEST_CALIBRATION + 1)
-    except OSError as error:
-        raise SourceError(
-            f"{path}: expected a calibration, found none ({error.strerror or error})", "missing_key"
-        ) from error
-    if len(content) > _LARGEST_CALIBRATION:
-        raise SourceError(f"{path}: expected at most {_LARGEST_CALIBRATION} bytes", "bad_shape")
+    content = file_content(path, "a calibration", most=_LARGEST_CALIBRATION)
     try:
         text = content.decode("utf-8-sig")
+        if "<!DOCTYPE" in text or "<!ENTITY" in text:
+            raise SourceError(f"{path}: expected plain XML, found a document type", "bad_shape")
+        root = ElementTree.fromstring(text)
     except UnicodeDecodeError as error:
         raise SourceError(f"{path}: expected UTF-8, found {error}", "bad_shape") from error
-    if "<!DOCTYPE" in text or "<!ENTITY" in text:
-        raise SourceError(f"{path}: expected plain XML, found a document type", "bad_shape")
-    try:
-        root = ElementTree.fromstring(text)
-    except (ElementTree.ParseError, ValueError) as error:
+    except ElementTree.ParseError as error:
         raise SourceError(f"{path}: expected XML, found {error}", "bad_shape") from error
     matrix = _matrix(path, root, "Camera_Matrix", 9).reshape(3, 3)
     distortion = _matrix(path, root, "Distortion_Coefficients", 5)
-    camera = matrix[[0, 1, 0, 1], [0, 1, 2, 2]]
-    plain = np.array([[camera[0], 0, camera[2]], [0, camera[1], camera[3]], [0, 0, 1]])
-    if not (np.isfinite(matrix).all() and np.allclose(matrix, plain, atol=1e-6)):
-        raise SourceError(
-            f"{path}: Camera_Matrix: expected [[fx, 0, cx], [0, fy, cy], [0, 0, 1]], "
-            f"found {matrix.tolist()}",
-            "bad_camera",
-        )
-    return camera, distortion
+    return pinhole(f"{path}: Camera_Matrix", matrix), distortion
 
 
 def _matrix(path: Path, root: ElementTree.Element, name: str, size: int) -> np.ndarray:
     node = root.find(name)
     text = None if node is None else node.findtext("data")
+    where = f"{path}: {name}"
     if text is None:
-        raise SourceError(f"{path}: {name}: expected a matrix, found none", "missing_key")
+        raise SourceError(f"{where}: expected a matrix, found none", "missing_key")
     try:
         values = np.array([float(word) for word in text.split()])
     except ValueError as error:
-        raise SourceError(
-            f"{path}: {name}: expected numbers, found {error}", "bad_shape"
-        ) from error
+        raise SourceError(f"{where}: expected numbers, found {error}", "bad_shape") from error
     if values.size != size:
-        raise SourceError(
-            f"{path}: {name}: expected {size} numbers, found {values.size}", "bad_shape"
-        )
+        raise SourceError(f"{where}: expected {size} numbers, found {values.size}", "bad_shape")
     return values

@@ -21,12 +21,13 @@ from pydantic import Field
 
 from regaze.hdf5 import MAX_ROWS, cut_off, shapes_left
 from regaze.sources.eth_xgaze import released_split
-from regaze.sources.files import PersonFiles
+from regaze.sources.files import PersonFiles, data_folder
 from regaze.sources.hdf5 import (
     files_of,
     has,
     last_stored,
     likely_rows,
+    losing_rows,
     numbers,
     opened,
     rows_dataset,
@@ -67,7 +68,7 @@ def open_source(options: Options, supplementary=None) -> ETHXGazePatches:
     """
     if supplementary is not None:
         raise SourceError(f"{options.root}: source 'eth_xgaze_hdf5' takes no supplementary file")
-    return ETHXGazePatches(options.root, channel_order=options.channel_order)
+    return ETHXGazePatches(options)
 
 
 class ETHXGazePatches(PersonFiles):
@@ -84,12 +85,10 @@ class ETHXGazePatches(PersonFiles):
     kind = "eth_xgaze_hdf5"
     person_names = r"subject\d{4}"
 
-    def __init__(self, root: str | Path, *, channel_order: str = "bgr"):
+    def __init__(self, options: Options):
         from regaze.faces import FacesAttributes
 
-        self.root = Path(root)
-        if not self.root.is_dir():
-            raise SourceError(f"{self.root}: expected the data set's folder, found none")
+        self.root = data_folder(options.root)
         self._folder = self.root / "train" if (self.root / "train").is_dir() else self.root
         # What is no file is a person too, who is rejected, rather than lost unnoticed.
         self.persons = sorted(path.stem for path in self._folder.glob("*.h5"))
@@ -103,7 +102,7 @@ class ETHXGazePatches(PersonFiles):
             distance=_DISTANCES[side],
             frame_check="none",
             source=self.kind,
-            channel_order=channel_order,
+            channel_order=options.channel_order,
         )
 
     def _first_side(self) -> int:
@@ -166,49 +165,43 @@ class ETHXGazePatches(PersonFiles):
         path = self._folder / f"{person}.h5"
         if person not in self.persons:
             raise SourceError(f"{path}: person {person}: no such file", "missing_person")
-        with opened(path) as file:
-            where = str(path)
-            try:
-                pixels = rows_dataset(where, file, _PIXELS, 3)
-                _require_labels(path, file)
-                gaze = rows_dataset(where, file, _GAZE, 1)
-                if len(pixels) != len(gaze):
-                    raise SourceError(
-                        f"{where}: {_GAZE}: expected {len(pixels)} rows as in {_PIXELS}, "
-                        f"found shape {gaze.shape}",
-                        "bad_shape",
-                    )
-                rows = last_stored(pixels)
-                if rows == 0:
-                    raise SourceError(
-                        f"{where}: {_PIXELS}: expected rows, found none written in the file",
-                        "bad_shape",
-                    )
-                labels = np.full((rows, 8), np.nan, np.float32)
-                with np.errstate(over="ignore"):
-                    labels[:, :2] = numbers(where, file, _GAZE, ((2,),), rows)
-                    labels[:, 2:4] = numbers(where, file, _HEAD, ((2,),), rows)
-                columns = {
-                    ours: numbers(where, file, theirs, shapes, rows)
-                    for theirs, (ours, shapes) in _COLUMNS.items()
-                    if has(file, theirs)
-                }
-                names = _names(where, file, person, rows)
-            except SourceError as error:
-                count = likely_rows(file, (_PIXELS, _GAZE, _HEAD))
-                raise SourceError(str(error), error.reason, ("",) * count) from error
+        where = str(path)
+        with opened(path) as file, losing_rows(file, (_PIXELS, _GAZE, _HEAD)):
+            pixels = rows_dataset(where, file, _PIXELS, 3)
+            _require_labels(path, file)
+            gaze = rows_dataset(where, file, _GAZE, 1)
+            if len(pixels) != len(gaze):
+                raise SourceError(
+                    f"{where}: {_GAZE}: expected {len(pixels)} rows as in {_PIXELS}, "
+                    f"found shape {gaze.shape}",
+                    "bad_shape",
+                )
+            rows = last_stored(pixels)
+            if rows == 0:
+                told = f"{_PIXELS}: expected rows, found none written in the file"
+                raise SourceError(f"{where}: {told}", "bad_shape")
+            labels = np.full((rows, 8), np.nan, np.float32)
+            with np.errstate(over="ignore"):
+                labels[:, :2] = numbers(where, file, _GAZE, ((2,),), rows)
+                labels[:, 2:4] = numbers(where, file, _HEAD, ((2,),), rows)
+            columns = {
+                ours: numbers(where, file, theirs, shapes, rows)
+                for theirs, (ours, shapes) in _COLUMNS.items()
+                if has(file, theirs)
+            }
+            names = _names(where, file, person, rows)
         return NormalisedRows(path, person, _PIXELS, labels, columns, names)
 
 
 def _require_labels(path: Path, file: h5py.File) -> None:
-    missing = [name for name in (_GAZE, _HEAD) if not has(file, name)]
-    if missing:
-        found = sorted(map(str, file))
-        raise SourceError(
-            f"{path}: {missing[0]}: expected a dataset, found only {found}; the test files of the "
-            "release come without labels, use the folder of train",
-            "missing_key",
-        )
+    for name in (_GAZE, _HEAD):
+        if not has(file, name):
+            found = sorted(map(str, file))
+            raise SourceError(
+                f"{path}: {name}: expected a dataset, found only {found}; the test files of the "
+                "release come without labels, use the folder of train",
+                "missing_key",
+            )
 
 
 def _names(where: str, file: h5py.File, person: str, rows: int) -> tuple[str, ...]:

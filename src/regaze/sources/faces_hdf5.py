@@ -19,15 +19,17 @@ from pydantic import Field
 from regaze.sources.files import PersonFiles
 from regaze.sources.hdf5 import (
     add_persons,
+    by_file,
     files_of,
     has,
     last_stored,
-    likely_rows,
+    losing_rows,
     member,
     names_in,
     numbers,
     opened,
     rows_dataset,
+    text_of,
 )
 from regaze.sources.options import ReleasedOptions
 from regaze.sources.records import NormalisedRows, SourceError
@@ -35,6 +37,7 @@ from regaze.sources.records import NormalisedRows, SourceError
 _COLUMNS = {"source_index": (), "rotation": (3, 3), "gaze_origin": (3,), "landmarks": (68, 2)}
 _VARIANTS = {"sted": (500.0 / 128.0, 600.0), "faze": (1300.0 / 64.0, 600.0)}
 """Focal length per pixel of the patch's height, and distance (mm)."""
+_WORDS = {"channel_order": ("rgb", "bgr"), "gaze": ("known", "absent")}
 _SIZES = {(128, 128): "sted", (256, 64): "faze"}
 """(width, height) of the published files."""
 
@@ -63,23 +66,14 @@ def open_source(options: Options, supplementary=None) -> FacesFile:
     """
     if supplementary is not None:
         raise SourceError(f"{options.root}: source 'faces_hdf5' takes no supplementary file")
-    return FacesFile(
-        options.root,
-        channel_order=options.channel_order,
-        variant=options.variant,
-        focal=options.focal,
-        distance=options.distance,
-    )
+    return FacesFile(options)
 
 
 class FacesFile(PersonFiles):
     """One data set of normalised faces; ``persons`` are its groups, sorted.
 
-    Args:
-        root: the HDF5, or a folder whose ``*.h5`` are parts of one data set.
-        channel_order: ``rgb``, ``bgr`` or ``auto``.
-        variant, focal, distance: see :class:`Options`; ``attributes`` come from here, from the
-            files, or from the size of the patches, in this order.
+    ``attributes`` come from the options, from the files, or from the size of the patches, in this
+    order.
 
     Raises:
         SourceError: there is no such file, a person is in two, the files differ in how they were
@@ -88,16 +82,8 @@ class FacesFile(PersonFiles):
 
     kind = "faces_hdf5"
 
-    def __init__(
-        self,
-        root: str | Path,
-        *,
-        channel_order: str = "auto",
-        variant: str | None = None,
-        focal: float | None = None,
-        distance: float | None = None,
-    ):
-        self.root = Path(root)
+    def __init__(self, options: Options):
+        self.root = Path(options.root)
         paths = sorted(self.root.glob("*.h5")) if self.root.is_dir() else [self.root]
         if not paths:
             raise SourceError(f"{self.root}: expected HDF5 files (*.h5), found none")
@@ -118,9 +104,9 @@ class FacesFile(PersonFiles):
         self.persons = sorted(self._home)
         if said is None:
             raise SourceError(f"{self.root}: expected a group per person, found none")
-        if channel_order != "auto":
-            said["channel_order"] = channel_order
-        given = {"variant": variant, "focal": focal, "distance": distance}
+        if options.channel_order != "auto":
+            said["channel_order"] = options.channel_order
+        given = options.model_dump(include={"variant", "focal", "distance"})
         self.attributes = _attributes(self.root, said, given)
 
     def present(self, persons: Collection[str]) -> set[str]:
@@ -133,13 +119,10 @@ class FacesFile(PersonFiles):
 
     def reads(self, persons: Iterable[str]) -> Iterator[tuple[str, list[str]]]:
         """Yield each person with the files that hold its rows, file by file."""
-        wanted: dict[Path, list[str]] = {}
-        for person in persons:
-            if person in self._home:
-                wanted.setdefault(self._home[person], []).append(person)
-        for path, here in wanted.items():
-            pixels = {person: f"{person}/pixels" for person in here}
-            yield from files_of(path, self.root, pixels).items()
+        for path, here in by_file(self._home, persons).items():
+            if path is not None:
+                pixels = {person: f"{person}/pixels" for person in here}
+                yield from files_of(path, self.root, pixels).items()
 
     def read_faces(self, person: str) -> NormalisedRows:
         """Return the rows of ``person``; four labels per row become eight, the last four NaN.
@@ -157,7 +140,7 @@ class FacesFile(PersonFiles):
             group = member(where, file, person)
             if not isinstance(group, h5py.Group):
                 raise SourceError(f"{where}: expected a group, found another", "missing_key")
-            try:
+            with losing_rows(group, ("labels", "pixels")):
                 rows = _rows(where, group)
                 labels = numbers(where, group, "labels", ((8,), (4,)), rows)
                 rows_dataset(where, group, "pixels", 3)
@@ -167,9 +150,6 @@ class FacesFile(PersonFiles):
                     if has(group, name)
                 }
                 names = _file_names(where, group, rows)
-            except SourceError as error:
-                count = likely_rows(group, ("labels", "pixels"))
-                raise SourceError(str(error), error.reason, ("",) * count) from error
         if "source_index" in columns:
             columns["source_index"] = np.nan_to_num(columns["source_index"], nan=-1).astype(int)
         table = np.full((rows, 8), np.nan, np.float32)
@@ -191,11 +171,9 @@ def _file_names(where: str, group: h5py.Group, rows: int) -> tuple[str, ...]:
         return ()
     text = isinstance(item, h5py.Dataset) and h5py.check_string_dtype(item.dtype) is not None
     if not text or item.shape != (rows,) or item.is_virtual:
-        raise SourceError(
-            f"{where}: file_name: expected {rows} strings, found {item!r}", "bad_shape"
-        )
-    raw = [one if isinstance(one, bytes) else str(one).encode() for one in item[()]]
-    return tuple(one.decode("utf-8", "backslashreplace") for one in raw)
+        told = f"file_name: expected {rows} strings, found {item!r}"
+        raise SourceError(f"{where}: {told}", "bad_shape")
+    return tuple(text_of(one) for one in item[()])
 
 
 def _said(path: Path, file: h5py.File, persons: list[str]) -> dict:
@@ -204,20 +182,19 @@ def _said(path: Path, file: h5py.File, persons: list[str]) -> dict:
     for key in ("variant", "focal", "distance", "frame_check", "channel_order", "gaze"):
         value = file.attrs.get(key)
         value = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
-        said[key] = value.item() if isinstance(value, np.generic) else value
+        value = said[key] = value.item() if isinstance(value, np.generic) else value
         if value is None:
             continue
-        if key not in ("focal", "distance"):
-            if not isinstance(said[key], str):
-                raise SourceError(f"{path}: {key}: expected a text, found {said[key]!r:.80}")
-        elif not isinstance(said[key], int | float) or not 0.0 < said[key] < math.inf:
-            raise SourceError(f"{path}: {key}: expected a number above 0, found {said[key]!r:.80}")
-    if said["channel_order"] not in (None, "rgb", "bgr"):
-        raise SourceError(
-            f"{path}: channel_order: expected rgb or bgr, found {said['channel_order']!r}"
-        )
-    if said["gaze"] not in (None, "known", "absent"):
-        raise SourceError(f"{path}: gaze: expected known or absent, found {said['gaze']!r}")
+        wanted = ""
+        if key in ("focal", "distance"):
+            if not isinstance(value, int | float) or not 0.0 < value < math.inf:
+                wanted = "a number above 0"
+        elif not isinstance(value, str):
+            wanted = "a text"
+        elif value not in _WORDS.get(key, (value,)):
+            wanted = " or ".join(_WORDS[key])
+        if wanted:
+            raise SourceError(f"{path}: {key}: expected {wanted}, found {value!r:.80}")
     for person in persons:
         try:
             group = member(str(path), file, person)

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from regaze.sources.photo_header import PHOTO_ENDINGS
-from regaze.sources.records import printable
+from regaze.sources.records import PersonRecords, SourceError, printable
+from regaze.sources.regular import read_regular
 
 _ARCHIVE = re.compile(r"\.(tar|tar\.(gz|bz2|xz|zst)|tgz|tbz2|txz|zip|rar|7z)(\.\d{3})?$", re.I)
 _LOOKED_AT, _LOOKED_INTO = 100, 10
@@ -81,6 +82,56 @@ class PersonFiles:
         """Return the names below ``root`` of one person's files, by default all photos there."""
         home = os.path.relpath(self.folder(person), self.root)
         return [os.path.join(home, name) for name in photos_below(self.folder(person))]
+
+
+class BarePhotos(PersonFiles):
+    """What sources share that know photos below ``root`` of ``persons``, and no head poses."""
+
+    def read(self, person: str) -> PersonRecords:
+        """Always raise: nothing is known of head poses before they are found.
+
+        Raises:
+            SourceError: always.
+        """
+        raise SourceError(
+            f"{self.root}: person {person}: expected head poses in a supplementary file, "
+            "found photos alone",
+            "missing_key",
+        )
+
+    def require(self, person: str) -> None:
+        """Raise a SourceError unless ``person`` is one of the data set."""
+        if person not in self.persons:
+            raise SourceError(
+                f"{self.root}: person {person}: expected a folder, found none", "missing_person"
+            )
+
+
+def data_folder(root: str | Path) -> Path:
+    """Return the folder of a data set.
+
+    Raises:
+        SourceError: there is none.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise SourceError(f"{root}: expected the data set's folder, found none")
+    return root
+
+
+def file_content(
+    path: Path, wanted: str, reason: str = "missing_key", most: int = 1 << 28
+) -> bytes:
+    """Return the content of a file of a data set, of at most ``most`` bytes.
+
+    Raises:
+        SourceError: there is none, or something else; ``wanted`` says what was expected.
+    """
+    try:
+        return read_regular(path, most)
+    except OSError as error:
+        told = f"expected {wanted}, found none ({error.strerror or error})"
+        raise SourceError(f"{path}: {told}", reason) from error
 
 
 def photos_below(folder: Path) -> Iterator[str]:

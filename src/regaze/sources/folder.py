@@ -12,6 +12,7 @@ import logging
 import math
 import os
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -19,10 +20,10 @@ import numpy as np
 from pydantic import Field
 
 from regaze.sources.devices import assumed_camera, photo_sizes
-from regaze.sources.files import PersonFiles
+from regaze.sources.files import BarePhotos, data_folder
 from regaze.sources.options import BarePhotoOptions
 from regaze.sources.photo_header import PHOTO_ENDINGS, left_out, photo_endings
-from regaze.sources.records import PersonPhotos, PersonRecords, SourceError, printable
+from regaze.sources.records import PersonPhotos, SourceError, losing, printable
 from regaze.sources.regular import link_out
 from regaze.sources.supplementary import Supplemented
 from regaze.sources.tables import EVERYBODY, LANDMARKS, Table
@@ -92,40 +93,7 @@ def open_source(options: Options, supplementary=None) -> Folder | Supplemented:
     if supplementary:
         known = options.gaze is not None
         return Supplemented(options.root, options.source, supplementary, gaze_known=known)
-    return Folder(
-        options.root,
-        person=options.person,
-        landmarks=options.landmarks,
-        intrinsics=options.intrinsics,
-        gaze=options.gaze,
-        focal_factor=options.focal_factor,
-    )
-
-
-class BarePhotos(PersonFiles):
-    """What sources share that know photos below ``root`` of ``persons``, and no head poses."""
-
-    root: Path
-    persons: list[str]
-
-    def read(self, person: str) -> PersonRecords:
-        """Always raise: nothing is known of head poses before they are found.
-
-        Raises:
-            SourceError: always.
-        """
-        raise SourceError(
-            f"{self.root}: person {person}: expected head poses in a supplementary file, "
-            "found photos alone",
-            "missing_key",
-        )
-
-    def require(self, person: str) -> None:
-        """Raise a SourceError unless ``person`` is one of the data set."""
-        if person not in self.persons:
-            raise SourceError(
-                f"{self.root}: person {person}: expected a folder, found none", "missing_person"
-            )
+    return Folder(options)
 
 
 class Folder(BarePhotos):
@@ -134,13 +102,6 @@ class Folder(BarePhotos):
     Hidden files and folders (with a leading dot) are passed over, and so are files that do not end
     as photos do, whose number the log tells. A link that leads out of the folder to anywhere but
     DVC's cache is refused, and so is any link to a folder.
-
-    Args:
-        root: folder of the persons' folders, or of the photos of ``person``.
-        person: the one person whom all photos below ``root`` show.
-        landmarks, intrinsics, gaze: CSV tables as described in :class:`Options`.
-        focal_factor: focal length over the photo's longer side where the camera is not in the
-            table.
 
     Attributes:
         gaze_known: whether there is a table of gaze.
@@ -152,30 +113,18 @@ class Folder(BarePhotos):
 
     kind = "folder"
 
-    def __init__(
-        self,
-        root: str | Path,
-        *,
-        person: str | None = None,
-        landmarks: str | Path | None = None,
-        intrinsics: str | Path | None = None,
-        gaze: str | Path | None = None,
-        focal_factor: float = 1.0,
-    ):
-        self.root = Path(root)
-        self.focal_factor = focal_factor
-        self.gaze_known = gaze is not None
-        self._person = person
-        if not self.root.is_dir():
-            raise SourceError(f"{self.root}: expected a folder of photos, found none")
+    def __init__(self, options: Options):
+        self.root, self.focal_factor = data_folder(options.root), options.focal_factor
+        self._person = person = options.person
         self.persons = [person] if person is not None else person_folders(self.root)
-        self._landmarks = None if landmarks is None else Table(landmarks, [LANDMARKS], person)
-        self._cameras = None
-        if intrinsics is not None:
-            self._cameras = Table(intrinsics, _CAMERAS, person, positive=("fx", "fy"))
-        self._gaze = None
-        if gaze is not None:
-            self._gaze = Table(gaze, [_TARGET, _ANGLES, _DEGREES, _RADIANS], person)
+        self._landmarks = self._cameras = self._gaze = None
+        if options.landmarks is not None:
+            self._landmarks = Table(options.landmarks, [LANDMARKS], person)
+        if options.intrinsics is not None:
+            self._cameras = Table(options.intrinsics, _CAMERAS, person, positive=("fx", "fy"))
+        if options.gaze is not None:
+            self._gaze = Table(options.gaze, [_TARGET, _ANGLES, _DEGREES, _RADIANS], person)
+        self.gaze_known = self._gaze is not None
 
     def photos(self, person: str) -> PersonPhotos:
         """Return the photos of one person with what the tables say of them.
@@ -201,10 +150,8 @@ class Folder(BarePhotos):
                 "%s: person %s: %d photos; other files are left out: %s",
                 *(self.root, person, len(names), others),
             )
-        try:
+        with losing(names):
             return self._described(person, tuple(names))
-        except SourceError as error:
-            raise SourceError(str(error), error.reason, error.file_names or tuple(names)) from error
 
     def folder(self, person: str) -> Path:
         """Return where a person's photos lie."""
@@ -246,9 +193,6 @@ class Folder(BarePhotos):
                 target = found
             else:
                 angles = _radians(where, self._gaze.columns, found, names)
-        landmarks = None
-        if self._landmarks is not None:
-            landmarks = rows_of(self._landmarks, person, names).reshape(count, 68, 2)
         return PersonPhotos(
             root=self.root,
             person=person,
@@ -259,7 +203,7 @@ class Folder(BarePhotos):
             gaze_target=target,
             gaze_angles=angles,
             gaze_known=self.gaze_known,
-            landmarks=landmarks,
+            landmarks=landmarks_of(self._landmarks, person, names),
         )
 
 
@@ -332,17 +276,17 @@ def rows_of(
     blank = np.full(len(table.columns), np.nan)
     strangers = sorted(set(rows) - set(names) - set(general))
     if strangers:
-        log.warning(
-            "%s: %d lines are of no photo of person %s, the first of %s",
-            table.path,
-            len(strangers),
-            person,
-            strangers[0],
-        )
+        told = (table.path, len(strangers), person, strangers[0])
+        log.warning("%s: %d lines are of no photo of person %s, the first of %s", *told)
     blank = next((rows[one] for one in general if one in rows), blank)
     if not set(rows) & {*names, *general}:
         log.warning("%s: no line is of a photo of person %s", table.path, person)
     return np.stack([rows.get(name, blank) for name in names])
+
+
+def landmarks_of(table: Table | None, person: str, names: tuple[str, ...]) -> np.ndarray | None:
+    """Return a table's landmarks (N, 68, 2) as :func:`rows_of`, None without a table."""
+    return None if table is None else rows_of(table, person, names).reshape(-1, 68, 2)
 
 
 def person_folders(root: Path) -> list[str]:
@@ -389,27 +333,22 @@ def photo_names(root: Path, folder: Path) -> tuple[list[str], str]:
     names, faults, others = [], [], []
     for path, is_folder in _walk(folder):
         if is_folder:
-            fault = f"{printable(path)}: expected a folder, found a link to one"
+            faults.append(f"{printable(path)}: expected a folder, found a link to one")
         elif not path.lower().endswith(endings):
             others.append(path)
             continue
         elif end := link_out(path, root):
-            fault = (
-                f"{printable(path)}: expected a photo, found a link out of the data set to "
-                f"{printable(end)}"
-            )
-        else:
-            fault = ""
-        names.append(printable(os.path.relpath(path, root)))
-        faults += [fault] if fault else []
+            told = f"expected a photo, found a link out of the data set to {printable(end)}"
+            faults.append(f"{printable(path)}: {told}")
+        names.append(printable(os.path.relpath(path, root)).replace(os.sep, "/"))
+    names.sort()
     if faults:
         # The photos are named, so that all of them are counted.
-        listed = sorted(name.replace(os.sep, "/") for name in names)
-        raise SourceError(faults[0], "bad_file_name", tuple(listed))
-    for before, after in zip(sorted(names), sorted(names)[1:], strict=False):
+        raise SourceError(faults[0], "bad_file_name", tuple(names))
+    for before, after in pairwise(names):
         if before == after:
             raise SourceError(f"{root}: {before}: expected one file of that name, found two")
-    return sorted(name.replace(os.sep, "/") for name in names), left_out(others)
+    return names, left_out(others)
 
 
 def _walk(folder: Path) -> Iterator[tuple[str, bool]]:

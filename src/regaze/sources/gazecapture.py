@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -26,11 +26,10 @@ from regaze.sources.devices import (
     photo_sizes,
     points_to_camera,
 )
-from regaze.sources.files import PersonFiles
+from regaze.sources.files import BarePhotos, PersonFiles, data_folder, file_content
 from regaze.sources.hdf5 import MAX_ROWS
 from regaze.sources.options import PhotoOptions
-from regaze.sources.records import PersonPhotos, PersonRecords, SourceError, printable, safe_name
-from regaze.sources.regular import read_regular
+from regaze.sources.records import PersonPhotos, SourceError, losing, printable, safe_name
 from regaze.sources.supplementary import SUPPLEMENTARY_NAMES, Supplemented
 
 log = logging.getLogger(__name__)
@@ -74,72 +73,73 @@ class Options(PhotoOptions):
         return files
 
 
-def open_source(options: Options, supplementary=None) -> GazeCapture:
+def open_source(options: Options, supplementary=None) -> LabelledFrames | GazeCapture:
     """Open the copy of GazeCapture that ``options`` describe.
 
-    ``supplementary`` (a path, or several) comes before the options' own.
-
-    Raises:
-        SourceError: as :class:`GazeCapture`.
-    """
-    return GazeCapture(
-        options.root,
-        supplementary=supplementary or options.supplementary,
-        kind=options.source,
-        focal_factor=options.focal_factor,
-        focal_factors=options.focal_factors,
-    )
-
-
-class GazeCapture(PersonFiles):
-    """GazeCapture's photos with the labels of their supplementary file, or bare.
-
-    With a supplementary file ``persons`` are its groups, and :meth:`read` returns their records.
-    Without, ``persons`` are the folders below ``root`` and only :meth:`photos` works. Either way
-    opening costs one listing.
-
-    Args:
-        root: folder of the person folders.
-        supplementary: HDF5 of labels, or several; default ``supplementary.h5`` or
-            ``GazeCapture_supplementary.h5`` in ``root``.
-        parameters: HDF5 with ``<person>/landmarks`` (N, 68, 2) in photo pixels; default
-            ``parameters.h5`` in ``root`` when there is one.
-        kind: name of the data set's kind, recorded in the faces files.
-        focal_factor: focal length over the longer side of the frames, for :meth:`photos`.
-        focal_factors: the same by ``DeviceName``.
+    ``supplementary`` (a path, or several) comes before the options' own, and before
+    ``supplementary.h5`` or ``GazeCapture_supplementary.h5`` in the root.
 
     Raises:
         SourceError: the folder or a file is missing or not HDF5, or holds no person.
     """
+    labels = supplementary or options.supplementary or _supplementary(data_folder(options.root))
+    if labels is None:
+        return GazeCapture(options)
+    return labelled(options.root, options.source, labels)
+
+
+def labelled(root: str | Path, kind: str, labels) -> LabelledFrames:
+    """Return photos with the labels of supplementary files, a path or several.
+
+    Landmarks are those of ``parameters.h5`` (``<person>/landmarks`` (N, 68, 2) in photo pixels)
+    where the root has it.
+
+    Raises:
+        SourceError: as :func:`open_source`.
+    """
+    parameters = data_folder(root) / _PARAMETERS
+    return LabelledFrames(root, kind, labels, parameters if parameters.is_file() else None)
+
+
+class Frames(PersonFiles):
+    """Folders of persons as GazeCapture has them."""
 
     person_names = r"\d{5}"
 
-    def __init__(
-        self,
-        root: str | Path,
-        *,
-        supplementary: str | Path | Sequence[str | Path] | None = None,
-        parameters: str | Path | None = None,
-        kind: str = "gazecapture",
-        focal_factor: float | None = None,
-        focal_factors: Mapping[str, float] | None = None,
-    ):
-        self.kind = kind
-        self.root = Path(root)
-        self.focal_factor = focal_factor
-        self.focal_factors = dict(focal_factors or {})
-        if not self.root.is_dir():
-            raise SourceError(f"{self.root}: expected the data set's folder, found none")
-        if parameters is None and (self.root / _PARAMETERS).is_file():
-            parameters = self.root / _PARAMETERS
-        labels = supplementary or _supplementary(self.root)
-        self._labels: Supplemented | None = None
-        self.gaze_known = True
-        if labels is not None:
-            self._labels = Supplemented(self.root, kind, labels, parameters)
-            self.persons = self._labels.persons
-            self.gaze_known = self._labels.gaze_known
-            return
+    def known_rows(self, person: str) -> int | None:
+        """Return how many frames ``frames.json`` lists, or else lie in the person's folder."""
+        listed = self._frames(person)
+        return min(len(listed), MAX_ROWS) if listed else super().known_rows(person)
+
+    def _frames(self, person: str) -> list:
+        """What ``frames.json`` lists, nothing where it cannot be used."""
+        try:
+            listed = _load(self.root / person / "frames.json")
+        except SourceError:
+            return []
+        return listed if isinstance(listed, list) else []
+
+    def person_files(self, person: str) -> list[str]:
+        """Return the names of the files that a person is read from."""
+        frames = (f"{person}/frames/{one}" for one in self._frames(person) if isinstance(one, str))
+        return [*(f"{person}/{name}.json" for name in _READ), *filter(safe_name, frames)]
+
+
+class LabelledFrames(Frames, Supplemented):
+    """GazeCapture's photos with the labels of their supplementary file."""
+
+
+class GazeCapture(Frames, BarePhotos):
+    """GazeCapture's photos without a supplementary file; ``persons`` are the folders of the root.
+
+    Raises:
+        SourceError: the folder is missing, or holds no person.
+    """
+
+    kind = "gazecapture"
+
+    def __init__(self, options: Options):
+        self.root, self._options = data_folder(options.root), options
         self.persons = _person_folders(self.root)
         if not self.persons:
             names = " or ".join(SUPPLEMENTARY_NAMES)
@@ -147,54 +147,6 @@ class GazeCapture(PersonFiles):
                 f"{self.root}: expected {names}, or folders of persons with frames.json, "
                 "found neither"
             )
-
-    def present(self, persons: Collection[str]) -> set[str]:
-        """Return those who have a folder, or photos where their labels say."""
-        return super().present(persons) if self._labels is None else self._labels.present(persons)
-
-    def unlabelled(self) -> list[str]:
-        """Return the folders of photos that the supplementary file has no group for."""
-        return [] if self._labels is None else self._labels.unlabelled()
-
-    def reads(self, persons: Iterable[str]) -> Iterator[tuple[str, list[str]]]:
-        """Yield each person with its photos and, where there are no labels, JSON files."""
-        return super().reads(persons) if self._labels is None else self._labels.reads(persons)
-
-    def known_rows(self, person: str) -> int | None:
-        """Return how many frames ``frames.json`` lists, or else lie in the person's folder."""
-        try:
-            listed = _load(self.root / person / "frames.json")
-        except SourceError:
-            listed = None
-        if isinstance(listed, list) and listed:
-            return min(len(listed), MAX_ROWS)
-        return super().known_rows(person)
-
-    def person_files(self, person: str) -> list[str]:
-        """Return the names of the files that a person is read from."""
-        names = [f"{person}/{name}.json" for name in _READ]
-        try:
-            listed = _load(self.root / person / "frames.json")
-        except SourceError:
-            listed = []
-        if isinstance(listed, list):
-            frames = (f"{person}/frames/{one}" for one in listed if isinstance(one, str))
-            names += filter(safe_name, frames)
-        return names
-
-    def read(self, person: str) -> PersonRecords:
-        """Return the records of ``person``; see :meth:`Supplemented.read`.
-
-        Raises:
-            SourceError: as there, or there is no supplementary file.
-        """
-        if self._labels is None:
-            raise SourceError(
-                f"{self.root}: person {person}: expected {' or '.join(SUPPLEMENTARY_NAMES)}, "
-                "found neither, so its head poses are not known",
-                "missing_key",
-            )
-        return self._labels.read(person)
 
     def photos(self, person: str) -> PersonPhotos:
         """Return every frame that ``frames.json`` lists, with what the JSON files say of it.
@@ -217,24 +169,29 @@ class GazeCapture(PersonFiles):
                 "bad_shape",
             )
         names = tuple(f"{person}/frames/{one}" for one in map(printable, listed))
-        box = _arrays(folder / "appleFace.json", ("X", "Y", "W", "H", "IsValid"), names)
+        with losing(names):
+            return self._described(folder, names)
+
+    def _described(self, folder: Path, names: tuple[str, ...]) -> PersonPhotos:
+        count = len(names)
+        box = _arrays(folder / "appleFace.json", ("X", "Y", "W", "H", "IsValid"), count)
         valid = (box[:, 4] == 1) & np.isfinite(box).all(axis=1) & (box[:, 2:4] > 0).all(axis=1)
-        target = camera_to_target(self._dots(folder, names))
+        target = camera_to_target(_dots(folder, count))
         lost = ~np.isfinite(target).all(axis=1)
         target[lost] = np.nan
         if lost.any():
-            log.warning("%s: %d of %d frames have no finite target", folder, lost.sum(), len(names))
+            log.warning("%s: %d of %d frames have no finite target", folder, lost.sum(), count)
         paths = [self.root / one if safe_name(one) else None for one in names]
-        factor, _ = self._factor(folder, names)
+        factor, _ = self._factor(folder)
         return PersonPhotos(
             root=self.root,
-            person=person,
+            person=folder.name,
             file_name=names,
             camera_parameters=assumed_camera(photo_sizes(paths), factor),
-            distortion=np.zeros((len(names), 5)),
+            distortion=np.zeros((count, 5)),
             face_box=np.where(valid[:, None], box[:, :4], np.nan),
             gaze_target=target,
-            gaze_angles=np.full((len(names), 2), np.nan),
+            gaze_angles=np.full((count, 2), np.nan),
         )
 
     def camera_assumption(self, person: str) -> str:
@@ -243,32 +200,33 @@ class GazeCapture(PersonFiles):
         Raises:
             SourceError: the person's ``info.json`` cannot be used.
         """
-        factor, reason = self._factor(self.root / person, ())
+        factor, reason = self._factor(self.root / person)
         return (
             f"f = {factor:.4g} x the longer side ({reason}), principal point in the middle, "
             "no distortion"
         )
 
-    def _factor(self, folder: Path, names: tuple[str, ...]) -> tuple[float, str]:
-        return focal_factor(_device(folder, names), self.focal_factor, self.focal_factors)
+    def _factor(self, folder: Path) -> tuple[float, str]:
+        factors = self._options.focal_factor, self._options.focal_factors
+        return focal_factor(_device(folder), *factors)
 
-    def _dots(self, folder: Path, names: tuple[str, ...]) -> np.ndarray:
-        """Return the dots (N, 2) relative to the camera in cm, from points where need be."""
-        path = folder / "dotInfo.json"
-        content = _load(path, names)
-        if isinstance(content, dict) and not {"XCam", "YCam"} & set(content):
-            points = _arrays(path, ("XPts", "YPts"), names, content)
-            held = _arrays(folder / "screen.json", ("W", "H", "Orientation"), names)
-            device = _device(folder, names)
-            if canonical(device) not in SCREENS:
-                raise SourceError(
-                    f"{path}: XCam: expected it, or a DeviceName in info.json whose screen is "
-                    f"known ({', '.join(SCREENS)}), found neither but {device!r}",
-                    "missing_key",
-                    names,
-                )
-            return points_to_camera(points, held[:, 2], held[:, :2], SCREENS[canonical(device)])
-        return _arrays(path, ("XCam", "YCam"), names, content)
+
+def _dots(folder: Path, count: int) -> np.ndarray:
+    """Return the dots (N, 2) relative to the camera in cm, from points where need be."""
+    path = folder / "dotInfo.json"
+    content = _load(path)
+    if not isinstance(content, dict) or {"XCam", "YCam"} & set(content):
+        return _arrays(path, ("XCam", "YCam"), count, content)
+    points = _arrays(path, ("XPts", "YPts"), count, content)
+    held = _arrays(folder / "screen.json", ("W", "H", "Orientation"), count)
+    device = _device(folder)
+    if canonical(device) not in SCREENS:
+        raise SourceError(
+            f"{path}: XCam: expected it, or a DeviceName in info.json whose screen is "
+            f"known ({', '.join(SCREENS)}), found neither but {device!r}",
+            "missing_key",
+        )
+    return points_to_camera(points, held[:, 2], held[:, :2], SCREENS[canonical(device)])
 
 
 def _supplementary(root: Path) -> Path | None:
@@ -286,75 +244,47 @@ def _person_folders(root: Path) -> list[str]:
     return persons
 
 
-def _load(path: Path, names: tuple[str, ...] = ()) -> Any:
+def _load(path: Path) -> Any:
+    content = file_content(path, "a JSON file")
     try:
-        return json.loads(read_regular(path))
-    except OSError as error:
-        raise SourceError(
-            f"{path}: expected a JSON file, found none ({error.strerror or error})",
-            "missing_key",
-            names,
-        ) from error
+        return json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise SourceError(f"{path}: expected JSON, found {error}", "bad_source", names) from error
+        raise SourceError(f"{path}: expected JSON, found {error}") from error
 
 
-def _arrays(
-    path: Path, keys: Sequence[str], names: tuple[str, ...], content: Any = None
-) -> np.ndarray:
+def _arrays(path: Path, keys: Sequence[str], count: int, content: Any = None) -> np.ndarray:
     """Return arrays of one number per frame as columns, (N, len(keys)) float64."""
-    content = _load(path, names) if content is None else content
+    content = _load(path) if content is None else content
     if not isinstance(content, dict):
-        raise SourceError(
-            f"{path}: expected an object of arrays, found {type(content).__name__}",
-            "bad_shape",
-            names,
-        )
-    columns = np.empty((len(names), len(keys)))
+        found = type(content).__name__
+        raise SourceError(f"{path}: expected an object of arrays, found {found}", "bad_shape")
+    columns = np.empty((count, len(keys)))
     for number, key in enumerate(keys):
+        where = f"{path}: {key}"
         if key not in content:
-            raise SourceError(
-                f"{path}: {key}: expected an array, found only {sorted(content)}",
-                "missing_key",
-                names,
-            )
+            found = f"found only {sorted(content)}"
+            raise SourceError(f"{where}: expected an array, {found}", "missing_key")
         values = content[key]
-        if not isinstance(values, list) or len(values) != len(names):
+        if not isinstance(values, list) or len(values) != count:
             found = len(values) if isinstance(values, list) else f"{values!r:.80}"
             raise SourceError(
-                f"{path}: {key}: expected an array of {len(names)} as in frames.json, "
-                f"found {found}",
+                f"{where}: expected an array of {count} as in frames.json, found {found}",
                 "bad_shape",
-                names,
             )
         for row, value in enumerate(values):
             flag = isinstance(value, bool) and key != "IsValid"
-            if flag or not isinstance(value, int | float) or abs(value) > 1e300:
-                columns[row, number] = _not_finite(path, key, row, value, names)
-            else:
-                columns[row, number] = value
+            if flag or not isinstance(value, int | float):
+                told = f"entry {row}: expected a number, found {value!r:.80}"
+                raise SourceError(f"{where}: {told}", "bad_shape")
+            # JSON can hold infinities and endless integers.
+            columns[row, number] = value if abs(value) <= 1e300 else np.nan
     return columns
 
 
-def _not_finite(path: Path, key: str, row: int, value: Any, names: tuple[str, ...]) -> float:
-    """Return NaN for a number that is none; JSON can hold infinities and endless integers.
-
-    Raises:
-        SourceError: it is something else.
-    """
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return np.nan
-    raise SourceError(
-        f"{path}: {key}: entry {row}: expected a number, found {value!r:.80}", "bad_shape", names
-    )
-
-
-def _device(folder: Path, names: tuple[str, ...]) -> str:
+def _device(folder: Path) -> str:
     path = folder / "info.json"
-    content = _load(path, names)
+    content = _load(path)
     if not isinstance(content, dict) or not isinstance(content.get("DeviceName"), str):
         found = sorted(content) if isinstance(content, dict) else type(content).__name__
-        raise SourceError(
-            f"{path}: DeviceName: expected a name, found only {found}", "missing_key", names
-        )
+        raise SourceError(f"{path}: DeviceName: expected a name, found only {found}", "missing_key")
     return content["DeviceName"]

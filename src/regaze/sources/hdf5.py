@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,15 +27,12 @@ log = logging.getLogger(__name__)
 
 
 @contextmanager
-def opened(
-    path: str | Path, where: str | None = None, names: tuple[str, ...] = ()
-) -> Iterator[h5py.File]:
+def opened(path: str | Path, where: str | None = None) -> Iterator[h5py.File]:
     """Yield the file, open for reading.
 
     Args:
         path: the HDF5 file.
         where: what a message about damage begins with; default the path.
-        names: rows that are lost when the file cannot be read, handed on with the error.
 
     Raises:
         InUse: it, or a file that it refers to, is being written: nobody's data are lost.
@@ -43,7 +40,7 @@ def opened(
     """
     path = Path(path)
     if not path.is_file():
-        raise SourceError(f"{path}: no such file", "bad_source", names)
+        raise SourceError(f"{path}: no such file")
     try:
         file = hdf5_file(path)
     except InUse:
@@ -52,18 +49,15 @@ def opened(
         told = f"{path}: expected an HDF5 file, found another: an empty file"
         if path.stat().st_size:
             told = unreadable(path, "expected an HDF5 file, found another", "hdf5", error)
-        raise SourceError(told, "bad_source", names) from None
+        raise SourceError(told) from None
     with file:
         try:
             yield file
         except (SourceError, InUse):
             raise
         except (OSError, RuntimeError, LookupError, ValueError, TypeError, MemoryError) as error:
-            raise SourceError(
-                f"{where or path}: expected readable HDF5, found damage ({damage(error)})",
-                "bad_source",
-                names,
-            ) from None
+            told = f"expected readable HDF5, found damage ({damage(error)})"
+            raise SourceError(f"{where or path}: {told}") from None
 
 
 def names_in(path: str | Path, group: h5py.Group) -> list[str]:
@@ -80,8 +74,15 @@ def names_in(path: str | Path, group: h5py.Group) -> list[str]:
             raw.decode("utf-8")
         except UnicodeDecodeError:
             shown = raw.decode("utf-8", "backslashreplace")
-            raise SourceError(f"{path}: expected UTF-8 names, found '{shown}'") from None
+            raise SourceError(f"{path}: expected UTF-8 names of persons, found '{shown}'") from None
     return sorted(names)
+
+
+def text_of(value: object) -> str:
+    """Return a value of a text dataset as text, whatever bytes it holds."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
+    return str(value)
 
 
 def has(group: h5py.Group, name: str) -> bool:
@@ -89,11 +90,11 @@ def has(group: h5py.Group, name: str) -> bool:
     return group.id.links.exists(name.encode("utf-8", "surrogateescape"))
 
 
-def member(where: str, group: h5py.Group, name: str, names: tuple[str, ...] = ()):
+def member(where: str, group: h5py.Group, name: str):
     """Return an object of ``group`` that is stored in the file itself; None when there is none.
 
     Raises:
-        SourceError: it is a soft or external link, and ``names`` are the rows lost with it.
+        SourceError: it is a soft or external link.
     """
     if not has(group, name):
         return None
@@ -101,9 +102,7 @@ def member(where: str, group: h5py.Group, name: str, names: tuple[str, ...] = ()
     if isinstance(link, h5py.SoftLink | h5py.ExternalLink):
         target = getattr(link, "filename", "") or link.path
         raise SourceError(
-            f"{where}: {name}: expected data in the file itself, found a link to {target!r}",
-            "bad_source",
-            names,
+            f"{where}: {name}: expected data in the file itself, found a link to {target!r}"
         )
     return group[name]
 
@@ -123,43 +122,50 @@ def add_persons(home: dict[str, Path], path: Path, persons: Sequence[str]) -> No
         home[person] = path
 
 
+def by_file(home: Mapping[str, Path], persons: Iterable[str]) -> dict[Path | None, list[str]]:
+    """Return persons by the file that they are in; those in none are under None."""
+    found: dict[Path | None, list[str]] = {}
+    for person in persons:
+        found.setdefault(home.get(person), []).append(person)
+    return found
+
+
 def rows_dataset(where: str, group: h5py.Group, name: str, row_ndim: int) -> h5py.Dataset:
     """Return a numeric dataset of rows with ``row_ndim`` axes each.
 
     Raises:
         SourceError: there is none (``missing_key``), or it is of another form (``bad_shape``).
     """
-    item = member(where, group, name)
+    item, where = member(where, group, name), f"{where}: {name}"
     if not isinstance(item, h5py.Dataset):
-        raise SourceError(
-            f"{where}: {name}: expected a dataset, found only {sorted(map(str, group))}",
-            "missing_key",
-        )
+        found = f"found only {sorted(map(str, group))}"
+        raise SourceError(f"{where}: expected a dataset, {found}", "missing_key")
     if item.ndim != 1 + row_ndim or item.dtype.kind not in "fiu" or item.shape[0] > MAX_ROWS:
         raise SourceError(
-            f"{where}: {name}: expected at most {MAX_ROWS} rows of numbers with {row_ndim} axes "
-            f"each, found shape {item.shape} of type {item.dtype}",
+            f"{where}: expected at most {MAX_ROWS} rows of numbers with {row_ndim} axes each, "
+            f"found shape {item.shape} of type {item.dtype}",
             "bad_shape",
         )
     if item.external:
-        raise SourceError(
-            f"{where}: {name}: expected data in the file itself, found data in {item.external}"
-        )
-    if missing := missing_filter(item):
-        raise SourceError(
-            f"{where}: {name}: expected a compression that is installed, found filter {missing}"
-        )
+        found = f"found data in {item.external}"
+        raise SourceError(f"{where}: expected data in the file itself, {found}")
+    require_filters(where, item)
     return item
 
 
-def missing_filter(item: h5py.Dataset) -> str:
-    """Return the filter (compression) that ``item`` needs and this HDF5 has not; "" when none."""
+def require_filters(where: str, item: h5py.Dataset) -> None:
+    """Raise a SourceError where ``item`` needs a filter (compression) that this HDF5 has not."""
     create = item.id.get_create_plist()
     for number in range(create.get_nfilters()):
         code, _, _, name = create.get_filter(number)
         if not h5py.h5z.filter_avail(code):
-            return f"{code} ({name.decode('utf-8', 'replace')})"
-    return ""
+            found = f"found filter {code} ({name.decode('utf-8', 'replace')})"
+            raise SourceError(f"{where}: expected a compression that is installed, {found}")
+
+
+def chunk_bytes(item: h5py.Dataset) -> int:
+    """Return the bytes of what is unpacked at once: a chunk, or a row of a dataset without."""
+    return math.prod(item.chunks or (1, *item.shape[1:])) * item.dtype.itemsize
 
 
 def largest_chunk(item: h5py.Dataset) -> int:
@@ -168,7 +174,7 @@ def largest_chunk(item: h5py.Dataset) -> int:
     Compression adds a few bytes to what it cannot make smaller; HDF5 inflates whatever a chunk
     holds, a thousand times its size, before it notices that the chunk should be smaller.
     """
-    size = math.prod(item.chunks) * item.dtype.itemsize
+    size = chunk_bytes(item)
     return size + size // 8 + 1024
 
 
@@ -275,6 +281,16 @@ def likely_rows(group: h5py.Group, names: Sequence[str]) -> int:
     return max(found)
 
 
+@contextmanager
+def losing_rows(group: h5py.Group, names: Sequence[str]) -> Iterator[None]:
+    """Tell a SourceError of the block how many rows, as :func:`likely_rows`, are lost with it."""
+    try:
+        yield
+    except SourceError as error:
+        error.file_names = ("",) * likely_rows(group, names)
+        raise
+
+
 def last_stored(item: h5py.Dataset) -> int:
     """Return the number of rows up to the last one that lies within the file."""
     there = np.flatnonzero(stored_rows(item))
@@ -293,13 +309,11 @@ def numbers(
     item = rows_dataset(where, group, name, len(shapes[0]))
     if len(item) < rows or item.shape[1:] not in shapes:
         wanted = " or ".join(str((rows, *shape)) for shape in shapes)
-        raise SourceError(
-            f"{where}: {name}: expected shape {wanted}, found {item.shape}", "bad_shape"
-        )
+        told = f"expected shape {wanted}, found {item.shape}"
+        raise SourceError(f"{where}: {name}: {told}", "bad_shape")
     if item.is_virtual:
-        raise SourceError(
-            f"{where}: {name}: expected data in the file itself, found a virtual dataset"
-        )
+        told = "expected data in the file itself, found a virtual dataset"
+        raise SourceError(f"{where}: {name}: {told}")
     values = np.full((rows, *item.shape[1:]), np.nan)
     there = np.flatnonzero(stored_rows(item)[:rows])
     try:

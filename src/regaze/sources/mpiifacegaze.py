@@ -11,7 +11,6 @@ and yaw of the opposite sign to the convention of this project; do not mix the t
 
 from __future__ import annotations
 
-import logging
 import math
 import re
 import zlib
@@ -23,12 +22,11 @@ import numpy as np
 from pydantic import Field
 
 from regaze.filetypes import unreadable
-from regaze.sources.files import PersonFiles
+from regaze.sources.annotation import AnnotatedRows, pinhole
+from regaze.sources.files import PersonFiles, data_folder, file_content
 from regaze.sources.options import PhotoOptions
-from regaze.sources.records import PersonPhotos, PersonRecords, SourceError, safe_name
+from regaze.sources.records import PersonPhotos, PersonRecords, SourceError, losing, safe_name
 from regaze.sources.regular import read_regular
-
-log = logging.getLogger(__name__)
 
 _FIELDS = 28
 _LANDMARKS, _HEAD_POSE, _TARGET = slice(3, 15), slice(15, 21), slice(24, 27)
@@ -92,9 +90,7 @@ class MPIIFaceGaze(PersonFiles):
     person_names = r"p\d\d"
 
     def __init__(self, root: str | Path):
-        self.root = Path(root)
-        if not self.root.is_dir():
-            raise SourceError(f"{self.root}: expected the data set's folder, found none")
+        self.root = data_folder(root)
         folders = sorted(path for path in self.root.iterdir() if path.is_dir())
         # A person without an annotation is one all the same, so that it is not lost unnoticed.
         self.persons = [
@@ -114,14 +110,9 @@ class MPIIFaceGaze(PersonFiles):
         Raises:
             SourceError: the annotation or the camera's calibration is missing or unusable.
         """
-        names, values = self._annotation(person)
-        camera, distortion = self._camera(person, names)
+        values, common = self._photographed(person)
         return PersonRecords(
-            root=self.root,
-            person=person,
-            file_name=names,
-            camera_parameters=np.tile(camera, (len(names), 1)),
-            distortion=np.tile(distortion, (len(names), 1)),
+            **common,
             head_pose=values[:, _HEAD_POSE],
             gaze_target=values[:, _TARGET],
             face_model="mpii6",
@@ -136,20 +127,24 @@ class MPIIFaceGaze(PersonFiles):
         Raises:
             SourceError: as :meth:`read`.
         """
-        names, values = self._annotation(person)
-        camera, distortion = self._camera(person, names)
+        values, common = self._photographed(person)
         points = values[:, _LANDMARKS].reshape(-1, 6, 2)
         low, high = points.min(axis=1), points.max(axis=1)
         return PersonPhotos(
-            root=self.root,
-            person=person,
-            file_name=names,
-            camera_parameters=np.tile(camera, (len(names), 1)),
-            distortion=np.tile(distortion, (len(names), 1)),
+            **common,
             face_box=np.concatenate([low - (high - low) / 2, 2 * (high - low)], axis=1),
             gaze_target=values[:, _TARGET],
-            gaze_angles=np.full((len(names), 2), np.nan),
+            gaze_angles=np.full((len(values), 2), np.nan),
         )
+
+    def _photographed(self, person: str) -> tuple[np.ndarray, dict]:
+        """Return (N, 28) numbers of the annotation, and what records and photos share."""
+        names, values = self._annotation(person)
+        with losing(names):
+            camera = read_camera(self.root / person / "Calibration" / "Camera.mat")
+        lens = (np.tile(one, (len(names), 1)) for one in camera)
+        common = {"root": self.root, "person": person, "file_name": names}
+        return values, common | dict(zip(("camera_parameters", "distortion"), lens, strict=True))
 
     def person_files(self, person: str) -> list[str]:
         """Return the names of the files that a person is read from."""
@@ -166,40 +161,15 @@ class MPIIFaceGaze(PersonFiles):
         path = self.root / person / f"{person}.txt"
         if person not in self.persons:
             raise SourceError(f"{path}: person {person}: no such file", "missing_person")
-        try:
-            content = read_regular(path, _LARGEST_ANNOTATION)
-        except OSError as error:
-            raise SourceError(
-                f"{path}: expected a line per photo, found {error.strerror or error}",
-                "missing_person",
-            ) from error
-        names, rows = [], []
-        faults, first = 0, ""
+        content = file_content(path, "a line per photo", "missing_person", _LARGEST_ANNOTATION)
+        rows = AnnotatedRows(path, f"{_FIELDS} fields")
         for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
             if not line.strip():
                 continue
-            name, values, fault = _parse(line)
-            if fault:
-                log.warning("%s: line %d: %s", path, number, fault)
-                faults, first = faults + 1, first or f"line {number}: {fault}"
-            names.append(f"{person}/{name}" if name else f"{person}/{person}.txt line {number}")
-            rows.append(values)
-        if not rows:
-            raise SourceError(f"{path}: expected a line per photo, found none", "missing_key")
-        if faults == len(rows):
-            raise SourceError(
-                f"{path}: expected lines of {_FIELDS} fields, found none in {faults}; {first}",
-                "bad_shape",
-                tuple(names),
-            )
-        return tuple(names), np.array(rows)
-
-    def _camera(self, person: str, names: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
-        path = self.root / person / "Calibration" / "Camera.mat"
-        try:
-            return read_camera(path)
-        except SourceError as error:
-            raise SourceError(str(error), error.reason, names) from error
+            name, *found = _parse(line)
+            name = f"{person}/{name}" if name else f"{person}/{person}.txt line {number}"
+            rows.add(number, name, *found)
+        return rows.columns("a line per photo")
 
 
 def _parse(line: bytes) -> tuple[str, list[float], str]:
@@ -253,15 +223,7 @@ def read_camera(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
             f"found {matrix.shape} and {distortion.size}",
             "bad_shape",
         )
-    camera = matrix[[0, 1, 0, 1], [0, 1, 2, 2]]
-    plain = np.array([[camera[0], 0, camera[2]], [0, camera[1], camera[3]], [0, 0, 1]])
-    if not (np.isfinite(matrix).all() and np.allclose(matrix, plain, atol=1e-6)):
-        raise SourceError(
-            f"{path}: cameraMatrix: expected [[fx, 0, cx], [0, fy, cy], [0, 0, 1]], "
-            f"found {matrix.tolist()}",
-            "bad_camera",
-        )
-    return camera, distortion
+    return pinhole(f"{path}: cameraMatrix", matrix), distortion
 
 
 def _matlab(path: Path) -> dict[str, np.ndarray]:

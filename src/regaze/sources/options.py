@@ -78,13 +78,6 @@ class BarePhotoOptions(PhotoOptions):
         "is shown, turned as its EXIF data say); default: they are looked for",
     )
 
-    watch: Literal["files", "folders"] = Field(
-        "files",
-        description="what is looked at, at each start, to notice other photos: each file that is "
-        "read, or folders alone, where a million files take too long; those do not tell of a file "
-        "that was overwritten in its place",
-    )
-
     def needs_landmarks(self) -> bool:
         """Head poses always have to be found."""
         return True

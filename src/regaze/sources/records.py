@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Protocol
@@ -24,6 +25,17 @@ class SourceError(ValueError):
         self.file_names = tuple(file_names)
 
 
+@contextmanager
+def losing(names: Sequence[str]) -> Iterator[None]:
+    """Tell a SourceError of the block, unless it has names, that these rows are lost with it."""
+    try:
+        yield
+    except SourceError as error:
+        if not any(error.file_names):
+            error.file_names = tuple(names)
+        raise
+
+
 def safe_name(name: str) -> bool:
     """Return whether a file name of a label file stays below the data set's root."""
     path = PurePosixPath(name.replace("\\", "/"))
@@ -38,8 +50,8 @@ def printable(name: str) -> str:
 def some(names: Iterable[str], most: int = 10) -> str:
     """Return names for a message, of many only the first."""
     listed = list(names)
-    more = f" and {len(listed) - most} more" if len(listed) > most else ""
-    return ", ".join(listed[:most]) + more
+    more = f" and {len(listed) - most:,} more" if len(listed) > most else ""
+    return ", ".join(map(str, listed[:most])) + more
 
 
 def lost_rows(source, person: str, error: SourceError) -> list[tuple[int, str]]:
@@ -58,40 +70,31 @@ def lost_rows(source, person: str, error: SourceError) -> list[tuple[int, str]]:
 
 
 @dataclass(frozen=True)
-class CaptureRecord:
-    """One photo with what is known of it; OpenCV camera axes, millimetres.
+class _Rows:
+    """Photos of one person as columns; OpenCV camera axes, millimetres, float64."""
 
-    Attributes:
-        path: the picture file.
-        file_name: its name below the data set's root, with forward slashes.
-        person: the person's name.
-        index: row in the person's numbering of the raw data set.
-        camera_parameters: (4,) fx, fy, cx, cy in pixels.
-        distortion: (k,) OpenCV coefficients, k in 4, 5, 8, 12, 14.
-        head_pose: (6,) rotation vector (rad) and translation (mm), face model -> camera.
-        gaze_target: (3,) mm, camera coordinates; NaN when nothing is known of the gaze.
-        landmarks: (68, 2) pixels of the photo as taken (lens distortion included), or None.
-        turned: the photo must be turned by 180 degrees before all the above applies to it.
-    """
-
-    path: Path
-    file_name: str
+    root: Path
     person: str
-    index: int
+    file_name: tuple[str, ...]
     camera_parameters: np.ndarray
     distortion: np.ndarray
-    head_pose: np.ndarray
     gaze_target: np.ndarray
-    landmarks: np.ndarray | None = None
-    turned: bool = False
+    gaze_known: bool = field(default=True, kw_only=True)
+    landmarks: np.ndarray | None = field(default=None, kw_only=True)
+
+    def __len__(self) -> int:
+        return len(self.file_name)
 
 
 @dataclass(frozen=True)
-class PersonRecords:
-    """The records of one person as columns; row i is ``records[i]``, a :class:`CaptureRecord`.
+class PersonRecords(_Rows):
+    """The capture records of one person as columns; OpenCV camera axes, millimetres, float64.
 
-    ``file_name`` N names; ``camera_parameters`` (N, 4), ``distortion`` (N, k), ``head_pose``
-    (N, 6), ``gaze_target`` (N, 3) float64; ``landmarks`` (N, 68, 2) float64 or None.
+    ``file_name`` N names below ``root``, with forward slashes; ``camera_parameters`` (N, 4) fx, fy,
+    cx, cy in pixels; ``distortion`` (N, k) OpenCV coefficients, k in 4, 5, 8, 12, 14;
+    ``head_pose`` (N, 6) rotation vector (rad) and translation (mm), face model -> camera;
+    ``gaze_target`` (N, 3) mm, NaN where it is not known; ``landmarks`` (N, 68, 2) pixels of the
+    photo as taken (lens distortion included), or None.
 
     ``face_model`` names the points that ``head_pose`` refers to, a key of
     :data:`regaze.normalise.face_model.FACE_MODELS`. ``turned`` (N,) bool marks photos of cameras
@@ -103,43 +106,15 @@ class PersonRecords:
     was no such step.
     """
 
-    root: Path
-    person: str
-    file_name: tuple[str, ...]
-    camera_parameters: np.ndarray
-    distortion: np.ndarray
     head_pose: np.ndarray
-    gaze_target: np.ndarray
-    landmarks: np.ndarray | None = None
     face_model: str = "sfm14"
     turned: np.ndarray | None = None
-    gaze_known: bool = True
     status: tuple[str, ...] | None = None
     detail: tuple[str, ...] | None = None
 
-    def __len__(self) -> int:
-        return len(self.file_name)
-
-    def __getitem__(self, row: int) -> CaptureRecord:
-        return CaptureRecord(
-            path=self.root / self.file_name[row],
-            file_name=self.file_name[row],
-            person=self.person,
-            index=int(row),
-            camera_parameters=self.camera_parameters[row],
-            distortion=self.distortion[row],
-            head_pose=self.head_pose[row],
-            gaze_target=self.gaze_target[row],
-            landmarks=None if self.landmarks is None else self.landmarks[row],
-            turned=False if self.turned is None else bool(self.turned[row]),
-        )
-
-    def __iter__(self) -> Iterator[CaptureRecord]:
-        return (self[row] for row in range(len(self)))
-
 
 @dataclass(frozen=True)
-class PersonPhotos:
+class PersonPhotos(_Rows):
     """The photos of one person before anybody has looked for the face in them.
 
     ``file_name`` N names; ``camera_parameters`` (N, 4) fx, fy, cx, cy pixels and ``distortion``
@@ -151,19 +126,8 @@ class PersonPhotos:
     are those of the photo as it is shown, turned as its EXIF data say.
     """
 
-    root: Path
-    person: str
-    file_name: tuple[str, ...]
-    camera_parameters: np.ndarray
-    distortion: np.ndarray
     face_box: np.ndarray
-    gaze_target: np.ndarray
     gaze_angles: np.ndarray
-    gaze_known: bool = True
-    landmarks: np.ndarray | None = None
-
-    def __len__(self) -> int:
-        return len(self.file_name)
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import re
 import stat
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 _MOST_BYTES = 1 << 28
 _DVC_CACHE = re.compile(r"/[0-9a-f]{2}/[0-9a-f]{30}")
@@ -24,9 +25,11 @@ def open_regular(path: str | Path) -> BinaryIO:
     """
     # Without O_NONBLOCK, opening a pipe waits for somebody to write to it.
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
+    mode = os.fstat(handle).st_mode
+    if not stat.S_ISREG(mode):
         os.close(handle)
-        raise OSError(errno.EINVAL, "no regular file", str(path))
+        found = "a folder" if stat.S_ISDIR(mode) else "no regular file"
+        raise OSError(errno.EINVAL, found, str(path))
     return os.fdopen(handle, "rb")
 
 
@@ -37,10 +40,25 @@ def read_regular(path: str | Path, most: int = _MOST_BYTES) -> bytes:
         OSError: as :func:`open_regular`, or the file is larger.
     """
     with open_regular(path) as file:
-        content = file.read(most + 1)
-    if len(content) > most:
-        raise OSError(errno.EFBIG, f"more than {most} bytes", str(path))
-    return content
+        size = os.fstat(file.fileno()).st_size
+        if size > most:
+            raise OSError(errno.EFBIG, f"{size} bytes, more than {most}", str(path))
+        return file.read(size)
+
+
+def read_json(path: str | Path, fault: type[ValueError], wanted: str = "a JSON file") -> Any:
+    """Return the content of a JSON file, which may begin with a byte order mark.
+
+    Raises:
+        fault: there is no such file, or it is no JSON; ``wanted`` says what was expected.
+    """
+    try:
+        return json.loads(read_regular(path).decode("utf-8-sig"))
+    except OSError as error:
+        told = f"expected {wanted}, found none ({error.strerror or error})"
+        raise fault(f"{path}: {told}") from error
+    except (ValueError, RecursionError) as error:
+        raise fault(f"{path}: expected JSON, found {error}") from error
 
 
 def link_out(path: str | Path, root: str | Path) -> str:

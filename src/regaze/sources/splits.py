@@ -8,14 +8,13 @@ The file is upstream's ``gazecapture_split.json``: an object of lists of persons
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 from collections.abc import Collection, Iterable, Mapping
 from itertools import combinations
 from pathlib import Path
 
 from regaze.outputs import write_json
-from regaze.sources.regular import read_regular
+from regaze.sources.regular import read_json
 
 log = logging.getLogger(__name__)
 
@@ -44,16 +43,7 @@ def read_split(path: str | Path) -> dict[str, list[str]]:
             ``train``, ``val``, ``test``, names a person twice or in two parts, or a sub-list
             holds somebody outside its parent.
     """
-    path = Path(path)
-    try:
-        content = json.loads(read_regular(path).decode("utf-8-sig"))
-    except OSError as error:
-        raise SplitError(
-            f"{path}: expected a split file, found none ({error.strerror or error})"
-        ) from error
-    except (ValueError, RecursionError) as error:
-        raise SplitError(f"{path}: expected JSON, found {error}") from error
-    return check_split(content, str(path))
+    return check_split(read_json(path, SplitError, "a split file"), str(path))
 
 
 def check_split(content: object, where: str = "split") -> dict[str, list[str]]:
@@ -179,10 +169,10 @@ def split_from_info(root: str | Path) -> dict[str, list[str]]:
             "or give shares such as {val: 0.1, test: 0.2} under the data set's `split`"
         )
     for path in paths:
+        info = read_json(path, SplitError)
         try:
-            info = json.loads(read_regular(path).decode("utf-8-sig"))
             part, device = info["Dataset"], info["DeviceName"]
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        except (KeyError, TypeError) as error:
             raise SplitError(f"{path}: expected Dataset and DeviceName, found {error!r}") from error
         if part not in PARTS:
             raise SplitError(f"{path}: Dataset: expected one of {PARTS}, found {part!r}")
@@ -252,7 +242,9 @@ def make_split(
     """
     lists, where = listed_split(root, split, source)
     if lists is None:
-        everybody = _persons(source, where) if persons is None else persons
+        if source is None and persons is None:
+            raise SplitError(f"{where}: split: shares need the persons of the data set")
+        everybody = source.persons if persons is None else persons
         lists = split_by_shares(everybody, seed=seed, **split)
     if persons is not None:
         lists = _only(lists, set(persons), f"{where}: not there")
@@ -293,12 +285,6 @@ def _only(lists: dict[str, list[str]], allowed: set[str], why: str) -> dict[str,
     if strangers:
         log.warning("%s: %d persons: %s", why, len(strangers), ", ".join(strangers))
     return {name: [one for one in people if one in allowed] for name, people in lists.items()}
-
-
-def _persons(source, where: str) -> list[str]:
-    if source is None:
-        raise SplitError(f"{where}: split: shares need the persons of the data set")
-    return source.persons
 
 
 def split_persons(split: dict[str, list[str]]) -> list[str]:

@@ -17,17 +17,21 @@ import h5py
 import numpy as np
 
 from regaze.filetypes import damage
+from regaze.outputs import several
 from regaze.sources.files import PersonFiles, any_photo
 from regaze.sources.hdf5 import (
     MAX_ROWS,
     add_persons,
+    by_file,
+    chunk_bytes,
     has,
     largest_chunk,
     member,
-    missing_filter,
+    names_in,
     opened,
+    require_filters,
 )
-from regaze.sources.records import PersonRecords, SourceError, printable, safe_name
+from regaze.sources.records import PersonRecords, SourceError, losing, printable, safe_name
 
 SUPPLEMENTARY_NAMES = ("supplementary.h5", "GazeCapture_supplementary.h5")
 """Names under which a data set's root is searched for its labels."""
@@ -41,7 +45,6 @@ _COLUMNS = {
 }
 _TARGET, _LANDMARKS, _NAMES = "3d_gaze_target", "landmarks", "file_name"
 _FIRST = 20
-_STATUS, _DETAIL = "status", "detail"
 _GAZE_ATTRIBUTE, _ABSENT = "gaze", "absent"
 
 
@@ -79,17 +82,16 @@ class Supplemented(PersonFiles):
     ):
         self.root = Path(root)
         self.kind = kind
-        listed = [paths] if isinstance(paths, str | Path) else list(paths)
-        self.paths = tuple(Path(path) for path in listed)
+        self.paths = tuple(map(Path, several(paths)))
         self.parameters = None if parameters is None else Path(parameters)
         if self.parameters is not None and not self.parameters.is_file():
             raise SourceError(f"{self.parameters}: no such parameters file")
         self._home: dict[str, Path] = {}
         absent = []
         for path in self.paths:
-            persons, gaze = _listing(path)
-            absent.append(gaze == _ABSENT)
-            add_persons(self._home, path, persons)
+            with opened(path) as file:
+                add_persons(self._home, path, names_in(path, file))
+                absent.append(_gaze_attribute(file) == _ABSENT)
         if not self._home:
             where = ", ".join(map(str, self.paths)) or str(self.root)
             raise SourceError(f"{where}: expected a group per person, found none")
@@ -132,19 +134,14 @@ class Supplemented(PersonFiles):
         self, persons: Iterable[str], most: int | None = None
     ) -> Iterator[tuple[str, list[str]]]:
         """Yield persons with their photos' names, or the first of them, file by file."""
-        wanted: dict[Path, list[str]] = {}
-        for person in persons:
-            if person in self._home:
-                wanted.setdefault(self._home[person], []).append(person)
-            else:
-                yield person, []
+        wanted = by_file(self._home, persons)
+        yield from ((person, []) for person in wanted.pop(None, ()))
         for path, here in wanted.items():
             with opened(path) as file:
                 for person in here:
-                    where = f"{path}: person {person}"
                     try:
-                        group = person_group(where, file, person)
-                        names = text_rows(where, group, _NAMES, most=most)
+                        where, group = person_group(path, file, person)
+                        names = file_names(where, group, most)
                     except SourceError as error:
                         names = error.file_names
                     yield person, _safe(names)
@@ -163,37 +160,35 @@ class Supplemented(PersonFiles):
                 f"{where}: person {person}: expected a group, found none", "missing_person"
             )
         path = self._home[person]
-        where = f"{path}: person {person}"
-        with opened(path, where) as file:
-            group = person_group(where, file, person)
+        with opened(path, f"{path}: person {person}") as file:
+            where, group = person_group(path, file, person)
             if "error" in group.attrs:
                 # An earlier step could not read the person at all.
                 reason = str(group.attrs.get("reason", "bad_source"))
                 raise SourceError(str(group.attrs["error"]), reason)
-            names = text_rows(where, group, _NAMES)
-            known = (_gaze_attribute(group) or _gaze_attribute(file)) != _ABSENT
-            columns = {
-                key: number_rows(where, group, key, shapes, names)
-                for key, shapes in _COLUMNS.items()
-                if known or key != _TARGET or has(group, _TARGET)
-            }
-            target = columns.get(_TARGET, np.full((len(names), 3), np.nan))
-            if not known and not np.isnan(target).all():
-                raise SourceError(
-                    f"{where}: {_TARGET}: expected NaN throughout, since the attribute "
-                    f"{_GAZE_ATTRIBUTE!r} is {_ABSENT!r}, found numbers",
-                    "bad_shape",
-                    names,
-                )
-            landmarks = status = detail = None
-            if has(group, _LANDMARKS):
-                landmarks = number_rows(where, group, _LANDMARKS, ((68, 2),), names)
-            if has(group, _STATUS):
-                status = text_rows(where, group, _STATUS, names)
-            if has(group, _DETAIL):
-                detail = text_rows(where, group, _DETAIL, names)
-        if landmarks is None and self.parameters is not None:
-            landmarks = _parameters(self.parameters, person, names)
+            names = file_names(where, group)
+            # Rows beyond the names are rows too, and are counted as rejected with the others.
+            with losing(names + ("",) * (_rows(group) - len(names))):
+                return self._records(where, group, person, names)
+
+    def _records(self, where, group: h5py.Group, person: str, names: tuple) -> PersonRecords:
+        known = (_gaze_attribute(group) or _gaze_attribute(group.file)) != _ABSENT
+        columns = {
+            key: number_rows(where, group, key, shapes, len(names))
+            for key, shapes in _COLUMNS.items()
+            if known or key != _TARGET or has(group, _TARGET)
+        }
+        target = columns.get(_TARGET, np.full((len(names), 3), np.nan))
+        if not known and not np.isnan(target).all():
+            raise SourceError(
+                f"{where}: {_TARGET}: expected NaN throughout, since the attribute "
+                f"{_GAZE_ATTRIBUTE!r} is {_ABSENT!r}, found numbers",
+                "bad_shape",
+            )
+        texts = {
+            key: text_rows(where, group, key, len(names)) if has(group, key) else None
+            for key in ("status", "detail")
+        }
         return PersonRecords(
             root=self.root,
             person=person,
@@ -202,11 +197,23 @@ class Supplemented(PersonFiles):
             distortion=columns["distortion_parameters"],
             head_pose=columns["head_pose"],
             gaze_target=target,
-            landmarks=landmarks,
+            landmarks=self._landmarks(where, group, person, len(names)),
             gaze_known=known,
-            status=status,
-            detail=detail,
+            **texts,
         )
+
+    def _landmarks(self, where: str, group: h5py.Group, person: str, rows: int):
+        """Landmarks (N, 68, 2) of the person's own group, else of the file of parameters."""
+        if has(group, _LANDMARKS):
+            return number_rows(where, group, _LANDMARKS, ((68, 2),), rows)
+        if self.parameters is None:
+            return None
+        with opened(self.parameters, f"{self.parameters}: person {person}") as file:
+            if not has(file, person):
+                return None
+            where, group = person_group(self.parameters, file, person)
+            found = has(group, _LANDMARKS)
+            return number_rows(where, group, _LANDMARKS, ((68, 2),), rows) if found else None
 
 
 def _safe(names: Iterable[str]) -> list[str]:
@@ -222,41 +229,18 @@ def _safe(names: Iterable[str]) -> list[str]:
     return found
 
 
-def _parameters(path: Path, person: str, names: tuple[str, ...]) -> np.ndarray | None:
-    where = f"{path}: person {person}"
-    with opened(path, where, names) as file:
-        if not has(file, person):
-            return None
-        group = person_group(where, file, person)
-        if not has(group, _LANDMARKS):
-            return None
-        return number_rows(where, group, _LANDMARKS, ((68, 2),), names)
-
-
-def _listing(path: Path) -> tuple[list[str], str]:
-    """Return the persons of a file, and what it says of gaze as a whole."""
-    with opened(path, str(path)) as file:
-        persons, gaze = list(file), _gaze_attribute(file)
-    for person in persons:
-        # The library hands out what it cannot decode as bytes.
-        if not isinstance(person, str) or printable(person) != person:
-            raise SourceError(f"{path}: expected UTF-8 names of persons, found {person!r}")
-    return persons, gaze
-
-
-def person_group(
-    where: str, file: h5py.File, person: str, names: tuple[str, ...] = ()
-) -> h5py.Group:
-    """Return the group of a person that is in the file itself.
+def person_group(path: str | Path, file: h5py.File, person: str) -> tuple[str, h5py.Group]:
+    """Return what messages about a person begin with, and its group, in the file itself.
 
     Raises:
-        SourceError: there is none, and ``names`` are the rows that are lost with it.
+        SourceError: there is none.
     """
-    group = member(where, file, person, names)
+    where = f"{path}: person {person}"
+    group = member(where, file, person)
     if not isinstance(group, h5py.Group):
         found = "none" if group is None else f"a {type(group).__name__.lower()}"
-        raise SourceError(f"{where}: expected a group, found {found}", "missing_person", names)
-    return group
+        raise SourceError(f"{where}: expected a group, found {found}", "missing_person")
+    return where, group
 
 
 def _gaze_attribute(place: h5py.File | h5py.Group) -> str:
@@ -264,173 +248,135 @@ def _gaze_attribute(place: h5py.File | h5py.Group) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
-def _dataset(
-    where: str, group: h5py.Group, key: str, names: tuple[str, ...] | None = None
-) -> h5py.Dataset:
+def _dataset(where: str, group: h5py.Group, key: str, rows: int | None) -> h5py.Dataset:
     """Return a dataset of rows whose every value is stored in this file."""
-
-    def rows() -> tuple[str, ...]:
-        return names if names is not None else ("",) * _rows(group)
-
-    try:
-        item = member(where, group, key)
-    except SourceError as error:
-        raise SourceError(str(error), error.reason, rows()) from error
+    item = member(where, group, key)
+    where = f"{where}: {key}"
     if not isinstance(item, h5py.Dataset):
-        raise SourceError(
-            f"{where}: {key}: expected a dataset, found only {sorted(group)}", "missing_key", rows()
-        )
+        raise SourceError(f"{where}: expected a dataset, found only {sorted(group)}", "missing_key")
+    wanted = ""
     if not item.shape:
-        raise SourceError(
-            f"{where}: {key}: expected rows, found shape {item.shape}", "bad_shape", rows()
-        )
-    if names is not None and item.shape[0] != len(names):
-        # Rows beyond the names are rows too, and are counted as rejected with the others.
-        raise SourceError(
-            f"{where}: {key}: expected {len(names)} rows as in {_NAMES}, found shape {item.shape}",
-            "bad_shape",
-            names + ("",) * (_rows(group) - len(names)),
-        )
-    if item.shape[0] > MAX_ROWS:
-        raise SourceError(
-            f"{where}: {key}: expected at most {MAX_ROWS} rows, found shape {item.shape}",
-            "bad_shape",
-        )
+        wanted = "rows"
+    elif rows is not None and item.shape[0] != rows:
+        wanted = f"{rows} rows as in {_NAMES}"
+    elif item.shape[0] > MAX_ROWS:
+        wanted = f"at most {MAX_ROWS} rows"
+    if wanted:
+        raise SourceError(f"{where}: expected {wanted}, found shape {item.shape}", "bad_shape")
     return item
 
 
-def _require_stored(where: str, key: str, item: h5py.Dataset, names: tuple[str, ...]) -> None:
+def _require_stored(where: str, item: h5py.Dataset) -> None:
     """Refuse data of other files, and shapes that are claimed but were never written."""
     if item.is_virtual or item.external:
-        raise SourceError(
-            f"{where}: {key}: expected data in the file itself, found data of another file",
-            "bad_source",
-            names,
-        )
-    if missing := missing_filter(item):
-        raise SourceError(
-            f"{where}: {key}: expected a compression that is installed, found filter {missing}",
-            "bad_source",
-            names,
-        )
+        raise SourceError(f"{where}: expected data in the file itself, found data of another file")
+    require_filters(where, item)
     if item.chunks:
-        if math.prod(item.chunks) * item.dtype.itemsize > _MAX_CHUNK:
+        if chunk_bytes(item) > _MAX_CHUNK:
             raise SourceError(
-                f"{where}: {key}: expected chunks of at most {_MAX_CHUNK} bytes, "
+                f"{where}: expected chunks of at most {_MAX_CHUNK} bytes, "
                 f"found chunks of shape {item.chunks}",
                 "bad_shape",
-                names,
             )
-        wanted = math.prod(
-            -(-side // chunk) for side, chunk in zip(item.shape, item.chunks, strict=True)
-        )
+        sides = zip(item.shape, item.chunks, strict=True)
+        wanted = math.prod(-(-side // chunk) for side, chunk in sides)
         found, unit = item.id.get_num_chunks(), "chunks"
         sizes = [0]
         item.id.chunk_iter(lambda info: sizes.append(info.size))
         if max(sizes) > largest_chunk(item):
             raise SourceError(
-                f"{where}: {key}: expected stored chunks of at most {largest_chunk(item)} bytes "
-                f"for chunks of shape {item.chunks}, found {max(sizes)}",
-                "bad_source",
-                names,
+                f"{where}: expected stored chunks of at most {largest_chunk(item)} bytes "
+                f"for chunks of shape {item.chunks}, found {max(sizes)}"
             )
     else:
         wanted, found, unit = item.size * item.dtype.itemsize, item.id.get_storage_size(), "bytes"
     if found < wanted:
         raise SourceError(
-            f"{where}: {key}: expected {wanted} {unit} for shape {item.shape}, found {found}",
-            "bad_shape",
-            names,
+            f"{where}: expected {wanted} {unit} for shape {item.shape}, found {found}", "bad_shape"
         )
 
 
-def _stored(
-    where: str, key: str, item: h5py.Dataset, names: tuple[str, ...], most: int | None = None
-) -> np.ndarray:
+def _stored(where: str, item: h5py.Dataset, most: int | None = None) -> np.ndarray:
     """Return the values of a dataset of which every one is stored in this file."""
-    _require_stored(where, key, item, names)
+    _require_stored(where, item)
     try:
         return item[()] if most is None else item[:most]
     except (OSError, RuntimeError, ValueError, TypeError, MemoryError) as error:
-        raise SourceError(
-            f"{where}: {key}: expected readable data, found damage ({damage(error)})",
-            "bad_source",
-            names,
-        ) from None
+        told = f"expected readable data, found damage ({damage(error)})"
+        raise SourceError(f"{where}: {told}") from None
 
 
 def _rows(group: h5py.Group) -> int:
     """Return how many rows a person without usable file names has, as far as one can tell."""
     counts = [0]
     for key in _COLUMNS:
-        item = member("", group, key) if _hard(group, key) else None
+        hard = has(group, key) and isinstance(group.get(key, getlink=True), h5py.HardLink)
+        item = group[key] if hard else None
         if isinstance(item, h5py.Dataset) and item.shape and item.shape[0] <= MAX_ROWS:
             counts.append(item.shape[0])
     return max(counts)
 
 
-def _hard(group: h5py.Group, name: str) -> bool:
-    return has(group, name) and isinstance(group.get(name, getlink=True), h5py.HardLink)
+def file_names(where: str, group: h5py.Group, most: int | None = None) -> tuple[str, ...]:
+    """Return the names of a person's photos, or the first ``most``.
 
+    A name that is no UTF-8 is rejected for its row alone, by what comes after.
 
-def text_rows(
-    where: str,
-    group: h5py.Group,
-    key: str,
-    names: tuple[str, ...] | None = None,
-    most: int | None = None,
-) -> tuple[str, ...]:
-    """Return a dataset of strings, one per row, or its first ``most`` rows."""
-    item = _dataset(where, group, key, names)
-    rows = names if names is not None else ("",) * item.shape[0]
-    if item.ndim != 1:
-        raise SourceError(
-            f"{where}: {key}: expected shape (N,), found {item.shape}", "bad_shape", rows
-        )
-    fixed = item.dtype.kind == "S" and item.dtype.itemsize <= _MAX_TEXT
-    if not fixed and (item.dtype.kind != "O" or h5py.check_string_dtype(item.dtype) is None):
-        raise SourceError(
-            f"{where}: {key}: expected strings, found type {item.dtype}", "bad_shape", rows
-        )
-    values = _stored(where, key, item, rows, most)
-    if names is None and fixed:
-        text = b"\0".join(values.tolist()).decode("utf-8", "surrogateescape").split("\0")
+    Raises:
+        SourceError: there are none; it knows how many rows are lost.
+    """
+    with losing(("",) * _rows(group)):
+        item = _dataset(where, group, _NAMES, None)
+    with losing(("",) * len(item)):
+        values = _texts(f"{where}: {_NAMES}", item, most)
+    if item.dtype.kind == "S":
+        text = b"\0".join(values).decode("utf-8", "surrogateescape").split("\0")
         # Unless a name has such a byte within; a million names are quicker decoded as one.
         if len(text) == len(values):
             return tuple(text)
-    raw = [one if isinstance(one, bytes) else str(one).encode("utf-8") for one in values]
-    if names is None:
-        # A photo's name that is no UTF-8 is rejected for its row alone, by what comes after.
-        return tuple(one.decode("utf-8", "surrogateescape") for one in raw)
+    return tuple(one.decode("utf-8", "surrogateescape") for one in values)
+
+
+def text_rows(where: str, group: h5py.Group, key: str, rows: int) -> tuple[str, ...]:
+    """Return a dataset of ``rows`` strings.
+
+    Raises:
+        SourceError: it is something else, or not stored in the file.
+    """
+    where, item = f"{where}: {key}", _dataset(where, group, key, rows)
     try:
-        return tuple(one.decode("utf-8") for one in raw)
+        return tuple(one.decode("utf-8") for one in _texts(where, item))
     except UnicodeDecodeError as error:
-        raise SourceError(
-            f"{where}: {key}: expected UTF-8, found {error.object!r:.200}", "bad_shape", names
-        ) from error
+        told = f"expected UTF-8, found {error.object!r:.200}"
+        raise SourceError(f"{where}: {told}", "bad_shape") from error
+
+
+def _texts(where: str, item: h5py.Dataset, most: int | None = None) -> list[bytes]:
+    if item.ndim != 1:
+        raise SourceError(f"{where}: expected shape (N,), found {item.shape}", "bad_shape")
+    fixed = item.dtype.kind == "S" and item.dtype.itemsize <= _MAX_TEXT
+    if not fixed and (item.dtype.kind != "O" or h5py.check_string_dtype(item.dtype) is None):
+        raise SourceError(f"{where}: expected strings, found type {item.dtype}", "bad_shape")
+    values = _stored(where, item, most).tolist()
+    return [one if isinstance(one, bytes) else str(one).encode("utf-8") for one in values]
 
 
 def number_rows(
-    where: str,
-    group: h5py.Group,
-    key: str,
-    shapes: tuple[tuple[int, ...], ...],
-    names: tuple[str, ...],
+    where: str, group: h5py.Group, key: str, shapes: tuple[tuple[int, ...], ...], rows: int
 ) -> np.ndarray:
-    """Return a dataset of numbers as float64 whose rows have one of ``shapes``."""
-    item = _dataset(where, group, key, names)
+    """Return a dataset of numbers as float64: ``rows`` rows that have one of ``shapes``.
+
+    Raises:
+        SourceError: it is something else, or not stored in the file.
+    """
+    where, item = f"{where}: {key}", _dataset(where, group, key, rows)
     if item.dtype.kind not in "fiu":
-        raise SourceError(
-            f"{where}: {key}: expected numbers, found type {item.dtype}", "bad_shape", names
-        )
+        raise SourceError(f"{where}: expected numbers, found type {item.dtype}", "bad_shape")
     if item.shape[1:] not in shapes:
         if len(shapes[0]) != 1:
             wanted = f"shape {shapes[0]}"
         else:
             wanted = f"{' or '.join(str(width) for (width,) in shapes)} numbers"
-        raise SourceError(
-            f"{where}: {key}: expected rows of {wanted}, found rows of shape {item.shape[1:]}",
-            "bad_shape",
-            names,
-        )
-    return _stored(where, key, item, names).astype(np.float64)
+        found = f"rows of shape {item.shape[1:]}"
+        raise SourceError(f"{where}: expected rows of {wanted}, found {found}", "bad_shape")
+    return _stored(where, item).astype(np.float64)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, model_validator
 
-from regaze.sources.gazecapture import GazeCapture
+from regaze.sources.gazecapture import LabelledFrames, labelled
 from regaze.sources.options import PhotoOptions
 from regaze.sources.records import SourceError
+from regaze.sources.supplementary import SUPPLEMENTARY_NAMES
 
 
 class Options(PhotoOptions):
@@ -27,7 +29,7 @@ class Options(PhotoOptions):
         return self
 
 
-def open_source(options: Options, supplementary=None) -> GazeCapture:
+def open_source(options: Options, supplementary=None) -> LabelledFrames:
     """Open a rendered capture at ``options.root``.
 
     Raises:
@@ -35,4 +37,5 @@ def open_source(options: Options, supplementary=None) -> GazeCapture:
     """
     if options.root is None:
         raise SourceError("root: expected the folder of the rendered capture, found none")
-    return GazeCapture(options.root, supplementary=supplementary, kind=options.source)
+    labels = supplementary or Path(options.root) / SUPPLEMENTARY_NAMES[0]
+    return labelled(options.root, options.source, labels)

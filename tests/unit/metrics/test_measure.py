@@ -21,8 +21,9 @@ from regaze.masks import MasksWriter
 from regaze.metrics import measure, perceptual
 from regaze.metrics.disentanglement import SCHEMA
 from regaze.metrics.frechet import Moments, frechet_distance
-from regaze.metrics.measure import measure_samples, write_metrics, write_per_pair
+from regaze.metrics.measure import measure_samples, write_per_pair
 from regaze.metrics.similarity import PSNR_LIMIT_DB
+from regaze.outputs import write_json
 from regaze.pairs import write_pairs
 from regaze.provenance import file_sha256
 
@@ -161,7 +162,7 @@ def test_larger_pictures_are_compared_at_the_estimators_size(world):
 def test_written_files_are_reproducible_and_finite(world, tmp_path):
     for name in ("one", "two"):
         metrics, table = measured(world[0])
-        write_metrics(tmp_path / f"{name}.json", metrics)
+        write_json(tmp_path / f"{name}.json", metrics)
         write_per_pair(tmp_path / f"{name}.parquet", table)
     for suffix in ("json", "parquet"):
         one, two = (tmp_path / f"{name}.{suffix}" for name in ("one", "two"))

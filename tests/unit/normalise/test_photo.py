@@ -83,7 +83,7 @@ def test_pictures_without_their_header_say_so(tmp_path):
 def test_files_that_cannot_be_a_photo_for_their_size_are_not_read(tmp_path):
     with open(tmp_path / "huge.jpg", "wb") as file:
         file.truncate((1 << 30) + 1)
-    assert what(tmp_path / "huge.jpg") == "expected at most 1073741824 bytes, found 1073741825"
+    assert what(tmp_path / "huge.jpg") == "1073741825 bytes, more than 1073741824"
 
 
 def test_an_error_of_the_decoder_is_one_of_the_photo(tmp_path, monkeypatch):
@@ -187,7 +187,7 @@ def test_what_is_no_regular_file_never_hangs(tmp_path):
     (tmp_path / "loop.jpg").symlink_to(tmp_path / "loop.jpg")
     for name in ("folder.jpg", "pipe.jpg", "loop.jpg"):
         assert what(tmp_path / name)
-    assert "found something else" in what("/dev/zero")
+    assert what("/dev/zero") == "no regular file"
 
 
 def test_names_that_are_not_utf8(tmp_path):

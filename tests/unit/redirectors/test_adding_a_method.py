@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from regaze.redirectors.checks import Bench, run_checks
+from regaze.redirectors.bench import Bench
+from regaze.redirectors.checks import run_checks
 from regaze.redirectors.networks import load_redirector
 from regaze.report.inputs import read_curve
 from regaze.settings import ConfigurationError, Settings, load_settings

@@ -8,7 +8,8 @@ from method_folders import REDIRECTOR, SETTINGS
 
 from regaze.estimators.settings import EstimatorSettings
 from regaze.methods import method_module
-from regaze.redirectors.checks import CHECKS, Bench, NotApplicable, Outcome, run_checks, table
+from regaze.redirectors.bench import Bench
+from regaze.redirectors.checks import CHECKS, NotApplicable, Outcome, run_checks, table
 
 VGG = {
     name: EstimatorSettings(arch="vgg", persons="train-redirector", preprocess=preprocess)

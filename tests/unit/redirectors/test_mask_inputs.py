@@ -10,7 +10,7 @@ import torch
 
 from regaze.masks import MasksError, MasksReader
 from regaze.pairs import write_pairs
-from regaze.redirectors.checks import Bench
+from regaze.redirectors.bench import Bench
 from regaze.redirectors.declaration import Sampling
 from regaze.redirectors.inputs import open_inputs
 from regaze.redirectors.networks import load_redirector

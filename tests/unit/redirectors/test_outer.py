@@ -11,7 +11,8 @@ from regaze.cli import app
 from regaze.methods import method_folder, method_module, methods
 from regaze.pairs import write_pairs
 from regaze.provenance import code_version
-from regaze.redirectors.checks import Bench, run_checks
+from regaze.redirectors.bench import Bench
+from regaze.redirectors.checks import run_checks
 from regaze.redirectors.declaration import Sampling
 from regaze.redirectors.sample import sample_redirector
 from regaze.settings import ConfigurationError, json_schema, load_settings

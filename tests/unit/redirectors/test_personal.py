@@ -15,7 +15,7 @@ from regaze.albums import write_albums
 from regaze.metrics.disentanglement import perturb_redirector, read_perturbed
 from regaze.pairs import draw_pairs, write_pairs
 from regaze.redirect.run import model_folder
-from regaze.redirectors.checks import Bench
+from regaze.redirectors.bench import Bench
 from regaze.redirectors.declaration import Network, Sampling
 from regaze.redirectors.networks import load_redirector
 from regaze.redirectors.personal import folder_of, gather_albums, train_albums

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from regaze.images import reduce_patches
-from regaze.redirectors.checks import Bench, run_checks
+from regaze.redirectors.bench import Bench
+from regaze.redirectors.checks import run_checks
 from regaze.redirectors.declaration import Declaration, Input
 from regaze.redirectors.inputs import check_names
 from regaze.redirectors.pairs import PairBatches

@@ -5,13 +5,13 @@ from types import SimpleNamespace
 
 import h5py
 import numpy as np
-import pandas as pd
 import pytest
 from PIL import Image
 
 from regaze.angles import angular_error
 from regaze.faces import FacesAttributes, FacesReader, FacesWriter
 from regaze.metrics.bootstrap import bootstrap_mean
+from regaze.normalise.rejections import Rejection, write_rejected
 from regaze.pairs import KINDS, draw_pairs, read_pairs, write_pairs
 from regaze.report.across import DatasetEntry
 from regaze.report.inputs import EstimatorEntry, ModelEntry
@@ -144,14 +144,12 @@ def finished(tmp_path_factory):
         '"parameters": 1030000}'
     )
     estimator = EstimatorEntry("resnet", root / "resnet.json", None, "measures")
-    rejected = pd.DataFrame(
-        {
-            "person": ["p00", "p00", "p03"],
-            "file_name": ["p00/frames/00009.jpg", "p00/frames/00010.jpg", "p03/frames/00009.jpg"],
-            "reason": ["frame check", "frame check", "<unreadable>"],
-        }
-    )
-    rejected.to_parquet(root / "rejected.parquet")
+    rejected = [
+        Rejection("p00", 9, "p00/frames/00009.jpg", "frame check", ""),
+        Rejection("p00", 10, "p00/frames/00010.jpg", "frame check", ""),
+        Rejection("p03", 9, "p03/frames/00009.jpg", "<unreadable>", ""),
+    ]
+    write_rejected(root / "rejected.parquet", rejected, 40)
     Image.new("RGB", (300, 200), (90, 60, 30)).save(root / "sheet.png")
     return SimpleNamespace(
         root=root, reader=reader, pairs=pairs, models=models, estimators=[estimator]

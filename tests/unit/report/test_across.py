@@ -12,10 +12,10 @@ from regaze.report.across import DatasetEntry
 from regaze.report.page import write_report
 
 
-def written(finished, foreign, folder, **changes):
-    home = {"dataset": "test", "faces": finished.reader, "pairs": finished.pairs}
-    arguments = {"models": finished.models, "foreign": foreign, "grid_rows": 2, **home, **changes}
-    write_report(folder / "index.html", folder / "comparison.csv", **arguments)
+def written(finished, foreign, folder):
+    home = DatasetEntry("test", finished.models, finished.reader, finished.pairs)
+    files = folder / "index.html", folder / "comparison.csv"
+    write_report(*files, [home, *foreign], grid_rows=2)
     return (folder / "index.html").read_text(encoding="utf-8")
 
 
@@ -143,6 +143,8 @@ def test_a_data_set_twice_and_a_missing_file_are_named(finished, abroad, tmp_pat
     with pytest.raises(ValueError, match="expected each once, found test, test"):
         again = DatasetEntry("test", abroad.models, abroad.faces, abroad.pairs)
         written(finished, [again], tmp_path)
+    with pytest.raises(ValueError, match="expected each once, found none"):
+        write_report(tmp_path / "index.html", tmp_path / "comparison.csv", [])
     lost = DatasetEntry("far", abroad.models, abroad.faces, tmp_path / "none.parquet")
     with pytest.raises(FileNotFoundError, match=r"data set far: .*none\.parquet"):
         written(finished, [lost], tmp_path)

@@ -43,7 +43,6 @@ def drawn(which):
             kind="gaze_and_head",
             title="Gaze error",
             xlabel="turned by",
-            ylabel="error",
         )
     rows = [{"title": "net", "slot": 0, "mean": 4.0, "low": 3.5, "high": 4.6}]
     rows.append({"title": "other", "slot": 1, "mean": 5.0})
@@ -113,7 +112,6 @@ def test_all_pairs_at_one_angle_can_be_drawn():
         kind="gaze_and_head",
         title="",
         xlabel="",
-        ylabel="",
     )
     assert "<svg" in figures.svg_text(figure, "a")
 
@@ -128,7 +126,6 @@ def test_methods_that_share_a_title_keep_their_own_numbers():
         kind="gaze_and_head",
         title="",
         xlabel="",
-        ylabel="",
     )
     one, other = (line.get_ydata() for line in figure.axes[0].lines)
     np.testing.assert_allclose(other, one + 2)

@@ -2,9 +2,10 @@
 
 from html.parser import HTMLParser
 
-import pandas as pd
 import pytest
 
+from regaze.normalise.rejections import Rejection, write_rejected
+from regaze.report.across import DatasetEntry
 from regaze.report.page import write_report
 
 HOSTILE = (
@@ -45,23 +46,25 @@ class Dangers(HTMLParser):
 @pytest.fixture(scope="module")
 def hostile_page(finished, tmp_path_factory):
     folder = tmp_path_factory.mktemp("hostile")
-    rows = [(name, f"{name}/{name}.jpg", name) for name in HOSTILE]
-    rejected = pd.DataFrame(rows, columns=["person", "file_name", "reason"])
-    rejected.to_parquet(folder / "rejected.parquet")
+    rejected = [Rejection(name, 0, f"{name}/{name}.jpg", name, name) for name in HOSTILE]
+    write_rejected(folder / "rejected.parquet", rejected, 40)
     entry = next(one for one in finished.models if one.name == "xunet")
     write_report(
         folder / "index.html",
         folder / "comparison.csv",
-        models=[type(entry)(name="xunet", metrics=entry.metrics, samples=entry.samples)],
-        dataset=HOSTILE[0],
-        faces=finished.root / "shard-000.h5",
-        pairs=finished.root / "pairs.parquet",
+        [
+            DatasetEntry(
+                HOSTILE[0],
+                [type(entry)(name="xunet", metrics=entry.metrics, samples=entry.samples)],
+                finished.root / "shard-000.h5",
+                finished.root / "pairs.parquet",
+                [folder / "rejected.parquet"],
+                finished.root / "sheet.png",
+            )
+        ],
         estimators=finished.estimators,
-        rejected=[folder / "rejected.parquet"],
-        contact_sheet=finished.root / "sheet.png",
         config={"seed": 0, "datasets": {name: {"root": name} for name in HOSTILE}},
         versions={HOSTILE[0]: HOSTILE[1]},
-        left_out={name: name for name in HOSTILE},
         grid_rows=1,
     )
     return (folder / "index.html").read_text(encoding="utf-8")

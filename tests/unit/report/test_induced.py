@@ -31,7 +31,7 @@ def test_methods_and_columns_without_numbers_are_left_out():
     rows = table["groups"][0]["rows"]
     assert [row["title"] for row in rows] == ["a", "b"] and "9 pictures" in str(table["groups"])
     assert rows[0]["cells"][0]["text"] == "1.23" and rows[0]["cells"][0]["interval"] == "1.00–1.50"
-    assert rows[1]["cells"][1]["note"] == 1 and table["notes"] == [(1, "no factors")]
+    assert rows[1]["cells"][1]["note"] == 1 and table["notes"] == {"no factors": 1}
     assert induced_table([none]) is None
     # What only the induced errors lack is told by their own table.
     assert tables.null_metrics([first, second, none]) == {}

@@ -63,7 +63,7 @@ def test_bad_tables(tmp_path):
     pd.DataFrame({"pair": [1], "kind": ["gaze_and_head"]}).to_parquet(tmp_path / "a.parquet")
     with pytest.raises(ValueError, match="column 'person' is missing"):
         inputs.read_per_pair(tmp_path / "a.parquet")
-    with pytest.raises(ValueError, match="column 'reason' is missing"):
+    with pytest.raises(ValueError, match="expected a table of rejected rows"):
         inputs.read_rejected([tmp_path / "a.parquet"])
     (tmp_path / "curve.csv").write_text("step,images\n1,2\n")
     with pytest.raises(ValueError, match="column 'loss' is missing"):

@@ -11,26 +11,29 @@ import pytest
 
 from regaze.faces import FacesReader
 from regaze.normalise.rejections import Rejection, write_rejected
-from regaze.report import citations, page
+from regaze.report import citations, page, sections
+from regaze.report.across import DatasetEntry
 from regaze.report.inputs import read_results
 from regaze.report.page import write_report
 
 
 def written(finished, folder, **changes):
+    root = finished.root
     arguments = {
-        "models": finished.models,
-        "dataset": "test",
-        "faces": finished.root / "shard-000.h5",
-        "pairs": finished.root / "pairs.parquet",
         "estimators": finished.estimators,
-        "rejected": [finished.root / "rejected.parquet"],
-        "contact_sheet": finished.root / "sheet.png",
         "config": {"seed": 0, "models": {"xunet": {"class": "xunet"}}},
         "versions": {"regaze": "0.1.0"},
-        "left_out": {"sted": "no <weights>"},
         "grid_rows": 3,
-    }
-    write_report(folder / "index.html", folder / "comparison.csv", **{**arguments, **changes})
+    } | changes
+    home = DatasetEntry(
+        "test",
+        arguments.pop("models", finished.models),
+        root / "shard-000.h5",
+        root / "pairs.parquet",
+        arguments.pop("rejected", [root / "rejected.parquet"]),
+        arguments.pop("contact_sheet", root / "sheet.png"),
+    )
+    write_report(folder / "index.html", folder / "comparison.csv", [home], **arguments)
     return (folder / "index.html").read_text(encoding="utf-8")
 
 
@@ -136,7 +139,7 @@ def test_missing_metrics_say_why(html):
 
 
 def test_texts_of_inputs_are_escaped(html):
-    assert "no &lt;weights&gt;" in html and "&lt;unreadable&gt;" in html
+    assert "&lt;unreadable&gt;" in html
     assert "gaze &amp; head" in html
     assert "<weights>" not in html and "<unreadable>" not in html
 
@@ -211,9 +214,9 @@ def test_faces_that_do_not_say_how_they_were_made_have_fewer_facts(finished, tmp
         file["p00/pixels"] = np.zeros((1, 8, 8, 3), np.uint8)
         file["p00/labels"] = np.zeros((1, 8), np.float32)
     bare = FacesReader(tmp_path / "bare.h5")
-    named = [name for name, _ in page._facts(finished.reader, finished.pairs, [])]
+    named = [name for name, _ in sections.facts(finished.reader, finished.pairs, [])]
     assert named[-2:] == ["Normalisation", "Source"]
-    assert [name for name, _ in page._facts(bare, finished.pairs, [])] == named[:-2]
+    assert [name for name, _ in sections.facts(bare, finished.pairs, [])] == named[:-2]
 
 
 def test_methods_of_ones_own_cite_nothing(finished):

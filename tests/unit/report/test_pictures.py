@@ -49,7 +49,7 @@ def test_what_a_grid_lacks_is_written_in_its_place(finished):
     samples = samples_of(finished, "xunet")
     rows = grids.collect(finished.reader, finished.pairs, samples, "sweep", 1)
     assert rows[0].target is None
-    image = grids.draw_grid(rows, ["xunet", "lite"], kind="sweep", titles={}, cell=64)
+    image = grids.draw_grid(rows, ["xunet", "lite"], "sweep", cell=64)
     source, target, made, absent = (
         np.asarray(image)[42 : 42 + 64, x : x + 64] for x in (128, 196, 270, 338)
     )

@@ -41,7 +41,7 @@ def test_numbers_stand_for_a_class_and_say_what_they_are_of():
     assert set(first["cells"][1:]) == {"—"}
     # Every row has where its numbers stand and by which protocol.
     assert [row["note"] for row in shown["rows"]] == [1, 2, 2, 2, 2]
-    assert all("Protocol: " in text for _, text in shown["notes"])
+    assert all("Protocol: " in text for text in shown["notes"])
     assert shown["columns"] == list(METRICS.values())
     assert [text.partition(":")[0] for text in shown["without"]] == ["3D-aware X-UNet"]
 

@@ -102,7 +102,7 @@ def test_what_an_estimator_does_not_record_is_a_dash(tmp_path):
 
 
 def test_rejections_are_ordered_by_number():
-    table = pd.DataFrame({"reason": ["b", "a", "a"]})
+    table = pd.DataFrame({"reason": ["b", "a", "a"], "person": "p", "file_name": "p/1.jpg"})
     found = sections.rejected_summary(table, kept=97)
     assert [row["reason"] for row in found["rows"]] == ["a", "b"]
     assert found["rows"][0]["share"] == "2 %"

@@ -10,6 +10,7 @@ import pytest
 
 from regaze.metrics.bootstrap import bootstrap_mean
 from regaze.report import page, studies
+from regaze.report.across import DatasetEntry
 from regaze.report.inputs import read_results
 from regaze.report.settings import StudySettings, axis_of, weight_variants
 from regaze.report.studies import StudyEntry
@@ -168,13 +169,11 @@ def test_page_and_csv(finished, entries, tmp_path):
         StudyEntry("xunet", "w1.0", CHANGES["w1.0"], entries[3].folder, all_pairs=True)
     ]
     out = tmp_path / "index.html"
+    models = [m for m in finished.models if m.name != "blind"]
     page.write_report(
         out,
         tmp_path / "comparison.csv",
-        models=[m for m in finished.models if m.name != "blind"],
-        dataset="test",
-        faces=finished.reader,
-        pairs=finished.pairs,
+        [DatasetEntry("test", models, finished.reader, finished.pairs)],
         study=everything,
         out_study=tmp_path / "study.csv",
     )
@@ -197,7 +196,9 @@ def test_a_variant_without_pairs_of_the_kind_is_refused(entries):
 def test_errors_are_drawn_from_zero_and_other_scores_where_they_are(unit, from_zero):
     line = {"title": "net", "slot": 0, "x": [1, 2], "mean": [30.0, 31.0]}
     line |= {"low": np.array([29.0, 30.0]), "high": np.array([31.0, 32.0])}
-    figure = studies.line_panel([line], title="score", xlabel="steps", unit=unit, doubling=True)
+    figure = studies.line_panel(
+        [line], title="score", xlabel="steps", unit=unit, doubling=True, bounds={}
+    )
     (axes,) = figure.axes
     assert (axes.get_ylim()[0] == 0) == from_zero
     assert axes.yaxis.get_major_formatter()(30.0, 0) == f"30{unit}"

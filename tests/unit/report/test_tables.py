@@ -9,7 +9,7 @@ import pytest
 
 from regaze.report import tables
 from regaze.report.inputs import ModelEntry, Results
-from regaze.report.sections import comparison_table, shown_title
+from regaze.report.sections import comparison_table
 from regaze.report.statistics import paired_difference, person_interval
 from regaze.report.verdict import removed, verdict
 
@@ -56,8 +56,8 @@ def test_a_method_told_the_target_photos_code_is_called_an_upper_bound_and_never
     )
     found = [bound, own, results("plain", 3.0), results("truth", 0.5)]
     assert tables.best_methods(found, "gaze_only", GAZE)[0] == {"own"}
-    table = tables.comparison(found, "d").set_index("model")
-    assert table.loc["oracle", "title"] == shown_title(bound) == "oracle (upper bound)"
+    table = tables.comparisons({"d": found}).set_index("model")
+    assert table.loc["oracle", "title"] == tables.shown_title(bound) == "oracle (upper bound)"
     assert table.loc["own", "title"] == "own" and table.loc["own", "told"] == "angles"
     assert "own misses" in verdict(found).headline
 
@@ -123,7 +123,7 @@ def test_doubtful_values_carry_a_numbered_note():
     for entry in (one, two):
         entry.metrics["gaze_only"] |= {"frechet_estimator": few, "fid": {"mean": 9.0} | few}
     found = comparison_table([one, two], costs=False)
-    assert found["notes"] == [(1, "A distance of few pictures is too large")]
+    assert found["notes"] == {"A distance of few pictures is too large": 1}
     titles = [head["title"] for head in found["columns"]]
     for row in found["groups"][0]["rows"]:
         cells = dict(zip(titles, row["cells"], strict=True))

@@ -72,7 +72,7 @@ def test_links_are_not_followed(file):
 
 def test_names_and_forms(file, tmp_path):
     file[b"p\xff"] = np.zeros(3)
-    with pytest.raises(SourceError, match=r"UTF-8 names, found 'p\\xff'"):
+    with pytest.raises(SourceError, match=r"UTF-8 names of persons, found 'p\\xff'"):
         names_in("a", file)
     file["text"] = np.array([b"x"])
     for name, ndim in (("text", 0), ("none", 0)):

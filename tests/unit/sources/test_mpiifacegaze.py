@@ -51,14 +51,14 @@ def test_records_are_what_was_photographed(capture):
     for person in source.persons:
         records = source.read(person)
         assert records.face_model == "mpii6" and records.turned is None and records.gaze_known
-        for record in records:
-            shot = truth[person, record.file_name]
-            seen.append((person, record.file_name))
-            assert record.path.is_file()
-            np.testing.assert_allclose(record.head_pose, shot.head_pose("mpii6"))
-            np.testing.assert_allclose(record.gaze_target, shot.target)
-            np.testing.assert_allclose(record.camera_parameters, shot.camera_parameters)
-            np.testing.assert_allclose(record.distortion, shot.distortion)
+        for row, name in enumerate(records.file_name):
+            shot = truth[person, name]
+            seen.append((person, name))
+            assert (records.root / name).is_file()
+            np.testing.assert_allclose(records.head_pose[row], shot.head_pose("mpii6"))
+            np.testing.assert_allclose(records.gaze_target[row], shot.target)
+            np.testing.assert_allclose(records.camera_parameters[row], shot.camera_parameters)
+            np.testing.assert_allclose(records.distortion[row], shot.distortion)
     assert seen == list(truth)
 
 
@@ -108,8 +108,7 @@ def test_a_bad_line_is_one_bad_row(small, change, words, caplog):
     with caplog.at_level(logging.WARNING):
         records = write(lines).read("p00")
     assert len(records) == 3
-    bad = [not np.isfinite(row.head_pose).all() for row in records]
-    assert bad == [False, True, False]
+    assert np.isfinite(records.head_pose).all(1).tolist() == [True, False, True]
     assert re.search("p00.txt: line 2: " + words, caplog.text)
     assert records.file_name[1] in ("p00/day01/0031.jpg", "p00/p00.txt line 2")
 

@@ -116,7 +116,8 @@ def test_a_split_is_made_from_the_persons_or_taken_from_a_file(tmp_path):
         make_split(tmp_path / "out.json", root=tmp_path)
     for content in ("{", "[]", '{"Dataset": "train"}'):
         (tmp_path / "1" / "info.json").write_text(content)
-        with pytest.raises(SplitError, match="1/info.json: expected Dataset and DeviceName, found"):
+        wanted = "JSON" if content == "{" else "Dataset and DeviceName"
+        with pytest.raises(SplitError, match=f"1/info.json: expected {wanted}, found"):
             make_split(tmp_path / "out.json", root=tmp_path)
     with pytest.raises(SplitError, match="info.json"):
         make_split(tmp_path / "out.json", root=tmp_path / "1")

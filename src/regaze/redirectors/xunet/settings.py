@@ -9,7 +9,8 @@ The presets are those of the project's conventions: ``reference`` is the publish
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import Literal
 
 from pydantic import Field, PositiveFloat, model_validator
@@ -187,11 +188,14 @@ class DistilSettings(Section):
             raise ValueError(
                 f"teacher_steps: {self.teacher_steps} is not a multiple of steps {self.steps}"
             )
-        if self.sigma_min >= self.sigma_max:
-            raise ValueError(
-                f"sigma_min: {self.sigma_min} must be below sigma_max {self.sigma_max}"
-            )
+        _check_levels(self)
         return self
+
+
+def _check_levels(settings: DistilSettings | SamplingSettings) -> None:
+    low, high = settings.sigma_min, settings.sigma_max
+    if low >= high:
+        raise ValueError(f"sigma_min: {low} must be below sigma_max {high}")
 
 
 class SamplingSettings(SamplingOptions):
@@ -232,10 +236,7 @@ class SamplingSettings(SamplingOptions):
 
     @model_validator(mode="after")
     def _levels(self):
-        if self.sigma_min >= self.sigma_max:
-            raise ValueError(
-                f"sigma_min: {self.sigma_min} must be below sigma_max {self.sigma_max}"
-            )
+        _check_levels(self)
         low, high = self.guidance_interval or (0.0, 1.0)
         if not 0 <= low < high:
             raise ValueError(f"guidance_interval: expected 0 <= low < high, found {low} and {high}")
@@ -275,8 +276,8 @@ class ModelSettings(MethodSettings):
         if self.distil is not None:
             done |= self._distilled(done)
         done["train"] = self.train.model_dump()
-        _check(done)
-        self._check_sampling(done)
+        for fault in chain(_faults(done), self._sampling_faults(done)):
+            raise ValueError(fault)
         return done
 
     def tiny(self) -> ModelSettings:
@@ -298,28 +299,24 @@ class ModelSettings(MethodSettings):
             }
         )
 
-    def _check_sampling(self, done: dict) -> None:
-        """Refuse options of sampling that would have no effect."""
-        chosen, usual = self.sampling, SamplingSettings()
-        about = self.declare(done)
-        idle = [
-            name
-            for name in type(chosen).model_fields
-            if name != "precision" and getattr(chosen, name) != getattr(usual, name)
-        ]
+    def _sampling_faults(self, done: dict) -> Iterator[str]:
+        """Options of sampling that would have no effect."""
+        chosen, about = self.sampling, self.declare(done)
+        usual = SamplingSettings().model_dump(exclude={"precision"})
+        idle = [name for name, value in usual.items() if getattr(chosen, name) != value]
         if idle and not about.denoises:
             how = "in its own steps" if "distil" in done else "without noise"
-            raise ValueError(
+            yield (
                 f"sampling.{idle[0]}: expected nothing but precision for a model that makes its "
                 f"pictures {how}, found {getattr(chosen, idle[0])!r}"
             )
         if chosen.guidance and not about.guidable:
-            raise ValueError(
+            yield (
                 f"sampling.guidance: {chosen.guidance} needs a model trained with "
                 "objective.drop_prob above 0"
             )
         if chosen.sources > 1 and not about.several_sources:
-            raise ValueError(
+            yield (
                 f"sampling.sources: {chosen.sources}, but a network of one frame whose residuals "
                 "are counted from its source sees that one alone; expected 1"
             )
@@ -397,18 +394,19 @@ def teacher_faults(config: dict, teacher: dict) -> list[str]:
         config, teacher: resolved configurations of both.
     """
     name = config["distil"]["teacher"]
+    why = ""
     if teacher.get("class") != "xunet":
-        return [f"distil.teacher: {name!r} is of class {teacher.get('class')!r}, expected xunet"]
-    if "distil" in teacher:
-        return [
-            f"distil.teacher: {name!r} is a student itself; expected its teacher, "
-            f"{teacher['distil']['teacher']!r}"
-        ]
-    if teacher["objective"]["parameterization"] == "regression":
-        return [
-            f"distil.teacher: {name!r} is a regression, which takes one step already; expected "
-            "parameterization eps, v, edm or residual_x0"
-        ]
+        why = f"of class {teacher.get('class')!r}, expected xunet"
+    elif "distil" in teacher:
+        own = teacher["distil"]["teacher"]
+        why = f"a student itself; expected its teacher, {own!r}"
+    elif teacher["objective"]["parameterization"] == "regression":
+        why = (
+            "a regression, which takes one step already; expected parameterization eps, v, edm or "
+            "residual_x0"
+        )
+    if why:
+        return [f"distil.teacher: {name!r} is {why}"]
     same = ["size_px", "pose.mode", "objective.base", "network.code", "deca"]
     if config["distil"]["start"] == "teacher":
         same += [f"network.{key}" for key in config["network"] if key not in ("code", "dropout")]
@@ -436,41 +434,41 @@ def _at(config: dict, path: str):
     return json.loads(json.dumps(value))
 
 
-def _check(config: dict) -> None:
+def _faults(config: dict) -> Iterator[str]:
+    """Why a network of these options cannot be built or trained."""
     network, objective, size = config["network"], config["objective"], config["size_px"]
     factor = network["unshuffle"] * 2 ** (len(network["ch_mult"]) - 1)
     if size % factor:
-        raise ValueError(
+        yield (
             f"size_px: {size} is not divisible by {factor} (unshuffle {network['unshuffle']} "
             f"times 2 per level below the first of {len(network['ch_mult'])})"
         )
     for factor in (1, *network["ch_mult"]):
         channels = network["ch"] * factor
         if channels % network["norm_groups"] or channels % network["attn_heads"]:
-            raise ValueError(
+            yield (
                 f"network.ch: {network['ch']} x {factor} = {channels:g} channels are not divisible "
                 f"by norm_groups {network['norm_groups']} and attn_heads {network['attn_heads']}"
             )
-    bad = [level for level in network["attn_levels"] if not 0 <= level <= len(network["ch_mult"])]
-    if bad:
-        raise ValueError(
-            f"network.attn_levels: {bad[0]} is not a level; expected 0 to {len(network['ch_mult'])}"
-        )
+    levels = len(network["ch_mult"])
+    if bad := [level for level in network["attn_levels"] if not 0 <= level <= levels]:
+        yield f"network.attn_levels: {bad[0]} is not a level; expected 0 to {levels}"
     if network["code"] == "stack" and size % 8:
-        raise ValueError(f"size_px: {size} is not divisible by 8, the cells of stacked codes")
-    based = objective["parameterization"] in ("residual_x0", "regression")
-    if based == (objective["base"] == "none"):
-        raise ValueError(
-            f"objective.base: {objective['base']!r} does not go with parameterization "
-            f"{objective['parameterization']!r}; residual_x0 and regression start from an image"
+        yield f"size_px: {size} is not divisible by 8, the cells of stacked codes"
+    kind, base = objective["parameterization"], objective["base"]
+    based = kind in ("residual_x0", "regression")
+    if based == (base == "none"):
+        yield (
+            f"objective.base: {base!r} does not go with parameterization {kind!r}; residual_x0 "
+            "and regression start from an image"
         )
     if based and objective["loss_weight"] != "uniform":
-        raise ValueError(
+        yield (
             f"objective.loss_weight: {objective['loss_weight']!r} is for eps, v, edm and flow; "
-            f"expected uniform with {objective['parameterization']!r}"
+            f"expected uniform with {kind!r}"
         )
     if network["frames"] == 1 and not network["concat_source"]:
-        raise ValueError(
+        yield (
             "network.concat_source: must be true with frames 1, which has no other way to see the "
             "source"
         )
