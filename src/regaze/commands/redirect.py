@@ -84,14 +84,33 @@ def redirect(
     ] = None,
 ) -> None:
     """Change gaze and head pose in photos, and paste the faces back."""
-    # What was asked for by name, before there are other variables.
-    asked = {name: value for name, value in locals().items() if name != "config"}
     from regaze.redirect.job import Job
 
     try:
         job = Job(
-            asked.pop("places") or [],
-            **asked,
+            places or [],
+            model=model,
+            models=models,
+            gaze=gaze,
+            head=head,
+            relative=relative,
+            table=table,
+            sweep=sweep,
+            reach=reach,
+            frames=frames,
+            out=out,
+            landmarks=landmarks,
+            face=face,
+            focal=focal,
+            intrinsics=intrinsics,
+            distortion=distortion,
+            photo_root=photo_root,
+            source_gaze=source_gaze,
+            estimator=estimator,
+            paste=paste,
+            steps=steps,
+            seed=seed,
+            device=device,
             settings=_settings(config),
         )
         for line in job.run():
