@@ -302,9 +302,9 @@ def group_damages():
     add("statuses of no UTF-8", _edit(_status([b"\xff", b"", b""])), **_SHAPE)
     add("a userblock", _in_file(userblock), **_SAME)
     errors = {
-        "a folder": "5 of 5 rows.*missing_key.*found neither",
-        "a pipe": "5 of 5 rows.*missing_key.*found neither",
-        "missing": "5 of 5 rows.*missing_key.*found neither",
+        "a folder": "5 of 5 rows.*missing_key.*GazeCapture_supplementary.h5, found photos alone",
+        "a pipe": "5 of 5 rows.*missing_key.*GazeCapture_supplementary.h5, found photos alone",
+        "missing": "5 of 5 rows.*missing_key.*GazeCapture_supplementary.h5, found photos alone",
         "bytes spoiled": "rows were rejected|expected",
     }
     for name, change in FILES.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Collection, Iterable, Iterator
@@ -85,7 +86,12 @@ class PersonFiles:
 
 
 class BarePhotos(PersonFiles):
-    """What sources share that know photos below ``root`` of ``persons``, and no head poses."""
+    """What sources share that know photos below ``root`` of ``persons``, and no head poses.
+
+    ``labels`` says in messages where head poses would be.
+    """
+
+    labels = "a supplementary file"
 
     def read(self, person: str) -> PersonRecords:
         """Always raise: nothing is known of head poses before they are found.
@@ -94,7 +100,7 @@ class BarePhotos(PersonFiles):
             SourceError: always.
         """
         raise SourceError(
-            f"{self.root}: person {person}: expected head poses in a supplementary file, "
+            f"{self.root}: person {person}: expected head poses in {self.labels}, "
             "found photos alone",
             "missing_key",
         )
@@ -125,13 +131,15 @@ def file_content(
     """Return the content of a file of a data set, of at most ``most`` bytes.
 
     Raises:
-        SourceError: there is none, or something else; ``wanted`` says what was expected.
+        SourceError: there is none, or something else; ``wanted`` says what was expected. Its
+            reason is ``reason``, ``bad_shape`` of a file that is larger.
     """
     try:
         return read_regular(path, most)
     except OSError as error:
-        told = f"expected {wanted}, found none ({error.strerror or error})"
-        raise SourceError(f"{path}: {told}", reason) from error
+        large = error.errno == errno.EFBIG
+        told = f"expected {wanted}, found {'' if large else 'none: '}{error.strerror or error}"
+        raise SourceError(f"{path}: {told}", "bad_shape" if large else reason) from error
 
 
 def photos_below(folder: Path) -> Iterator[str]:

@@ -137,14 +137,14 @@ class GazeCapture(Frames, BarePhotos):
     """
 
     kind = "gazecapture"
+    labels = " or ".join(SUPPLEMENTARY_NAMES)
 
     def __init__(self, options: Options):
         self.root, self._options = data_folder(options.root), options
         self.persons = _person_folders(self.root)
         if not self.persons:
-            names = " or ".join(SUPPLEMENTARY_NAMES)
             raise SourceError(
-                f"{self.root}: expected {names}, or folders of persons with frames.json, "
+                f"{self.root}: expected {self.labels}, or folders of persons with frames.json, "
                 "found neither"
             )
 

@@ -156,7 +156,7 @@ BOMB = '<!DOCTYPE x [<!ENTITY a "aaaaaaaa"><!ENTITY b "&a;&a;&a;&a;">]>'
         (storage(matrix="400 0 160 0 401 120 0 0 x"), "Camera_Matrix: expected numbers"),
         (storage(matrix="400 9 160 0 401 120 0 0 1"), r"Camera_Matrix: expected \[\[fx"),
         (storage(bend="0 0 0 0"), "Distortion_Coefficients: expected 5 numbers, found 4"),
-        (storage(bend="0 " * (1 << 20)), "found none .* bytes, more than 131072"),
+        (storage(bend="0 " * (1 << 20)), "found [0-9]+ bytes, more than 131072"),
     ],
 )
 def test_damaged_calibrations_are_one_clear_error(tmp_path, content, words):

@@ -146,7 +146,7 @@ def test_bare_photos_carry_what_the_json_files_say(raw):
     )
     assert photos.distortion.shape == (4, 5) and not photos.distortion.any()
     assert "iPhone 6: 31 mm" in source.camera_assumption("00002")
-    with pytest.raises(SourceError, match="head poses in a supplementary file, found photos"):
+    with pytest.raises(SourceError, match="GazeCapture_supplementary.h5, found photos"):
         source.read("00002")
 
 
