@@ -169,6 +169,7 @@ EXPECTED = {
     "models.xunet_lite": "train_model xunet_lite, train_labelled_redirector * xunet_lite",
     "models.xunet_lite.train.images": "train_model xunet_lite",
     "models.xunet_student": "train_model xunet_student",
+    "models.xunet_near": "train_model xunet_near",
     "models.sted": "train_model sted, train_labelled_redirector * sted",
     "models.sted.train.images": "train_model sted",
     "models.sted.checkpoint": "train_model sted, write_augmentation",
