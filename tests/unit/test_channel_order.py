@@ -17,7 +17,7 @@ from regaze.identity.iresnet import IResNet
 from regaze.identity.irse import IrSe
 from regaze.identity.mobilefacenet import MobileFaceNet
 from regaze.identity.small import SmallRecogniser
-from regaze.landmarks.detector import Detector, _Faces
+from regaze.landmarks.face_alignment import Detector, _Faces
 from regaze.metrics.perceptual import inception_features, lpips_distance
 
 COLOUR = np.array([255, 51, 0])
