@@ -26,13 +26,6 @@ from regaze.redirectors.declaration import Input, declared_by
 CONFIG = Path(__file__).parents[3] / "config.yaml"
 
 
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    """A folder without a configuration."""
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def run(*arguments):
     return CliRunner().invoke(app, ["redirect", *(str(one) for one in arguments)])
 
