@@ -8,8 +8,9 @@ points 468 to 472 are the iris of the person's right eye, its centre first, 473 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 
@@ -100,6 +101,17 @@ def cut(photo: np.ndarray, transform: np.ndarray) -> np.ndarray:
     return cv2.warpAffine(part, inner, (SIDE, SIDE), flags=flags)
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Hold OpenCV to one thread: networks as small as these are slower in two."""
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
+
+
 class MeshDetector:
     """The subject's 68 landmarks in photos; see :class:`regaze.landmarks.base.LandmarkDetector`.
 
@@ -140,16 +152,18 @@ class MeshDetector:
                 raise ValueError(
                     f"photo: expected (H, W, 3) uint8, found {photo.shape} {photo.dtype}"
                 )
-        if self.threads == 1:
-            return list(map(self._subject, photos, boxes))
-        with ThreadPoolExecutor(self.threads) as pool:
-            return list(pool.map(self._subject, photos, boxes))
+        with _one_thread():
+            if self.threads == 1:
+                return list(map(self._subject, photos, boxes))
+            with ThreadPoolExecutor(self.threads) as pool:
+                return list(pool.map(self._subject, photos, boxes))
 
     def faces(self, photo: np.ndarray) -> list[Face]:
         """Return all faces of a photo (H, W, 3) uint8 R,G,B, the largest first."""
         found: list[Face] = []
-        for level in range(blazeface.LEVELS):
-            found += self._more(photo, level, found)
+        with _one_thread():
+            for level in range(blazeface.LEVELS):
+                found += self._more(photo, level, found)
         return sorted(found, key=lambda face: -np.prod(face.extent[2:] - face.extent[:2]))
 
     def all_faces(self, photo: np.ndarray) -> list[np.ndarray]:

@@ -123,9 +123,11 @@ class Job:
         detector = self._detector() if photos and o["landmarks"] is None else None
         records, left_out, names = [], [], set()
         for place, requests in self.work:
+            if is_video(place):
+                _require_new(place, f"{Path(place).stem}.mp4", names)
             try:
                 if is_video(place):
-                    about = self._video(place, engine, detector, requests[0], names)
+                    about = self._video(place, engine, detector, requests[0])
                     records.append(about)
                     yield f"{place}: {self.out / about['file']} {_frames(about)}"
                     continue
@@ -177,10 +179,9 @@ class Job:
             facts.append({**one.facts, "files": files})
         return facts
 
-    def _video(self, place: str, engine, detector, request: Request, names: set[str]) -> dict:
+    def _video(self, place: str, engine, detector, request: Request) -> dict:
         o = self.options
         name = f"{Path(place).stem}.mp4"
-        _require_new(place, name, names)
         about = redirect_video(
             place,
             self.out / name,

@@ -131,7 +131,8 @@ def photo_place(
     found = faces_of_photo(path, landmarks=landmarks, find=find)
     if not 0 <= face < len(found):
         raise ValueError(f"{path}: face {face}: expected one of 0 to {len(found) - 1}")
-    return face_place(path, found[face], size_px=size_px, lens=lens, face_model=face_model)
+    options = {"size_px": size_px, "trained_on": trained_on, "lens": lens}
+    return face_place(path, found[face], **options, face_model=face_model)
 
 
 def face_place(
@@ -139,6 +140,7 @@ def face_place(
     one: PhotoFace,
     *,
     size_px: int,
+    trained_on: Mapping[str, Any] | None = None,
     lens: Lens | None = None,
     face_model: str = "sfm14",
 ) -> Place:
@@ -147,7 +149,7 @@ def face_place(
     Args:
         path: what messages call the photo.
         one: the face.
-        size_px, lens, face_model: see :func:`photo_place`.
+        size_px, trained_on, lens, face_model: see :func:`photo_place`.
 
     Raises:
         ValueError: no pose, or a face that cannot be normalised.

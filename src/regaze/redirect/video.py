@@ -101,7 +101,9 @@ def redirect_video(
         for number, frame in enumerate(frames):
             try:
                 one = _followed(path, frame, detector, box, face)
-                place = face_place(path, one, size_px=engine.size_px, lens=lens)
+                place = face_place(
+                    path, one, size_px=engine.size_px, trained_on=engine.view, lens=lens
+                )
             except ValueError as problem:
                 lost[str(problem).removeprefix(f"{path}: ")] += 1
                 box = None

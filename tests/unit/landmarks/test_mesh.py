@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,6 +13,7 @@ from skimage import data
 
 from regaze.angles import angles_from_vector, rotation_from_vector
 from regaze.assets import AssetError
+from regaze.capture import scene
 from regaze.capture.head import HeadConfig, build_head
 from regaze.capture.writer import CaptureConfig, render_person
 from regaze.landmarks import bundle, mesh
@@ -166,6 +168,18 @@ def test_rendered_heads_give_their_poses(detector, rendered):
         off.append(np.degrees(np.subtract(*angles_from_vector(np.stack([found, exact])[:, :, 2]))))
     assert np.median(turns) < 5.0
     assert (np.abs(np.median(off, axis=0)) < 4.0).all()
+
+
+def test_profiles_are_no_faces_and_half_profiles_are(detector, monkeypatch):
+    turned = np.radians([[0.0, 45.0], [0.0, 85.0]])
+    draw = scene.draw_series
+    monkeypatch.setattr(scene, "draw_series", lambda *_: replace(draw(*_), heads=turned))
+    config = CaptureConfig(persons={"test": 1}, head_poses=2, gazes=1, head=HeadConfig.tiny())
+    person = render_person(build_head(config.head), config, "60001")
+    read = [
+        cv2.imdecode(np.frombuffer(one, np.uint8), cv2.IMREAD_COLOR_RGB) for one in person.jpegs
+    ]
+    assert [len(detector.faces(photo)) for photo in read] == [1, 0]
 
 
 def test_threads_and_neighbours_change_nothing(detector, portrait, rendered):
