@@ -120,6 +120,10 @@ def test_a_face_is_found_at_any_size_turn_and_place(detector, portrait):
     far[700:956, 1200:1456] = cv2.resize(portrait, (256, 256), interpolation=cv2.INTER_AREA)
     (found,) = detector.all_faces(far)
     assert np.abs((found - [1200, 700] + 0.5) * 2 - 0.5 - known).max() < 4.0
+    far = np.full((1100, 1600, 3), 90, np.uint8)
+    far[700:892, 1200:1392] = cv2.resize(portrait, (192, 192), interpolation=cv2.INTER_AREA)
+    (found,) = detector.all_faces(far)
+    assert np.abs((found - [1200, 700] + 0.5) * 8 / 3 - 0.5 - known).max() < 8.0
     turn = cv2.getRotationMatrix2D((256, 200), 30, 1.0)
     (found,) = detector.all_faces(cv2.warpAffine(portrait, turn, (512, 512)))
     assert np.abs(found - (known @ turn[:, :2].T + turn[:, 2])).max() < 6.0
@@ -139,8 +143,9 @@ def test_a_group_is_found_the_largest_first(detector, portrait):
     box = np.array([[6 * 200 + 30, 1 * 200 + 20, 90, 110.0]])
     one = detector.detect([group], box)[0]
     assert one.status == "" and np.hypot(*(one.landmarks.mean(axis=0) - [1280, 290])) < 20
-    away = np.array([[1580.0, 980, 20, 20]])
-    assert detector.detect([group], away)[0].status == "other_face"
+    away = np.array([[480.0, 480, 20, 20]])
+    other = detector.detect([portrait], away)[0]
+    assert other.status == "other_face" and other.faces_found == 1
 
 
 def test_photos_without_a_face_have_none(detector):
