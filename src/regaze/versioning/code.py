@@ -153,10 +153,10 @@ def choices() -> dict[str, tuple[Symbol, dict[str, tuple[Symbol, ...]]]]:
             {kind: f"regaze.sources.{kind}:open_source" for kind in KINDS},
         ),
         "detectors": (
-            ("regaze.landmarks.detectors", "open_detector"),
+            "regaze.landmarks.detectors:open_detector",
             {
-                "mediapipe": (("regaze.landmarks.mesh", "MeshDetector"),),
-                "face_alignment": (("regaze.landmarks.face_alignment", "Detector"),),
+                "mediapipe": "regaze.landmarks.mesh:MeshDetector",
+                "face_alignment": "regaze.landmarks.face_alignment:Detector",
             },
         ),
         "estimators": (
