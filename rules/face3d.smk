@@ -168,6 +168,7 @@ rule acquire_faces:
         folder="results/models/{encoder}",
         stated=lambda wc: stated_head(wc.encoder),
         photos=lambda wc: acquired_manifest(),
+        detector=acquired_detector(),
         options=dict(
             landmarks=settings.acquire.landmarks,
             gaze=settings.acquire.gaze,

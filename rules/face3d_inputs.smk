@@ -2,7 +2,7 @@
 
 from os.path import isdir
 
-from regaze.landmarks.settings import WEIGHTS, weight_files
+from regaze.landmarks.settings import detector_options, weight_files
 from regaze.sources.raw import photos_manifest
 
 HEAD = "results/face3d/head.npz"
@@ -88,8 +88,14 @@ def acquire_files(wildcards):
     files = encoder_files(wildcards.encoder)
     if settings.acquire.landmarks is not None:
         return files | {"landmarks": settings.acquire.landmarks}
-    found = weight_files(settings.landmarks, settings.assets)
-    return files | {"detector": [found[name] for name in WEIGHTS]}
+    return files | weight_files(settings.landmarks, settings.assets)
+
+
+def acquired_detector():
+    """What finds the faces in the user's photos, where landmarks are not given."""
+    if settings.acquire.landmarks is None:
+        return detector_options(settings.landmarks, settings.assets)
+    return None
 
 
 def acquired_photos(wildcards):

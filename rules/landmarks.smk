@@ -1,4 +1,4 @@
-from regaze.landmarks.settings import WEIGHTS, fetched_weights, weight_files
+from regaze.landmarks.settings import detector_options, fetched_weights, weight_files
 
 WITHOUT_POSES = [
     name for name, options in settings.datasets.items() if options.needs_landmarks()
@@ -37,10 +37,9 @@ rule detect_landmarks:
         device=settings.landmarks.device,
         batch=settings.landmarks.batch,
     params:
+        **detector_options(settings.landmarks, settings.assets),
         source=lambda wc: settings.options_of(wc.dataset).model_dump(exclude=NO_MATTER),
         raw=raw_shard,
-        max_side=settings.landmarks.max_side,
-        sha256={name: getattr(settings.assets, name).sha256 for name in WEIGHTS},
         shards=settings.shards,
     script:
         "../workflow_scripts/detect_landmarks.py"

@@ -13,9 +13,8 @@ def main(job):
         shard=int(job.wildcards.shard),
         shards=job.params.shards,
         persons=job.params.raw and job.params.raw["persons"],
-        weights={name: job.input[name] for name in WEIGHTS},
-        sha256=job.params.sha256,
-        max_side=job.params.max_side,
+        weights={name: job.input[name] for name in WEIGHTS if job.input.get(name)},
+        **{name: job.params[name] for name in ("detector", "sha256", "max_side")},
         **{name: job.resources[name] for name in ("device", "batch")},
         threads=job.threads,
     )

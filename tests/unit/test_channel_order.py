@@ -17,7 +17,8 @@ from regaze.identity.iresnet import IResNet
 from regaze.identity.irse import IrSe
 from regaze.identity.mobilefacenet import MobileFaceNet
 from regaze.identity.small import SmallRecogniser
-from regaze.landmarks.detector import Detector, _Faces
+from regaze.landmarks.face_alignment import Detector, _Faces
+from regaze.landmarks.mesh import MeshDetector
 from regaze.metrics.perceptual import inception_features, lpips_distance
 
 COLOUR = np.array([255, 51, 0])
@@ -94,6 +95,27 @@ def test_2dfan_is_shown_r_g_b_from_0_to_1():
     detector.network = Shown(lambda images: [torch.zeros(len(images), 68, 64, 64)])
     detector._peaks(np.tile(COLOUR.astype(np.uint8), (1, 256, 256, 1)))
     assert seen(detector.network.images) == pytest.approx([1, 0.2, 0])
+
+
+def test_mediapipe_is_shown_r_g_b(monkeypatch):
+    shown = {}
+
+    class Net:
+        def setInput(self, picture):
+            shown[picture.shape[2]] = seen(picture)
+
+        def forward(self, names):
+            if names[0] != "classificators":
+                return [np.zeros((1, 1434, 1, 1)), np.zeros((1, 1, 1, 1))]
+            raw = np.zeros((1, 896, 16))
+            raw[..., 2:4] = 40.0
+            logits = np.full((1, 896, 1), -9.0)
+            logits[0, 300] = 3.0
+            return [logits, raw]
+
+    monkeypatch.setattr("regaze.landmarks.mesh.read_networks", lambda *_: [Net(), Net()])
+    MeshDetector().detect(PIXELS, np.full((1, 4), np.nan))
+    assert shown[128] == pytest.approx([1, -0.6, -1]) and shown[256] == pytest.approx([1, 0.2, 0])
 
 
 def test_the_face_parser_is_shown_r_g_b_with_imagenets_mean():

@@ -31,7 +31,7 @@ from regaze.faces import FacesReader
 from regaze.filetypes import damage, file_type, read_npz, unreadable
 from regaze.hdf5 import open_hdf5
 from regaze.identity.store import load_published
-from regaze.landmarks.detector import _load
+from regaze.landmarks.face_alignment import _load
 from regaze.metrics.perceptual import load_lpips
 from regaze.pairs import read_pairs
 from regaze.redirectors.sted.checkpoints import read_checkpoint

@@ -53,6 +53,9 @@ RERUN = {
     "estimators/vgg.py": "train_estimator vgg, train_estimator given, train_estimator other, "
     "train_labelled_estimator * vgg *, train_labelled_estimator * other *",
     "identity/small.py": "train_identity",
+    "landmarks/face_alignment.py": "detect_landmarks, acquire_faces",
+    "landmarks/mesh.py": "",
+    "landmarks/ibug_from_mesh.csv": "",
     "masks/parsed.py": "",
     "masks/exact.py write_exact": "mask_shard synthetic *",
     "identity/irse.py": "",

@@ -98,12 +98,16 @@ def test_plans_of_the_licensed_sets(name, datasets, tmp_path):
     assert jobs["measure_model"] == 7 * len(names)
 
 
-def test_photos_without_landmarks_say_what_is_missing(datasets, tmp_path):
+def test_photos_without_landmarks_say_what_their_detector_misses(datasets, tmp_path):
     entry = {"source": "columbia", "root": datasets["columbia"]["root"]}
     file = overlay(tmp_path, {"bare": entry}, datasets=["bare"])
-    done = snakemake(tmp_path, "-n", overlays=[file])
+    jobs = planned(snakemake(tmp_path, "-n", overlays=[file]))
+    assert jobs["detect_landmarks"] == 2 and "fetch_asset" not in jobs
+    other = "landmarks={detector: face_alignment}"
+    done = snakemake(tmp_path, "-n", "--config", other, overlays=[file])
     assert done.returncode != 0
     assert "2DFAN4-11f355bf06.pth.tar" in done.output and "landmarks.fetch: true" in done.output
-    fetching = snakemake(tmp_path, "-n", "--config", "landmarks={fetch: true}", overlays=[file])
+    other = "landmarks={detector: face_alignment, fetch: true}"
+    fetching = snakemake(tmp_path, "-n", "--config", other, overlays=[file])
     jobs = planned(fetching)
     assert jobs["fetch_asset"] == 1 and jobs["detect_landmarks"] == jobs["estimate_poses"] == 2

@@ -35,7 +35,7 @@ shards: 1
 datasets:
   photos: {source: folder, root: photos, intrinsics: files/cameras.csv, gaze: files/gaze.csv}
 capture: {head_model: files/head.npz}
-landmarks: {fetch: true}
+landmarks: {detector: face_alignment, fetch: true}
 faces: {frame_check: sfm, sfm_mesh: files/sfm.bin}
 views: {near: {patch_size: [64, 64], focal: 400}, small: {patch_size: [64, 64]},
   full: {patch_size: [128, 128]}}
@@ -109,6 +109,7 @@ EXPECTED = {
     "capture.threads": "",
     "capture.head_model": "render_capture, make_head",
     "landmarks": "",
+    "landmarks.detector": "detect_landmarks",
     "landmarks.max_side": "detect_landmarks",
     "landmarks.min_score": "estimate_poses",
     "faces": "normalise_shard",

@@ -13,3 +13,13 @@ LANDMARKS = Annotated[
     ),
 ]
 """The option of commands that take photos."""
+
+
+def known_settings(config: list[Path] | None):
+    """The checked settings; None where there is no ``config.yaml`` and no other file was named."""
+    from regaze.configfiles import read_settings
+
+    default = Path("config.yaml")
+    if not config and not default.is_file():
+        return None
+    return read_settings(config or [default])

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from regaze.commands import LANDMARKS
+from regaze.commands import LANDMARKS, known_settings
 
 app = typer.Typer(help="3-D face acquisition.", add_completion=False)
 
@@ -52,6 +52,7 @@ def face3d(
     from regaze.face3d.acquire import acquire
     from regaze.face3d.encode import open_encoder
     from regaze.face3d.photo_faces import is_row
+    from regaze.landmarks.detectors import configured_detector
 
     try:
         settings = None
@@ -74,9 +75,11 @@ def face3d(
             weights = weights_of(settings.encoders, encoder)
         made = open_encoder(head, device=device, **weights)
         photos = any(not is_row(place) for place in places)
-        find = (
-            _detector(settings or _settings(config), device) if photos and not landmarks else None
-        )
+        find = None
+        if photos and not landmarks:
+            known = settings or known_settings(config)
+            chosen = known and (known.landmarks, known.assets)
+            find = configured_detector(*(chosen or (None, None)), device).all_faces
         done = acquire(
             places,
             made,
@@ -111,17 +114,6 @@ def weights_of(encoders, name: str) -> dict[str, object]:
             raise ValueError(f"encoder: expected one of {known}, found {name!r}")
         name = same[0]
     return encoders[name].weights or {"folder": Path("results/models") / name}
-
-
-def _detector(settings, device: str):
-    """The face detector with the weights that the configuration names."""
-    from regaze.assets import require
-    from regaze.face3d.photo_faces import detector
-    from regaze.landmarks.settings import WEIGHTS
-
-    files = [getattr(settings.assets, name) for name in WEIGHTS]
-    found = [require(name, f.path, f.sha256) for name, f in zip(WEIGHTS, files, strict=True)]
-    return detector(found, device)
 
 
 def _settings(config: list[Path] | None):

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from regaze.commands import LANDMARKS
+from regaze.commands import LANDMARKS, known_settings
 
 app = typer.Typer(help="Redirect photos.", add_completion=False)
 
@@ -18,7 +18,7 @@ _ANGLES = "degrees, pitch (up +) and yaw (picture left +)"
 def redirect(
     places: Annotated[
         list[str] | None,
-        typer.Argument(help="Photos, folders of photos, or rows FACES.h5:person/index."),
+        typer.Argument(help="Photos, folders of photos, videos, or rows FACES.h5:person/index."),
     ] = None,
     model: Annotated[
         str, typer.Option(help="Name of a trained model in --models, or its folder.")
@@ -111,19 +111,9 @@ def redirect(
             steps=steps,
             seed=seed,
             device=device,
-            settings=_settings(config),
+            settings=known_settings(config),
         )
         for line in job.run():
             typer.echo(line)
     except (ValueError, OSError) as error:
         raise SystemExit(str(error)) from None
-
-
-def _settings(config: list[Path] | None):
-    """The checked settings; None where there is no configuration and none was named."""
-    from regaze.configfiles import read_settings
-
-    default = Path("config.yaml")
-    if not config and not default.is_file():
-        return None
-    return read_settings(config or [default])

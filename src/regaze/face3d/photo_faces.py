@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import numpy as np
 from regaze.face3d.crop import read_landmarks
 from regaze.faces import open_row
 from regaze.filetypes import read_npz
+from regaze.landmarks.base import FindFaces
 from regaze.normalise.head_pose import roll_doubt
 from regaze.normalise.photo import read_photo
 from regaze.sources.photo_header import left_out, photo_endings, photo_header
@@ -22,9 +22,6 @@ from regaze.sources.tables import LANDMARKS, Table
 log = logging.getLogger(__name__)
 
 _LANDMARK_FILES = (".npz", ".txt", ".mat", ".csv")
-
-FindFaces = Callable[[np.ndarray], list[np.ndarray]]
-"""Landmarks (68, 2) of every face in a photo (H, W, 3) uint8 RGB, the largest face first."""
 
 
 class NoFace(ValueError):
@@ -165,14 +162,14 @@ def faces_of_photo(
     picture = cv2.cvtColor(read_photo(photo), cv2.COLOR_BGR2RGB)
     if landmarks is not None:
         found = landmarks_of(photo, landmarks)
+        for points in found:
+            _require_inside(photo, points, picture)
     elif find is not None:
         found = find(picture)
         if not found:
             raise NoFace(f"{photo}: no face found")
     else:
-        raise ValueError(
-            f"{photo}: expected landmarks, or a face detector with its weights; found neither"
-        )
+        raise ValueError(f"{photo}: expected landmarks, or a face detector; found neither")
     for doubt in filter(None, map(roll_doubt, found)):
         header = photo_header(photo)
         if landmarks is not None and header is not None and header.orientation != 1:
@@ -182,6 +179,18 @@ def faces_of_photo(
         PhotoFace(stem(photo), index, picture, np.asarray(points), photo.name, len(found))
         for index, points in enumerate(found)
     ]
+
+
+def _require_inside(photo: Path, points: np.ndarray, picture: np.ndarray) -> None:
+    """Refuse landmarks most of which lie outside the photo: they are of a larger one."""
+    size = np.array(picture.shape[1::-1])
+    if ((points < -0.5) | (points > size - 0.5)).any(axis=1).mean() > 0.5:
+        low, high = points.min(axis=0), points.max(axis=0)
+        raise NoFace(
+            f"{photo}: landmarks: expected points of this photo, {size[0]} x {size[1]} pixels, "
+            f"found them from {low[0]:.0f}, {low[1]:.0f} to {high[0]:.0f}, {high[1]:.0f}; are they "
+            "of a photo of another size?"
+        )
 
 
 def face_of_row(place: str) -> PhotoFace:
@@ -213,30 +222,3 @@ def is_row(place: str) -> bool:
     """Whether a text means a row of a faces file and not a photo."""
     path, colon, row = place.rpartition(":")
     return bool(colon) and "/" in row and not Path(place).exists() and Path(path).is_file()
-
-
-def detector(weights: Sequence[str | os.PathLike], device: str = "auto") -> FindFaces:
-    """The face-alignment detector as a function that finds all faces of a photo.
-
-    Args:
-        weights: files of :data:`regaze.landmarks.settings.WEIGHTS`.
-        device: ``auto``, ``cpu`` or ``cuda``.
-
-    Raises:
-        AssetError: weights are missing or not the right ones.
-    """
-    from regaze.landmarks.detector import Detector
-
-    found = Detector(*weights, device=device)
-
-    def find(picture: np.ndarray) -> list[np.ndarray]:
-        boxes = found.find_faces([picture])[0][:, :4]
-        if not len(boxes):
-            return []
-        sides = boxes[:, 2:] - boxes[:, :2]
-        order = np.argsort(-sides.prod(1), kind="stable")
-        given = np.concatenate([boxes[:, :2], sides], 1)[order]
-        rows = found.detect([picture] * len(given), given)
-        return [row.landmarks.astype(np.float64) for row in rows if not row.status]
-
-    return find

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -14,6 +14,9 @@ LANDMARKS = 68
 SAME_FACE = 0.1
 """Overlap (intersection over union) from which a face counts as the annotated one. Annotations
 come from other detectors whose boxes are cut differently, so it is low."""
+
+FindFaces = Callable[[np.ndarray], list[np.ndarray]]
+"""Landmarks (68, 2) of every face in a photo (H, W, 3) uint8 RGB, the largest face first."""
 
 
 def _nan(*shape: int):
@@ -30,7 +33,9 @@ class Detection:
         score: mean confidence of the 68 points, about 0 to 1; NaN without a face.
         box: (4,) float32 left, top, right, bottom of the face in pixels; NaN without one.
         box_score: confidence of the box, 0 to 1.
-        faces_found: all faces in the photo, of whomever.
+        irises: (2, 5, 2) float32 pixels, the person's right and left iris, each its centre and four
+            points of its edge; NaN where the detector knows none.
+        faces_found: faces seen in the photo, of whomever.
         status: "" when found, ``no_face``, or ``other_face``: faces, but none where the subject's
             is annotated.
     """
@@ -39,6 +44,7 @@ class Detection:
     score: float = float("nan")
     box: np.ndarray = field(default_factory=_nan(4))
     box_score: float = float("nan")
+    irises: np.ndarray = field(default_factory=_nan(2, 5, 2))
     faces_found: int = 0
     status: str = "no_face"
 
@@ -46,11 +52,13 @@ class Detection:
 class LandmarkDetector(Protocol):
     """Finds 68 landmarks. ``attributes`` (name, version, weights) are written into the files.
 
-    Results for a photo must not depend on the photos that it is handed over with.
+    :meth:`detect` is for data sets, whose photos show a subject, ``all_faces`` for anybody's
+    photo. Results for a photo must not depend on the photos that it is handed over with.
     """
 
     attributes: Mapping[str, str | int | float]
     batch: int
+    all_faces: FindFaces
 
     def detect(self, photos: Sequence[np.ndarray], boxes: np.ndarray) -> list[Detection]:
         """Return the subject's face in each photo.
@@ -62,14 +70,15 @@ class LandmarkDetector(Protocol):
         ...
 
 
-def overlap(boxes: np.ndarray, box: np.ndarray) -> np.ndarray:
+def overlap(boxes: np.ndarray, box: np.ndarray, smaller: bool = False) -> np.ndarray:
     """Return (m,) intersection over union of (m, 4) boxes with one (4,), left, top, right, bottom;
-    0 where a box is empty or inside out."""
+    over the smaller of the two, if ``smaller``; 0 where a box is empty or inside out."""
     low = np.maximum(boxes[:, :2], box[:2])
     high = np.minimum(boxes[:, 2:4], box[2:4])
     shared = np.clip(high - low, 0.0, None).prod(axis=1)
-    union = _area(boxes) + _area(box[None]) - shared
-    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0.0)
+    areas, area = _area(boxes), _area(box[None])
+    whole = np.minimum(areas, area) if smaller else areas + area - shared
+    return np.divide(shared, whole, out=np.zeros_like(shared), where=whole > 0.0)
 
 
 def _area(boxes: np.ndarray) -> np.ndarray:

@@ -73,6 +73,7 @@ def _columns(rows: Sequence[Detection]) -> dict[str, object]:
         "landmarks": np.array([row.landmarks for row in rows], np.float32).reshape(count, 68, 2),
         "score": np.array([row.score for row in rows], np.float32),
         "box": np.array([row.box for row in rows], np.float32).reshape(count, 4),
+        "irises": np.array([row.irises for row in rows], np.float32).reshape(count, 2, 5, 2),
         "box_score": np.array([row.box_score for row in rows], np.float32),
         "faces_found": np.array([row.faces_found for row in rows], np.int32),
         "status": [row.status for row in rows],

@@ -2,8 +2,9 @@
 
 ``file_name`` (N,) text; ``landmarks`` (N, 68, 2) float32 pixels of the photo, NaN when not found;
 ``score`` (N,) float32 mean landmark confidence; ``box`` (N, 4) float32 left, top, right, bottom;
-``box_score`` (N,) float32; ``faces_found`` (N,) int32; ``status`` (N,) text, "" or why there are
-no landmarks. Attributes of the file name the detector, its version and its weights.
+``box_score`` (N,) float32; ``irises`` (N, 2, 5, 2) float32 pixels, the person's right and left,
+centres first, NaN where the detector knows none; ``faces_found`` (N,) int32; ``status`` (N,) text,
+"" or why there are no landmarks. Attributes of the file name the detector, its version and weights.
 """
 
 from __future__ import annotations

@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from regaze.assets import require
 from regaze.landmarks.detect import detect_shard
+from regaze.landmarks.detectors import open_detector
 from regaze.landmarks.poses import pose_shard
-from regaze.landmarks.settings import WEIGHTS
 from regaze.sources import open_source, source_options
 from regaze.sources.splits import deal
 
@@ -20,12 +19,13 @@ def make_landmarks(
     *,
     shard: int,
     shards: int,
-    weights: Mapping[str, str | Path],
-    sha256: Mapping[str, str | None],
+    detector: str = "mediapipe",
+    weights: Mapping[str, str | Path] | None = None,
+    sha256: Mapping[str, str | None] | None = None,
     persons: Sequence[str] | None = None,
     device: str = "auto",
     batch: int = 16,
-    max_side: int = 960,
+    max_side: int | None = None,
     threads: int = 1,
 ) -> dict[str, int]:
     """Write the landmarks file of the persons dealt to ``shard``; return rows per status.
@@ -35,26 +35,26 @@ def make_landmarks(
         out: the landmarks file.
         shard: number of the shard, from 0.
         shards: how many there are; see :func:`regaze.sources.splits.deal`.
-        weights: files of :data:`~regaze.landmarks.settings.WEIGHTS`.
-        sha256: their checksums where they are the user's own, else None.
+        detector: see :func:`regaze.landmarks.detectors.open_detector`.
+        weights, sha256, device, batch, max_side: as there.
         persons: who is dealt to the shard; default of everybody in the data set.
-        device, batch, max_side: see :class:`regaze.landmarks.detector.Detector`.
         threads: of the networks on a CPU, and photos decoded at a time.
 
     Raises:
         AssetError: weights are missing or not the right ones.
         SourceError: the data set cannot be opened.
     """
-    files = [require(name, weights[name], sha256.get(name)) for name in WEIGHTS]
-    # Only here: the other stage needs neither torch nor the detector's package.
-    import torch
-
-    from regaze.landmarks.detector import Detector
-
-    torch.set_num_threads(threads)
+    made = open_detector(
+        detector,
+        weights,
+        sha256,
+        device=device,
+        batch=batch,
+        max_side=max_side,
+        threads=threads,
+    )
     opened, persons = _dealt(source, shard, shards, persons)
-    detector = Detector(*files, device=device, batch=batch, max_side=max_side)
-    return detect_shard(opened, persons, detector, out, threads=threads)
+    return detect_shard(opened, persons, made, out, threads=threads)
 
 
 def make_poses(

@@ -1,9 +1,10 @@
-"""Sweeps as files: GIF, and MP4 where OpenCV can write it."""
+"""Sweeps and videos as files: GIF, and MP4 where OpenCV can write it."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 
 import cv2
@@ -47,11 +48,22 @@ def write_animation(
         with replacing(path) as part:
             part.write_bytes(content)
         return
+    write_mp4(path, frames, 1000.0 / frame_ms)
+
+
+def write_mp4(path: str | os.PathLike, frames: Iterable[np.ndarray], rate: float) -> None:
+    """Write pictures (H, W, 3) uint8 RGB of one size as MP4 of ``rate`` pictures a second.
+
+    They are taken one after the other, and if that fails there is no file.
+
+    Raises:
+        ValueError: no frames, or an OpenCV that cannot write MP4.
+    """
     # Writers go by the ending, which the temporary name must therefore have.
     with replacing(path) as part:
         named = part.with_name(part.name + ".mp4")
         try:
-            _write_mp4(named, frames, 1000.0 / frame_ms, path)
+            _write_mp4(named, frames, rate, path)
             named.replace(part)
         finally:
             named.unlink(missing_ok=True)
@@ -67,10 +79,14 @@ def shrunk(frame: np.ndarray) -> np.ndarray:
     return cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
 
 
-def _write_mp4(path: Path, frames: Sequence[np.ndarray], rate: float, shown) -> None:
+def _write_mp4(path: Path, frames: Iterable[np.ndarray], rate: float, shown) -> None:
     # VP9, since browsers play no MPEG-4 Part 2 (mp4v) and OpenCV's wheels write no H.264. It halves
     # its colours: sides must be even, so a last row or column is repeated.
-    height, width = frames[0].shape[:2]
+    frames = iter(frames)
+    first = next(frames, None)
+    if first is None:
+        raise ValueError(f"{shown}: expected frames, found none")
+    height, width = first.shape[:2]
     below, right = height % 2, width % 2
     size = (width + right, height + below)
     failed = f"{shown}: this OpenCV cannot write MP4 with VP9; use a .gif instead"
@@ -80,7 +96,7 @@ def _write_mp4(path: Path, frames: Sequence[np.ndarray], rate: float, shown) -> 
         raise ValueError(failed) from error
     if not writer.isOpened():
         raise ValueError(failed)
-    for frame in frames:
+    for frame in chain([first], frames):
         even = cv2.copyMakeBorder(frame, 0, below, 0, right, cv2.BORDER_REPLICATE)
         writer.write(cv2.cvtColor(even, cv2.COLOR_RGB2BGR))
     writer.release()

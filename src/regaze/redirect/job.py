@@ -7,13 +7,17 @@ from pathlib import Path
 
 import numpy as np
 
-from regaze.face3d.photo_faces import FindFaces, is_row, list_photos
+from regaze.assets import AssetError
+from regaze.face3d.photo_faces import is_row, list_photos
+from regaze.landmarks.base import LandmarkDetector
+from regaze.landmarks.detectors import configured_detector
 from regaze.outputs import write_json
 from regaze.redirect.angles import Request, checked, read_table, sweep
 from regaze.redirect.animate import check_kind, shrunk, write_animation
 from regaze.redirect.paste import MODES
 from regaze.redirect.place import Lens, Place, photo_place, row_place
 from regaze.redirect.run import Redirection, Result, model_folder, open_estimator, write_png
+from regaze.redirect.video import is_video, redirect_video
 from regaze.redirectors.declaration import Sampling, declared_by, sampling_defaults
 from regaze.weights import read_record
 
@@ -45,6 +49,12 @@ class Job:
             check_kind(self.out)
             if len(self.work) != 1:
                 raise ValueError(f"sweep: expected one photo or row, found {len(self.work)}")
+        for place, requests in self.work:
+            if is_video(place) and (self.sweep or len(requests) > 1 or options["landmarks"]):
+                raise ValueError(
+                    f"{place}: a video is redirected to one direction by landmarks that are looked "
+                    "for in each frame; expected no sweep, one line of a table, no --landmarks"
+                )
 
     def _work(self, places: list[str]) -> list[tuple[str, list[Request]]]:
         """Places, each with the directions that are asked for."""
@@ -75,7 +85,8 @@ class Job:
     def _listed(self, places: Sequence[str]) -> list[str]:
         found: list[str] = []
         for place in places:
-            found += [place] if is_row(place) else [str(one) for one in list_photos(place)]
+            one = is_row(place) or is_video(place)
+            found += [place] if one else [str(photo) for photo in list_photos(place)]
         return found
 
     def _tabled(self, places: list[str]) -> list[tuple[str, list[Request]]]:
@@ -109,10 +120,24 @@ class Job:
         sampling = self._sampling(folder)
         engine = Redirection(folder, sampling, estimator, o["device"], self._published())
         photos = any(not is_row(place) for place, _ in self.work)
-        find = self._detector() if photos and o["landmarks"] is None else None
-        records, names = [], set()
+        detector = self._detector() if photos and o["landmarks"] is None else None
+        records, left_out, names = [], [], set()
         for place, requests in self.work:
-            face = self._face(place, engine, find)
+            if is_video(place):
+                _require_new(place, f"{Path(place).stem}.mp4", names)
+            try:
+                if is_video(place):
+                    about = self._video(place, engine, detector, requests[0])
+                    records.append(about)
+                    yield f"{place}: {self.out / about['file']} {_frames(about)}"
+                    continue
+                face = self._face(place, engine, detector)
+            except ValueError as error:
+                if is_row(place) or len(self.work) == 1:
+                    raise
+                left_out.append({"source": Path(place).name, "reason": str(error)})
+                yield f"left out: {error}"
+                continue
             results, about = engine.redirect(
                 face,
                 requests,
@@ -127,17 +152,18 @@ class Job:
                 about["results"] = [one.facts for one in results]
                 yield f"{place}: {self.out}"
             else:
-                if face.name in names:
-                    raise ValueError(
-                        f"{place}: {face.name}: expected photos of different names, found two"
-                    )
-                names.add(face.name)
+                _require_new(place, face.name, names)
                 about["results"] = self._write(face, results)
                 for fact in about["results"]:
                     yield f"{place}: {self.out / fact['files'][-1]} {_short(fact, about)}"
             records.append(about)
+        if not records:
+            raise ValueError(
+                f"none of {len(left_out)} photos could be redirected; the first: "
+                f"{left_out[0]['reason']}"
+            )
         target = self.out.with_suffix(".json") if self.sweep else self.out / "redirect.json"
-        write_json(target, {**engine.describe(), "faces": records})
+        write_json(target, {**engine.describe(), "faces": records, "left_out": left_out})
         yield f"what was done: {target}"
 
     def _write(self, face: Place, results: Sequence[Result]) -> list[dict]:
@@ -153,7 +179,23 @@ class Job:
             facts.append({**one.facts, "files": files})
         return facts
 
-    def _face(self, place: str, engine: Redirection, find: FindFaces | None) -> Place:
+    def _video(self, place: str, engine, detector, request: Request) -> dict:
+        o = self.options
+        name = f"{Path(place).stem}.mp4"
+        about = redirect_video(
+            place,
+            self.out / name,
+            engine,
+            detector,
+            request,
+            face=o["face"],
+            lens=self.lens,
+            source_gaze=o["source_gaze"],
+            mode=o["paste"],
+        )
+        return {**about, "file": name}
+
+    def _face(self, place: str, engine: Redirection, detector: LandmarkDetector | None) -> Place:
         o = self.options
         seen = {"size_px": engine.size_px, "trained_on": engine.view, "lens": self.lens}
         if is_row(place):
@@ -162,7 +204,7 @@ class Job:
             place,
             **seen,
             landmarks=o["landmarks"],
-            find=find,
+            find=detector and detector.all_faces,
             face=o["face"],
         )
 
@@ -193,24 +235,16 @@ class Job:
             name: entry.weights for name, entry in entries.items() if entry.published is not None
         }
 
-    def _detector(self) -> FindFaces:
-        """The face detector with the weights that the configuration names."""
-        from regaze.assets import AssetError, AssetSettings, require
-        from regaze.face3d.photo_faces import detector
-        from regaze.landmarks.settings import WEIGHTS
-
-        assets = AssetSettings() if self.settings is None else self.settings.assets
-        files = [getattr(assets, name) for name in WEIGHTS]
+    def _detector(self) -> LandmarkDetector:
+        """The face detector that the configuration names."""
+        known = self.settings and (self.settings.landmarks, self.settings.assets)
         try:
-            found = [
-                require(name, f.path, f.sha256) for name, f in zip(WEIGHTS, files, strict=True)
-            ]
+            return configured_detector(*(known or (None, None)), self.options["device"])
         except AssetError as error:
             raise ValueError(
-                "to find the face in a photo, its 68 landmarks are needed: give them with "
-                f"--landmarks, or the weights of the detector. {error}"
+                f"to find the face in a photo, its 68 landmarks are needed: {error} Or give them "
+                "with --landmarks."
             ) from None
-        return detector(found, self.options["device"])
 
 
 def _coefficients(text: str | None) -> list[float] | None:
@@ -220,6 +254,18 @@ def _coefficients(text: str | None) -> list[float] | None:
         return [float(one) for one in text.split(",")]
     except ValueError:
         raise ValueError(f"distortion: expected k1,k2,p1,p2[,k3...], found {text!r}") from None
+
+
+def _require_new(place: str, name: str, names: set[str]) -> None:
+    if name in names:
+        raise ValueError(f"{place}: {name}: expected photos of different names, found two")
+    names.add(name)
+
+
+def _frames(about: dict) -> str:
+    """How many frames of a video were redirected."""
+    text = f"({about['redirected']} of {about['frames']} frames redirected"
+    return text + "".join(f", {n}: {why}" for why, n in about["unchanged"].items()) + ")"
 
 
 def _short(fact: dict, about: dict) -> str:

@@ -11,8 +11,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from regaze.face3d.photo_faces import FindFaces, faces_of_photo, stem
+from regaze.face3d.photo_faces import PhotoFace, faces_of_photo
 from regaze.faces import FacesReader, open_row
+from regaze.landmarks.base import FindFaces
 from regaze.normalise.camera import intrinsic_matrix, pad_distortion, undistort_points
 from regaze.normalise.geometry import Variant, normalise
 from regaze.normalise.head_pose import HeadPoseError, estimate_head_pose, require_fit
@@ -130,7 +131,29 @@ def photo_place(
     found = faces_of_photo(path, landmarks=landmarks, find=find)
     if not 0 <= face < len(found):
         raise ValueError(f"{path}: face {face}: expected one of 0 to {len(found) - 1}")
-    one = found[face]
+    options = {"size_px": size_px, "trained_on": trained_on, "lens": lens}
+    return face_place(path, found[face], **options, face_model=face_model)
+
+
+def face_place(
+    path: str | os.PathLike,
+    one: PhotoFace,
+    *,
+    size_px: int,
+    trained_on: Mapping[str, Any] | None = None,
+    lens: Lens | None = None,
+    face_model: str = "sfm14",
+) -> Place:
+    """Normalise a face whose landmarks are known.
+
+    Args:
+        path: what messages call the photo.
+        one: the face.
+        size_px, trained_on, lens, face_model: see :func:`photo_place`.
+
+    Raises:
+        ValueError: no pose, or a face that cannot be normalised.
+    """
     photo = one.picture
     size = (photo.shape[1], photo.shape[0])
     camera, distortion, known = (lens or Lens()).camera(size)
@@ -151,7 +174,7 @@ def photo_place(
     straight = undistort_points(one.landmarks[None], camera[None], distortion[None])[0]
     points = transform_points(view.homography, straight * camera[:2] + camera[2:])
     return Place(
-        name=stem(path) if len(found) == 1 else f"{stem(path)}_face{face}",
+        name=one.name if one.faces_found == 1 else f"{one.name}_face{one.index}",
         source=one.source,
         patch=view.take(photo),
         head=made.head[0],
@@ -160,8 +183,8 @@ def photo_place(
         view=view,
         landmarks=points,
         facts={
-            "faces_found": len(found),
-            "face": face,
+            "faces_found": one.faces_found,
+            "face": one.index,
             "camera": camera.tolist(),
             "camera_from": known,
             "distortion": distortion.tolist() if distortion.any() else [],

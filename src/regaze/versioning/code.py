@@ -65,7 +65,7 @@ Symbol = tuple[str, str]
 """A module and a name in it; an empty name stands for all of the module."""
 # In place of a name: the module itself, under the name that it was imported as.
 _SELF = "*"
-_READ = {".py", ".j2", ".css", ".mplstyle", ".json"}
+_READ = {".py", ".j2", ".css", ".mplstyle", ".json", ".csv"}
 
 
 @dataclass(frozen=True)
@@ -151,6 +151,13 @@ def choices() -> dict[str, tuple[Symbol, dict[str, tuple[Symbol, ...]]]]:
         "sources": (
             "regaze.sources:open_source",
             {kind: f"regaze.sources.{kind}:open_source" for kind in KINDS},
+        ),
+        "detectors": (
+            "regaze.landmarks.detectors:open_detector",
+            {
+                "mediapipe": "regaze.landmarks.mesh:MeshDetector",
+                "face_alignment": "regaze.landmarks.face_alignment:Detector",
+            },
         ),
         "estimators": (
             "regaze.estimators.build",

@@ -52,6 +52,8 @@ def picks(settings: Settings, rule: str, wildcards: Mapping[str, str]) -> Picked
         without += set.intersection(*idle) if idle else ()
     if "estimator" in wildcards:
         found["estimators"] = [settings.estimators[wildcards["estimator"]].arch]
+    if rule in ("detect_landmarks", "acquire_faces"):
+        found["detectors"] = [settings.landmarks.detector]
     if rule == "train_identity":
         found["recognisers"] = [settings.identity.network]
     if "dataset" in wildcards:

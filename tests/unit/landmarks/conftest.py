@@ -78,7 +78,7 @@ def weights(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def detector(weights):
-    from regaze.landmarks.detector import Detector
+    from regaze.landmarks.face_alignment import Detector
 
     return Detector(*weights, device="cpu", batch=4)
 

@@ -26,14 +26,15 @@ def photos(tmp_path, draw):
 def test_landmarks_then_poses(photos, weights, tmp_path, expected):
     files = dict(zip(WEIGHTS, weights, strict=True))
     sums = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()}
+    other = {"detector": "face_alignment"}
     with pytest.raises(AssetError, match="is not 2DFAN4"):
-        make_landmarks(photos, tmp_path / "l.h5", shard=0, shards=2, weights=files, sha256={})
+        make_landmarks(photos, tmp_path / "l.h5", shard=0, shards=2, **other, weights=files)
     found = {}
     for shard in range(3):
         out, poses = tmp_path / f"l{shard}.h5", tmp_path / f"s{shard}.h5"
         part = {"shard": shard, "shards": 3}
         found[shard] = make_landmarks(
-            photos, out, **part, weights=files, sha256=sums, device="cpu", threads=1
+            photos, out, **part, **other, weights=files, sha256=sums, device="cpu", threads=1
         )
         make_poses(photos, poses, **part, landmarks=out)
         assert sorted(h5py.File(poses)) == sorted(h5py.File(out))
@@ -53,7 +54,11 @@ def test_which_weights_may_be_fetched(tmp_path):
         face_alignment_landmarks=AssetFile(path=str(there), sha256="0" * 64),
         face_alignment_detector=AssetFile(path=str(tmp_path / "none.pth")),
     )
-    never, always = LandmarkSettings(), LandmarkSettings(fetch=True)
+    never, always = (
+        LandmarkSettings(detector="face_alignment", fetch=fetch) for fetch in (False, True)
+    )
+    assert weight_files(LandmarkSettings(fetch=True), own) == {}
+    assert fetched_weights(LandmarkSettings(fetch=True), own) == {}
     assert fetched_weights(never, own) == {}
     assert list(fetched_weights(always, own)) == ["face_alignment_detector"]
     assert set(weight_files(always, own)) == set(WEIGHTS)

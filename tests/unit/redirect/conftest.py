@@ -19,6 +19,13 @@ SIZE = (320, 240)
 LENS = [-0.12, 0.03, 0.001, -0.002]
 
 
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A folder without a configuration."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
 def _textured(seed=0, size=SIZE, blur=2.0):
     noise = np.random.default_rng(seed).normal(size=(size[1], size[0], 3))
     smooth = cv2.GaussianBlur(noise, (0, 0), blur)

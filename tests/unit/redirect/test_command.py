@@ -26,13 +26,6 @@ from regaze.redirectors.declaration import Input, declared_by
 CONFIG = Path(__file__).parents[3] / "config.yaml"
 
 
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    """A folder without a configuration."""
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def run(*arguments):
     return CliRunner().invoke(app, ["redirect", *(str(one) for one in arguments)])
 
@@ -297,7 +290,9 @@ def test_models_that_need_masks_are_refused(models, monkeypatch):
 
 
 def test_without_landmarks_and_weights_it_is_said_what_to_do(here, scene, models):
-    said = refused(scene.path, "--model", "small", "--models", models, "--gaze", 0, 0)
+    (here / "mine.yaml").write_text("landmarks: {detector: face_alignment}")
+    arguments = (scene.path, "--model", "small", "--models", models, "--gaze", 0, 0)
+    said = refused(*arguments, "--config", CONFIG, "--config", "mine.yaml")
     assert "--landmarks" in said and "face_alignment" in said
 
 
@@ -308,7 +303,8 @@ def test_faces_are_looked_for_with_the_weights_of_the_configuration(here, scene,
         (here / f"{name}.pth").write_bytes(content)
         digest = hashlib.sha256(content).hexdigest()
         assets[f"face_alignment_{name}"] = {"path": f"{name}.pth", "sha256": digest}
-    (here / "mine.yaml").write_text(json.dumps({"assets": assets}))
+    chosen = {"assets": assets, "landmarks": {"detector": "face_alignment"}}
+    (here / "mine.yaml").write_text(json.dumps(chosen))
     arguments = (scene.path, "--model", "small", "--models", models, "--gaze", 0, 0)
     said = refused(*arguments, "--config", CONFIG, "--config", "mine.yaml")
     assert "landmarks.pth: expected" in said and "found none" not in said
@@ -329,7 +325,7 @@ def test_faces_that_cannot_be_placed_are_named(here, scene, models):
     arguments = (scene.path, "--model", "small", "--models", models, "--gaze", 0, 0)
     np.savez(here / "away.npz", landmarks=scene.points + [900.0, 0.0])
     said = refused(*arguments, "--landmarks", "away.npz")
-    assert "photo.png: expected a face inside the photo, found its patch outside" in said
+    assert "photo.png: landmarks: expected points of this photo, 320 x 240 pixels, found" in said
     said = refused(*arguments, "--landmarks", scene.marks, "--focal", 1e10)
     assert "photo.png: expected a face that can be normalised, found non_finite_label" in said
     with pytest.raises(ValueError, match=r"intrinsics: expected fx fy cx cy, found \[400.0, 400.0"):

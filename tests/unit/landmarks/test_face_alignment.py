@@ -2,16 +2,15 @@
 
 import pickle
 import socket
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from regaze.assets import AssetError, AssetFile
-from regaze.commands import face3d
-from regaze.landmarks.detector import Detector, crop_square, cut, find_peaks, to_photo
-from regaze.landmarks.settings import WEIGHTS
+from regaze.assets import AssetError, AssetFile, AssetSettings
+from regaze.landmarks.detectors import configured_detector
+from regaze.landmarks.face_alignment import Detector, crop_square, cut, find_peaks, to_photo
+from regaze.landmarks.settings import WEIGHTS, LandmarkSettings
 from regaze.provenance import file_sha256
 
 NOWHERE = np.full((1, 4), np.nan)
@@ -167,17 +166,18 @@ def test_a_gpu_that_is_not_there_is_named(weights, monkeypatch):
 def test_acquisition_finds_all_faces_the_largest_first(
     weights, detector, draw, expected, monkeypatch
 ):
-    """The command's detector, with the weights that its configuration names."""
+    """The commands' detector, with the weights that their configuration names."""
     opened = []
 
-    def loaded(*files, device):
-        opened.append((files, device))
+    def loaded(*files, **options):
+        opened.append((files, options["device"]))
         return detector
 
-    monkeypatch.setattr("regaze.landmarks.detector.Detector", loaded)
+    monkeypatch.setattr("regaze.landmarks.face_alignment.Detector", loaded)
     files = [AssetFile(path=str(path), sha256=file_sha256(path)) for path in weights]
-    assets = SimpleNamespace(**dict(zip(WEIGHTS, files, strict=True)))
-    find = face3d._detector(SimpleNamespace(assets=assets), "cpu")
+    assets = AssetSettings(**dict(zip(WEIGHTS, files, strict=True)))
+    settings = LandmarkSettings(detector="face_alignment")
+    find = configured_detector(settings, assets, "cpu").all_faces
     assert opened == [(tuple(weights), "cpu")]
     small, large = ((20, 40), (60, 50), (40, 80)), ((200, 50), (270, 60), (240, 110))
     photo = draw((320, 192), [("green", 2, 3)], small)

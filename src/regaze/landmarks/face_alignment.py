@@ -145,6 +145,17 @@ class Detector:
                     found[index] = _in_photo(rows, shrunk[index][1], size)
         return found
 
+    def all_faces(self, photo: np.ndarray) -> list[np.ndarray]:
+        """Return the landmarks (68, 2) float64 of all faces of a photo, the largest first."""
+        boxes = self.find_faces([photo])[0][:, :4]
+        if not len(boxes):
+            return []
+        sides = boxes[:, 2:] - boxes[:, :2]
+        order = np.argsort(-sides.prod(1), kind="stable")
+        given = np.concatenate([boxes[:, :2], sides], 1)[order]
+        rows = self.detect([photo] * len(given), given)
+        return [row.landmarks.astype(np.float64) for row in rows if not row.status]
+
     def _parts(self, items: Sequence) -> list[Sequence]:
         step = self.batch if self.device == "cuda" else 1
         return [items[start : start + step] for start in range(0, len(items), step)]
