@@ -67,9 +67,10 @@ class Inverter(nn.Module):
         self._check_rows(path, rows)
         average = content.get("latent_avg")
         if average is None and _options(content).get("start_from_latent_avg", True):
+            shape = tuple(self.latent_avg.shape)
             raise ValueError(
-                f"{path}: latent_avg: expected the average code {tuple(self.latent_avg.shape)} that "
-                "the encoder's offsets belong to, found none"
+                f"{path}: latent_avg: expected the average code {shape} that the encoder's offsets "
+                "belong to, found none"
             )
         if average is None:
             average = torch.zeros_like(self.latent_avg)

@@ -121,7 +121,7 @@ class LatentPool:
         self.size, self.draws, self.kept = size, draws, []
 
     def query(self, codes: Tensor) -> Tensor:
-        """Return as many styles (B, dim) for (B, dim), or for a drawn row each of (B, rows, dim)."""
+        """Return styles (B, dim) for (B, dim), or for a drawn row each of (B, rows, dim)."""
         if not self.size:
             return codes
         return torch.stack([self._one(code) for code in codes])

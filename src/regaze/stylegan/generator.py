@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from regaze.stylegan.ops import EqualLinear, PixelNorm, StyledConv, ToRgb
 
@@ -25,6 +26,11 @@ def style_count(size: int) -> int:
     if size < 8 or size & (size - 1):
         raise ValueError(f"size: expected a power of two from 8, found {size}")
     return 2 * int(math.log2(size)) - 2
+
+
+def face_pool(images: Tensor, size: int = 256) -> Tensor:
+    """Means of pictures (B,3,S,S) at the side that encoders and estimators read."""
+    return F.adaptive_avg_pool2d(images, size)
 
 
 class _Constant(nn.Module):

@@ -20,6 +20,7 @@ ENTRIES = {
     "told": CODES | {"deca": {"target_code": "target"}},
     "student": {"class": "xunet", "network": {"frames": 1}, "distil": {"teacher": "xunet_lite"}},
     "sted": {"class": "sted", "preset": "reference", "size_px": 128, "estimator": "equalised"},
+    "redirtrans": {"class": "redirtrans", "preset": "reference", "size_px": 128},
 }
 LITE = {"class": "xunet", "network": {"frames": 1}}
 

@@ -1,4 +1,4 @@
-"""Generator, discriminator and latent discriminator: gradients, noise, codes, and what is refused."""
+"""Generator and discriminators: gradients, noise, codes, and what is refused."""
 
 import random
 

@@ -25,6 +25,10 @@ class Objective(ObjectiveOptions):
 
     label_target: bool = True
 
+    def apart(self, first: Tensor, second: Tensor) -> Tensor:
+        """How different directions (B,2) are: the mean angle in degrees."""
+        return angular_loss(first, second)
+
     def discriminator_share(self, step: int) -> float:
         """Share of the adversarial term's weight at a step, from 0 to 1."""
         if self.discriminator_ramp_steps == 0:
@@ -144,13 +148,13 @@ class Objective(ObjectiveOptions):
         return (apart * weight).mean()
 
     def _label_terms(self, factors, batch, angles_a, angles_b) -> dict[str, Tensor]:
-        """Errors of the predicted angles, in degrees; of both pictures unless few labels exist."""
+        """Errors of the predicted angles; of both pictures unless few labels exist."""
         found = {}
         for name in ("gaze", "head"):
             place = factors.angles_of(name)
-            error = angular_loss(batch[f"source_{name}"], angles_a[:, place])
+            error = self.apart(batch[f"source_{name}"], angles_a[:, place])
             if self.label_target:
-                error = (error + angular_loss(batch[f"target_{name}"], angles_b[:, place])) / 2
+                error = (error + self.apart(batch[f"target_{name}"], angles_b[:, place])) / 2
             found[f"{name}_a"] = error
         return found
 
@@ -165,7 +169,7 @@ class Objective(ObjectiveOptions):
         return {
             "embedding_disentangle": similarity_loss(embeddings, seen),
             "label_disentangle": sum(
-                angular_loss(angles[:, place], seen_angles[:, place]) for place in places
+                self.apart(angles[:, place], seen_angles[:, place]) for place in places
             ),
         }
 
@@ -185,8 +189,8 @@ class Objective(ObjectiveOptions):
                 wanted = estimator(truth)
             angles = estimator(made)
         if self.redirection_gaze:
-            found["gaze_redirection"] = angular_loss(wanted[:, :2], angles[:, :2])
-            found["head_redirection"] = angular_loss(wanted[:, 2:], angles[:, 2:])
+            found["gaze_redirection"] = self.apart(wanted[:, :2], angles[:, :2])
+            found["head_redirection"] = self.apart(wanted[:, 2:], angles[:, 2:])
         return found
 
 
