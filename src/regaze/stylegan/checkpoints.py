@@ -6,6 +6,7 @@ rosinality/stylegan2-pytorch. Nothing in them is executed.
 
 from __future__ import annotations
 
+import re
 from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from regaze.stylegan.encoder import Encoder4Editing
-from regaze.stylegan.generator import Generator, style_count
+from regaze.stylegan.generator import Generator
 from regaze.weights import load_strictly, state_dict_of, torch_content
 
 MEAN_OF = 10_000
@@ -51,30 +52,14 @@ class Inverter(nn.Module):
         """What the generator makes of the codes of faces: (B,3,size,size) of (B,3,256,256)."""
         return self.decode(self.encode(images))
 
-    def load_e4e(self, path: str | Path) -> None:
-        """Load encoder, generator and average code of an e4e file.
+    def load(self, state: Mapping[str, Tensor], where: object = "") -> None:
+        """Load what :func:`read_e4e` gives, which is the state dict of this module.
 
         Raises:
-            FileNotFoundError: there is no such file.
-            ValueError: it is something else, is cut off, is of another size, lacks the average code
-                or keys; the message names the file.
+            ValueError: it is of another size, or keys do not fit; all are listed.
         """
-        content = _content(path, "state_dict")
-        state = state_dict_of(content["state_dict"], f"{path}: state_dict")
-        rows = sum(
-            key.startswith("encoder.styles.") and key.endswith("linear.weight") for key in state
-        )
-        self._check_rows(path, rows)
-        average = content.get("latent_avg")
-        if average is None and _options(content).get("start_from_latent_avg", True):
-            shape = tuple(self.latent_avg.shape)
-            raise ValueError(
-                f"{path}: latent_avg: expected the average code {shape} that the encoder's offsets "
-                "belong to, found none"
-            )
-        if average is None:
-            average = torch.zeros_like(self.latent_avg)
-        load_strictly(self, {**state, "latent_avg": self._average(path, average)}, path)
+        self._check_rows(where, state, "decoder.")
+        load_strictly(self, state, where)
 
     def load_generator(self, path: str | Path) -> None:
         """Load generator and average code of a StyleGAN2 file; the encoder stays as it is.
@@ -88,14 +73,14 @@ class Inverter(nn.Module):
         """
         content = _content(path, "g_ema")
         state = state_dict_of(content["g_ema"], f"{path}: g_ema")
-        blocks = sum(key.startswith("to_rgbs.") and key.endswith("conv.weight") for key in state)
-        self._check_rows(path, 2 * blocks + 2)
+        self._check_rows(path, state)
         noises = {k: v for k, v in self.decoder.state_dict().items() if k.startswith("noises.")}
         load_strictly(self.decoder, noises | state, f"{path}: g_ema")
         average = content.get("latent_avg")
         if average is None:
             average = self.decoder.mean_latent(MEAN_OF)
-        self.latent_avg.copy_(self._average(path, average))
+        average = average_code(average, self.decoder.n_latent, path)
+        load_strictly(self, {**self.state_dict(), "latent_avg": average}, path)
 
     def load_trunk(self, state: Mapping[str, Tensor], where: object = "") -> None:
         """Start the encoder from an identity network's ``input_layer`` and ``body`` (IR-SE50).
@@ -107,20 +92,45 @@ class Inverter(nn.Module):
         trunk = nn.ModuleDict({"input_layer": self.encoder.input_layer, "body": self.encoder.body})
         load_strictly(trunk, kept, where)
 
-    def _check_rows(self, path: str | Path, found: int) -> None:
-        if found != (wanted := style_count(self.decoder.size)):
-            side = f", of {2 ** (found // 2 + 1)} px" if found > 2 and not found % 2 else ""
+    def _check_rows(self, where: object, state: Mapping, prefix: str = "") -> None:
+        blocks = [re.match(rf"{prefix}to_rgbs\.(\d+)\.", key) for key in state]
+        found = 2 * len({block[1] for block in blocks if block}) + 2
+        if found != (wanted := self.decoder.n_latent):
             raise ValueError(
-                f"{path}: expected a style_count of {wanted}, that of pictures of "
-                f"{self.decoder.size} px, found {found}{side}"
+                f"{where}: expected a style_count of {wanted}, that of pictures of "
+                f"{self.decoder.size} px, found {found}, of {2 ** (found // 2 + 1)} px"
             )
 
-    def _average(self, path: str | Path, average: object) -> Tensor:
-        shape = self.latent_avg.shape
-        found = tuple(getattr(average, "shape", (type(average).__name__,)))
-        if found not in (tuple(shape), (shape[1],), (1, shape[1])):
-            raise ValueError(f"{path}: latent_avg: expected {tuple(shape)}, found {found}")
-        return average.expand(shape)
+
+def read_e4e(path: str | Path) -> dict[str, Tensor]:
+    """The state dict of an :class:`Inverter` from an e4e file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is something else, is cut off or lacks the average code; the message says
+            which file.
+    """
+    content = _content(path, "state_dict")
+    state = state_dict_of(content["state_dict"], f"{path}: state_dict")
+    average = content.get("latent_avg")
+    if average is None:
+        if _options(content).get("start_from_latent_avg", True):
+            raise ValueError(
+                f"{path}: latent_avg: expected the average code that the encoder's offsets belong "
+                "to, found none"
+            )
+        average = torch.zeros(len(state.get("decoder.style.1.bias", range(512))))
+    rows = len({key.split(".")[2] for key in state if key.startswith("encoder.styles.")})
+    return {**state, "latent_avg": average_code(average, rows, path)}
+
+
+def average_code(average: object, rows: int, where: object) -> Tensor:
+    """An average code (rows, dim), of which files may hold one row."""
+    shape = getattr(average, "shape", ())
+    if len(shape) == 1 or (len(shape) == 2 and shape[0] in (1, rows)):
+        return average.expand(rows, -1)
+    found = tuple(shape) or type(average).__name__
+    raise ValueError(f"{where}: latent_avg: expected {rows} rows or one, found {found}")
 
 
 def _content(path: str | Path, part: str) -> Mapping:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from regaze.identity.irse import irse_trunk
-from regaze.stylegan.checkpoints import Inverter
+from regaze.stylegan.checkpoints import Inverter, read_e4e
 from regaze.stylegan.generator import Generator
 
 
@@ -64,7 +64,7 @@ def assert_same(first, second):
 def test_an_e4e_file_gives_its_inversions(path):
     trained, other = inverter(), inverter(seed=1)
     torch.save(e4e_of(trained), path)
-    other.load_e4e(path)
+    other.load(read_e4e(path), path)
     assert_same(trained, other)
 
 
@@ -73,14 +73,14 @@ def test_counters_of_batch_norm_may_be_absent(path):
     content = e4e_of(trained)
     del content["state_dict"]["encoder.norm.num_batches_tracked"]
     torch.save(content, path)
-    other.load_e4e(path)
+    other.load(read_e4e(path), path)
     assert_same(trained, other)
 
 
 def test_an_average_code_may_be_one_row(path):
     other = inverter(seed=1)
     torch.save(e4e_of(inverter(), latent_avg=torch.arange(8.0)), path)
-    other.load_e4e(path)
+    other.load(read_e4e(path), path)
     assert torch.equal(other.latent_avg, torch.arange(8.0).expand(4, 8))
 
 
@@ -88,30 +88,28 @@ def test_without_an_average_code_offsets_mean_nothing(path):
     content = e4e_of(inverter())
     del content["latent_avg"]
     torch.save(content, path)
-    told = r"weights.pt: latent_avg: expected the average code \(4, 8\) .* found none"
+    told = r"weights.pt: latent_avg: expected the average code .* found none"
     with pytest.raises(ValueError, match=told):
-        inverter().load_e4e(path)
+        inverter().load(read_e4e(path), path)
     content["opts"]["start_from_latent_avg"] = False
     torch.save(content, path)
     other = inverter()
-    other.load_e4e(path)
+    other.load(read_e4e(path), path)
     assert not other.latent_avg.any()
 
 
-@pytest.mark.parametrize(
-    ("average", "found"), [(torch.zeros(6, 8), r"\(6, 8\)"), ("text", r"\('str',\)")]
-)
+@pytest.mark.parametrize(("average", "found"), [(torch.zeros(6, 8), r"\(6, 8\)"), ("text", "str")])
 def test_another_average_code_is_refused(path, average, found):
     torch.save(e4e_of(inverter(), latent_avg=average), path)
-    with pytest.raises(ValueError, match=rf"latent_avg: expected \(4, 8\), found {found}"):
-        inverter().load_e4e(path)
+    with pytest.raises(ValueError, match=f"latent_avg: expected 4 rows or one, found {found}"):
+        inverter().load(read_e4e(path), path)
 
 
 def test_another_style_count_is_one_line(path):
     torch.save(e4e_of(inverter(16)), path)
     told = "weights.pt: expected a style_count of 4, that of pictures of 8 px, found 6, of 16 px"
     with pytest.raises(ValueError, match=told) as error:
-        inverter().load_e4e(path)
+        inverter().load(read_e4e(path), path)
     assert "\n" not in str(error.value)
     torch.save({"g_ema": inverter(16).decoder.state_dict()}, path)
     with pytest.raises(ValueError, match=told):
@@ -123,30 +121,30 @@ def test_a_key_too_few_and_one_too_many_are_listed(path):
     content["state_dict"]["decoder.extra"] = content["state_dict"].pop("decoder.input.input")
     torch.save(content, path)
     with pytest.raises(ValueError, match="missing decoder.input.input; unexpected decoder.extra"):
-        inverter().load_e4e(path)
+        inverter().load(read_e4e(path), path)
 
 
-@pytest.mark.parametrize("load", ["load_e4e", "load_generator"])
+@pytest.mark.parametrize("load", [read_e4e, lambda path: inverter().load_generator(path)])
 def test_files_that_are_no_weights(path, load):
     network = inverter()
     with pytest.raises(FileNotFoundError, match="weights.pt: expected a checkpoint with"):
-        getattr(network, load)(path)
+        load(path)
     path.write_text("<!doctype html><html><body>Sign in</body></html>")
     with pytest.raises(ValueError, match=r"weights.pt: a web page \(HTML\).*get it again"):
-        getattr(network, load)(path)
+        load(path)
     content = e4e_of(network) | {"g_ema": network.decoder.state_dict()}
     torch.save(content, path)
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ValueError, match=r"weights.pt: a zip archive that is cut off"):
-        getattr(network, load)(path)
+        load(path)
     torch.save({"model": {}}, path)
     with pytest.raises(ValueError, match=r"weights.pt: expected a checkpoint with .*\['model'\]"):
-        getattr(network, load)(path)
+        load(path)
     mark = path.with_name("mark")
     torch.save(content | {"opts": Bomb(mark)}, path)
     with pytest.raises(ValueError, match="neither a tensor nor a plain value"):
-        getattr(network, load)(path)
+        load(path)
     assert not mark.exists()
 
 
