@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,9 @@ from regaze.redirectors.sted.dense import DenseBackbone, DenseDecoder, start_con
 from regaze.redirectors.sted.discriminator import Discriminator
 from regaze.redirectors.sted.embeddings import Factors
 from regaze.redirectors.sted.network import StedNetwork
+
+Coder = Callable[[Tensor], Tensor]
+"""Pictures to codes, or back: a module, or a function of a frozen network."""
 
 
 class CompactCoder(CompactTrunk):
@@ -56,7 +59,9 @@ class Encoder(nn.Module):
             with nearly the same ones: what is read are the turns alone.
     """
 
-    def __init__(self, coder: nn.Module, projector: Projector, factors: Factors, canonical: bool):
+    def __init__(
+        self, coder: Coder | None, projector: Projector, factors: Factors, canonical: bool
+    ):
         super().__init__()
         self.coder, self.projector = coder, projector
         self.turned, self.canonical = Factors(factors.shapes[1:]), canonical
@@ -81,7 +86,7 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """Edited codes to pictures."""
 
-    def __init__(self, deprojector: Deprojector, drawer: nn.Module):
+    def __init__(self, deprojector: Deprojector, drawer: Coder | None):
         super().__init__()
         self.deprojector, self.drawer = deprojector, drawer
 

@@ -10,7 +10,7 @@ from torch.func import functional_call
 
 from regaze.estimators.objective import angular_loss
 from regaze.images import eye_boxes
-from regaze.redirectors.sted.discriminator import Discriminator, discriminator_loss, generator_loss
+from regaze.redirectors.sted.discriminator import discriminator_loss, generator_loss
 from regaze.redirectors.sted.embeddings import similarity_loss
 from regaze.redirectors.sted.network import StedNetwork
 from regaze.redirectors.sted.settings import ObjectiveOptions
@@ -83,7 +83,7 @@ class Objective(ObjectiveOptions):
         if self.discriminator:
             share = self.discriminator_share(step)
             # Detached parameters: the step of encoder and decoder leaves the discriminator alone.
-            adversarial = generator_loss(_frozen(network.discriminator, made))
+            adversarial = generator_loss(held(network.discriminator, made))
             total = total + self.discriminator * share * adversarial
             found["discrim_coeff"] = total.new_tensor(share)
         if self.embedding_consistency:
@@ -194,6 +194,7 @@ class Objective(ObjectiveOptions):
         return found
 
 
-def _frozen(discriminator: Discriminator, images: Tensor) -> Tensor:
-    held = {name: value.detach() for name, value in discriminator.named_parameters()}
-    return functional_call(discriminator, held, (images,))
+def held(judge: nn.Module, values: Tensor) -> Tensor:
+    """What a network says of ``values``, whose gradient reaches those and not its parameters."""
+    fixed = {name: value.detach() for name, value in judge.named_parameters()}
+    return functional_call(judge, fixed, (values,))

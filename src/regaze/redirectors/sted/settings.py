@@ -164,6 +164,11 @@ def check_options(config: Mapping) -> None:
         raise ValueError(f"size_px: network.kind 'dense' works on 128 px, found {size}")
     if network["kind"] == "compact" and size % 32:
         raise ValueError(f"size_px: network.kind 'compact' needs a multiple of 32, found {size}")
+    check_terms(objective)
+
+
+def check_terms(objective: Mapping) -> None:
+    """Raise ValueError if terms contradict an option."""
     entangled = ("disentangle_embedding", "disentangle_pseudo_label")
     on = [name for name in entangled if objective[name]]
     if on and not objective["mixing"]:
