@@ -119,6 +119,10 @@ class RedirTransGan(RedirTransRedirector):
         """Predicted angles (B,4) and codes with embeddings of the pictures' inversions."""
         return super().encode(self.frozen.inverted(images))
 
+    def transfer(self, images_a: Tensor, images_b: Tensor) -> Tensor:
+        """Inversions (B,3,S,S) of ``images_a``, head and gaze turned as in those of the others."""
+        return super().transfer(*map(self.frozen.inverted, (images_a, images_b)))
+
 
 def build(config: dict, sampling: dict) -> RedirTransGan:
     """Build the redirector of a resolved configuration; it does not sample."""

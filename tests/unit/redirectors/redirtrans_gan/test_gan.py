@@ -59,6 +59,7 @@ def test_only_the_edit_is_trained_and_saved():
 
 def test_pictures_are_those_of_inversions():
     made, data = built().eval(), batch()
+    torch.nn.init.normal_(made.net.encoder.projector.label_branch.weight)
     inversions = made.frozen.inverted(data["source"])
     with torch.no_grad():
         state = made.invert(data, seed=0)
@@ -66,6 +67,11 @@ def test_pictures_are_those_of_inversions():
         drawn = made.reconstruct(state, seed=0).clamp(-1, 1)
     torch.testing.assert_close(drawn, again, rtol=1e-3, atol=1e-4)
     assert not torch.allclose(inversions, data["source"], atol=0.1)
+    with torch.no_grad():
+        own = made.transfer(data["source"], data["source"])
+        moved = made.transfer(data["source"], data["target"])
+    torch.testing.assert_close(own, again, rtol=1e-3, atol=1e-4)
+    assert not torch.allclose(own, moved, atol=1e-4)
 
 
 def test_labels_are_the_estimators_or_the_data_sets():
