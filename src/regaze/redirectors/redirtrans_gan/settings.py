@@ -109,7 +109,8 @@ class ModelSettings(MethodSettings):
 
 _REFERENCE = {
     "network": NetworkOptions().model_dump(),
-    # The weights of ST-ED_adv.json; the other terms are commented out upstream.
+    # The weights of ST-ED_adv.json, whose squared difference is an absolute one here, and whose
+    # LPIPS and identity terms are not there; the others are commented out upstream.
     "objective": {
         **ObjectiveOptions(mixing=False, target="pseudo").model_dump(),
         **{"l1": 8.0, "gaze": 80.0, "redirection_gaze": 10.0, "redirection_feature": 0.0},
