@@ -20,6 +20,9 @@ from regaze.identity.small import SmallRecogniser
 from regaze.landmarks.face_alignment import Detector, _Faces
 from regaze.landmarks.mesh import MeshDetector
 from regaze.metrics.perceptual import inception_features, lpips_distance
+from regaze.redirectors.base import build_redirector
+from regaze.redirectors.inversion.settings import ModelSettings
+from regaze.stylegan.encoder import SIZE_PX
 
 COLOUR = np.array([255, 51, 0])
 PIXELS = np.tile(COLOUR.astype(np.uint8), (1, 128, 128, 1))
@@ -65,6 +68,18 @@ def test_face_recognisers(network, colour, monkeypatch):
     assert shown.images.shape[2:] == (recogniser.size_px, recogniser.size_px)
     assert recogniser.name in ("small",) or recogniser.size_px == 112
     assert describe(recogniser, True).endswith("as B,G,R") == (colour[0] < 0)
+
+
+def test_e4e():
+    inversion = build_redirector(
+        ModelSettings(**{"class": "inversion", "preset": "tiny", "size_px": 32}).resolve()
+    )
+    shown = Shown(lambda images: images.new_zeros(len(images), 8, 32))
+    inversion.saved.encoder = shown
+    inversion.invert({"source": SIGNED}, seed=0)
+    assert seen(shown.images) == pytest.approx([1, -0.6, -1], abs=1e-6)
+    published = {"class": "inversion", "preset": "reference", "size_px": 256}
+    assert ModelSettings(**published).resolve()["size_px"] == SIZE_PX == 256
 
 
 def test_estimators_of_sted():

@@ -214,11 +214,11 @@ def commented(title):
     return yaml.safe_load("\n".join(line[4:] for line in block))
 
 
-@pytest.mark.parametrize("method", ["xunet", "sted"])
+@pytest.mark.parametrize("method", ["xunet", "sted", "redirtrans", "inversion"])
 def test_options_in_comments_are_the_preset_of_the_default(method):
     entry = method_module(method, "settings").ModelSettings(**{"class": method})
     resolved = json.loads(json.dumps(entry.resolve()))
-    for section, told in commented(f"# Of class {method}:").items():
+    for section, told in commented(f"# Of class {method}").items():
         if section == "checkpoint":
             assert told is None and section not in resolved
         elif isinstance(told, dict) and section != "sampling":

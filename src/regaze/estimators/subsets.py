@@ -6,7 +6,7 @@ the same data hold the same samples; the random generators are local to each cal
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from scipy.stats import gaussian_kde
@@ -48,3 +48,16 @@ def label_density(labels: np.ndarray) -> gaussian_kde:
 def stepped_rate(step: int, base: float, decay: float = 0.8, every: int = 34480) -> float:
     """Return ST-ED's learning rate at ``step``: base * decay^floor(step / every)."""
     return base * decay ** (step // every)
+
+
+def thinned(total: int, usable: Callable[[int], bool]) -> list[int]:
+    """The rows of a person with ``total`` photos that ReDirTrans' preparation keeps, about ten.
+
+    Row i is looked at from a counter on, which a usable one moves on by ``total // 10``; an
+    unusable one lets the next be tried (lintsao/2023_Summer_Intern).
+    """
+    kept: list[int] = []
+    for row in range(total):
+        if row >= len(kept) * (total // 10) and usable(row):
+            kept.append(row)
+    return kept

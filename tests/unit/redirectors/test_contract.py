@@ -21,6 +21,9 @@ ENTRIES = {
     "told": CODES | {"deca": {"target_code": "target"}},
     "student": {"class": "xunet", "network": {"frames": 1}, "distil": {"teacher": "xunet_lite"}},
     "sted": {"class": "sted", "preset": "reference", "size_px": 128, "estimator": "equalised"},
+    "redirtrans": {"class": "redirtrans", "preset": "reference", "size_px": 128},
+    "gan": {"class": "redirtrans_gan", "preset": "reference", "inverter": "inverter"},
+    "inverter": {"class": "inversion", "objective": {"path": 2.0, "features": 1.0}},
 }
 LITE = {"class": "xunet", "network": {"frames": 1}}
 

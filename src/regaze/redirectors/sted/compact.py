@@ -48,19 +48,36 @@ class _Block(nn.Module):
         return self.shortcut(values) + self.conv2(F.silu(inner))
 
 
-class CompactEncoder(nn.Module):
-    """A picture's predicted angles and embeddings."""
+class CompactTrunk(nn.Module):
+    """A picture's appearance map, and a vector of what is where."""
 
-    def __init__(self, factors: Factors, size_px: int, width: int, hidden: int):
+    def __init__(self, channels: int, width: int, hidden: int):
         super().__init__()
-        self.factors = factors
         self.stem = nn.Conv2d(12, width, 3, padding=1)
         self.blocks = nn.ModuleList(
             [_Block(width, width), _Block(width, 2 * width), _Block(2 * width, 3 * width)]
         )
-        channels = appearance_channels(factors, size_px)
         self.appearance = nn.Conv2d(3 * width, channels, 1)
         self.fc = nn.Linear(3 * width * 16, hidden)
+
+    def read(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the flat map (B, channels (S/8)^2) and the vector (B, hidden) of (B,3,S,S)."""
+        values = F.pixel_unshuffle(images, 2).contiguous(memory_format=torch.channels_last)
+        values = self.stem(values)
+        for number, block in enumerate(self.blocks):
+            values = block(F.avg_pool2d(values, 2) if number else values)
+        values = F.silu(values)
+        appearance = self.appearance(values).flatten(1)
+        # Read by position: where the iris sits is the answer.
+        return appearance, F.silu(self.fc(F.adaptive_avg_pool2d(values, (4, 4)).flatten(1)))
+
+
+class CompactEncoder(CompactTrunk):
+    """A picture's predicted angles and embeddings."""
+
+    def __init__(self, factors: Factors, size_px: int, width: int, hidden: int):
+        super().__init__(appearance_channels(factors, size_px), width, hidden)
+        self.factors = factors
         self.fc_angles = nn.Linear(hidden, factors.angles)
         self.fc_embeddings = nn.Linear(hidden, factors.size - factors.shapes[0][1])
         nn.init.normal_(self.fc_angles.weight, std=0.01)
@@ -75,14 +92,7 @@ class CompactEncoder(nn.Module):
 
         ``images`` is (B,3,S,S) in [-1,1].
         """
-        values = F.pixel_unshuffle(images, 2).contiguous(memory_format=torch.channels_last)
-        values = self.stem(values)
-        for number, block in enumerate(self.blocks):
-            values = block(F.avg_pool2d(values, 2) if number else values)
-        values = F.silu(values)
-        appearance = self.appearance(values).flatten(1)
-        # Read by position: where the iris sits is the answer.
-        hidden = F.silu(self.fc(F.adaptive_avg_pool2d(values, (4, 4)).flatten(1)))
+        appearance, hidden = self.read(images)
         angles = (math.pi / 2) * torch.tanh(self.fc_angles(hidden).float())
         canonical = torch.cat([appearance, self.fc_embeddings(hidden)], 1)
         return angles, self.factors.rotate(canonical, angles)

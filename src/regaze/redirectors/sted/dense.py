@@ -92,7 +92,8 @@ def _up(channels: int, width: int) -> nn.ConvTranspose2d:
     return nn.ConvTranspose2d(channels, width, 3, 2, 1, output_padding=1, bias=False)
 
 
-def _start_convolutions(network: nn.Module) -> None:
+def start_convolutions(network: nn.Module) -> None:
+    """Initial weights of all convolutions in a network."""
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
             nn.init.kaiming_normal_(layer.weight)
@@ -125,7 +126,7 @@ class DenseEncoder(nn.Module):
         self.encoder_fc_pseudo_labels2 = nn.Linear(width // growth_rate, factors.angles)
         self.encoder_fc_embeddings1 = nn.Linear(width, width)
         self.encoder_fc_embeddings2 = nn.Linear(width, factors.size)
-        _start_convolutions(self)
+        start_convolutions(self)
         nn.init.zeros_(self.encoder_fc_pseudo_labels2.weight)
         nn.init.zeros_(self.encoder_fc_pseudo_labels2.bias)
 
@@ -158,7 +159,7 @@ class DenseDecoder(nn.Module):
             if number < densenet_blocks:
                 self.decoder.add_module(f"trans{number}", _Composite(_up(channels, channels)))
         self.decoder.add_module("last", _Last(channels, growth_rate))
-        _start_convolutions(self)
+        start_convolutions(self)
 
     def forward(self, embeddings: Tensor) -> Tensor:
         """Return pictures (B,3,128,128), not limited to [-1,1], of embeddings (B, size)."""

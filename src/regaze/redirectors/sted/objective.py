@@ -10,7 +10,7 @@ from torch.func import functional_call
 
 from regaze.estimators.objective import angular_loss
 from regaze.images import eye_boxes
-from regaze.redirectors.sted.discriminator import Discriminator, discriminator_loss, generator_loss
+from regaze.redirectors.sted.discriminator import discriminator_loss, generator_loss
 from regaze.redirectors.sted.embeddings import similarity_loss
 from regaze.redirectors.sted.network import StedNetwork
 from regaze.redirectors.sted.settings import ObjectiveOptions
@@ -24,6 +24,10 @@ class Objective(ObjectiveOptions):
     """
 
     label_target: bool = True
+
+    def apart(self, first: Tensor, second: Tensor) -> Tensor:
+        """How different directions (B,2) are: the mean angle in degrees."""
+        return angular_loss(first, second)
 
     def discriminator_share(self, step: int) -> float:
         """Share of the adversarial term's weight at a step, from 0 to 1."""
@@ -79,7 +83,7 @@ class Objective(ObjectiveOptions):
         if self.discriminator:
             share = self.discriminator_share(step)
             # Detached parameters: the step of encoder and decoder leaves the discriminator alone.
-            adversarial = generator_loss(_frozen(network.discriminator, made))
+            adversarial = generator_loss(held(network.discriminator, made))
             total = total + self.discriminator * share * adversarial
             found["discrim_coeff"] = total.new_tensor(share)
         if self.embedding_consistency:
@@ -144,13 +148,13 @@ class Objective(ObjectiveOptions):
         return (apart * weight).mean()
 
     def _label_terms(self, factors, batch, angles_a, angles_b) -> dict[str, Tensor]:
-        """Errors of the predicted angles, in degrees; of both pictures unless few labels exist."""
+        """Errors of the predicted angles; of both pictures unless few labels exist."""
         found = {}
         for name in ("gaze", "head"):
             place = factors.angles_of(name)
-            error = angular_loss(batch[f"source_{name}"], angles_a[:, place])
+            error = self.apart(batch[f"source_{name}"], angles_a[:, place])
             if self.label_target:
-                error = (error + angular_loss(batch[f"target_{name}"], angles_b[:, place])) / 2
+                error = (error + self.apart(batch[f"target_{name}"], angles_b[:, place])) / 2
             found[f"{name}_a"] = error
         return found
 
@@ -165,7 +169,7 @@ class Objective(ObjectiveOptions):
         return {
             "embedding_disentangle": similarity_loss(embeddings, seen),
             "label_disentangle": sum(
-                angular_loss(angles[:, place], seen_angles[:, place]) for place in places
+                self.apart(angles[:, place], seen_angles[:, place]) for place in places
             ),
         }
 
@@ -185,11 +189,12 @@ class Objective(ObjectiveOptions):
                 wanted = estimator(truth)
             angles = estimator(made)
         if self.redirection_gaze:
-            found["gaze_redirection"] = angular_loss(wanted[:, :2], angles[:, :2])
-            found["head_redirection"] = angular_loss(wanted[:, 2:], angles[:, 2:])
+            found["gaze_redirection"] = self.apart(wanted[:, :2], angles[:, :2])
+            found["head_redirection"] = self.apart(wanted[:, 2:], angles[:, 2:])
         return found
 
 
-def _frozen(discriminator: Discriminator, images: Tensor) -> Tensor:
-    held = {name: value.detach() for name, value in discriminator.named_parameters()}
-    return functional_call(discriminator, held, (images,))
+def held(judge: nn.Module, values: Tensor) -> Tensor:
+    """What a network says of ``values``, whose gradient reaches those and not its parameters."""
+    fixed = {name: value.detach() for name, value in judge.named_parameters()}
+    return functional_call(judge, fixed, (values,))

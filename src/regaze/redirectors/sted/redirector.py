@@ -13,7 +13,7 @@ from regaze.estimators.base import GazeHeadEstimator
 from regaze.images import equalise, reduce_patches, to_uint8
 from regaze.redirectors.base import Batch, Phase, Progress, Redirector, State
 from regaze.redirectors.sted.checkpoints import load_networks, read_checkpoint, states_of
-from regaze.redirectors.sted.network import build_network
+from regaze.redirectors.sted.network import StedNetwork, build_network
 from regaze.redirectors.sted.objective import Objective
 from regaze.redirectors.sted.settings import ModelSettings
 
@@ -23,15 +23,21 @@ _FACTORS = ("gaze", "head")
 class StedRedirector(Redirector):
     """Self-transforming encoder-decoder; see :mod:`regaze.redirectors.sted`."""
 
+    objective_type = Objective
+
     def __init__(self, config: dict):
         super().__init__()
         self.config = config
         options = config["objective"]
         few = config.get("labels", {}).get("targets") == "any"
-        self.objective = Objective(**options, label_target=not few)
-        adversarial = options["discriminator"] > 0
-        self.net = build_network(config["network"], config["size_px"], adversarial=adversarial)
+        self.objective = self.objective_type(**options, label_target=not few)
+        self.net = self.built(config, adversarial=options["discriminator"] > 0)
         self._estimator: list[GazeHeadEstimator] = []
+
+    @staticmethod
+    def built(config: Mapping, *, adversarial: bool) -> StedNetwork:
+        """The untrained networks of a resolved configuration."""
+        return build_network(config["network"], config["size_px"], adversarial=adversarial)
 
     @property
     def network(self) -> nn.Module:

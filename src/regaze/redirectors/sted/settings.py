@@ -157,25 +157,34 @@ class ModelSettings(MethodSettings):
         return Declaration(networks=networks, unlabelled_targets=True)
 
 
-def _check(config: dict) -> None:
+def check_options(config: Mapping) -> None:
+    """Raise ValueError if the image side does not fit, or terms contradict an option."""
     network, objective, size = config["network"], config["objective"], config["size_px"]
     if network["kind"] == "dense" and size != 128:
         raise ValueError(f"size_px: network.kind 'dense' works on 128 px, found {size}")
+    if network["kind"] == "compact" and size % 32:
+        raise ValueError(f"size_px: network.kind 'compact' needs a multiple of 32, found {size}")
+    check_terms(objective)
+
+
+def check_terms(objective: Mapping) -> None:
+    """Raise ValueError if terms contradict an option."""
+    entangled = ("disentangle_embedding", "disentangle_pseudo_label")
+    on = [name for name in entangled if objective[name]]
+    if on and not objective["mixing"]:
+        raise ValueError(f"objective.mixing: expected true while objective.{on[0]} is on")
+
+
+def _check(config: Mapping) -> None:
+    check_options(config)
+    network, size = config["network"], config["size_px"]
     if network["kind"] == "compact":
-        if size % 32:
-            raise ValueError(
-                f"size_px: network.kind 'compact' needs a multiple of 32, found {size}"
-            )
         cells = (size // 8) ** 2
         if not network["size_0d_unit"] or network["size_0d_unit"] % cells:
             raise ValueError(
                 f"network.size_0d_unit: expected a multiple of {cells}, the cells of the "
                 f"appearance map at {size} px, found {network['size_0d_unit']}"
             )
-    entangled = ("disentangle_embedding", "disentangle_pseudo_label")
-    on = [name for name in entangled if objective[name]]
-    if on and not objective["mixing"]:
-        raise ValueError(f"objective.mixing: expected true while objective.{on[0]} is on")
 
 
 _REFERENCE = {

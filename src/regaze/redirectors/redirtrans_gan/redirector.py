@@ -1,0 +1,129 @@
+"""The edit between a frozen encoder and its frozen generator."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from regaze.redirectors.base import Batch, Progress
+from regaze.redirectors.redirtrans.module import (
+    PARTS,
+    Deprojector,
+    Projector,
+    edit_factors,
+    read_parts,
+)
+from regaze.redirectors.redirtrans.network import Decoder, Encoder, RedirTransNetwork
+from regaze.redirectors.redirtrans.objective import RedirTransObjective
+from regaze.redirectors.redirtrans.redirector import RedirTransRedirector
+from regaze.redirectors.redirtrans_gan.settings import ObjectiveOptions
+from regaze.redirectors.sted.discriminator import Discriminator
+from regaze.weights import load_strictly
+
+
+class GanObjective(RedirTransObjective, ObjectiveOptions):
+    """The losses of one training step, on inversions."""
+
+
+class Frozen:
+    """Encoder and generator of an inverter as coder and drawer of flat codes.
+
+    No module, so that its weights are no part of the model's.
+    """
+
+    inverter: nn.Module | None = None
+
+    def code(self, images: Tensor) -> Tensor:
+        """Codes (B, code) of pictures (B,3,S,S), without gradients."""
+        with torch.no_grad():
+            return self.inverter.invert({"source": images}, seed=0)["offsets"].flatten(1)
+
+    def draw(self, codes: Tensor) -> Tensor:
+        """Pictures (B,3,S,S), not limited to [-1,1], of codes (B, code)."""
+        dim = self.inverter.saved.latent_avg.shape[1]
+        return self.inverter.pictures(codes.unflatten(1, (-1, dim)))
+
+    @torch.no_grad()
+    def inverted(self, images: Tensor) -> Tensor:
+        """Pictures (B,3,S,S) as their own codes are drawn, limited to [-1,1]."""
+        return self.draw(self.code(images)).clamp(-1, 1)
+
+
+class RedirTransGan(RedirTransRedirector):
+    """Edits codes of a frozen inverter; see :mod:`regaze.redirectors.redirtrans_gan`."""
+
+    objective_type = GanObjective
+
+    def __init__(self, config: dict):
+        super().__init__(config)
+        self.frozen = Frozen()
+        self.net.encoder.coder, self.net.decoder.drawer = self.frozen.code, self.frozen.draw
+
+    @staticmethod
+    def built(config: Mapping, *, adversarial: bool) -> RedirTransNetwork:
+        """Untrained projector and deprojector; coder and drawer come with the inverter."""
+        options = config["network"]
+        code, columns = options["code"], options["size_2d_unit"]
+        factors = edit_factors(columns, code)
+        projector = Projector(code, columns, options["projector_hidden"])
+        encoder = Encoder(None, projector, factors, options["canonical"])
+        decoder = Decoder(Deprojector(code, columns, options["deprojector_hidden"]), None)
+        judge = Discriminator() if adversarial else None
+        return RedirTransNetwork(factors, encoder, decoder, judge)
+
+    def attach(self, networks: Mapping[str, nn.Module]) -> None:
+        """Take the inverter and, in training, the estimator.
+
+        Raises:
+            ValueError: the estimator reads pictures of another size, or has no features.
+        """
+        self.frozen.inverter = networks["inverter"]
+        super().attach(networks)
+
+    def read_reference(self, path: str) -> Mapping:
+        """See :func:`regaze.redirectors.redirtrans.module.read_parts`."""
+        return read_parts(path)
+
+    def reference_state(self) -> Mapping:
+        """State dicts by published name; the parts that nothing uses are left out."""
+        return {name: part.state_dict() for name, part in self._parts().items()}
+
+    def load_reference(self, state: Mapping, config: Mapping) -> None:
+        """Load ``redirtrans_p`` and ``redirtrans_dp``; other parts are left aside.
+
+        Raises:
+            ValueError: keys are missing or unexpected; the message lists them.
+        """
+        for name, part in self._parts().items():
+            load_strictly(part, state[name], f"checkpoint: {name}")
+
+    def _parts(self) -> dict[str, nn.Module]:
+        return dict(
+            zip(PARTS, (self.net.encoder.projector, self.net.decoder.deprojector), strict=False)
+        )
+
+    def losses(self, batch: Batch, phase: str, at: Progress) -> dict[str, Tensor]:
+        """Terms of a phase on inversions of the batch; ``loss`` is minimised."""
+        sides = ("source", "target")
+        batch = {**batch, **{side: self.frozen.inverted(batch[side]) for side in sides}}
+        if self.config["objective"]["label_source"] == "estimator":
+            with torch.no_grad():
+                for side in sides:
+                    read = self._estimator[0](batch[side]).float()
+                    batch[f"{side}_gaze"], batch[f"{side}_head"] = read[:, :2], read[:, 2:]
+        return super().losses(batch, phase, at)
+
+    def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Predicted angles (B,4) and codes with embeddings of the pictures' inversions."""
+        return super().encode(self.frozen.inverted(images))
+
+    def transfer(self, images_a: Tensor, images_b: Tensor) -> Tensor:
+        """Inversions (B,3,S,S) of ``images_a``, head and gaze turned as in those of the others."""
+        return super().transfer(*map(self.frozen.inverted, (images_a, images_b)))
+
+
+def build(config: dict, sampling: dict) -> RedirTransGan:
+    """Build the redirector of a resolved configuration; it does not sample."""
+    return RedirTransGan(config)
