@@ -78,7 +78,11 @@ def folder_damages():
 
     root("missing", shutil.rmtree, error="expected the data set.s folder, found none")
     root("empty", _emptied, error="expected a folder for each person, found none")
-    root("a file", lambda path: (shutil.rmtree(path), path.touch()), error="expected the data set.s folder")
+    root(
+        "a file",
+        lambda path: (shutil.rmtree(path), path.touch()),
+        error="expected the data set.s folder",
+    )
     root("a person without photos", lambda path: (path / "nobody").mkdir(),
          touched=frozenset(), reasons={"missing_person": 1})  # fmt: skip
     root("a person of no UTF-8", lambda path: os.mkdir(os.fsencode(path) + b"/\xff"),
