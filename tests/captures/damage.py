@@ -239,7 +239,7 @@ class TrueDetector:
         _, shot = min(seen, key=lambda one: cv2.norm(one[0], photo, cv2.NORM_L1))
         marks = shot.exact_landmarks().astype(np.float32)
         box = np.concatenate([marks.min(0), marks.max(0)])
-        return Detection(marks, 0.95, box, 0.99, 1, "")
+        return Detection(marks, 0.95, box, 0.99, faces_found=1, status="")
 
 
 @cache

@@ -83,7 +83,7 @@ for name in ("truth", "copy", "mine"):
         metrics=folder / "metrics.json", per_pair=folder / "per_pair.parquet")
     entries.append(ModelEntry.from_folders(name, folder))
 results = read_results(entries)
-tables.write_comparison(root / "comparison.csv", tables.comparison(results, "d"))
+tables.write_comparison(root / "comparison.csv", tables.comparisons({"d": results}))
 stores = {"mine": root / "mine/samples.h5"}
 redirection_grid(reader, pairs, stores, root / "grid.png", kind="light_only", n=2,
     per_pair_by_model={"mine": root / "mine/per_pair.parquet"})

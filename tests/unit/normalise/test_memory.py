@@ -24,9 +24,10 @@ class Many:
     def read(self, person):
         names = tuple(["photo.jpg"] * (ROWS - 1) + ["absent.jpg"])
         return PersonRecords(
-            root, person, names, np.tile([60.0, 60.0, 32.0, 24.0], (ROWS, 1)),
-            np.full((ROWS, 5), 0.001), pose, np.zeros((ROWS, 3)),
-            np.full((ROWS, 68, 2), 20.0),
+            root=root, person=person, file_name=names, head_pose=pose,
+            camera_parameters=np.tile([60.0, 60.0, 32.0, 24.0], (ROWS, 1)),
+            distortion=np.full((ROWS, 5), 0.001), gaze_target=np.zeros((ROWS, 3)),
+            landmarks=np.full((ROWS, 68, 2), 20.0),
         )
 
 
