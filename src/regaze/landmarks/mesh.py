@@ -221,7 +221,8 @@ class MeshDetector:
         return Face(seen, float(score), np.array([*row[:4], row[-1]]))
 
     def _boxes(self, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        # One at a time: of a batch this network answers the first picture only.
+        # One at a time: OpenCV answers a batch in the order of anchors, the fine ones of all its
+        # pictures first.
         network = self._networks[0]
         network.setInput(np.ascontiguousarray(picture.transpose(2, 0, 1)[None]))
         logits, raw = network.forward(("classificators", "regressors"))
