@@ -53,7 +53,8 @@ def picks(settings: Settings, rule: str, wildcards: Mapping[str, str]) -> Picked
     if "estimator" in wildcards:
         found["estimators"] = [settings.estimators[wildcards["estimator"]].arch]
     if rule in ("detect_landmarks", "acquire_faces"):
-        found["detectors"] = [settings.landmarks.detector]
+        given = rule == "acquire_faces" and settings.acquire.landmarks is not None
+        found["detectors"] = [] if given else [settings.landmarks.detector]
     if rule == "train_identity":
         found["recognisers"] = [settings.identity.network]
     if "dataset" in wildcards:
