@@ -75,6 +75,16 @@ def redirect(
     paste: Annotated[
         str, typer.Option(help="difference keeps the photo's detail; full pastes the patch.")
     ] = "difference",
+    align: Annotated[
+        bool, typer.Option(help="Photos: put the eyes where the model was trained to have them.")
+    ] = True,
+    match_colours: Annotated[
+        bool, typer.Option(help="Photos: show the model colours as it was trained on.")
+    ] = True,
+    beyond: Annotated[
+        str,
+        typer.Option(help="Directions that the model was not trained on: clip, keep or refuse."),
+    ] = "clip",
     steps: Annotated[int | None, typer.Option(min=1, help="Sampler's steps.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of the noise.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
@@ -108,6 +118,9 @@ def redirect(
             source_gaze=source_gaze,
             estimator=estimator,
             paste=paste,
+            align=align,
+            match_colours=match_colours,
+            beyond=beyond,
             steps=steps,
             seed=seed,
             device=device,

@@ -175,6 +175,13 @@ class MeshDetector:
         """Return the landmarks (68, 2) of all faces of a photo, the largest first."""
         return [face.landmarks for face in self.faces(photo)]
 
+    def filling(self, picture: np.ndarray) -> Face | None:
+        """Return the largest face that is seen in a picture (H, W, 3) uint8 R,G,B as a whole, of
+        those that take up a good part of it, as of a patch; None where there is none."""
+        with _one_thread():
+            found = self._more(picture, 0, [])
+        return max(found, key=lambda face: np.prod(face.extent[2:] - face.extent[:2]), default=None)
+
     def _subject(self, photo: np.ndarray, box: np.ndarray) -> Detection:
         size = (photo.shape[1], photo.shape[0])
         found: list[Face] = []

@@ -12,6 +12,7 @@ from regaze.face3d.photo_faces import is_row, list_photos
 from regaze.landmarks.base import LandmarkDetector
 from regaze.landmarks.detectors import configured_detector
 from regaze.outputs import write_json
+from regaze.redirect.adjust import BEYOND, told_beyond
 from regaze.redirect.angles import Request, checked, read_table, sweep
 from regaze.redirect.animate import check_kind, shrunk, write_animation
 from regaze.redirect.paste import MODES
@@ -37,6 +38,10 @@ class Job:
         if options["paste"] not in MODES:
             raise ValueError(
                 f"paste: expected one of {', '.join(MODES)}, found {options['paste']!r}"
+            )
+        if options["beyond"] not in BEYOND:
+            raise ValueError(
+                f"beyond: expected one of {', '.join(BEYOND)}, found {options['beyond']!r}"
             )
         checked("source-gaze", options["source_gaze"])
         self.lens = Lens(
@@ -118,7 +123,8 @@ class Job:
         view = read_record(folder / "model.json").get("view")
         estimator = open_estimator(o["models"], o["estimator"], view)
         sampling = self._sampling(folder)
-        engine = Redirection(folder, sampling, estimator, o["device"], self._published())
+        adjust = {name: o[name] for name in ("align", "match_colours", "beyond")}
+        engine = Redirection(folder, sampling, estimator, o["device"], self._published(), **adjust)
         photos = any(not is_row(place) for place, _ in self.work)
         detector = self._detector() if photos and o["landmarks"] is None else None
         records, left_out, names = [], [], set()
@@ -130,6 +136,7 @@ class Job:
                     about = self._video(place, engine, detector, requests[0])
                     records.append(about)
                     yield f"{place}: {self.out / about['file']} {_frames(about)}"
+                    yield from _beyond(place, about["results"])
                     continue
                 face = self._face(place, engine, detector)
             except ValueError as error:
@@ -156,6 +163,7 @@ class Job:
                 about["results"] = self._write(face, results)
                 for fact in about["results"]:
                     yield f"{place}: {self.out / fact['files'][-1]} {_short(fact, about)}"
+            yield from _beyond(place, about["results"])
             records.append(about)
         if not records:
             raise ValueError(
@@ -203,6 +211,7 @@ class Job:
         return photo_place(
             place,
             **seen,
+            adjust=engine.adjust,
             landmarks=o["landmarks"],
             find=detector and detector.all_faces,
             face=o["face"],
@@ -260,6 +269,12 @@ def _require_new(place: str, name: str, names: set[str]) -> None:
     if name in names:
         raise ValueError(f"{place}: {name}: expected photos of different names, found two")
     names.add(name)
+
+
+def _beyond(place: str, results: Sequence[dict]) -> Iterator[str]:
+    """Directions beyond the trained range, each once."""
+    for line in dict.fromkeys(line for fact in results for line in told_beyond(fact)):
+        yield f"{place}: {line}"
 
 
 def _frames(about: dict) -> str:

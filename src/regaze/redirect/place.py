@@ -19,6 +19,7 @@ from regaze.normalise.geometry import Variant, normalise
 from regaze.normalise.head_pose import HeadPoseError, estimate_head_pose, require_fit
 from regaze.normalise.photo import read_photo
 from regaze.normalise.warp import transform_points
+from regaze.redirect.adjust import Adjustment, ColourMatch
 from regaze.redirect.paste import View
 from regaze.sources.devices import assumed_camera
 from regaze.sources.records import safe_name
@@ -88,6 +89,7 @@ class Place:
         landmarks: (68, 2) patch pixels, None where unknown.
         facts: what else is worth telling: pose, camera, faces found.
         faces: the faces file that it is a row of (``facts`` has ``person`` and ``row``), or None.
+        colours: how models want its colours, None: as they are.
     """
 
     name: str
@@ -100,6 +102,16 @@ class Place:
     landmarks: np.ndarray | None = None
     facts: dict = field(default_factory=dict)
     faces: str | None = None
+    colours: ColourMatch | None = None
+
+    @property
+    def shown(self) -> np.ndarray:
+        """The patch (h, w, 3) uint8 as it is shown to models."""
+        return self.matched(self.patch)
+
+    def matched(self, patch: np.ndarray) -> np.ndarray:
+        """Another patch of the same face, as models want its colours."""
+        return patch if self.colours is None else self.colours.apply(patch)
 
 
 def photo_place(
@@ -111,6 +123,7 @@ def photo_place(
     find: FindFaces | None = None,
     face: int = 0,
     lens: Lens | None = None,
+    adjust: Adjustment | None = None,
     face_model: str = "sfm14",
 ) -> Place:
     """Normalise one face of a photo.
@@ -123,6 +136,7 @@ def photo_place(
         find: a detector, used without landmarks.
         face: which face, 0 the largest, or the first of the landmarks.
         lens: the camera.
+        adjust: how it is adjusted to the model; None: not at all.
         face_model: what the head pose is fitted with.
 
     Raises:
@@ -131,7 +145,7 @@ def photo_place(
     found = faces_of_photo(path, landmarks=landmarks, find=find)
     if not 0 <= face < len(found):
         raise ValueError(f"{path}: face {face}: expected one of 0 to {len(found) - 1}")
-    options = {"size_px": size_px, "trained_on": trained_on, "lens": lens}
+    options = {"size_px": size_px, "trained_on": trained_on, "lens": lens, "adjust": adjust}
     return face_place(path, found[face], **options, face_model=face_model)
 
 
@@ -142,6 +156,7 @@ def face_place(
     size_px: int,
     trained_on: Mapping[str, Any] | None = None,
     lens: Lens | None = None,
+    adjust: Adjustment | None = None,
     face_model: str = "sfm14",
 ) -> Place:
     """Normalise a face whose landmarks are known.
@@ -149,7 +164,7 @@ def face_place(
     Args:
         path: what messages call the photo.
         one: the face.
-        size_px, trained_on, lens, face_model: see :func:`photo_place`.
+        size_px, trained_on, lens, adjust, face_model: see :func:`photo_place`.
 
     Raises:
         ValueError: no pose, or a face that cannot be normalised.
@@ -173,15 +188,20 @@ def face_place(
         raise ValueError(f"{path}: {problem}") from None
     straight = undistort_points(one.landmarks[None], camera[None], distortion[None])[0]
     points = transform_points(view.homography, straight * camera[:2] + camera[2:])
+    adjust = adjust or Adjustment()
+    view, points, aligned = adjust.aligned(view, points, made.head[0])
+    patch = view.take(photo)
+    colours = adjust.colours_of(patch)
     return Place(
         name=one.name if one.faces_found == 1 else f"{one.name}_face{one.index}",
         source=one.source,
-        patch=view.take(photo),
+        patch=patch,
         head=made.head[0],
         gaze=np.full(2, np.nan),
         photo=photo,
         view=view,
         landmarks=points,
+        colours=colours,
         facts={
             "faces_found": one.faces_found,
             "face": one.index,
@@ -191,6 +211,8 @@ def face_place(
             "head_pose": pose.tolist(),
             "head_pose_error_px": error,
             "head_from": f"landmarks and {face_model}",
+            "aligned": aligned,
+            "colours": None if colours is None else colours.facts(),
         },
     )
 

@@ -6,7 +6,7 @@ import json
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +18,17 @@ from regaze.angles import angular_error
 from regaze.estimators.base import estimate
 from regaze.estimators.preprocess import prepare
 from regaze.estimators.store import load_estimator
-from regaze.images import to_uint8
+from regaze.images import reduce_patches, to_uint8
 from regaze.outputs import replacing
 from regaze.provenance import fingerprint
+from regaze.redirect.adjust import Adjustment
 from regaze.redirect.angles import Request
 from regaze.redirect.paste import eye_mask, face_mask, paste, window_mask
 from regaze.redirect.place import Place
 from regaze.redirectors.batches import BatchBuilder
 from regaze.redirectors.declaration import declared_by
 from regaze.redirectors.inputs import maker_of
+from regaze.redirectors.patches import read_patches
 from regaze.redirectors.personal import folder_of
 from regaze.redirectors.sample import channels_last, chunk_size, load_redirector
 from regaze.views import why_another
@@ -127,6 +129,10 @@ class Redirection:
         device: ``auto``, ``cpu`` or ``cuda``.
         published: files of published 3-D encoders, see
             :class:`regaze.redirect.codes.SourceCodes`.
+        options: of :class:`regaze.redirect.adjust.Adjustment`: what is done to photos.
+
+    Attributes:
+        adjust: how faces of photos are adjusted to the model.
 
     Raises:
         FileNotFoundError, ValueError: the model cannot be loaded, or needs what a photo has not.
@@ -139,12 +145,15 @@ class Redirection:
         estimator=None,
         device: str = "auto",
         published: Mapping[str, Mapping[str, str]] | None = None,
+        **options,
     ):
         if device not in ("auto", "cpu", "cuda"):
             raise ValueError(f"device: expected auto, cpu or cuda, found {device!r}")
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         self.redirector, self.record = load_redirector(folder, sampling, device)
+        trained = read_patches(self.record, Path(folder) / "model.json")
+        self.adjust = Adjustment(trained, **options)
         self.declaration = declared_by(self.record["config"])
         self._makers = {}
         for one in self.declaration.inputs:
@@ -188,6 +197,7 @@ class Redirection:
             "seed": self.sampling.get("seed", 0),
             "device": self.device,
             "estimator": estimator,
+            "beyond": self.adjust.beyond,
         }
 
     def measure(self, patches: np.ndarray) -> np.ndarray | None:
@@ -208,7 +218,7 @@ class Redirection:
             return np.radians(np.asarray(given, np.float64)), "given"
         if np.isfinite(place.gaze).all():
             return place.gaze, "labels"
-        found = self.measure(place.patch[None])
+        found = self.measure(place.shown[None])
         if found is None:
             raise ValueError(
                 f"{place.source}: the gaze of the source is unknown and no trained estimator was "
@@ -244,7 +254,13 @@ class Redirection:
             The results in order, and what is known of the source.
         """
         gaze, gaze_from = self.source_gaze(place, source_gaze)
-        targets = [request.resolve(gaze, place.head) for request in requests]
+        targets, asked = [], []
+        for request in requests:
+            target, other = request.resolve(gaze, place.head), {}
+            if place.faces is None:
+                *target, other = self.adjust.kept(request, *target)
+            targets.append(target)
+            asked.append(other)
         source, builder, made_from = self._source(place, gaze)
         made = []
         batch = batch or chunk_size(self.redirector, {"batch": "auto", **self.sampling})
@@ -261,12 +277,17 @@ class Redirection:
         pictures = torch.cat(made)
         patches = to_uint8(pictures)
         measured = self.measure(patches)
-        shown = _levels(source["source"].cpu())[0]
+        shown, levels = _levels(source["source"].cpu())[0], _levels(pictures)
+        if place.colours is not None:
+            own = _levels(reduce_patches(place.patch[None], self.size_px))[0]
+            levels = place.colours.restore(levels, shown, own)
+            patches, shown = np.rint(levels).astype(np.uint8), own
         results = []
         for number, (target_gaze, target_head) in enumerate(targets):
             facts = {
                 "target_gaze_deg": np.degrees(target_gaze).tolist(),
                 "target_head_deg": np.degrees(target_head).tolist(),
+                **asked[number],
             }
             if measured is not None:
                 facts["measured_patch"] = _errors(measured[number], target_gaze, target_head)
@@ -278,10 +299,9 @@ class Redirection:
                     mask, facts["mask"] = window_mask(size), "patch"
                 else:
                     mask, facts["mask"] = face_mask(place.landmarks, size), "face"
-                level = _levels(pictures[number : number + 1])[0]
                 eyes = None if place.landmarks is None else eye_mask(place.landmarks, size)
-                pasted = paste(place.photo, place.view, shown, level, mask, mode, eyes)
-                again = self.measure(place.view.take(pasted)[None])
+                pasted = paste(place.photo, place.view, shown, levels[number], mask, mode, eyes)
+                again = self.measure(place.matched(place.view.take(pasted))[None])
                 if again is not None:
                     facts["measured_photo"] = _errors(again[0], target_gaze, target_head)
                 if finish is not None:
@@ -299,6 +319,7 @@ class Redirection:
 
     def _source(self, place: Place, gaze: np.ndarray):
         """The batch of one face, the builder of its requests, and where its inputs are from."""
+        place = replace(place, patch=place.shown, colours=None)
         made = {kind: maker.of(place) for kind, maker in self._makers.items()}
         inputs = {kind: _Single(values) for kind, (values, _) in made.items()}
         builder = BatchBuilder(

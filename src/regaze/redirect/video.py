@@ -102,7 +102,12 @@ def redirect_video(
             try:
                 one = _followed(path, frame, detector, box, face)
                 place = face_place(
-                    path, one, size_px=engine.size_px, trained_on=engine.view, lens=lens
+                    path,
+                    one,
+                    size_px=engine.size_px,
+                    trained_on=engine.view,
+                    lens=lens,
+                    adjust=engine.adjust,
                 )
             except ValueError as problem:
                 lost[str(problem).removeprefix(f"{path}: ")] += 1

@@ -16,6 +16,7 @@ import pandas as pd
 from regaze.albums import read_albums
 from regaze.outputs import replacing, write_json
 from regaze.provenance import content_hash, fingerprint
+from regaze.redirectors.patches import KEY
 from regaze.redirectors.train import Album, TrainingData, train_redirector
 from regaze.sources.splits import deal
 from regaze.training.context import ModelFiles
@@ -93,7 +94,8 @@ def gather_albums(
         name: entry of ``models:``.
         folders: what :func:`train_albums` wrote, beside ``record``.
         record: ``model.json`` to write. ``albums`` tells the folder and the weights of every
-            person, ``fingerprint`` is over all of these; the rest is as of every one of them.
+            person, ``fingerprint`` is over all of these; the rest is as of every one of them, but
+            for what is told of a single person's patches.
         curve: ``curve.csv`` to write.
 
     Raises:
@@ -121,7 +123,7 @@ def gather_albums(
     write_json(
         record,
         {
-            **first,
+            **{key: value for key, value in first.items() if key != KEY},
             "name": name,
             "albums": albums,
             "fingerprint": content_hash([[p, albums[p]["fingerprint"]] for p in persons]),

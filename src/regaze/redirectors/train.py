@@ -21,6 +21,7 @@ from regaze.redirectors.declaration import Declaration, declared_by
 from regaze.redirectors.inputs import FaceInput, given_inputs, given_networks, open_inputs
 from regaze.redirectors.networks import load_network
 from regaze.redirectors.pairs import PairBatches, PictureBatches
+from regaze.redirectors.patches import KEY, describe_patches
 from regaze.redirectors.transfer import begin_from
 from regaze.redirectors.validation import Redirections, few_steps
 from regaze.training.averages import prefix_of
@@ -199,6 +200,11 @@ def train_redirector(
         one.role: {"entry": one.entry, "always": one.always, "fingerprint": training.data[one.role]}
         for one in declaration.networks
     }
+    rows = reader.rows(persons)
+    labelled = rows[labels["labelled"]] if "labelled" in labels else None
+    about[KEY] = describe_patches(
+        reader, rows if chosen is None else rows[chosen], labelled, objective.get("flip", False)
+    )
     if training.settings.ema_std:
         about["snapshots"] = content_hash(identity)
         if prefix := prefix_of(redirector.averaged, redirector.saved):

@@ -333,3 +333,18 @@ def test_a_published_estimator_is_measured_where_there_are_faces(world, tmp_path
 
     assert told(["f"])["held_out"]["n"] == 4
     assert "held_out" not in told([])
+
+
+def test_a_record_tells_of_the_patches_that_were_trained_on(world, tmp_path):
+    config = settings()
+    assert config["objective"]["flip"]
+    _, record, _ = trained(world, tmp_path, config)
+    told = record["patches"]
+    with h5py.File(world / "faces.h5") as file:
+        labels = np.concatenate([file[f"{person}/labels"][:, :4] for person in "abcd"])
+    yaw = np.degrees(labels[:, 3].astype(float))
+    assert told["patch_size"] == [32, 32] and told["looked_at"] == 16
+    # Noise has no faces.
+    assert told["eyes"] is None and len(told["colours"]["mean"]) == 3
+    mirrored = np.percentile(np.concatenate([yaw, -yaw]), (1, 99))
+    np.testing.assert_allclose(told["head"]["yaw"], mirrored, atol=0.01)
