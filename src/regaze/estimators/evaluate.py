@@ -40,16 +40,29 @@ def held_out_error(
     rows: np.ndarray,
     *,
     batch: int = 128,
-) -> dict[str, float | int]:
-    """Return the mean angular errors ``gaze_deg`` and ``head_deg`` over ``rows``, and ``n``."""
+) -> dict[str, float | int | None]:
+    """Return the mean angular errors ``gaze_deg`` and ``head_deg`` over ``rows``, and ``n``.
+
+    And of the gaze's pitch and yaw the slopes of estimates over labels, 1 where changes are read in
+    full: an estimator that always answers the mean has small errors and a slope of 0. None where
+    labels do not vary.
+    """
     rows = np.asarray(rows, np.int64)
     predicted = predict_rows(network, reader, rows, batch=batch).astype(np.float64)
     labels = reader.labels[rows].astype(np.float64)
     return {
         "gaze_deg": float(angular_error(predicted[:, :2], labels[:, :2]).mean()),
         "head_deg": float(angular_error(predicted[:, 2:], labels[:, 2:4]).mean()),
+        "gaze_pitch_slope": _slope(labels[:, 0], predicted[:, 0]),
+        "gaze_yaw_slope": _slope(labels[:, 1], predicted[:, 1]),
         "n": len(rows),
     }
+
+
+def _slope(labels: np.ndarray, predicted: np.ndarray) -> float | None:
+    away = labels - labels.mean()
+    varied = float(away @ away)
+    return float(away @ predicted) / varied if varied > 0.0 else None
 
 
 def read_images(network: GazeHeadEstimator, images: Tensor) -> np.ndarray:

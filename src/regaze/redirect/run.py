@@ -38,6 +38,9 @@ log = logging.getLogger("regaze.redirect")
 _SAME_HEAD = np.radians(0.5)
 """Largest turn of a head that keeps its outline where it is."""
 
+_LEAST_SLOPE = 0.8
+"""Slope of estimates over labels of people not seen, below which an estimator is warned of."""
+
 
 def models_in(folder: str | os.PathLike, kind: str) -> dict[str, dict[str, Any]]:
     """Records of the trained models of a folder of models, by name; ``kind`` redirector/estimator.
@@ -170,6 +173,8 @@ class Redirection:
         if fault := why_another(self.view, theirs):
             log.warning("the estimator knows faces in another view, nothing is measured: %s", fault)
             estimator = None
+        if estimator is not None:
+            _warn_of(estimator.record)
         self.sampling, self.device, self.estimator = dict(sampling), device, estimator
         self.fingerprint = fingerprint(Path(folder) / "model.safetensors")
 
@@ -190,7 +195,8 @@ class Redirection:
             record = self.estimator.record
             held_out = record.get("held_out") or {}
             estimator = {"name": record.get("name"), "fingerprint": self.estimator.fingerprint}
-            estimator["held_out_gaze_deg"] = held_out.get("gaze_deg")
+            for name in ("gaze_deg", "gaze_pitch_slope", "gaze_yaw_slope"):
+                estimator[f"held_out_{name}"] = held_out.get(name)
         return {
             "model": {"name": self.record["name"], "fingerprint": self.fingerprint},
             "sampling": self.redirector.describe_sampling(),
@@ -347,6 +353,18 @@ class _Single:
     @staticmethod
     def finish(values, size_px, flip):
         return values
+
+
+def _warn_of(record: Mapping[str, Any]) -> None:
+    """Say which changes of gaze an estimator reads by less than they are."""
+    for which in ("pitch", "yaw"):
+        slope = (record.get("held_out") or {}).get(f"gaze_{which}_slope")
+        if slope is not None and slope < _LEAST_SLOPE:
+            log.warning(
+                "estimator %s reads %.2f of a change of gaze in %s on people it has not seen: what "
+                "is measured by it says little of that",
+                *(record.get("name"), slope, which),
+            )
 
 
 def _levels(pictures: torch.Tensor) -> np.ndarray:

@@ -268,3 +268,18 @@ def test_nothing_known_is_nothing_done(here, scene, trained):
     common = (scene.path, "--models", trained, "--model", "small", "--landmarks", scene.marks)
     said, face = done(*common, "--gaze", 60, 50)
     assert "asked for" not in said and face["aligned"] is None and face["colours"] is None
+
+
+def test_what_the_estimator_reads_of_a_change_is_told(here, scene, trained, caplog):
+    record = json.loads((trained / "judge/model.json").read_text())
+    record["held_out"] = {"gaze_deg": 6.1, "gaze_pitch_slope": 0.04, "gaze_yaw_slope": 0.93}
+    (trained / "judge/model.json").write_text(json.dumps(record))
+    done(
+        scene.path, "--models", trained, "--model", "small", "--landmarks", scene.marks,
+        "--gaze", 0, 0,
+    )  # fmt: skip
+    estimator = json.loads((here / "redirected/redirect.json").read_text())["estimator"]
+    assert estimator["held_out_gaze_pitch_slope"] == 0.04
+    assert estimator["held_out_gaze_yaw_slope"] == 0.93
+    assert "estimator judge reads 0.04 of a change of gaze in pitch" in caplog.text
+    assert "in yaw" not in caplog.text
