@@ -169,8 +169,8 @@ def sheet(models: Path, name: str, photo: Path | None, out: Path) -> None:
     pitch, yaw = REACH[0] * np.cos(turn), -REACH[1] * np.sin(turn)
     requests = [Request((float(p), float(y))) for p, y in zip(pitch, yaw, strict=True)]
     middle, reach = points.mean(axis=0), np.ptp(points[:, 0])
-    low = np.maximum(middle - reach * [0.7, 0.75], 0).astype(int)
-    high = (middle + reach * [0.7, 0.6]).astype(int)
+    low = np.maximum(middle - reach * np.array([0.7, 0.75]), 0).astype(int)
+    high = (middle + reach * np.array([0.7, 0.6])).astype(int)
     rows = []
     for step, engine in made.items():
         results, about = engine.redirect(place_of(engine, picture, points), requests)
