@@ -148,6 +148,16 @@ def test_a_group_is_found_the_largest_first(detector, portrait):
     assert other.status == "other_face" and other.faces_found == 1
 
 
+def test_a_face_that_fills_the_picture_is_found_at_once(detector, portrait):
+    face = detector.filling(portrait[25:185, 145:305])
+    there = detector.faces(portrait)[0].landmarks - [145, 25]
+    assert np.abs(face.landmarks - there).max() < 3
+    small = np.zeros((2000, 2000, 3), np.uint8)
+    small[:160, :160] = portrait[25:185, 145:305]
+    assert detector.filling(small) is None and len(detector.faces(small)) == 1
+    assert detector.filling(np.zeros((128, 128, 3), np.uint8)) is None
+
+
 def test_photos_without_a_face_have_none(detector):
     noise = np.random.default_rng(0).integers(0, 255, (300, 400, 3)).astype(np.uint8)
     for photo in (noise, np.zeros((240, 320, 3), np.uint8), data.rocket(), data.chelsea()):
