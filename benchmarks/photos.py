@@ -6,9 +6,10 @@
 ``table`` renders photos of people of the part ``test``, whom no model has seen, and redirects them
 as a user would: landmarks by the detector, the camera assumed, the source's gaze estimated. Targets
 are gazes in which the same person was rendered in the same head pose, so that the true photo is
-known. Slopes are of measured over requested change, pitch and yaw; R2 is of that line. The
-estimator reads photos normalised by exact head poses and cameras. ``iris`` is where the face mesh
-has the irises between the eye corners; its change is compared with that in the true photo.
+known; ``all exact`` has the renderer's landmarks, head pose, camera and gaze of the source. Slopes
+are of measured over requested change, pitch and yaw; R2 is of that line. The estimator reads photos
+normalised by exact head poses and cameras. ``iris`` is where the face mesh has the irises between
+the eye corners; its change is compared with that in the true photo.
 ``sheet`` shows the portrait of scikit-image (NASA, public domain), or ``--photo``, in eight
 directions.
 """
@@ -30,7 +31,7 @@ from regaze.normalise.camera import pad_distortion
 from regaze.normalise.geometry import Variant, normalise
 from regaze.redirect.angles import Request
 from regaze.redirect.paste import View
-from regaze.redirect.place import face_place
+from regaze.redirect.place import Place, face_place
 from regaze.redirect.run import Redirection, model_folder, open_estimator
 from regaze.redirectors.declaration import Sampling, sampling_defaults
 from regaze.weights import read_record
@@ -82,7 +83,7 @@ def iris(detector: MeshDetector, photo: np.ndarray) -> np.ndarray:
 
 
 def cases(persons: int, heads: int, gazes: int):
-    """Photos of a person in one head pose with their gazes (n, 2) in radians and exact views."""
+    """Photos of a person in one head pose with their gazes (n, 2) in radians and exact places."""
     config = CaptureConfig(persons={"test": persons}, head_poses=heads, gazes=gazes)
     model = build_head(config.head)
     for name in deal(config.persons)["test"]:
@@ -97,7 +98,12 @@ def cases(persons: int, heads: int, gazes: int):
             )
             lens = pad_distortion(person.distortion[first])
             view = View(made.homography[0], camera, lens, (128, 128))
-            yield [photos[row] for row in rows], person.labels[rows, :2], view
+            labels, photo = person.labels[rows], photos[first]
+            place = Place(
+                *("photo", "photo", view.take(photo), labels[0, 2:4], labels[0, :2], photo, view),
+                landmarks=view.to_patch(person.landmarks[first].astype(float)),
+            )
+            yield [photos[row] for row in rows], labels[:, :2], place
 
 
 def fitted(wanted: np.ndarray, found: np.ndarray) -> str:
@@ -115,13 +121,14 @@ def table(models: Path, name: str, persons: int, heads: int, gazes: int) -> None
     made, estimator = engines(models, name)
     first = next(iter(made.values()))
     detector = MeshDetector()
-    wanted, missed = [], {step: [] for step in made}
-    seen = {step: ([], []) for step in (*made, "true photo")}
+    steps = ("all exact", *made)
+    wanted, missed = [], {step: [] for step in steps}
+    seen = {step: ([], []) for step in (*steps, "true photo")}
     lost = 0
-    for photos, labels, view in cases(persons, heads, gazes):
+    for photos, labels, exact in cases(persons, heads, gazes):
 
-        def read(pictures, view=view):
-            angles = first.measure(np.stack([view.take(one) for one in pictures]))[:, :2]
+        def read(pictures, exact=exact):
+            angles = first.measure(np.stack([exact.view.take(one) for one in pictures]))[:, :2]
             return angles.astype(float), np.array([iris(detector, one) for one in pictures])
 
         faces = detector.faces(photos[0])
@@ -138,6 +145,7 @@ def table(models: Path, name: str, persons: int, heads: int, gazes: int) -> None
             print(problem)
             lost += 1
             continue
+        results["all exact"] = first.redirect(exact, requests)[0]
         angles, places = read(photos)
         wanted += (labels[1:] - labels[0]).tolist()
         seen["true photo"][0].extend(angles[1:] - angles[0])

@@ -272,9 +272,11 @@ def _require_new(place: str, name: str, names: set[str]) -> None:
 
 
 def _beyond(place: str, results: Sequence[dict]) -> Iterator[str]:
-    """Directions beyond the trained range, each once."""
-    for line in dict.fromkeys(line for fact in results for line in told_beyond(fact)):
-        yield f"{place}: {line}"
+    """The first direction beyond the trained range, and how many others there are."""
+    lines = list(dict.fromkeys(line for fact in results for line in told_beyond(fact)))
+    if lines:
+        others = f" (and {len(lines) - 1} more like it)" if lines[1:] else ""
+        yield f"{place}: {lines[0]}{others}"
 
 
 def _frames(about: dict) -> str:

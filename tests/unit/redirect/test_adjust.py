@@ -228,6 +228,18 @@ def test_a_photo_is_adjusted_and_it_is_told(here, scene, trained):
     assert not (here / "none").exists()
 
 
+def test_a_sweep_stays_in_range_and_says_so_once(here, scene, trained):
+    result = run(
+        scene.path, "--models", trained, "--model", "small", "--landmarks", scene.marks,
+        "--sweep", "ellipse", "--reach", 10, 25, "--frames", 6, "--out", "s.gif",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert result.output.count("asked for") == 1 and "(and 1 more like it)" in result.output
+    record = json.loads((here / "s.json").read_text())
+    yaws = [one["target_gaze_deg"][1] for one in record["faces"][0]["results"]]
+    np.testing.assert_allclose([max(yaws), min(yaws)], [18, -19])
+
+
 def test_eyes_of_a_photo_lie_where_training_has_them(here, scene, trained):
     place = photo_place(scene.path, size_px=32, landmarks=scene.marks, adjust=adjustment())
     np.testing.assert_allclose(place.landmarks[OUTER_CORNERS], CORNERS, atol=1e-6)
