@@ -63,7 +63,7 @@ class Adjustment:
     Attributes:
         trained: of the model; None where its record does not tell: then nothing is done.
         align: put the outer eye corners where training has them.
-        match_colours: give the face training's mean and spread of colour.
+        match_colours: give the face training's mean colour and spread.
         beyond: one of :data:`BEYOND`.
     """
 
@@ -114,13 +114,17 @@ class Adjustment:
         return moved, transform_points(matrix, landmarks), facts
 
     def colours_of(self, patch: np.ndarray) -> ColourMatch | None:
-        """How the colours of a patch (h, w, 3) uint8 become those of training."""
+        """How the colours of a patch (h, w, 3) uint8 become those of training.
+
+        Each channel gets its mean, all together their spread: with a gain for each of them, white
+        that a model puts where an iris was would come back blue where skin has little blue.
+        """
         colours = None if self.trained is None else self.trained.colours
         if not self.match_colours or colours is None:
             return None
         middle = central(patch).reshape(-1, 3).astype(np.float64)
-        spread = np.maximum(middle.std(axis=0), 1e-3)
-        gain = np.clip(np.array(colours.spread) / spread, *_GAINS)
+        spread = max(float(middle.std(axis=0).mean()), 1e-3)
+        gain = np.full(3, np.clip(np.mean(colours.spread) / spread, *_GAINS))
         return ColourMatch(gain, np.array(colours.mean) - gain * middle.mean(axis=0))
 
     def kept(

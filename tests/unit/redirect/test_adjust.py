@@ -155,9 +155,18 @@ def test_colours_become_those_of_training(textured):
     patch = (textured(3, (128, 128)) * [0.5, 0.6, 0.7] + 20).astype(np.uint8)
     made = adjustment().colours_of(patch).apply(patch)[32:96, 32:96].reshape(-1, 3)
     np.testing.assert_allclose(made.mean(0), TOLD["colours"]["mean"], atol=0.5)
-    np.testing.assert_allclose(made.std(0), TOLD["colours"]["spread"], atol=0.5)
+    np.testing.assert_allclose(made.std(0).mean(), np.mean(TOLD["colours"]["spread"]), atol=0.5)
     assert adjustment(match_colours=False).colours_of(patch) is None
     assert Adjustment(told(colours=None)).colours_of(patch) is None
+
+
+def test_white_that_a_model_puts_into_a_photo_is_white_there(textured):
+    # Skin with little blue: a gain for each channel would bring more of it back.
+    patch = (textured(3, (128, 128)) * [1.0, 0.6, 0.3]).astype(np.uint8)
+    match = adjustment().colours_of(patch)
+    dark, own = np.full((1, 1, 3), 30.0), np.full((1, 1, 3), 20.0)
+    made = match.restore(dark + 100, dark, own)[0, 0]
+    assert np.ptp(made) < 1e-3 and made[0] > 60
 
 
 def test_a_flat_patch_is_not_blown_up():
