@@ -139,19 +139,19 @@ class Job:
                     yield from _beyond(place, about["results"])
                     continue
                 face = self._face(place, engine, detector)
+                results, about = engine.redirect(
+                    face,
+                    requests,
+                    source_gaze=o["source_gaze"],
+                    mode=o["paste"],
+                    finish=shrunk if self.sweep else None,
+                )
             except ValueError as error:
                 if is_row(place) or len(self.work) == 1:
                     raise
                 left_out.append({"source": Path(place).name, "reason": str(error)})
                 yield f"left out: {error}"
                 continue
-            results, about = engine.redirect(
-                face,
-                requests,
-                source_gaze=o["source_gaze"],
-                mode=o["paste"],
-                finish=shrunk if self.sweep else None,
-            )
             about["paste"] = o["paste"] if face.photo is not None else None
             if self.sweep:
                 shown = [one.patch if one.pasted is None else one.pasted for one in results]

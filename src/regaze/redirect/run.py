@@ -264,7 +264,10 @@ class Redirection:
         for request in requests:
             target, other = request.resolve(gaze, place.head), {}
             if place.faces is None:
-                *target, other = self.adjust.kept(request, *target)
+                try:
+                    *target, other = self.adjust.kept(request, *target)
+                except ValueError as error:
+                    raise ValueError(f"{place.source}: {error}") from None
             targets.append(target)
             asked.append(other)
         source, builder, made_from = self._source(place, gaze)

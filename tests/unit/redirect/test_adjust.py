@@ -233,8 +233,21 @@ def test_a_photo_is_adjusted_and_it_is_told(here, scene, trained):
     assert face["aligned"] is None and face["colours"] is None
     assert face["results"][0]["target_gaze_deg"] == [20, -30]
     result = run(*common, "--gaze", 20, -30, "--beyond", "refuse", "--out", "none")
-    assert result.exit_code != 0 and "gaze: expected a direction" in result.output
+    assert result.exit_code != 0 and "photo.png: gaze: expected a direction" in result.output
     assert not (here / "none").exists()
+
+
+def test_of_a_table_photos_beyond_the_range_are_left_out_where_that_is_refused(
+    here, scene, trained
+):
+    for name in ("a.png", "b.png"):
+        shutil.copy(scene.path, here / name)
+        shutil.copy(scene.marks, here / name.replace(".png", ".npz"))
+    (here / "t.csv").write_text("file_name,gaze_pitch,gaze_yaw\na.png,40,0\nb.png,4,0\n")
+    common = ("--models", trained, "--model", "small", "--landmarks", here, "--beyond", "refuse")
+    said, face = done("--table", "t.csv", *common)
+    assert face["source"] == "b.png" and "left out: a.png: gaze: expected a direction" in said
+    assert not (here / "redirected/a.png").exists()
 
 
 def test_a_sweep_stays_in_range_and_says_so_once(here, scene, trained):
