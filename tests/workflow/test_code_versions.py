@@ -53,7 +53,8 @@ RERUN = {
     "estimators/vgg.py": "train_estimator vgg, train_estimator given, train_estimator other, "
     "train_labelled_estimator * vgg *, train_labelled_estimator * other *",
     "identity/small.py": "train_identity",
-    "landmarks/face_alignment.py": "detect_landmarks, acquire_faces",
+    # Faces are acquired here with landmarks that are given.
+    "landmarks/face_alignment.py": "detect_landmarks",
     # Records of models tell where it finds the eyes in training patches.
     "landmarks/mesh.py": EVERY,
     "landmarks/ibug_from_mesh.csv": EVERY,
