@@ -5,7 +5,8 @@
     python benchmarks/landmarks.py speed          # milliseconds per photo
 
 Photos are rendered, so that landmarks and head poses are known exactly: persons of the part
-``train-redirector`` for ``fit``, of ``test`` for ``check``; eight photos of each. Every landmark
+``train-redirector`` for ``fit``, of ``test`` or ``val`` for ``check``; eight photos of each. How to
+fit was chosen with those of ``test`` in view; those of ``val`` were not looked at. Every landmark
 is fitted, in units of the distance of the outer eye corners, as a weighted mean of the twelve mesh
 points nearest to the one that has its meaning; left and right share their weights. The four points
 of the nose ridge also take negative weights and 40 points spread over the face, for on rendered
@@ -173,10 +174,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("what", choices=("check", "fit", "speed"))
     parser.add_argument("--persons", type=int, help="default: 80 to fit, 40 to check")
+    parser.add_argument("--part", choices=("test", "val"), default="test", help="to check on")
     arguments = parser.parse_args()
     if arguments.what == "speed":
         return speed()
-    part = "test" if arguments.what == "check" else "train-redirector"
+    part = arguments.part if arguments.what == "check" else "train-redirector"
     rows, lost = seen(part, arguments.persons or (40 if arguments.what == "check" else 80))
     if arguments.what == "fit":
         write(fit(rows))
