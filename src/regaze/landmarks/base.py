@@ -70,6 +70,21 @@ class LandmarkDetector(Protocol):
         ...
 
 
+def checked_boxes(photos: Sequence[np.ndarray], boxes: np.ndarray) -> np.ndarray:
+    """Return the boxes (n, 4) float64 of n photos that a detector can read.
+
+    Raises:
+        ValueError: the numbers of photos and boxes differ, or a photo is not (H, W, 3) uint8.
+    """
+    boxes = np.asarray(boxes, np.float64)
+    if boxes.shape != (len(photos), 4):
+        raise ValueError(f"boxes: expected shape {(len(photos), 4)}, found {boxes.shape}")
+    for photo in photos:
+        if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3 or not photo.size:
+            raise ValueError(f"photo: expected (H, W, 3) uint8, found {photo.shape} {photo.dtype}")
+    return boxes
+
+
 def overlap(boxes: np.ndarray, box: np.ndarray, smaller: bool = False) -> np.ndarray:
     """Return (m,) intersection over union of (m, 4) boxes with one (4,), left, top, right, bottom;
     over the smaller of the two, if ``smaller``; 0 where a box is empty or inside out."""

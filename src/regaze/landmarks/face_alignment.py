@@ -34,7 +34,7 @@ from face_alignment.utils import (
 )
 
 from regaze.assets import AssetError
-from regaze.landmarks.base import Detection, choose_face
+from regaze.landmarks.base import Detection, checked_boxes, choose_face
 from regaze.provenance import file_sha256
 from regaze.weights import load_strictly, state_dict_of, torch_content
 
@@ -94,14 +94,7 @@ class Detector:
         Raises:
             ValueError: the numbers of photos and boxes differ, or a photo is not (H, W, 3) uint8.
         """
-        boxes = np.asarray(boxes, np.float64)
-        if boxes.shape != (len(photos), 4):
-            raise ValueError(f"boxes: expected shape {(len(photos), 4)}, found {boxes.shape}")
-        for photo in photos:
-            if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3 or not photo.size:
-                raise ValueError(
-                    f"photo: expected (H, W, 3) uint8, found {photo.shape} {photo.dtype}"
-                )
+        boxes = checked_boxes(photos, boxes)
         results: list[Detection] = []
         crops, squares, wanted = [], [], []
         for photo, faces, box in zip(photos, self.find_faces(photos), boxes, strict=True):

@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 
 from regaze.landmarks import blazeface
-from regaze.landmarks.base import Detection, choose_face, overlap
+from regaze.landmarks.base import Detection, checked_boxes, choose_face, overlap
 from regaze.landmarks.bundle import FACES, MESH, PACKAGE, SHA256, bundle_file, read_networks
 from regaze.landmarks.ibug import fingerprint, ibug
 
@@ -144,14 +144,7 @@ class MeshDetector:
         Raises:
             ValueError: the numbers of photos and boxes differ, or a photo is not (H, W, 3) uint8.
         """
-        boxes = np.asarray(boxes, np.float64)
-        if boxes.shape != (len(photos), 4):
-            raise ValueError(f"boxes: expected shape {(len(photos), 4)}, found {boxes.shape}")
-        for photo in photos:
-            if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3 or not photo.size:
-                raise ValueError(
-                    f"photo: expected (H, W, 3) uint8, found {photo.shape} {photo.dtype}"
-                )
+        boxes = checked_boxes(photos, boxes)
         with _one_thread():
             if self.threads == 1:
                 return list(map(self._subject, photos, boxes))
