@@ -13,9 +13,8 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
-from typer.testing import CliRunner
+from redirect_command import done, refused
 
-from regaze.cli import app
 from regaze.faces import FacesAttributes, FacesWriter
 from regaze.normalise.geometry import Variant, normalise
 from regaze.redirect.animate import write_animation
@@ -24,22 +23,6 @@ from regaze.redirect.run import Redirection
 from regaze.redirectors.declaration import Input, declared_by
 
 CONFIG = Path(__file__).parents[3] / "config.yaml"
-
-
-def run(*arguments):
-    return CliRunner().invoke(app, ["redirect", *(str(one) for one in arguments)])
-
-
-def done(*arguments):
-    result = run(*arguments)
-    assert result.exit_code == 0, result.output
-    return result.output
-
-
-def refused(*arguments):
-    result = run(*arguments)
-    assert result.exit_code not in (0, 2) and "Traceback" not in result.output
-    return result.output
 
 
 def common(scene, models):

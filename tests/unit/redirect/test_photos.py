@@ -6,29 +6,12 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
+from redirect_command import done, refused
 from skimage import data
-from typer.testing import CliRunner
 
-from regaze.cli import app
 from regaze.landmarks.detectors import configured_detector
 from regaze.redirect.animate import write_mp4
 from regaze.redirect.place import photo_place
-
-
-def run(*arguments):
-    return CliRunner().invoke(app, ["redirect", *(str(one) for one in arguments)])
-
-
-def done(*arguments):
-    result = run(*arguments)
-    assert result.exit_code == 0, result.output
-    return result.output
-
-
-def refused(*arguments):
-    result = run(*arguments)
-    assert result.exit_code not in (0, 2) and "Traceback" not in result.output
-    return result.output
 
 
 @pytest.fixture(scope="module")
