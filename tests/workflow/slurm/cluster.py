@@ -176,6 +176,17 @@ class Cluster:
                 return
             time.sleep(0.5)
 
+    def end(self, workflows) -> list[psutil.Process]:
+        """End workflows that still run and the cluster; kill and return what that leaves."""
+        for workflow in workflows:
+            if workflow.process.poll() is None:
+                workflow.process.kill()
+        self.down()
+        left = self.processes()
+        for process in left:
+            process.kill()
+        return left
+
     def processes(self) -> list[psutil.Process]:
         """Living processes of this cluster: its daemons, and what works beside its folder."""
         found = []

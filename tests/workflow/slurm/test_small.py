@@ -59,13 +59,7 @@ def ran(tmp_path_factory):
             time.sleep(0.3)
         jobs = cluster.jobs()
     finally:
-        for workflow in workflows:
-            if workflow.process.poll() is None:
-                workflow.process.kill()
-        cluster.down()
-        left = cluster.processes()
-        for process in left:
-            process.kill()
+        left = cluster.end(workflows)
     print(f"{time.monotonic() - begun:.0f} s on SLURM, {len(jobs)} jobs")
     return SimpleNamespace(root=root, workflows=workflows, jobs=jobs, left=left)
 

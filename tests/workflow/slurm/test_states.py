@@ -80,13 +80,8 @@ def ran(tmp_path_factory):
         jobs = cluster.jobs()
         restarts = cluster.run("scontrol", "-o", "show", "jobs")
     finally:
-        for run in runs.values():
-            if run.process.poll() is None:
-                run.process.kill()
         cluster.silent.unlink(missing_ok=True)
-        cluster.down()
-        for process in cluster.processes():
-            process.kill()
+        cluster.end(runs.values())
     print(f"{time.monotonic() - begun:.0f} s on SLURM")
     return SimpleNamespace(root=root, jobs=jobs, restarts=restarts, **runs)
 

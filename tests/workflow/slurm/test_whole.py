@@ -36,12 +36,7 @@ def test_the_whole_workflow_on_slurm_makes_the_bytes_of_a_local_run(finished, tm
         status = run.process.wait(timeout=LONGEST_S)
         jobs = cluster.jobs()
     finally:
-        if run and run.process.poll() is None:
-            run.process.kill()
-        cluster.down()
-        left = cluster.processes()
-        for process in left:
-            process.kill()
+        left = cluster.end([run] if run else [])
     print(f"{time.monotonic() - began:.0f} s on SLURM, {len(jobs)} jobs")
     assert status == 0, run.output[-4000:]
     assert {job["state"] for job in jobs} == {"COMPLETED"}
