@@ -43,3 +43,15 @@ def chosen(settings: BaseModel, preset: Mapping[str, Any], *sections: str) -> di
         name: {**preset[name], **getattr(settings, name).model_dump(exclude_none=True)}
         for name in sections
     }
+
+
+def in_tiny_networks(entry: BaseModel, **changes: Any) -> Any:
+    """An entry with its own objective in the networks of the preset ``tiny``, 32 px a side.
+
+    Args:
+        entry: of ``models:``, with sections ``network`` and ``objective``.
+        changes: what else of it is another.
+    """
+    objective = type(entry.objective)(**entry.options()["objective"])
+    tiny = {"preset": "tiny", "size_px": 32, "network": type(entry.network)()}
+    return entry.model_copy(update={**tiny, "objective": objective, **changes})

@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import Field
 
 from regaze.redirectors.declaration import Declaration, MethodSettings, Network
-from regaze.redirectors.presets import Section, chosen, derived, differences
+from regaze.redirectors.presets import Section, chosen, derived, differences, in_tiny_networks
 from regaze.training.settings import RedirectorTraining
 
 
@@ -120,9 +120,7 @@ class ModelSettings(MethodSettings):
 
     def tiny(self) -> ModelSettings:
         """The objective of this entry in the networks of the preset ``tiny``."""
-        objective = ObjectiveSettings(**self.options()["objective"])
-        changes = {"preset": "tiny", "size_px": 32, "checkpoint": None, "objective": objective}
-        return self.model_copy(update={**changes, "network": NetworkSettings()})
+        return in_tiny_networks(self, checkpoint=None)
 
     @staticmethod
     def declare(config: Mapping) -> Declaration:

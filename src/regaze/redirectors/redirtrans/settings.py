@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import Field
 
 from regaze.redirectors.declaration import MethodSettings
-from regaze.redirectors.presets import Section, chosen, derived, differences
+from regaze.redirectors.presets import Section, chosen, derived, differences, in_tiny_networks
 from regaze.redirectors.sted import settings as sted
 from regaze.training.settings import RedirectorTraining
 
@@ -89,9 +89,7 @@ class ModelSettings(MethodSettings):
 
     def tiny(self) -> ModelSettings:
         """The objective of this entry in the networks of the preset ``tiny``."""
-        objective = ObjectiveSettings(**self.options()["objective"])
-        changes = {"preset": "tiny", "size_px": 32, "objective": objective}
-        return self.model_copy(update={**changes, "network": NetworkSettings()})
+        return in_tiny_networks(self)
 
     declare = staticmethod(sted.ModelSettings.declare)
 

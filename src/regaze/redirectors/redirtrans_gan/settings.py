@@ -12,7 +12,7 @@ from pydantic import Field
 
 from regaze.redirectors.declaration import Declaration, MethodSettings, Network
 from regaze.redirectors.inversion.settings import rows_of
-from regaze.redirectors.presets import Section, chosen, derived, differences
+from regaze.redirectors.presets import Section, chosen, derived, differences, in_tiny_networks
 from regaze.redirectors.redirtrans import settings as redirtrans
 from regaze.redirectors.sted import settings as sted
 from regaze.training.settings import RedirectorTraining
@@ -73,9 +73,7 @@ class ModelSettings(MethodSettings):
 
     def tiny(self) -> ModelSettings:
         """The objective of this entry in the networks of the preset ``tiny``."""
-        objective = ObjectiveSettings(**self.options()["objective"])
-        changes = {"preset": "tiny", "size_px": 32, "objective": objective}
-        return self.model_copy(update={**changes, "network": NetworkSettings()})
+        return in_tiny_networks(self)
 
     @staticmethod
     def declare(config: Mapping) -> Declaration:

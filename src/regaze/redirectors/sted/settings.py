@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import Field
 
 from regaze.redirectors.declaration import Declaration, MethodSettings, Network
-from regaze.redirectors.presets import Section, chosen, derived, differences
+from regaze.redirectors.presets import Section, chosen, derived, differences, in_tiny_networks
 from regaze.training.settings import RedirectorTraining
 
 
@@ -135,16 +135,8 @@ class ModelSettings(MethodSettings):
         """The factors and the objective of this entry in the networks of the preset ``tiny``."""
         done = self.options()
         kept = {name: done["network"][name] for name in ("num_1d_units", "num_2d_units")}
-        return self.model_copy(
-            update={
-                "preset": "tiny",
-                "size_px": 32,
-                "checkpoint": None,
-                "preprocess": done["preprocess"],
-                "network": NetworkSettings(**kept),
-                "objective": ObjectiveSettings(**done["objective"]),
-            }
-        )
+        given = {"checkpoint": None, "preprocess": done["preprocess"]}
+        return in_tiny_networks(self, network=NetworkSettings(**kept), **given)
 
     @staticmethod
     def declare(config: Mapping) -> Declaration:
