@@ -3,8 +3,7 @@
 from pathlib import Path
 
 from regaze.factors import GAZE_AND_HEAD
-from regaze.jobs import start
-from regaze.outputs import several
+from regaze.jobs import removed_background, start
 from regaze.redirectors.inputs import given_inputs, given_view
 from regaze.redirectors.sample import sample_redirector
 
@@ -13,8 +12,7 @@ def main(job):
     start(job)
     files = {"faces": job.input.faces, "pairs": job.input.pairs, "sampling": job.params.sampling}
     files |= given_view(job.input) | {"inputs": given_inputs(job.input), "kind": GAZE_AND_HEAD}
-    if job.input.get("masks"):
-        files |= {"masks": several(job.input.masks), "background": job.params.background}
+    files |= removed_background(job)
     folder = Path(job.input.model).parent
     sample_redirector(folder, samples=None, speed=None, gif=job.output.path, **files)
 

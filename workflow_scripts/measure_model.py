@@ -4,9 +4,8 @@ from pathlib import Path
 
 import torch
 
-from regaze.jobs import start
+from regaze.jobs import removed_background, start
 from regaze.metrics.measure import measure_files
-from regaze.outputs import several
 
 
 def main(job):
@@ -17,8 +16,7 @@ def main(job):
     options["perturbed"] = job.input.get("perturbed")
     if job.input.get("identity"):
         options["identity"] = Path(job.input.identity).parent
-    if job.input.get("masks"):
-        options |= {"masks": several(job.input.masks), "background": job.params.background}
+    options |= removed_background(job)
     measure_files(job.input.samples, *data, **dict(job.output.items()), **options)
 
 

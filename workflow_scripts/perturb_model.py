@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from regaze.jobs import start
+from regaze.jobs import removed_background, start
 from regaze.metrics.disentanglement import perturb_redirector
-from regaze.outputs import several
 from regaze.redirectors.inputs import given_inputs, given_view
 
 
@@ -15,8 +14,7 @@ def main(job):
     given["inputs"] = given_inputs(job.input)
     given |= {"faces": job.input.faces, "split": job.input.split}
     given["albums"] = job.input.get("albums")
-    if job.input.get("masks"):
-        given |= {"masks": several(job.input.masks), "background": job.params.background}
+    given |= removed_background(job)
     estimator = Path(job.input.estimator).parent
     perturb_redirector(
         Path(job.input.model).parent, estimator=estimator, output=job.output[0], **given

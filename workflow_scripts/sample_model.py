@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from regaze.jobs import start
-from regaze.outputs import several
+from regaze.jobs import removed_background, start
 from regaze.redirectors.inputs import given_inputs, given_view
 from regaze.redirectors.sample import sample_pseudo_model, sample_redirector
 
@@ -12,8 +11,7 @@ def main(job):
     start(job)
     common = {"faces": job.input.faces, "pairs": job.input.pairs, **dict(job.output.items())}
     common["size_px"] = job.params.size_px
-    if job.input.get("masks"):
-        common |= {"masks": several(job.input.masks), "background": job.params.background}
+    common |= removed_background(job)
     if job.input.get("model"):
         folder = Path(job.input.model).parent
         common |= given_view(job.input) | {"inputs": given_inputs(job.input)}

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from regaze.jobs import start
+from regaze.jobs import removed_background, start
 from regaze.outputs import several
 from regaze.redirectors.inputs import given_inputs, given_view
 from regaze.redirectors.sample import sample_variants
@@ -14,8 +14,7 @@ def main(job):
     files = {"faces": job.input.faces, "pairs": job.input.pairs, **job.params.get("pairs", {})}
     files |= given_view(job.input) | {"inputs": given_inputs(job.input)}
     files["size_px"] = job.params.size_px
-    if job.input.get("masks"):
-        files |= {"masks": several(job.input.masks), "background": job.params.background}
+    files |= removed_background(job)
     folder = Path(job.input.model).parent
     sampling, variants = job.params.sampling, job.params.variants
     sample_variants(folder, variants, sampling=sampling, **outputs, **files)

@@ -18,6 +18,13 @@ _RECORDED: set[str] = set()
 _ASKED: dict[str, float] = {}
 
 
+def removed_background(job) -> dict:
+    """Masks and what replaces the background, as library calls take them; empty where it stays."""
+    if not job.input.get("masks"):
+        return {}
+    return {"masks": several(job.input.masks), "background": job.params.background}
+
+
 def start(job) -> logging.Logger:
     """Prepare the process of a ``script:`` rule and return its logger.
 
