@@ -11,35 +11,33 @@ import re
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
     ValidationError,
-    create_model,
     field_validator,
     model_validator,
 )
 from pydantic.json_schema import models_json_schema
 
-from regaze.albums import AlbumSettings
 from regaze.assets import AssetSettings
 from regaze.entry_data import check_data, check_estimator, known
 from regaze.estimators.settings import EstimatorSettings
 from regaze.face3d.acquire_settings import AcquireSettings
 from regaze.face3d.settings import EncoderSettings
-from regaze.factors import KINDS, current_kind
 from regaze.few_labels.settings import AugmentationSettings
 from regaze.identity.settings import TRAINED, IdentitySettings
 from regaze.landmarks.settings import LandmarkSettings
 from regaze.masks.settings import MaskSettings
 from regaze.methods import method_module, methods
+from regaze.normalise.settings import Faces
 from regaze.redirectors.declaration import Declaration, Sampling, check_labels, declared
 from regaze.redirectors.inputs import KINDS as INPUT_KINDS
 from regaze.redirectors.inputs import check_names
-from regaze.report.settings import StudySettings
+from regaze.report.settings import Evaluation, StudySettings
 from regaze.resources import ResourceTable
 from regaze.sources import KINDS as SOURCE_KINDS
 from regaze.sources import SourceError, SourceOptions, options_class
@@ -98,139 +96,6 @@ class Capture(Section):
         description=".npz of `regaze head convert-ict` or `regaze head build` to render instead "
         "of the procedural head, or of `regaze head convert` for published encoders",
     )
-
-
-class Faces(Section):
-    """Normalisation of photos to patches."""
-
-    variant: Literal["sted", "faze", "custom"] = Field(
-        "sted", description="sted: full face; faze: eye strip; custom: patch_size, focal, distance"
-    )
-    patch_size: tuple[int, int] | None = Field(
-        None, description="width, height in px; default of the variant (sted 128 x 128)"
-    )
-    focal: float | None = Field(
-        None, gt=0, description="px; default keeps the variant's field of view"
-    )
-    distance: float | None = Field(None, gt=0, description="mm; default of the variant (600)")
-    resampling: Literal["one_step", "two_step"] = Field(
-        "one_step", description="two_step follows the reference order, for bit comparison"
-    )
-    frame_check: Literal["sfm-upstream", "sfm", "ellipsoid", "none"] = Field(
-        "ellipsoid", description="rows whose head leaves the photo are rejected"
-    )
-    sfm_mesh: str | None = Field(None, description="sfm_shape_3448.bin for the sfm checks")
-    threads: int = Field(1, ge=1, description="photos decoded and warped at a time per shard")
-    max_rejected: float = Field(
-        0.05, ge=0, le=1, description="share of rejected rows above which the stage fails"
-    )
-    max_lost: float | None = Field(
-        None,
-        ge=0,
-        le=1,
-        description="share of persons without a usable row above which it fails; default the same",
-    )
-
-    @model_validator(mode="after")
-    def _camera(self):
-        given = {"patch_size": self.patch_size, "focal": self.focal, "distance": self.distance}
-        missing = [name for name, value in given.items() if value is None]
-        if self.variant == "custom" and missing:
-            raise ValueError(f"{missing[0]}: variant 'custom' needs patch_size, focal and distance")
-        proportions_kept = self.variant != "custom" and self.focal is None
-        if proportions_kept and self.patch_size is not None:
-            width, height = self.patch_size
-            shape = 4 if self.variant == "faze" else 1
-            if width < 1 or width != shape * height:
-                raise ValueError(
-                    f"patch_size: {width} x {height}, but variant {self.variant!r} is {shape} to 1"
-                )
-        return self
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """(width, height) of the stored patches in pixels."""
-        return self.patch_size or ((256, 64) if self.variant == "faze" else (128, 128))
-
-    def shows_as(self, other: Faces) -> bool:
-        """Whether patches show the same of a face as others, be it in more pixels."""
-        shown = [
-            (one.variant, one.focal and one.focal / one.size[0], one.distance)
-            for one in (self, other)
-        ]
-        return shown[0] == shown[1]
-
-    @model_validator(mode="after")
-    def _mesh(self):
-        if self.frame_check.startswith("sfm") and self.sfm_mesh is None:
-            raise ValueError(
-                f"sfm_mesh: frame_check {self.frame_check!r} needs the Surrey Face Model's file; "
-                "without it use frame_check: ellipsoid"
-            )
-        return self
-
-
-class _PairCounts(Section):
-    """Evaluation pairs per kind; of sweeps the number of source pictures."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _old_words(cls, given):
-        # An overlay with the old word lies on top of a file that has the new one.
-        old = [key for key in given if current_kind(key) != key] if isinstance(given, dict) else []
-        new = {current_kind(key): given[key] for key in old}
-        return {key: given[key] for key in given if key not in old} | new if old else given
-
-
-PairCounts = create_model(
-    "PairCounts",
-    __base__=_PairCounts,
-    __doc__=_PairCounts.__doc__,
-    **{
-        kind.name: (int, Field(kind.default, ge=0, description=kind.about))
-        for kind in KINDS.values()
-    },
-)
-
-
-class Evaluation(Section):
-    """What is measured on what."""
-
-    estimator: str = Field("resnet", description="entry of estimators that measures all methods")
-    datasets: list[str] | None = Field(
-        None, description="entries of datasets to evaluate on besides the one trained on"
-    )
-    split: str = Field("test", description="list of the split file")
-    same_deg: float = Field(
-        0.05,
-        gt=0,
-        description="directions closer than this are the same for gaze_only and head_only pairs",
-    )
-    pairs: PairCounts = PairCounts()
-    albums: AlbumSettings | None = Field(
-        None, description="pictures of evaluated persons for models of their own; null for none"
-    )
-    models: list[str] | None = Field(
-        None, description="rows of the report; default all of models, copy and truth"
-    )
-    bootstrap: int = Field(1000, ge=100, description="resamples of persons for intervals")
-    perturbed: int = Field(
-        100, ge=0, description="pictures for the induced errors of random turns, 0 = none"
-    )
-    study: StudySettings = StudySettings()
-    remove_background: bool | list[str] = Field(
-        False, description="data sets whose sources and targets lose their background; true: all"
-    )
-    background: tuple[int, int, int] = Field(
-        (0, 0, 0), description="R, G, B that takes the background's place"
-    )
-
-    @field_validator("background")
-    @classmethod
-    def _colour(cls, value):
-        if any(not 0 <= part <= 255 for part in value):
-            raise ValueError(f"expected R, G, B from 0 to 255, found {list(value)}")
-        return value
 
 
 class Settings(Section):

@@ -13,8 +13,7 @@ from regaze.faces import FacesAttributes, FacesReader, FacesWriter
 from regaze.factors import FACTORS, KINDS, compared_kinds, current_kind, pair_kinds
 from regaze.pairs import draw_pairs, read_pairs, write_pairs
 from regaze.report.inputs import read_metrics, read_per_pair
-from regaze.report.settings import StudySettings
-from regaze.settings import PairCounts
+from regaze.report.settings import PairCounts, StudySettings
 
 # A third row: how bright a picture is, read from the picture itself.
 LIGHT = r"""
@@ -51,7 +50,7 @@ from regaze.report import tables
 from regaze.report.grids import redirection_grid
 from regaze.report.inputs import ModelEntry, read_results
 from regaze.report.verdict import verdict
-from regaze.settings import PairCounts
+from regaze.report.settings import PairCounts
 
 class Still(GazeHeadEstimator):
     arch, preset, size_px, preprocess, fingerprint, record = "s", "tiny", 32, "none", "s", {}

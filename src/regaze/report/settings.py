@@ -1,13 +1,21 @@
-"""The part of the configuration about variants of sampling. Light: the Snakefile imports it."""
+"""The section ``evaluation:``, variants of sampling among it. Light: the Snakefile imports it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    create_model,
+    field_validator,
+    model_validator,
+)
 
-from regaze.factors import GAZE_AND_HEAD, compared_kinds, current_kind
+from regaze.albums import AlbumSettings
+from regaze.factors import GAZE_AND_HEAD, KINDS, compared_kinds, current_kind
 
 REFERENCE = "reference"
 """Name of the variant that the others are compared with, pair by pair."""
@@ -85,3 +93,66 @@ def axis_of(variant: str, changes: Mapping[str, Any]) -> tuple[str, float]:
     if "guidance" in changes:
         return "weight", float(changes["guidance"])
     return "steps", float(changes["steps"])
+
+
+class _PairCounts(_Section):
+    """Evaluation pairs per kind; of sweeps the number of source pictures."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _old_words(cls, given):
+        # An overlay with the old word lies on top of a file that has the new one.
+        old = [key for key in given if current_kind(key) != key] if isinstance(given, dict) else []
+        new = {current_kind(key): given[key] for key in old}
+        return {key: given[key] for key in given if key not in old} | new if old else given
+
+
+PairCounts = create_model(
+    "PairCounts",
+    __base__=_PairCounts,
+    __doc__=_PairCounts.__doc__,
+    **{
+        kind.name: (int, Field(kind.default, ge=0, description=kind.about))
+        for kind in KINDS.values()
+    },
+)
+
+
+class Evaluation(_Section):
+    """What is measured on what."""
+
+    estimator: str = Field("resnet", description="entry of estimators that measures all methods")
+    datasets: list[str] | None = Field(
+        None, description="entries of datasets to evaluate on besides the one trained on"
+    )
+    split: str = Field("test", description="list of the split file")
+    same_deg: float = Field(
+        0.05,
+        gt=0,
+        description="directions closer than this are the same for gaze_only and head_only pairs",
+    )
+    pairs: PairCounts = PairCounts()
+    albums: AlbumSettings | None = Field(
+        None, description="pictures of evaluated persons for models of their own; null for none"
+    )
+    models: list[str] | None = Field(
+        None, description="rows of the report; default all of models, copy and truth"
+    )
+    bootstrap: int = Field(1000, ge=100, description="resamples of persons for intervals")
+    perturbed: int = Field(
+        100, ge=0, description="pictures for the induced errors of random turns, 0 = none"
+    )
+    study: StudySettings = StudySettings()
+    remove_background: bool | list[str] = Field(
+        False, description="data sets whose sources and targets lose their background; true: all"
+    )
+    background: tuple[int, int, int] = Field(
+        (0, 0, 0), description="R, G, B that takes the background's place"
+    )
+
+    @field_validator("background")
+    @classmethod
+    def _colour(cls, value):
+        if any(not 0 <= part <= 255 for part in value):
+            raise ValueError(f"expected R, G, B from 0 to 255, found {list(value)}")
+        return value
