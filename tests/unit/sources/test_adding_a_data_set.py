@@ -33,7 +33,7 @@ def kiosk(tmp_path, monkeypatch):
     monkeypatch.setattr(regaze.sources, "__path__", [*regaze.sources.__path__, str(folder)])
     kinds = (*regaze.sources.KINDS, "kiosk")
     monkeypatch.setattr(regaze.sources, "KINDS", kinds)
-    monkeypatch.setattr(regaze.settings, "KINDS", kinds)
+    monkeypatch.setattr(regaze.settings, "SOURCE_KINDS", kinds)
     yield "kiosk"
     sys.modules.pop("regaze.sources.kiosk", None)
 
