@@ -36,11 +36,17 @@ def raw_shard(wildcards):
 
 
 def pose_files(wildcards):
-    """The shard's head poses where they have to be found from the photos."""
-    if not settings.options_of(wildcards.dataset).needs_landmarks():
-        return {}
-    folder = f"results/{divided(wildcards.dataset)[0]}/supplementary"
-    return {"poses": f"{folder}/shard-{wildcards.shard}.h5"}
+    """The shard's head poses where they have to be found from the photos.
+
+    And the landmarks found where they frame the faces and nothing else tells them.
+    """
+    options = settings.options_of(wildcards.dataset)
+    folder = f"results/{divided(wildcards.dataset)[0]}"
+    if options.needs_landmarks():
+        return {"poses": f"{folder}/supplementary/shard-{wildcards.shard}.h5"}
+    if settings.faces_in(wildcards.dataset).aligned and not options.brings_landmarks():
+        return {"landmarks": f"{folder}/landmarks/shard-{wildcards.shard}.h5"}
+    return {}
 
 
 def split_file(wildcards):

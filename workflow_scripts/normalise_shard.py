@@ -14,6 +14,7 @@ def main(job):
         shards=job.params.shards,
         persons=job.params.raw and job.params.raw["persons"],
         poses=job.input.get("poses"),
+        landmarks=job.input.get("landmarks"),
         threads=job.threads,
         **job.params.faces,
     )

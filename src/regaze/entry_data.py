@@ -48,6 +48,8 @@ def check_data(settings: Any, name: str) -> None:
             )
     for dataset in settings.seen_by(name):
         _check_photos(settings, f"{path}.view", data.view, dataset)
+    if settings.faces_of(name).aligned:
+        _check_aligned(settings, name)
     if data.per is not None:
         _check_personal(settings, name)
 
@@ -58,6 +60,32 @@ def _check_photos(settings: Any, path: str, view: str, dataset: str) -> None:
         raise ValueError(
             f"{path}: {view!r}, but datasets.{dataset} was released as patches, which have the "
             f"one view; expected {DEFAULT!r}"
+        )
+
+
+def _check_aligned(settings: Any, name: str) -> None:
+    """Refuse what is known of patches of a virtual camera alone, of an entry in framing ffhq."""
+    path, entry, view = f"models.{name}", settings.models[name], settings.data_of(name).view
+    because = f"but its view {view!r} has framing 'ffhq'"
+    if inputs := [one.kind for one in settings.declarations[name].inputs]:
+        raise ValueError(
+            f"{path}.data.view: class {entry.class_!r} reads {' and '.join(inputs)} of patches, "
+            f"{because}, for which they are not made"
+        )
+    if settings.data_of(name).per is not None:
+        raise ValueError(
+            f"{path}.data.per: 'person', {because}, in which rows are not numbered as in albums"
+        )
+    if weight := entry.resolve().get("objective", {}).get("eye_weight"):
+        raise ValueError(
+            f"{path}.objective.eye_weight: {weight:g}, {because}, in which eyes lie elsewhere than "
+            "in the fixed boxes; expected 0"
+        )
+    removed = settings.evaluation.remove_background
+    if removed if isinstance(removed, bool) else set(removed) & set(settings.evaluated):
+        raise ValueError(
+            f"{path}.data.view: {view!r} has framing 'ffhq', of which no masks are made; expected "
+            "evaluation.remove_background: false"
         )
 
 

@@ -49,27 +49,35 @@ class FacesAttributes:
     """How the patches of a file were made; written as attributes of the file.
 
     Attributes:
-        variant: name of the normalisation (``sted``, ``faze`` or ``custom``).
+        variant: name of the normalisation (``sted``, ``faze`` or ``custom``), whose labels these
+            are also where the framing is another.
         patch_size: (width, height) in pixels.
-        focal: focal length of the virtual camera in pixels.
-        distance: distance of the virtual camera from the face in millimetres.
+        focal: focal length of the virtual camera in pixels; None without one.
+        distance: distance of the virtual camera from the face in millimetres; None without one.
         frame_check: ``sfm-upstream``, ``sfm``, ``ellipsoid`` or ``none``.
         source: kind of the capture the rows came from.
         channel_order: ``rgb`` or ``bgr``.
         undistort_camera: ``same`` or ``centred``.
         gaze: ``known``, or ``absent`` when no row has a gaze label: columns 0, 1 and 4 to 7 of the
-            labels are NaN then. The attribute is written only when it is not ``known``.
+            labels are NaN then.
+        framing: ``normalised``, by a virtual camera, or ``ffhq``; see :mod:`regaze.views`.
+
+    ``gaze`` and ``framing`` are written only when they are not ``known`` and ``normalised``.
     """
 
     variant: str
     patch_size: tuple[int, int]
-    focal: float
-    distance: float
+    focal: float | None
+    distance: float | None
     frame_check: str
     source: str
     channel_order: str = "rgb"
     undistort_camera: str = "same"
     gaze: str = "known"
+    framing: str = "normalised"
+
+
+_UNSAID = {("gaze", "known"), ("framing", "normalised"), ("focal", None), ("distance", None)}
 
 
 class FacesWriter:
@@ -82,7 +90,7 @@ class FacesWriter:
         self._replacing = replacing(self.path)
         self._file = h5py.File(self._replacing.__enter__(), "w")
         for key, value in asdict(self.attributes).items():
-            if (key, value) != ("gaze", "known"):
+            if (key, value) not in _UNSAID:
                 self._file.attrs[key] = value
         return self
 
@@ -102,6 +110,10 @@ class FacesWriter:
         gaze_origin: np.ndarray | None = None,
         landmarks: np.ndarray | None = None,
         real: np.ndarray | None = None,
+        alignment: np.ndarray | None = None,
+        camera: np.ndarray | None = None,
+        distortion: np.ndarray | None = None,
+        roll: np.ndarray | None = None,
     ) -> None:
         """Write the rows of one person; a person without rows gets no group.
 
@@ -117,6 +129,10 @@ class FacesWriter:
             gaze_origin: (N, 3) millimetres in the original camera.
             landmarks: (N, 68, 2) pixels of the patch, NaN where unknown.
             real: (N,) uint8, 1 for photos and 0 for pictures that a redirector made.
+            alignment: (N, 3, 3) pixels of the photo to pixels of a patch of framing ``ffhq``.
+            camera, distortion: (N, 4) fx, fy, cx, cy in pixels and (N, 14) OpenCV coefficients of
+                the photo, for the same framing.
+            roll: (N,) radians, see :func:`regaze.normalise.aligned.in_frame`.
 
         Raises:
             ValueError: an array's rows, type or shape differ from the above.
@@ -131,6 +147,10 @@ class FacesWriter:
             "gaze_origin": (gaze_origin, (3,), np.float64),
             "landmarks": (landmarks, (68, 2), np.float32),
             "real": (real, (), np.uint8),
+            "alignment": (alignment, (3, 3), np.float64),
+            "camera": (camera, (4,), np.float64),
+            "distortion": (distortion, (14,), np.float64),
+            "roll": (roll, (), np.float64),
         }
         rows = {}
         for name, (given, shape, dtype) in columns.items():

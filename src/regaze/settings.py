@@ -33,7 +33,7 @@ from regaze.identity.settings import TRAINED, IdentitySettings
 from regaze.landmarks.settings import LandmarkSettings
 from regaze.masks.settings import MaskSettings
 from regaze.methods import method_module, methods
-from regaze.normalise.settings import Faces
+from regaze.normalise.settings import AlignedFaces, Faces
 from regaze.redirectors.declaration import Declaration, Sampling, check_labels, declared
 from regaze.redirectors.inputs import KINDS as INPUT_KINDS
 from regaze.redirectors.inputs import check_names
@@ -346,7 +346,8 @@ class Settings(Section):
         view = divided(name)[1]
         if view == DEFAULT:
             return self.faces
-        return Faces.model_validate(self.views[view].over(self.faces.model_dump()))
+        made = self.views[view].over(self.faces.model_dump())
+        return (AlignedFaces if "framing" in made else Faces).model_validate(made)
 
     def options_of(self, name: str) -> SourceOptions:
         """The entry of ``datasets`` of a data set in a view."""
@@ -368,8 +369,12 @@ class Settings(Section):
         return list(found)
 
     def first_view(self, dataset: str) -> str:
-        """A data set in the first view that something reads; photos are lost in all or in none."""
-        return next((one for one in self.face_sets if divided(one)[0] == dataset), dataset)
+        """A data set in the first view that something reads.
+
+        Photos are lost in all of a virtual camera or in none; others lose more.
+        """
+        found = [one for one in self.face_sets if divided(one)[0] == dataset]
+        return min(found, key=lambda one: self.faces_in(one).aligned, default=dataset)
 
     @property
     def read(self) -> list[str]:

@@ -21,6 +21,7 @@ def settings(text):
 
 
 NEAR = "views: {near: {patch_size: [64, 64], focal: 400}}\n"
+ALIGNED = "views: {aligned: {framing: ffhq, patch_size: [64, 64]}}\n"
 
 
 def test_names_of_data_sets_in_views():
@@ -70,7 +71,33 @@ def test_what_entries_read_is_told():
         ("models: {regression: {data: {view: near}}}", "data.view: 'near' is not defined"),
         ("models: {regression: {data: {labelled: b}}}", "data.labelled: 'b' is not defined"),
         ("views: {default: {}}", "'default' is the view of `faces`"),
-        ("views: {ffhq: {framing: ffhq}}", "views.ffhq.framing: .*'normalised'"),
+        ("views: {a: {framing: dlib}}", "views.a.framing: .*'normalised' or 'ffhq'"),
+        ("views: {a: {framing: ffhq, focal: 400}}", "focal: 400.0, but framing 'ffhq' is no"),
+        ("views: {a: {framing: ffhq, patch_size: [256, 64]}}", "expected a square .* 256 x 64"),
+        (
+            ALIGNED + "models: {sted: {data: {view: aligned}, "
+            "objective: {eye_weight: 0, redirection_gaze: 1}}}",
+            "training estimator 'vgg' knows faces in another view",
+        ),
+        (
+            ALIGNED + "models: {regression: {data: {view: aligned}}}",
+            "models.regression.objective.eye_weight: 8, but its view 'aligned' has framing 'ffhq'",
+        ),
+        (
+            ALIGNED + "models: {xunet_deca: {data: {view: aligned}}}",
+            "class 'xunet' reads codes of patches, but its view 'aligned'",
+        ),
+        (
+            ALIGNED + "evaluation: {remove_background: true}\n"
+            "models: {regression: {data: {view: aligned}, objective: {eye_weight: 0}}}",
+            "of which no masks are made",
+        ),
+        (
+            ALIGNED + "evaluation: {albums: {size: 5}}\n"
+            "models: {regression: {data: {view: aligned, per: person}, "
+            "objective: {eye_weight: 0}}}",
+            "rows are not numbered as in albums",
+        ),
         ("views: {a: {variant: custom}}", "views.a: patch_size: variant 'custom' needs"),
         ("views: {a: {variant: faze}}", "looks at another point of the face"),
         ("estimators: {vgg: {view: near}}", "estimators.vgg.view: 'near' is not defined"),
@@ -117,6 +144,22 @@ def test_an_estimator_of_a_view_is_for_methods_of_that_view():
     assert "view" not in made.estimators["resnet"].model_dump()
 
 
+def test_framing_ffhq_is_a_square_with_the_labels_of_faces():
+    made = settings(
+        "views: {aligned: {framing: ffhq, patch_size: [64, 64]}, large: {framing: ffhq}}\n"
+        "faces: {frame_check: none}\n"
+        "models: {regression: {data: {view: aligned}, objective: {eye_weight: 0}}}"
+    )
+    small, large = (made.faces_in(f"synthetic@{name}") for name in ("aligned", "large"))
+    assert (small.size, large.size) == ((64, 64), (256, 256))
+    assert small.shows_as(large) and not small.shows_as(made.faces)
+    assert small.aligned and not made.faces.aligned and small.frame_check == "none"
+    assert "framing" not in made.faces.model_dump()
+    # Of photos that a virtual camera shows none is lost, so the split goes by its view.
+    assert made.face_sets == ["synthetic", "synthetic@aligned"]
+    assert made.first_view("synthetic") == "synthetic"
+
+
 def test_fewer_pixels_are_no_other_view():
     made = settings(
         "views: {small: {patch_size: [64, 64]}}\n"
@@ -135,3 +178,8 @@ def test_views_are_told_apart_by_what_they_show():
     assert "found 256 x 64 px" in why_another(STED, strip)
     assert told_view({**STED, "patch_size": (128, 128), "gaze": "absent"}) == STED
     assert told_view({"variant": "sted"}) is None
+    ffhq = told_view({"framing": "ffhq", "variant": "sted", "patch_size": (256, 256)})
+    assert ffhq == {"framing": "ffhq", "patch_size": [256, 256]}
+    assert why_another(ffhq, ffhq | {"patch_size": [64, 64]}) == why_another(None, ffhq) == ""
+    for own, other in ((ffhq, STED), (STED, ffhq)):
+        assert "256 x 256 px aligned by eyes and mouth" in why_another(own, other)

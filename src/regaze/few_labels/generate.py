@@ -91,6 +91,11 @@ def augment_faces(
         return whole.repeat(width // whole.shape[2], 1).repeat(width // whole.shape[2], 2)
 
     table = _pairs(reader, chosen, numbers, targets)
+    if lost := len(table) - len(engine.shown(table)):
+        raise ValueError(
+            f"{folder}: its view of the faces lacks {lost // per_sample} of {len(chosen)} photos "
+            "(rejected.parquet beside them tells why); expected a redirector whose view has all"
+        )
     with FacesWriter(output, _attributes(reader)) as writer:
         for places in _blocks(reader.person_of[chosen], _BLOCK):
             pictures = redirected(table.iloc[places.start * per_sample : places.stop * per_sample])

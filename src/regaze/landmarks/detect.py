@@ -6,6 +6,7 @@ import logging
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
 from pathlib import Path
 
 import cv2
@@ -14,7 +15,7 @@ import numpy as np
 from regaze.landmarks.base import Detection, LandmarkDetector
 from regaze.landmarks.files import name_problem, new_file, usable_persons, write_person
 from regaze.normalise.photo import UnreadableImage, quiet_decoders, read_photo
-from regaze.sources.records import PersonPhotos, PhotoSource, SourceError
+from regaze.sources.records import PersonPhotos, PhotoSource, Source, SourceError
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +23,7 @@ _BYTES_AT_ONCE = 256 << 20
 
 
 def detect_shard(
-    source: PhotoSource,
+    source: PhotoSource | Source,
     persons: Sequence[str],
     detector: LandmarkDetector,
     out: str | Path,
@@ -37,7 +38,7 @@ def detect_shard(
     score. Photos are held in memory a batch at a time, and fewer when they are large.
 
     Args:
-        source: the opened raw data set.
+        source: the opened raw data set, with head poses or without.
         persons: persons of the shard.
         detector: finds faces; see :class:`~regaze.landmarks.base.LandmarkDetector`.
         out: the file to write; see :mod:`regaze.landmarks.files`.
@@ -51,7 +52,7 @@ def detect_shard(
     with new_file(out, attributes) as file, quiet_decoders():
         for person in usable_persons(persons):
             try:
-                photos = source.photos(person)
+                photos = _photos(source, person)
             except SourceError as error:
                 log.warning("person %s left out: %s", person, error)
                 names, rows = error.file_names, None
@@ -65,6 +66,17 @@ def detect_shard(
             counts += here
             log.info("person %s: %d of %d faces found", person, here["found"], len(rows))
     return dict(sorted(counts.items()))
+
+
+def _photos(source: PhotoSource | Source, person: str) -> PersonPhotos:
+    """Return the photos of a data set, also of one that comes with head poses."""
+    if hasattr(source, "photos"):
+        return source.photos(person)
+    records = source.read(person)
+    shared = {one.name: getattr(records, one.name) for one in fields(PersonPhotos)
+              if hasattr(records, one.name)}  # fmt: skip
+    unknown = np.full((len(records), 4), np.nan)
+    return PersonPhotos(**shared, face_box=unknown, gaze_angles=unknown[:, :2])
 
 
 def _columns(rows: Sequence[Detection]) -> dict[str, object]:

@@ -168,7 +168,9 @@ def perturb_redirector(
     own = faces_reader(view, view_masks, background) if view else None
     engine = Engine(folder, sampling, reader, inputs or {}, own, size_px)
     network = load_estimator(estimator).to(engine.device)
-    table = _samples(reader, split, persons, pictures, read_albums(albums))
+    table = engine.shown(_samples(reader, split, persons, pictures, read_albums(albums)))
+    if not len(table):
+        raise ValueError(f"{split}: {persons}: none of the pictures turned is in the model's view")
     parts = []
     for rows in engine.chunks(table):
         with torch.no_grad():

@@ -16,8 +16,10 @@ import cv2
 import numpy as np
 
 from regaze.faces import FacesAttributes, FacesWriter
+from regaze.normalise.aligned import align_row, landmark_problem, place_columns
 from regaze.normalise.camera import COEFFICIENT_COUNTS, pad_distortion, undistort_points
 from regaze.normalise.face_model import FACE_MODELS
+from regaze.normalise.ffhq import NotFramed
 from regaze.normalise.frame_check import FrameCheck, make_frame_check
 from regaze.normalise.geometry import Normalisation, Variant, normalise
 from regaze.normalise.photo import UnreadableImage, quiet_decoders, read_photo
@@ -32,6 +34,7 @@ from regaze.sources.records import (
     printable,
     safe_name,
 )
+from regaze.views import FFHQ
 
 log = logging.getLogger(__name__)
 
@@ -56,18 +59,25 @@ class FacesRecipe:
     check: FrameCheck
     undistort_camera: str = "same"
     resampling: str = "one_step"
+    framing: str = "normalised"
+
+    @property
+    def aligned(self) -> bool:
+        """Whether landmarks frame the faces, and no virtual camera."""
+        return self.framing == FFHQ
 
     def attributes(self, source: str, gaze_known: bool = True) -> FacesAttributes:
         """Return the attributes of a faces file made by this recipe from a ``source`` kind."""
         return FacesAttributes(
             variant=self.variant.name,
             patch_size=self.variant.size,
-            focal=self.variant.focal,
-            distance=self.variant.distance,
+            focal=None if self.aligned else self.variant.focal,
+            distance=None if self.aligned else self.variant.distance,
             frame_check=self.check.name,
             source=source,
             undistort_camera=self.undistort_camera,
             gaze="known" if gaze_known else "absent",
+            framing=self.framing,
         )
 
 
@@ -85,6 +95,7 @@ def normalise_shard(
     sfm_mesh: str | Path | None = None,
     undistort_camera: str = "same",
     resampling: str = "one_step",
+    framing: str = "normalised",
     threads: int = 1,
 ) -> RowCounts:
     """Normalise every photo of ``persons`` and write the shard's two files.
@@ -110,6 +121,10 @@ def normalise_shard(
         sfm_mesh: dense face mesh for it.
         undistort_camera: ``same`` or ``centred``.
         resampling: ``one_step``, or ``two_step`` for the reference's order.
+        framing: ``normalised``, or ``ffhq``: squares of the photos by their landmarks
+            (:mod:`regaze.normalise.ffhq`), with the labels of the variant. Rows without landmarks
+            are rejected then (``no_landmarks``), as are faces that the photo's edge cuts
+            (``out_of_frame``).
         threads: photos decoded and warped at a time.
 
     Raises:
@@ -119,7 +134,7 @@ def normalise_shard(
     if isinstance(variant, str):
         variant = Variant.named(variant, patch_size, focal, distance)
     check = make_frame_check(frame_check, sfm_mesh)
-    recipe = FacesRecipe(variant, check, undistort_camera, resampling)
+    recipe = FacesRecipe(variant, check, undistort_camera, resampling, framing)
     for first, second in pairwise(sorted(persons)):
         if first == second:
             raise SourceError(f"person {first}: expected once in the shard, found twice")
@@ -212,10 +227,11 @@ def _mapper(threads: int) -> Iterator[Callable]:
 
 @dataclass
 class _Row:
-    """What became of one photo: a patch and the photo's size, or a reason."""
+    """What became of one photo: a patch with the photo's size or its own place, or a reason."""
 
     patch: np.ndarray | None = None
     size: tuple[int, int] = (0, 0)
+    alignment: np.ndarray | None = None
     reason: str = ""
     detail: str = ""
 
@@ -237,6 +253,9 @@ def _add_person(
     distortion = pad_distortion(records.distortion)
     boxes = recipe.check.extents(records.camera_parameters, distortion, records.head_pose, model)
     early = [_early_problem(records, geometry, distortion, row) for row in range(len(records))]
+    if recipe.aligned:
+        early = [known if known[0] else landmark_problem(records, row)
+                 for row, known in enumerate(early)]  # fmt: skip
     candidates = [row for row, problem in enumerate(early) if not problem[0]]
 
     def work(row: int) -> _Row:
@@ -250,7 +269,7 @@ def _add_person(
         if reason:
             reject(row, reason, detail)
     kept: list[int] = []
-    sizes: list[tuple[int, int]] = []
+    results: list[_Row] = []
     width, height = recipe.variant.size
     shape = (len(candidates), height, width, 3)
     with pixel_buffer(shape, folder, _BYTES_IN_MEMORY) as pixels:
@@ -263,7 +282,7 @@ def _add_person(
                     continue
                 pixels[len(kept)] = result.patch
                 kept.append(row)
-                sizes.append(result.size)
+                results.append(replace(result, patch=None))
         writer.add_person(
             records.person,
             pixels[: len(kept)],
@@ -272,9 +291,17 @@ def _add_person(
             source_index=np.array(kept, np.int32),
             rotation=geometry.rotation[kept],
             gaze_origin=geometry.origin[kept],
-            landmarks=_patch_landmarks(records, geometry, distortion, kept, sizes, recipe),
+            **_places(records, geometry, distortion, kept, results, recipe),
         )
     return len(kept)
+
+
+def _places(records, geometry, distortion, kept, results, recipe) -> dict[str, np.ndarray]:
+    if recipe.aligned:
+        matrices = [one.alignment for one in results]
+        return place_columns(records, geometry, distortion, kept, matrices)
+    sizes = [one.size for one in results]
+    return {"landmarks": _patch_landmarks(records, geometry, distortion, kept, sizes, recipe)}
 
 
 @contextmanager
@@ -334,6 +361,13 @@ def _warp_row(
         x0, y0, x1, y1 = (f"{value:.1f}" if abs(value) < 1e9 else f"{value:.1e}" for value in box)
         span = f"head spans x {x0} to {x1}, y {y0} to {y1}"
         return _Row(reason="out_of_frame", detail=f"{span} in {size[0]} x {size[1]} pixels")
+    turned = records.turned is not None and bool(records.turned[row])
+    if recipe.aligned:
+        try:
+            patch, matrix = align_row(photo, records.landmarks[row], recipe.variant.size[0], turned)
+        except NotFramed as problem:
+            return _Row(reason=problem.reason, detail=str(problem))
+        return _Row(patch=cv2.cvtColor(patch, cv2.COLOR_BGR2RGB), size=size, alignment=matrix)
     patch = make_patch(
         photo,
         geometry.homography[row],
@@ -342,7 +376,7 @@ def _warp_row(
         recipe.variant.size,
         undistort_camera=recipe.undistort_camera,
         resampling=recipe.resampling,
-        turned=records.turned is not None and bool(records.turned[row]),
+        turned=turned,
     )
     return _Row(patch=patch, size=size)
 

@@ -63,11 +63,16 @@ class Faces(BaseModel):
 
     def shows_as(self, other: Faces) -> bool:
         """Whether patches show the same of a face as others, be it in more pixels."""
-        shown = [
-            (one.variant, one.focal and one.focal / one.size[0], one.distance)
-            for one in (self, other)
-        ]
-        return shown[0] == shown[1]
+        return self._shown == other._shown
+
+    @property
+    def _shown(self) -> tuple:
+        return self.variant, self.focal and self.focal / self.size[0], self.distance
+
+    @property
+    def aligned(self) -> bool:
+        """Whether landmarks frame the faces, and no virtual camera."""
+        return False
 
     @model_validator(mode="after")
     def _mesh(self):
@@ -77,3 +82,18 @@ class Faces(BaseModel):
                 "without it use frame_check: ellipsoid"
             )
         return self
+
+
+class AlignedFaces(Faces):
+    """Photos cut to squares by landmarks; the rest says how they are labelled."""
+
+    framing: Literal["ffhq"] = Field(description="a view's; see regaze.views")
+
+    @property
+    def aligned(self) -> bool:
+        """Whether landmarks frame the faces, and no virtual camera."""
+        return True
+
+    @property
+    def _shown(self) -> tuple:
+        return (self.framing,)

@@ -10,6 +10,7 @@ from regaze.normalise.linked import link_shard
 from regaze.normalise.pipeline import normalise_shard
 from regaze.normalise.rejections import RowCounts
 from regaze.sources import open_source, source_options
+from regaze.sources.marked import Marked
 from regaze.sources.splits import deal
 
 
@@ -22,6 +23,7 @@ def make_faces(
     shards: int,
     persons: Sequence[str] | None = None,
     poses: str | Path | None = None,
+    landmarks: str | Path | None = None,
     threads: int = 1,
     **faces: Any,
 ) -> RowCounts:
@@ -37,6 +39,8 @@ def make_faces(
         shards: how many there are; see :func:`regaze.sources.splits.deal`.
         persons: who is dealt to the shard; default of everybody in the data set.
         poses: the shard's supplementary file, where head poses were found from the photos.
+        landmarks: the shard's landmarks file, where faces are framed by landmarks that the data
+            set does not bring.
         threads: photos at a time.
         faces: options of :func:`regaze.normalise.pipeline.normalise_shard`.
 
@@ -53,6 +57,8 @@ def make_faces(
     # With more shards than people some have a file of poses without a group.
     if poses is not None and persons:
         opened = open_source(options, supplementary=poses)
+    if landmarks is not None:
+        opened = Marked(opened, landmarks)
     return normalise_shard(
         opened,
         persons,

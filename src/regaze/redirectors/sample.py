@@ -185,6 +185,7 @@ class Engine:
             self._reframing = Reframing(own, reader, side)
             self._side = self._reframing.size(size_px or side)
         self._unknown: dict[str, int] = {}
+        self._absent = 0
 
     def _take(self, person: str | None) -> None:
         """Load the model of a person, None where there is one for all."""
@@ -244,17 +245,35 @@ class Engine:
         return self._reframing(pictures, rows_of(self.reader, table, "source"), self._side)
 
     def _own(self, table: pd.DataFrame) -> pd.DataFrame:
-        """A table of pairs with its rows numbered as in the model's view."""
+        """A table of pairs with its rows numbered as in the model's view.
+
+        A source that it does not have is one of those that it has: what is made of it is replaced
+        by :meth:`compared`.
+        """
         if self._reframing is None:
             return table
-        changed = {}
+        own = {}
         for side in ("source", "target"):
             rows = rows_of(self.reader, table, side)
-            known = rows >= 0
-            places = np.full(len(rows), -1, np.int64)
-            places[known] = self._seen.row_of[self._reframing.rows(rows[known])]
-            changed[f"{side}_index"] = places
-        return table.assign(**changed)
+            own[side] = np.full(len(rows), -1, np.int64)
+            own[side][rows >= 0] = self._reframing.rows(rows[rows >= 0])
+        absent = own["source"] < 0
+        self._absent += int(absent.sum())
+        own["source"][absent], own["target"][absent] = 0, -1
+        person = table["person"].to_numpy(copy=True)
+        person[absent] = self._seen.persons[self._seen.person_of[0]]
+        places = {
+            f"{side}_index": np.where(rows < 0, -1, self._seen.row_of[rows])
+            for side, rows in own.items()
+        }
+        return table.assign(person=person, **places)
+
+    def shown(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Those rows of a table whose sources the model's view has."""
+        if self._reframing is None:
+            return table
+        rows = rows_of(self.reader, table, "source")
+        return table[self._reframing.rows(rows) >= 0]
 
     def wait(self) -> None:
         """Until the device has done what it was given, for clocks."""
@@ -264,11 +283,13 @@ class Engine:
     def describe(self) -> dict[str, int | float]:
         """How many pictures of the requests so far had to do without an input.
 
-        And ``view_covers``: the mean share of the pictures that the model's own view shows.
+        And ``view_covers``: the mean share of the pictures that the model's own view shows;
+        ``sources_not_in_view``: of how many it has not even the photo, where there are such.
         """
         if self._reframing is None:
             return dict(self._unknown)
-        return {**self._unknown, "view_covers": self._reframing.covered}
+        absent = {"sources_not_in_view": self._absent} if self._absent else {}
+        return {**self._unknown, **absent, "view_covers": self._reframing.covered}
 
 
 def channels_last(redirector: Redirector) -> None:

@@ -57,6 +57,10 @@ class Options(PhotoOptions):
     )
     every: int = Field(1, ge=1, description="use every n-th frame of a person, all its cameras")
 
+    def brings_landmarks(self) -> bool:
+        """The annotation has them."""
+        return True
+
     @field_validator("cameras")
     @classmethod
     def _numbers(cls, cameras):

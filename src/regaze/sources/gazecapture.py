@@ -64,6 +64,10 @@ class Options(PhotoOptions):
         """Whether there is no supplementary file, neither named nor in the root."""
         return self.supplementary is None and _supplementary(Path(self.root)) is None
 
+    def brings_landmarks(self) -> bool:
+        """Whether ``parameters.h5`` lies in the root, as it does of a rendered capture."""
+        return not self.needs_landmarks() and (Path(self.root) / _PARAMETERS).is_file()
+
     def files(self) -> dict[str, str]:
         """The supplementary file, and ``parameters.h5`` in the root when there is one."""
         found = self.supplementary or _supplementary(Path(self.root))

@@ -52,7 +52,7 @@ class SourceOptions(BaseModel):
         return False
 
     def brings_landmarks(self) -> bool:
-        """Whether the landmarks are known already, so that only head poses are to be found."""
+        """Whether the landmarks are known already and do not have to be looked for."""
         return False
 
     def files(self) -> dict[str, str]:

@@ -19,6 +19,10 @@ class Options(PhotoOptions):
     source: Literal["synthetic"] = Field(description="photos rendered by the workflow")
     root: str | None = Field(None, description="set by the workflow: the folder it renders to")
 
+    def brings_landmarks(self) -> bool:
+        """The renderer knows them."""
+        return True
+
     @model_validator(mode="after")
     def _own_split(self):
         if self.split is not None:

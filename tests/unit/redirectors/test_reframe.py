@@ -10,7 +10,9 @@ from torch import nn
 from regaze.faces import FacesAttributes, FacesReader, FacesWriter
 from regaze.factors import FACTORS
 from regaze.images import reduce_patches, to_uint8
+from regaze.normalise.camera import pad_distortion, undistort_points
 from regaze.normalise.geometry import Variant, virtual_view
+from regaze.normalise.warp import transform_points
 from regaze.pairs import write_pairs
 from regaze.redirectors import sample
 from regaze.redirectors.base import Redirector
@@ -52,6 +54,40 @@ def faces(path, variant, rows=(0, 1, 2)):
     return FacesReader(path)
 
 
+def aligned(path, matrices, rows=(0, 1, 2), lens=None, size=128):
+    """A file of patches of framing ffhq of the same scene, seen through a lens."""
+    lens = pad_distortion(np.zeros(4) if lens is None else lens)[None]
+    steps = (np.arange(size * 4) + 0.5) / 4 - 0.5
+    points = np.stack(np.meshgrid(steps, steps), -1).reshape(-1, 2)
+    pixels = []
+    for row in rows:
+        photo = transform_points(np.linalg.inv(matrices[row]), points)
+        rays = undistort_points(photo[None], CAMERA, lens)[0]
+        values = colours(np.concatenate([rays, np.ones((len(rays), 1))], 1))
+        values = values.reshape(size, 4, size, 4, 3).mean((1, 3))
+        pixels.append(np.rint(values).astype(np.uint8))
+    about = FacesAttributes("sted", (size, size), None, None, "none", "test", framing="ffhq")
+    with FacesWriter(path, about) as writer:
+        writer.add_person(
+            "a", np.stack(pixels), np.zeros((len(rows), 8)), source_index=np.array(rows) + 5,
+            alignment=matrices[[*rows]], camera=CAMERA.repeat(len(rows), 0),
+            distortion=lens.repeat(len(rows), 0),
+        )  # fmt: skip
+    return FacesReader(path)
+
+
+def around_faces(scale=0.9, turn=0.1):
+    """Matrices (3, 3, 3) that show what is around the three faces, turned and scaled."""
+    made = []
+    for x, y, z in ORIGINS:
+        near, middle = scale * z / 600, np.array([900 * x / z + 320, 900 * y / z + 240])
+        cos, sin = near * np.cos(turn), near * np.sin(turn)
+        matrix = np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]])
+        matrix[:2, 2] = 64 - matrix[:2, :2] @ middle
+        made.append(matrix)
+    return np.array(made)
+
+
 @pytest.fixture
 def compared(tmp_path):
     return faces(tmp_path / "compared.h5", Variant.named("sted"))
@@ -86,6 +122,30 @@ def test_a_view_that_shows_less_leaves_the_rest_to_the_source(compared, tmp_path
     np.testing.assert_allclose(made[:, inner], 127.5, atol=1e-3)
     np.testing.assert_allclose(made[:, outer], source[:, outer], atol=1e-3)
     assert reframing.covered == pytest.approx((80 / 128) ** 2, abs=0.01)
+
+
+@pytest.mark.parametrize("lens", [None, [0.08, -0.05, 0.002, -0.003]])
+def test_framing_ffhq_gives_the_compared_patches_through_the_photos_lens(compared, tmp_path, lens):
+    own = aligned(tmp_path / "own.h5", around_faces(scale=0.45), lens=lens, size=128)
+    reframing = Reframing(own, compared, 128)
+    made = reframing(reduce_patches(own.pixels([0, 1, 2])), np.arange(3), 32)
+    wanted = levels(reduce_patches(compared.pixels([0, 1, 2]), 32))
+    assert np.abs(levels(made) - wanted).max() < 4
+    assert np.abs(levels(made) - wanted).mean() < 0.5
+    assert reframing.covered == 1.0
+
+
+def test_what_a_turned_square_does_not_show_is_the_sources(compared, tmp_path):
+    own = aligned(tmp_path / "own.h5", around_faces(scale=0.9, turn=0.5))
+    reframing = Reframing(own, compared, 128)
+    made = levels(reframing(torch.zeros(1, 3, 128, 128), np.array([2]), 128))[0]
+    source = levels(reduce_patches(compared.pixels([2]), 128))[0]
+    # Its patches are of 0.9 px per photo pixel, those compared of 500 / 900; the corners are not
+    # in a square of 79 pixels that is turned.
+    for corner in (made[:8, :8] - source[:8, :8], made[-8:, -8:] - source[-8:, -8:]):
+        np.testing.assert_allclose(corner, 0, atol=1e-3)
+    np.testing.assert_allclose(made[50:78, 50:78], 127.5, atol=1e-3)
+    assert reframing.covered == pytest.approx((128 * 500 / 900 / 0.9 / 128) ** 2, abs=0.02)
 
 
 def test_one_and_the_same_view_changes_nothing(compared, tmp_path):
@@ -127,6 +187,29 @@ def test_rows_are_matched_by_their_photos(compared, tmp_path):
         Reframing(fewer, compared, 64).rows(np.array([0]))
 
 
+def test_a_photo_that_framing_ffhq_lost_stays_as_it_is(compared, tmp_path, monkeypatch):
+    own = aligned(tmp_path / "own.h5", around_faces(), rows=(2, 1))
+    reframing = Reframing(own, compared, 64)
+    assert reframing.rows(np.arange(3)).tolist() == [-1, 1, 0]
+    made = levels(reframing(torch.zeros(3, 3, 64, 64), np.arange(3), 64))
+    source = levels(reduce_patches(compared.pixels([0]), 64))
+    np.testing.assert_allclose(made[:1], source, atol=1e-3)
+    np.testing.assert_allclose(made[1:, 24:40, 24:40], 127.5, atol=1e-3)
+    # Rows of the pairs are 2, 0, 1.
+    made, covers, seen = sampled(monkeypatch, tmp_path, compared, own, 64)
+    whole = to_uint8(reduce_patches(compared.pixels([0]), made.shape[1])).astype(int)
+    np.testing.assert_array_equal(made[1], whole[0])
+    assert seen == [0, 1] and covers < 2 / 3
+    with h5py.File(tmp_path / "samples.h5") as file:
+        assert file.attrs["sources_not_in_view"] == 1
+
+
+def test_pictures_are_compared_in_the_view_of_a_camera_only(compared, tmp_path):
+    own = aligned(tmp_path / "own.h5", around_faces())
+    with pytest.raises(ValueError, match="own.h5: expected faces of a virtual camera"):
+        Reframing(compared, own, 64)
+
+
 def test_faces_that_cannot_be_mapped_are_refused(compared, tmp_path):
     strip = faces(tmp_path / "strip.h5", Variant.named("faze"))
     with pytest.raises(ValueError, match="expected square patches, found 256 x 64"):
@@ -152,7 +235,7 @@ class Same(Redirector):
         return dict(source)
 
     def edit(self, state, target, *, seed):
-        return state["source"]
+        return state["source"].expand(len(target["pair"]), -1, -1, -1)
 
 
 def sampled(monkeypatch, tmp_path, compared, own, size_px, view=None):
