@@ -30,9 +30,10 @@ from regaze.landmarks.mesh import MeshDetector
 from regaze.normalise.camera import pad_distortion
 from regaze.normalise.geometry import Variant, normalise
 from regaze.redirect.angles import Request
+from regaze.redirect.models import model_folder, open_estimator
 from regaze.redirect.paste import View
 from regaze.redirect.place import Place, face_place
-from regaze.redirect.run import Redirection, model_folder, open_estimator
+from regaze.redirect.run import Redirection
 from regaze.redirectors.declaration import Sampling, sampling_defaults
 from regaze.weights import read_record
 

@@ -40,6 +40,10 @@ def redirect(
     sweep: Annotated[
         str | None, typer.Option(help="ellipse or line: move the gaze, write an animation.")
     ] = None,
+    grid: Annotated[
+        bool,
+        typer.Option("--grid", help="All of -10, 0, 10 degrees of head and gaze: sheet and table."),
+    ] = False,
     reach: Annotated[
         tuple[float, float], typer.Option(help="Half axes of a sweep: pitch and yaw in degrees.")
     ] = (12.0, 20.0),
@@ -71,6 +75,13 @@ def redirect(
     ] = None,
     estimator: Annotated[
         str | None, typer.Option(help="Estimator in --models; default: the best one there.")
+    ] = None,
+    code: Annotated[
+        Path | None,
+        typer.Option(help="File of a W+ code (.npz, .safetensors) in place of the photo's own."),
+    ] = None,
+    save_code: Annotated[
+        str | None, typer.Option(help="npz or safetensors: also write the W+ codes of photos.")
     ] = None,
     paste: Annotated[
         str, typer.Option(help="difference keeps the photo's detail; full pastes the patch.")
@@ -106,6 +117,9 @@ def redirect(
             relative=relative,
             table=table,
             sweep=sweep,
+            grid=grid,
+            code=code,
+            save_code=save_code,
             reach=reach,
             frames=frames,
             out=out,

@@ -28,6 +28,9 @@ SIZE = 256
 
 _LEAST = 1.0
 """Half a side of the smallest square, in pixels of the photo."""
+_CLOSEST = 0.25
+"""Distance of the eyes over theirs to the mouth in a head turned by some 75 degrees, of which one
+eye cannot be seen and no frame that published inverters know is left."""
 _MOST_OUTSIDE = 0.5
 """Share of the square beyond the photo's edges from which most of a face would be made up."""
 
@@ -71,8 +74,8 @@ def square_of(landmarks: np.ndarray) -> Square:
     to the mouth.
 
     Raises:
-        NotFramed: landmarks that are not finite (``no_landmarks``), or eyes and mouth in one place
-            (``degenerate_pose``).
+        NotFramed: landmarks that are not finite (``no_landmarks``), eyes and mouth in one place
+            (``degenerate_pose``), or eyes as close as in a ``profile``.
     """
     points = np.asarray(landmarks, np.float64)
     if points.shape != (68, 2) or not np.isfinite(points[[*ANCHORS]]).all():
@@ -87,10 +90,26 @@ def square_of(landmarks: np.ndarray) -> Square:
         raise NotFramed(
             "degenerate_pose", f"landmarks: eyes and mouth span {reach:.3g} pixels of the photo"
         )
+    if np.hypot(*between) < _CLOSEST * np.hypot(*down):
+        raise NotFramed(
+            "profile",
+            f"expected a face that is not a profile, found eyes {np.hypot(*between):.0f} pixels "
+            f"apart and {np.hypot(*down):.0f} above the mouth",
+        )
     x = axis * (reach / length)
     y = np.array([-x[1], x[0]])
     centre = eyes + 0.1 * down
     return Square(np.stack([centre - x - y, centre - x + y, centre + x + y, centre + x - y]))
+
+
+def square_from(matrix: np.ndarray, size: int) -> Square:
+    """The square of patches of ``size`` pixels that a matrix (3, 3) of :func:`framed` belongs to.
+
+    Where a photo was shrunk it is off by a part of a pixel of the shrunk one.
+    """
+    ends = np.array([[0, 0], [0, size], [size, size], [size, 0]]) - 0.5
+    back = np.linalg.inv(matrix)
+    return Square(ends @ back[:2, :2].T + back[:2, 2])
 
 
 def require_shown(landmarks: np.ndarray, square: Square, photo_size: tuple[int, int]) -> None:
@@ -120,13 +139,10 @@ def require_shown(landmarks: np.ndarray, square: Square, photo_size: tuple[int, 
         )
 
 
-def photo_to_patch(square: Square, size: int) -> np.ndarray:
-    """(3, 3): pixels of the photo to those of a patch of ``size`` pixels; affine.
-
-    The recipe's own resampling of large photos moves their pixels by less than half a pixel of the
-    shrunk photo, which is part of :func:`framed`'s matrix and not of this one.
-    """
-    return np.linalg.inv(_patch_to(square.corners, size))
+def placed(square: Square, photo_size: tuple[int, int], size: int = SIZE) -> np.ndarray:
+    """(3, 3): pixels of a photo (width, height) to pixels of its patch, as they are sampled."""
+    plan = _planned(square, photo_size, size)
+    return np.linalg.inv(plan.back @ _patch_to(plan.quad, size))
 
 
 def framed(photo: np.ndarray, square: Square, size: int = SIZE) -> tuple[np.ndarray, np.ndarray]:
@@ -135,51 +151,69 @@ def framed(photo: np.ndarray, square: Square, size: int = SIZE) -> tuple[np.ndar
     Channels may be in any order, the patch has the same.
 
     Returns:
-        The patch, and (3, 3): pixels of the photo to pixels of the patch, as they were sampled.
+        The patch, and the matrix of :func:`placed`.
     """
-    picture, quad, back = prepared(photo, square, size)
+    picture, quad = prepared(photo, square, size)
     patch = picture.transform(
         (size, size), Image.Transform.QUAD, (quad + 0.5).flatten(), Image.Resampling.BILINEAR
     )
-    return np.asarray(patch), np.linalg.inv(back @ _patch_to(quad, size))
+    return np.array(patch), placed(square, (photo.shape[1], photo.shape[0]), size)
 
 
-def prepared(
-    photo: np.ndarray, square: Square, size: int
-) -> tuple[Image.Image, np.ndarray, np.ndarray]:
-    """The photo shrunk, cropped and continued as its square needs it.
+def prepared(photo: np.ndarray, square: Square, size: int) -> tuple[Image.Image, np.ndarray]:
+    """The photo shrunk, cropped and continued as its square needs it, and its corners (4, 2)."""
+    picture = Image.fromarray(photo)
+    plan = _planned(square, picture.size, size)
+    if plan.shrunk != picture.size:
+        picture = picture.resize(plan.shrunk, Image.Resampling.LANCZOS)
+    if plan.crop is not None:
+        picture = picture.crop(plan.crop)
+    if plan.lacking is not None:
+        picture = _continued(picture, plan.lacking, plan.length)
+    return picture, plan.quad
 
-    Returns:
-        The picture, the square's corners (4, 2) in it, and (3, 3): its pixels to the photo's.
+
+@dataclass(frozen=True, eq=False)
+class _Plan:
+    """What is done to a photo before it is warped.
+
+    ``shrunk`` is its size then, ``crop`` the box that is kept of it, ``lacking`` the pixels that
+    are added at left, top, right and bottom; ``quad`` (4, 2) and ``length`` are the square's
+    corners and side in the result, ``back`` (3, 3) takes its pixels to the photo's.
     """
-    picture, quad, length = Image.fromarray(photo), square.corners.copy(), square.side
-    back = np.eye(3)
+
+    shrunk: tuple[int, int]
+    crop: tuple[int, int, int, int] | None
+    lacking: np.ndarray | None
+    quad: np.ndarray
+    length: float
+    back: np.ndarray
+
+
+def _planned(square: Square, photo_size: tuple[int, int], size: int) -> _Plan:
+    quad, length, back = square.corners, square.side, np.eye(3)
+    full = shrunk = tuple(photo_size)
     shrink = int(np.floor(length / size * 0.5))
     if shrink > 1:
-        full = picture.size
-        less = tuple(int(np.rint(side / shrink)) for side in full)
-        picture = picture.resize(less, Image.Resampling.LANCZOS)
+        shrunk = tuple(int(np.rint(side / shrink)) for side in full)
         quad, length = quad / shrink, length / shrink
-        steps = np.array(full) / less
+        steps = np.array(full) / shrunk
         back = np.diag([*steps, 1.0])
         back[:2, 2] = (steps - 1) / 2
     border = max(int(np.rint(length * 0.1)), 3)
     low, high = np.floor(quad.min(axis=0)).astype(int), np.ceil(quad.max(axis=0)).astype(int)
     left, top = (max(int(edge) - border, 0) for edge in low)
-    right, bottom = (
-        min(int(edge) + border, side) for edge, side in zip(high, picture.size, strict=True)
-    )
-    if right - left < picture.width or bottom - top < picture.height:
-        picture, quad = picture.crop((left, top, right, bottom)), quad - (left, top)
-        back = back @ _moved(left, top)
+    right, bottom = (min(int(edge) + border, side) for edge, side in zip(high, shrunk, strict=True))
+    crop, here = None, shrunk
+    if right - left < shrunk[0] or bottom - top < shrunk[1]:
+        crop, here = (left, top, right, bottom), (right - left, bottom - top)
+        quad, back = quad - (left, top), back @ _moved(left, top)
     low, high = np.floor(quad.min(axis=0)).astype(int), np.ceil(quad.max(axis=0)).astype(int)
-    lacking = np.maximum([*(border - low), *(high - picture.size + border)], 0)
-    if lacking.max() > border - 4:
-        lacking = np.maximum(lacking, int(np.rint(length * 0.3)))
-        picture = _continued(picture, lacking, length)
-        quad = quad + lacking[:2]
-        back = back @ _moved(-lacking[0], -lacking[1])
-    return picture, quad, back
+    beyond, lacking = np.maximum([*(border - low), *(high - here + border)], 0), None
+    if beyond.max() > border - 4:
+        lacking = np.maximum(beyond, int(np.rint(length * 0.3)))
+        quad, back = quad + lacking[:2], back @ _moved(-lacking[0], -lacking[1])
+    return _Plan(shrunk, crop, lacking, quad, length, back)
 
 
 def _continued(picture: Image.Image, lacking: np.ndarray, length: float) -> Image.Image:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from regaze.assets import AssetError
@@ -15,10 +16,14 @@ from regaze.outputs import write_json
 from regaze.redirect.adjust import BEYOND, told_beyond
 from regaze.redirect.angles import Request, checked, read_table, sweep
 from regaze.redirect.animate import check_kind, shrunk, write_animation
+from regaze.redirect.grid import draw_sheet, grid, mean_errors, write_table
+from regaze.redirect.models import model_folder, open_estimator
 from regaze.redirect.paste import MODES
 from regaze.redirect.place import Lens, Place, photo_place, row_place
-from regaze.redirect.run import Redirection, Result, model_folder, open_estimator, write_png
+from regaze.redirect.run import Inverted, Redirection, Result, write_png
 from regaze.redirect.video import is_video, redirect_video
+from regaze.redirect.wplus import code_kind, write_code
+from regaze.redirectors.base import CodeEditor
 from regaze.redirectors.declaration import Sampling, declared_by, sampling_defaults
 from regaze.weights import read_record
 
@@ -43,18 +48,26 @@ class Job:
             raise ValueError(
                 f"beyond: expected one of {', '.join(BEYOND)}, found {options['beyond']!r}"
             )
+        if options["save_code"] is not None:
+            code_kind(f"x.{options['save_code']}")
         checked("source-gaze", options["source_gaze"])
         self.lens = Lens(
             options["focal"], options["intrinsics"], _coefficients(options["distortion"])
         )
-        self.sweep = options["sweep"] is not None
+        self.sweep, self.grid = options["sweep"] is not None, options["grid"]
         self.work = self._work(list(places))
         self.out = options["out"] or Path("redirected.gif" if self.sweep else "redirected")
         if self.sweep:
             check_kind(self.out)
             if len(self.work) != 1:
                 raise ValueError(f"sweep: expected one photo or row, found {len(self.work)}")
+        if options["code"] is not None:
+            code_kind(options["code"])
+            if len(self.work) != 1:
+                raise ValueError(f"code: expected one photo or row, found {len(self.work)}")
         for place, requests in self.work:
+            if is_video(place) and (self.grid or options["code"] or options["save_code"]):
+                raise ValueError(f"{place}: a video has neither a grid nor a code; expected photos")
             if is_video(place) and (self.sweep or len(requests) > 1 or options["landmarks"]):
                 raise ValueError(
                     f"{place}: a video is redirected to one direction by landmarks that are looked "
@@ -64,9 +77,9 @@ class Job:
     def _work(self, places: list[str]) -> list[tuple[str, list[Request]]]:
         """Places, each with the directions that are asked for."""
         o = self.options
-        ways = sum((o["table"] is not None, self.sweep))
-        if ways > 1:
-            raise ValueError("expected a table or a sweep, found both")
+        ways = [name for name in ("table", "sweep", "grid") if o[name] not in (None, False)]
+        if len(ways) > 1:
+            raise ValueError(f"expected a table, a sweep or a grid, found {' and '.join(ways)}")
         if o["table"] is not None:
             if o["gaze"] is not None or o["head"] is not None:
                 raise ValueError("expected angles on the command line or in a table, found both")
@@ -76,10 +89,14 @@ class Job:
             wanted = sweep(
                 o["sweep"], o["frames"], o["reach"], centre, o["head"], relative=self.relative
             )
+        elif self.grid:
+            if o["gaze"] is not None or o["head"] is not None:
+                raise ValueError("expected angles or the angles of --grid, found both")
+            wanted = grid(self.relative)
         elif o["gaze"] is None and o["head"] is None:
             raise ValueError(
-                "expected where to redirect to: --gaze PITCH YAW, --head PITCH YAW, --table or "
-                "--sweep; found none"
+                "expected where to redirect to: --gaze PITCH YAW, --head PITCH YAW, --table, "
+                "--sweep or --grid; found none"
             )
         else:
             wanted = [Request(o["gaze"], o["head"], self.relative)]
@@ -125,6 +142,7 @@ class Job:
         sampling = self._sampling(folder)
         adjust = {name: o[name] for name in ("align", "match_colours", "beyond")}
         engine = Redirection(folder, sampling, estimator, o["device"], self._published(), **adjust)
+        self._check_model(engine)
         photos = any(not is_row(place) for place, _ in self.work)
         detector = self._detector() if photos and o["landmarks"] is None else None
         records, left_out, names = [], [], set()
@@ -139,12 +157,13 @@ class Job:
                     yield from _beyond(place, about["results"])
                     continue
                 face = self._face(place, engine, detector)
+                known = engine.invert(face, o["source_gaze"], o["code"])
                 results, about = engine.redirect(
                     face,
                     requests,
-                    source_gaze=o["source_gaze"],
                     mode=o["paste"],
-                    finish=shrunk if self.sweep else None,
+                    finish=shrunk if self.sweep else _measured_only if self.grid else None,
+                    inverted=known,
                 )
             except ValueError as error:
                 if is_row(place) or len(self.work) == 1:
@@ -160,9 +179,14 @@ class Job:
                 yield f"{place}: {self.out}"
             else:
                 _require_new(place, face.name, names)
-                about["results"] = self._write(face, results)
-                for fact in about["results"]:
-                    yield f"{place}: {self.out / fact['files'][-1]} {_short(fact, about)}"
+                about |= self._write_inversion(face, known, engine)
+                if self.grid:
+                    about |= self._write_grid(face, known, results)
+                    yield f"{place}: {self.out / about['grid'][0]} {_grid_told(results)}"
+                else:
+                    about["results"] = self._write(face, results)
+                    for fact in about["results"]:
+                        yield f"{place}: {self.out / fact['files'][-1]} {_short(fact, about)}"
             yield from _beyond(place, about["results"])
             records.append(about)
         if not records:
@@ -173,6 +197,20 @@ class Job:
         target = self.out.with_suffix(".json") if self.sweep else self.out / "redirect.json"
         write_json(target, {**engine.describe(), "faces": records, "left_out": left_out})
         yield f"what was done: {target}"
+
+    def _check_model(self, engine: Redirection) -> None:
+        """Refuse what the model cannot do, before any photo is read."""
+        name, factors = engine.record["name"], engine.declaration.factors
+        lacking = [one for one in ("gaze", "head") if one not in factors]
+        if self.grid and lacking:
+            raise ValueError(
+                f"grid: expected a model that edits gaze and head, but {name!r} does not edit "
+                f"{' nor '.join(lacking)}"
+            )
+        if self.options["save_code"] is not None and not isinstance(engine.redirector, CodeEditor):
+            raise ValueError(
+                f"save-code: model {name!r} edits no codes of a generator, so that there is none"
+            )
 
     def _write(self, face: Place, results: Sequence[Result]) -> list[dict]:
         digits = len(str(len(results) - 1))
@@ -186,6 +224,26 @@ class Job:
                 write_png(self.out / files[1], one.pasted)
             facts.append({**one.facts, "files": files})
         return facts
+
+    def _write_inversion(self, face: Place, known: Inverted, engine: Redirection) -> dict:
+        """Beside a photo: what the generator makes of it, and its code where that is asked for."""
+        facts, kind = {}, self.options["save_code"]
+        if known.picture is not None:
+            facts["inversion"] = f"{face.name}.inversion.png"
+            beside = cv2.resize(
+                face.patch, known.picture.shape[1::-1], interpolation=cv2.INTER_AREA
+            )
+            write_png(self.out / facts["inversion"], np.concatenate([beside, known.picture], 1))
+        if kind is not None:
+            facts["code"] = f"{face.name}.code.{kind}"
+            write_code(self.out / facts["code"], known.code, engine.code_fingerprint)
+        return facts
+
+    def _write_grid(self, face: Place, known: Inverted, results: Sequence[Result]) -> dict:
+        files = [f"{face.name}.grid.png", f"{face.name}.grid.csv"]
+        draw_sheet(self.out / files[0], results, face.patch, known.picture)
+        write_table(self.out / files[1], results)
+        return {"grid": files, "results": [one.facts for one in results]}
 
     def _video(self, place: str, engine, detector, request: Request) -> dict:
         o = self.options
@@ -212,6 +270,7 @@ class Job:
             place,
             **seen,
             adjust=engine.adjust,
+            read_in=engine.read_in,
             landmarks=o["landmarks"],
             find=detector and detector.all_faces,
             face=o["face"],
@@ -254,6 +313,17 @@ class Job:
                 f"to find the face in a photo, its 68 landmarks are needed: {error} Or give them "
                 "with --landmarks."
             ) from None
+
+
+def _measured_only(photo: np.ndarray) -> None:
+    """What becomes of a pasted photo that nobody asked for."""
+
+
+def _grid_told(results: Sequence[Result]) -> str:
+    """The mean errors of a grid in a few words."""
+    errors = mean_errors(results)
+    told = "" if errors is None else f", off by head {errors[0]:.1f}, gaze {errors[1]:.1f} degrees"
+    return f"({len(results)} pictures{told})"
 
 
 def _coefficients(text: str | None) -> list[float] | None:

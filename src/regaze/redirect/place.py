@@ -14,20 +14,17 @@ import numpy as np
 from regaze.face3d.photo_faces import PhotoFace, faces_of_photo
 from regaze.faces import FacesReader, open_row
 from regaze.landmarks.base import FindFaces
-from regaze.normalise.camera import intrinsic_matrix, pad_distortion, undistort_points
-from regaze.normalise.geometry import Variant, normalise
+from regaze.normalise.camera import intrinsic_matrix, pad_distortion
+from regaze.normalise.ffhq import square_from
 from regaze.normalise.head_pose import HeadPoseError, estimate_head_pose, require_fit
 from regaze.normalise.photo import read_photo
-from regaze.normalise.warp import transform_points
 from regaze.redirect.adjust import Adjustment, ColourMatch
+from regaze.redirect.frames import STORED, AlignedView, Face, aligned_view
 from regaze.redirect.paste import View
 from regaze.sources.devices import assumed_camera
 from regaze.sources.records import safe_name
 from regaze.sources.supplementary import SUPPLEMENTARY_NAMES, Supplemented
-from regaze.views import told_view, why_another
-
-STORED = 128
-"""Side of the patches that models are trained on, in pixels, before they are reduced."""
+from regaze.views import FFHQ, is_ffhq, told_view, why_another
 
 _OTHER_PHOTO = 12.0
 """Mean difference in grey levels from which a photo is not the one that a patch came from."""
@@ -90,6 +87,7 @@ class Place:
         facts: what else is worth telling: pose, camera, faces found.
         faces: the faces file that it is a row of (``facts`` has ``person`` and ``row``), or None.
         colours: how models want its colours, None: as they are.
+        reading: how an estimator of another view sees the photo, None: as the model does.
     """
 
     name: str
@@ -103,6 +101,7 @@ class Place:
     facts: dict = field(default_factory=dict)
     faces: str | None = None
     colours: ColourMatch | None = None
+    reading: View | None = None
 
     @property
     def shown(self) -> np.ndarray:
@@ -124,9 +123,10 @@ def photo_place(
     face: int = 0,
     lens: Lens | None = None,
     adjust: Adjustment | None = None,
+    read_in: Mapping[str, Any] | None = None,
     face_model: str = "sfm14",
 ) -> Place:
-    """Normalise one face of a photo.
+    """Normalise, or align, one face of a photo.
 
     Args:
         path: the photo; turned as its EXIF orientation says.
@@ -137,6 +137,7 @@ def photo_place(
         face: which face, 0 the largest, or the first of the landmarks.
         lens: the camera.
         adjust: how it is adjusted to the model; None: not at all.
+        read_in: the estimator's view where it is another than the model's.
         face_model: what the head pose is fitted with.
 
     Raises:
@@ -146,7 +147,7 @@ def photo_place(
     if not 0 <= face < len(found):
         raise ValueError(f"{path}: face {face}: expected one of 0 to {len(found) - 1}")
     options = {"size_px": size_px, "trained_on": trained_on, "lens": lens, "adjust": adjust}
-    return face_place(path, found[face], **options, face_model=face_model)
+    return face_place(path, found[face], **options, read_in=read_in, face_model=face_model)
 
 
 def face_place(
@@ -157,14 +158,15 @@ def face_place(
     trained_on: Mapping[str, Any] | None = None,
     lens: Lens | None = None,
     adjust: Adjustment | None = None,
+    read_in: Mapping[str, Any] | None = None,
     face_model: str = "sfm14",
 ) -> Place:
-    """Normalise a face whose landmarks are known.
+    """Normalise, or align, a face whose landmarks are known.
 
     Args:
         path: what messages call the photo.
         one: the face.
-        size_px, trained_on, lens, adjust, face_model: see :func:`photo_place`.
+        size_px, trained_on, lens, adjust, read_in, face_model: see :func:`photo_place`.
 
     Raises:
         ValueError: no pose, or a face that cannot be normalised.
@@ -176,20 +178,24 @@ def face_place(
         pose, error = estimate_head_pose(one.landmarks, camera, distortion, face_model)
     except HeadPoseError as problem:
         raise ValueError(f"{path}: {problem}") from None
-    variant = _variant(trained_on, size_px)
-    made = normalise(camera[None], pose[None], None, variant, face_model)
+    known_face = Face(size, one.landmarks, camera, distortion, pose, face_model)
+    made = known_face.normalised(trained_on, size_px)
     if made.problem[0]:
         raise ValueError(f"{path}: expected a face that can be normalised, found {made.problem[0]}")
-    view = View(made.homography[0], camera, distortion, variant.size)
     try:
+        view = known_face.seen(trained_on, size_px)
         view.box(size)
         require_fit(one.landmarks, error, face_model)
+        reading = None if read_in is None else known_face.seen(read_in, size_px)
     except ValueError as problem:
         raise ValueError(f"{path}: {problem}") from None
-    straight = undistort_points(one.landmarks[None], camera[None], distortion[None])[0]
-    points = transform_points(view.homography, straight * camera[:2] + camera[2:])
     adjust = adjust or Adjustment()
-    view, points, aligned = adjust.aligned(view, points, made.head[0])
+    points, aligned, framing = known_face.landmarks_in(view), None, {}
+    if isinstance(view, AlignedView):
+        # Eyes are in place by the framing itself.
+        framing = {"framing": FFHQ, "frame_outside": view.square.outside(size)}
+    else:
+        view, points, aligned = adjust.aligned(view, points, made.head[0])
     patch = view.take(photo)
     colours = adjust.colours_of(patch)
     return Place(
@@ -202,7 +208,9 @@ def face_place(
         view=view,
         landmarks=points,
         colours=colours,
+        reading=reading,
         facts={
+            **framing,
             "faces_found": one.faces_found,
             "face": one.index,
             "camera": camera.tolist(),
@@ -215,16 +223,6 @@ def face_place(
             "colours": None if colours is None else colours.facts(),
         },
     )
-
-
-def _variant(view: Mapping[str, Any] | None, size_px: int) -> Variant:
-    """The virtual camera of a view, with patches of at least ``size_px`` pixels."""
-    if view is None:
-        return Variant.named("sted", max(STORED, size_px))
-    width = view["patch_size"][0]
-    side = max(width, size_px)
-    focal = view["focal"] * side / width
-    return Variant.named("custom", side, focal, view["distance"])
 
 
 def row_place(
@@ -301,7 +299,8 @@ def row_place(
 
 def _photo_of(place: str, reader: FacesReader, number: int, root: Path, lens: Lens):
     """Photo, view and where the camera is from, of a row."""
-    for name in ("file_name", "rotation", "gaze_origin"):
+    placed = ("alignment",) if is_ffhq(reader.attributes) else ("rotation", "gaze_origin")
+    for name in ("file_name", *placed):
         if not reader.has(name):
             raise ValueError(f"{place}: expected the dataset {name} to paste back, found none")
     stored = reader.dataset("file_name", [number])[0]
@@ -320,6 +319,10 @@ def _photo_of(place: str, reader: FacesReader, number: int, root: Path, lens: Le
             camera = np.asarray(records.camera_parameters[row], np.float64)
             distortion = pad_distortion(records.distortion[row])
             known = labels[0].name
+    if is_ffhq(reader.attributes):
+        matrix = reader.dataset("alignment", [number])[0]
+        square = square_from(matrix, reader.patch_size[0])
+        return photo, aligned_view(square, size, reader.patch_size[0]), known
     rotation = reader.dataset("rotation", [number])[0]
     origin = reader.dataset("gaze_origin", [number])[0]
     attributes = reader.attributes

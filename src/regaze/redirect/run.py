@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +16,6 @@ from PIL import Image
 from regaze.angles import angular_error
 from regaze.estimators.base import estimate
 from regaze.estimators.preprocess import prepare
-from regaze.estimators.store import load_estimator
 from regaze.images import reduce_patches, to_uint8
 from regaze.outputs import replacing
 from regaze.provenance import fingerprint
@@ -25,11 +23,12 @@ from regaze.redirect.adjust import Adjustment
 from regaze.redirect.angles import Request
 from regaze.redirect.paste import eye_mask, face_mask, paste, window_mask
 from regaze.redirect.place import Place
+from regaze.redirect.wplus import generator_of, read_code
+from regaze.redirectors.base import CodeEditor, State
 from regaze.redirectors.batches import BatchBuilder
 from regaze.redirectors.declaration import declared_by
 from regaze.redirectors.inputs import maker_of
 from regaze.redirectors.patches import read_patches
-from regaze.redirectors.personal import folder_of
 from regaze.redirectors.sample import channels_last, chunk_size, load_redirector
 from regaze.views import why_another
 
@@ -40,71 +39,6 @@ _SAME_HEAD = np.radians(0.5)
 
 _LEAST_SLOPE = 0.8
 """Slope of estimates over labels of people not seen, below which an estimator is warned of."""
-
-
-def models_in(folder: str | os.PathLike, kind: str) -> dict[str, dict[str, Any]]:
-    """Records of the trained models of a folder of models, by name; ``kind`` redirector/estimator.
-
-    Folders without a readable ``model.json`` are passed over.
-    """
-    found = {}
-    for record in sorted(Path(folder).glob("*/model.json")):
-        try:
-            content = json.loads(record.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue
-        if isinstance(content, dict) and content.get("kind") == kind:
-            found[record.parent.name] = content
-    return found
-
-
-def model_folder(models: str | os.PathLike, name: str) -> Path:
-    """The folder of a redirector: a name in the folder of models, or a path.
-
-    Of an entry with a model per person the name is ``<entry>/<person>``.
-
-    Raises:
-        ValueError: there is none; the message lists the ones there are.
-    """
-    known = models_in(models, "redirector")
-    entry, _, person = name.partition("/")
-    if person and "albums" in known.get(entry, {}):
-        return folder_of(Path(models) / entry, known[entry], person)
-    if name in known:
-        if albums := known[name].get("albums"):
-            told = ", ".join(f"{name}/{one}" for one in albums)
-            raise ValueError(f"model: {name!r} is a model per person; expected one of {told}")
-        return Path(models) / name
-    if (Path(name) / "model.json").is_file():
-        return Path(name)
-    listed = ", ".join(known) or "none (train one first, or give --models)"
-    raise ValueError(f"model: no trained {name!r} in {models}; there are: {listed}")
-
-
-def open_estimator(
-    models: str | os.PathLike, name: str | None = None, view: Mapping[str, Any] | None = None
-):
-    """An estimator of the folder of models; without a name the best on held-out people, or None.
-
-    Without a name it is one of those that know faces in ``view`` (:func:`regaze.views.told_view`).
-
-    Raises:
-        ValueError: there is none of that name; the message lists the ones there are.
-    """
-    known = models_in(models, "estimator")
-    if name is None:
-        errors = {
-            key: float((record.get("held_out") or {}).get("gaze_deg", np.inf))
-            for key, record in known.items()
-            if not why_another(view, record.get("view"))
-        }
-        if not errors:
-            return None
-        name = min(errors, key=lambda key: (errors[key], key))
-    elif name not in known:
-        listed = ", ".join(known) or "none"
-        raise ValueError(f"estimator: no trained {name!r} in {models}; there are: {listed}")
-    return load_estimator(Path(models) / name)
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,6 +56,29 @@ class Result:
     facts: dict
 
 
+@dataclass(frozen=True, eq=False)
+class Inverted:
+    """A face as a model knows it.
+
+    Attributes:
+        state: of :meth:`regaze.redirectors.base.Redirector.invert`.
+        source, builder: the batch of the face, and what makes batches of targets.
+        gaze, gaze_from: (2,) radians, and where it is from.
+        made_from: where the model's inputs are from, by kind.
+        code: (rows, numbers) float32, the W+ code; None where the model edits none.
+        picture: (S, S, 3) uint8, what the generator makes of it; None likewise.
+    """
+
+    state: State
+    source: dict
+    builder: BatchBuilder
+    gaze: np.ndarray
+    gaze_from: str
+    made_from: dict
+    code: np.ndarray | None = None
+    picture: np.ndarray | None = None
+
+
 class Redirection:
     """A trained redirector with an estimator, ready for faces.
 
@@ -136,6 +93,8 @@ class Redirection:
 
     Attributes:
         adjust: how faces of photos are adjusted to the model.
+        read_in: the estimator's view, where it is another than the model's: then it reads photos,
+            and no patches.
 
     Raises:
         FileNotFoundError, ValueError: the model cannot be loaded, or needs what a photo has not.
@@ -170,9 +129,13 @@ class Redirection:
             self._makers[one.kind] = maker(one.options, folder, identity, published, device)
         channels_last(self.redirector)
         theirs = None if estimator is None else estimator.record.get("view")
-        if fault := why_another(self.view, theirs):
-            log.warning("the estimator knows faces in another view, nothing is measured: %s", fault)
-            estimator = None
+        fault = why_another(self.view, theirs)
+        self.read_in = theirs if fault else None
+        if fault:
+            log.warning(
+                "the estimator knows faces in another view, pasted photos alone are measured: %s",
+                fault,
+            )
         if estimator is not None:
             _warn_of(estimator.record)
         self.sampling, self.device, self.estimator = dict(sampling), device, estimator
@@ -208,7 +171,16 @@ class Redirection:
 
     def measure(self, patches: np.ndarray) -> np.ndarray | None:
         """Gaze and head (N, 4) radians of patches (N, h, w, 3) uint8, as the estimator sees them;
-        None without one, or where it reads larger pictures than these."""
+        None without one, or where it knows faces otherwise or reads larger pictures than these."""
+        return None if self.read_in is not None else self._read(patches)
+
+    def measure_photo(self, place: Place, photo: np.ndarray) -> np.ndarray | None:
+        """Gaze and head (1, 4) radians of a face of a photo (H, W, 3) uint8, None as above."""
+        if self.read_in is None:
+            return self._read(place.matched(place.view.take(photo))[None])
+        return None if place.reading is None else self._read(place.reading.take(photo)[None])
+
+    def _read(self, patches: np.ndarray) -> np.ndarray | None:
         network = self.estimator
         if network is None or patches.shape[1] < network.size_px:
             return None
@@ -224,7 +196,8 @@ class Redirection:
             return np.radians(np.asarray(given, np.float64)), "given"
         if np.isfinite(place.gaze).all():
             return place.gaze, "labels"
-        found = self.measure(place.shown[None])
+        seen = self.read_in is None or place.photo is None
+        found = self.measure(place.shown[None]) if seen else self.measure_photo(place, place.photo)
         if found is None:
             raise ValueError(
                 f"{place.source}: the gaze of the source is unknown and no trained estimator was "
@@ -240,7 +213,8 @@ class Redirection:
         source_gaze: Sequence[float] | None = None,
         mode: str = "difference",
         batch: int | None = None,
-        finish: Callable[[np.ndarray], np.ndarray] | None = None,
+        finish: Callable[[np.ndarray], np.ndarray | None] | None = None,
+        inverted: Inverted | None = None,
     ) -> tuple[list[Result], dict]:
         """Redirect one face to several directions.
 
@@ -255,11 +229,13 @@ class Redirection:
                 influence on the result.
             finish: what becomes of a pasted photo once it is measured; large photos, for example,
                 are shrunk here when many of them are held.
+            inverted: of :meth:`invert`, where that is done already.
 
         Returns:
             The results in order, and what is known of the source.
         """
-        gaze, gaze_from = self.source_gaze(place, source_gaze)
+        known = inverted or self.invert(place, source_gaze)
+        gaze, source, builder = known.gaze, known.source, known.builder
         targets, asked = [], []
         for request in requests:
             target, other = request.resolve(gaze, place.head), {}
@@ -270,27 +246,24 @@ class Redirection:
                     raise ValueError(f"{place.source}: {error}") from None
             targets.append(target)
             asked.append(other)
-        source, builder, made_from = self._source(place, gaze)
         made = []
         batch = batch or chunk_size(self.redirector, {"batch": "auto", **self.sampling})
         with torch.no_grad():
             seed = self.sampling.get("seed", 0)
-            state = self.redirector.invert(source, seed=seed)
             for start in range(0, len(targets), batch):
                 labels = np.array(targets[start : start + batch], np.float32).reshape(-1, 4)
                 nobody = np.full(len(labels), -1)
                 wanted = builder.load("target", nobody, labels, picture=False)
                 wanted["pair"] = torch.zeros(len(labels), dtype=torch.int64)
                 wanted = builder.finish({k: v.to(self.device) for k, v in wanted.items()})
-                made.append(self.redirector.edit(state, wanted, seed=seed).cpu())
+                made.append(self.redirector.edit(known.state, wanted, seed=seed).cpu())
         pictures = torch.cat(made)
         patches = to_uint8(pictures)
         measured = self.measure(patches)
         shown, levels = _levels(source["source"].cpu())[0], _levels(pictures)
         if place.colours is not None:
-            own = _levels(reduce_patches(place.patch[None], self.size_px))[0]
-            levels = place.colours.restore(levels, shown, own)
-            patches, shown = np.rint(levels).astype(np.uint8), own
+            levels, shown = self._restored(place, levels, shown)
+            patches = np.rint(levels).astype(np.uint8)
         results = []
         for number, (target_gaze, target_head) in enumerate(targets):
             facts = {
@@ -310,7 +283,7 @@ class Redirection:
                     mask, facts["mask"] = face_mask(place.landmarks, size), "face"
                 eyes = None if place.landmarks is None else eye_mask(place.landmarks, size)
                 pasted = paste(place.photo, place.view, shown, levels[number], mask, mode, eyes)
-                again = self.measure(place.matched(place.view.take(pasted))[None])
+                again = self.measure_photo(place, pasted)
                 if again is not None:
                     facts["measured_photo"] = _errors(again[0], target_gaze, target_head)
                 if finish is not None:
@@ -319,12 +292,64 @@ class Redirection:
         about = {
             "source": place.source,
             "source_gaze_deg": np.degrees(gaze).tolist(),
-            "source_gaze_from": gaze_from,
+            "source_gaze_from": known.gaze_from,
             "source_head_deg": np.degrees(place.head).tolist(),
             **place.facts,
         }
-        about |= {f"source_{kind}_from": where for kind, where in made_from.items()}
+        about |= {f"source_{kind}_from": where for kind, where in known.made_from.items()}
         return results, about
+
+    def invert(
+        self,
+        place: Place,
+        source_gaze: Sequence[float] | None = None,
+        code: str | os.PathLike | None = None,
+    ) -> Inverted:
+        """What the model needs of a face, computed once however often it is redirected.
+
+        Args:
+            place: the face.
+            source_gaze: see :meth:`redirect`.
+            code: file of a W+ code in place of the face's own, see :mod:`regaze.redirect.wplus`.
+
+        Raises:
+            FileNotFoundError, ValueError: the gaze is unknown, or the code cannot be used.
+        """
+        gaze, gaze_from = self.source_gaze(place, source_gaze)
+        source, builder, made_from = self._source(place, gaze)
+        redirector = self.redirector
+        if not isinstance(redirector, CodeEditor):
+            if code is not None:
+                raise ValueError(
+                    f"{code}: model {self.record['name']!r} edits no codes of a generator; leave "
+                    "the code out, or choose a model that does"
+                )
+            with torch.no_grad():
+                state = redirector.invert(source, seed=self.sampling.get("seed", 0))
+            return Inverted(state, source, builder, gaze, gaze_from, made_from)
+        with torch.no_grad():
+            state = redirector.invert(source, seed=self.sampling.get("seed", 0))
+            own = redirector.w_plus(state)
+            if code is not None:
+                given = read_code(code, tuple(own.shape[1:]), self.code_fingerprint)
+                own = torch.from_numpy(given)[None].to(own)
+                state, made_from = redirector.of_w_plus(own), {**made_from, "code": str(code)}
+            levels = _levels(redirector.inversion(state).cpu())
+        if place.colours is not None:
+            levels, _ = self._restored(place, levels, _levels(source["source"].cpu())[0])
+        picture = np.rint(levels[0]).astype(np.uint8)
+        numbers = own[0].float().cpu().numpy()
+        return Inverted(state, source, builder, gaze, gaze_from, made_from, numbers, picture)
+
+    @property
+    def code_fingerprint(self) -> str:
+        """The fingerprint of the generator that the model's W+ codes belong to."""
+        return generator_of(self.record, self.fingerprint)
+
+    def _restored(self, place: Place, levels: np.ndarray, shown: np.ndarray):
+        """Grey levels that the model made, and was shown, in the photo's own colours."""
+        own = _levels(reduce_patches(place.patch[None], self.size_px))[0]
+        return place.colours.restore(levels, shown, own), own
 
     def _source(self, place: Place, gaze: np.ndarray):
         """The batch of one face, the builder of its requests, and where its inputs are from."""

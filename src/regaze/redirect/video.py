@@ -108,6 +108,7 @@ def redirect_video(
                     trained_on=engine.view,
                     lens=lens,
                     adjust=engine.adjust,
+                    read_in=engine.read_in,
                 )
             except ValueError as problem:
                 lost[str(problem).removeprefix(f"{path}: ")] += 1

@@ -243,3 +243,23 @@ def build_redirector(config: Mapping, sampling: Mapping | None = None) -> Redire
     shared = Sampling.model_fields
     own = {name: value for name, value in (sampling or {}).items() if name not in shared}
     return build(dict(config), own)
+
+
+@runtime_checkable
+class CodeEditor(Protocol):
+    """What a redirector also has when it edits W+ codes of a generator.
+
+    Codes are those that the generator takes: a row of numbers for each of its layers.
+    """
+
+    def w_plus(self, state: State) -> Tensor:
+        """Codes (B, rows, numbers) of sources that are inverted."""
+        ...
+
+    def of_w_plus(self, codes: Tensor) -> State:
+        """The state of sources with these codes, as :meth:`Redirector.edit` takes it."""
+        ...
+
+    def inversion(self, state: State) -> Tensor:
+        """Pictures (B,3,S,S) in [-1, 1] of sources as their codes are drawn, unedited."""
+        ...

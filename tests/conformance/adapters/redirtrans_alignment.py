@@ -34,7 +34,7 @@ def alignment(case):
     for one in case.manifest["cases"]:
         name, photo = one["case"], waves(one["H"], one["W"])
         square = square_of(case.golden[f"{name}_landmarks"])
-        picture, quad, _ = prepared(photo, square, size)
+        picture, quad = prepared(photo, square, size)
         assert picture.size == tuple(one["size_before_transform_wh"]), name
         assert_close(
             (quad + 0.5).flatten(), case.golden[f"{name}_quad"], case.tolerance("quad"), name=name

@@ -1,4 +1,4 @@
-"""FFHQ's framing: where patches lie in photos, which faces have none, and what labels mean in it."""
+"""FFHQ's framing: where patches lie in photos, which faces have none, what labels mean in it."""
 
 import cv2
 import h5py
@@ -15,8 +15,9 @@ from regaze.normalise.ffhq import (
     MOUTH,
     NotFramed,
     framed,
-    photo_to_patch,
+    placed,
     require_shown,
+    square_from,
     square_of,
 )
 from regaze.normalise.geometry import Variant, normalise
@@ -68,21 +69,19 @@ def test_the_matrix_tells_where_a_patch_was_taken(shape, middle, apart, size):
     assert inner.mean() > 0.5
     off = np.abs(patch.reshape(-1, 3)[inner] - scene(places[inner], apart / 2))
     assert off.mean() < 1.2 and np.quantile(off, 0.99) < 5
-    # Without the rounding of a shrunk photo it is the square itself.
+    # A photo that is shrunk moves by less than half of a shrunk pixel.
     ends = transform_points(matrix, square.corners)
     wanted = np.array([[0, 0], [0, size], [size, size], [size, 0]]) - 0.5
     np.testing.assert_allclose(ends, wanted, atol=0.6)
-    np.testing.assert_allclose(
-        transform_points(photo_to_patch(square, size), square.corners), wanted, atol=1e-9
-    )
+    np.testing.assert_allclose(square_from(matrix, size).corners, square.corners, atol=2)
 
 
 def test_faces_stand_upright_and_as_large_whatever_the_photo(portrait):
     photo, landmarks = portrait
-    plain = transform_points(photo_to_patch(square_of(landmarks), 256), landmarks)
+    plain = transform_points(placed(square_of(landmarks), (512, 512)), landmarks)
     turn = cv2.getRotationMatrix2D((200, 150), 25, 1.6)
     other = landmarks @ turn[:, :2].T + turn[:, 2]
-    again = transform_points(photo_to_patch(square_of(other), 256), other)
+    again = transform_points(placed(square_of(other), (2000, 2000)), other)
     np.testing.assert_allclose(again, plain, atol=1e-6)
     right, left = plain[36:42].mean(axis=0), plain[42:48].mean(axis=0)
     down = plain[[*MOUTH]].mean(axis=0) - (left + right) / 2
@@ -105,6 +104,7 @@ def test_a_portrait_keeps_its_pixels(portrait):
     [
         (np.full((68, 2), np.nan), "no_landmarks", "none of eyes or mouth"),
         (np.full((68, 2), 50.0), "degenerate_pose", "span 0 pixels"),
+        (points((100, 100), (100, 140), apart=9), "profile", "eyes 9 pixels apart and 40 above"),
         (points((100, 100), (100, 140))[:60], "no_landmarks", "expected 68"),
     ],
 )

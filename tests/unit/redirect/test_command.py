@@ -114,7 +114,7 @@ def test_a_table_of_several_directions(here, scene, models):
     assert [one["target_gaze_deg"] for one in results] == [[4, 6], [3, 4]]
     assert (here / "a/photo_0.png").is_file() and (here / "a/photo_1.patch.png").is_file()
     assert "both" in refused(*arguments, "--gaze", 1, 2)
-    assert "a table or a sweep, found both" in refused(*arguments, "--sweep", "line")
+    assert "found table and sweep" in refused(*arguments, "--sweep", "line")
 
 
 def test_of_a_table_only_the_photos_that_are_given_are_made(here, scene, models):
@@ -459,15 +459,21 @@ def test_a_photo_is_normalised_to_the_models_view(here, scene, near, models):
     middle = np.asarray(Image.fromarray(made["all"][6:26, 6:26].astype(np.uint8)).resize((32, 32)))
     assert np.abs(made["near"] - middle).mean() < np.abs(made["near"] - made["all"]).mean() / 2
     record = json.loads((here / "near/redirect.json").read_text())
-    # The judge knows faces in the other view, so it reads nothing.
-    assert record["estimator"] is None and "measured_patch" not in record["faces"][0]["results"][0]
+    # The judge knows faces in the other view, so it reads the photo and not the patch.
+    (result,) = record["faces"][0]["results"]
+    assert "measured_photo" in result and "measured_patch" not in result
     place = photo_place(scene.path, size_px=96, landmarks=scene.marks, trained_on=NEAR)
     assert place.patch.shape == (96, 96, 3)
 
 
-def test_the_gaze_of_a_source_is_not_read_by_a_judge_of_another_view(here, scene, near):
-    said = refused(scene.path, *common(scene, near), "--gaze", 5, 5)
-    assert "the gaze of the source is unknown" in said
+def test_a_judge_of_another_view_reads_the_photo_in_its_own(here, scene, near, models):
+    gazes = []
+    for folder in (near, models):
+        done(scene.path, *common(scene, folder), "--gaze", 5, 5, "--out", folder.name)
+        (face,) = json.loads((here / folder.name / "redirect.json").read_text())["faces"]
+        assert face["source_gaze_from"] == "estimated by judge"
+        gazes.append(face["source_gaze_deg"])
+    np.testing.assert_allclose(*gazes, atol=1e-4)
 
 
 def test_a_judge_of_the_models_view_is_chosen(here, scene, near):

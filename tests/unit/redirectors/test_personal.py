@@ -14,7 +14,7 @@ import regaze.redirectors.personal as personal
 from regaze.albums import write_albums
 from regaze.metrics.disentanglement import perturb_redirector, read_perturbed
 from regaze.pairs import draw_pairs, write_pairs
-from regaze.redirect.run import model_folder
+from regaze.redirect.models import model_folder
 from regaze.redirectors.bench import Bench
 from regaze.redirectors.declaration import Network, Sampling
 from regaze.redirectors.networks import load_redirector

@@ -238,6 +238,18 @@ class Inversion(Redirector):
         count = max((len(value) for value in target.values()), default=len(made))
         return made if len(made) == count else made.expand(count, -1, -1, -1)
 
+    def w_plus(self, state: State) -> Tensor:
+        """Codes (B, rows, numbers) of sources that are inverted."""
+        return state["offsets"] + self.saved.latent_avg
+
+    def of_w_plus(self, codes: Tensor) -> dict[str, Tensor]:
+        """The state of sources with codes (B, rows, numbers)."""
+        return {"offsets": codes - self.saved.latent_avg}
+
+    def inversion(self, state: State) -> Tensor:
+        """Pictures (B,3,S,S) in [-1,1] of sources as their codes are drawn."""
+        return self.pictures(state["offsets"]).clamp(-1, 1)
+
     def read_reference(self, path: str) -> Mapping:
         """See :func:`regaze.stylegan.checkpoints.read_e4e`."""
         return read_e4e(path)

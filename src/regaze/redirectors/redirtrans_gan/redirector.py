@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from regaze.redirectors.base import Batch, Progress
+from regaze.redirectors.base import Batch, Progress, State
 from regaze.redirectors.redirtrans.module import (
     PARTS,
     Deprojector,
@@ -114,6 +114,24 @@ class RedirTransGan(RedirTransRedirector):
                     read = self._estimator[0](batch[side]).float()
                     batch[f"{side}_gaze"], batch[f"{side}_head"] = read[:, :2], read[:, 2:]
         return super().losses(batch, phase, at)
+
+    def w_plus(self, state: State) -> Tensor:
+        """Codes (B, rows, numbers) of sources that are inverted."""
+        average = self.frozen.inverter.saved.latent_avg
+        return self._codes(state).unflatten(1, average.shape) + average
+
+    def of_w_plus(self, codes: Tensor) -> State:
+        """The state of sources with codes (B, rows, numbers)."""
+        flat = (codes - self.frozen.inverter.saved.latent_avg).flatten(1)
+        angles, embeddings = self.net.encoder.project(flat)
+        return {"angles": angles, "embeddings": torch.cat([flat, embeddings], 1)}
+
+    def inversion(self, state: State) -> Tensor:
+        """Pictures (B,3,S,S) in [-1,1] of sources as their codes are drawn, unedited."""
+        return self.frozen.draw(self._codes(state)).clamp(-1, 1)
+
+    def _codes(self, state: State) -> Tensor:
+        return state["embeddings"][:, : self.config["network"]["code"]]
 
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Predicted angles (B,4) and codes with embeddings of the pictures' inversions."""
