@@ -13,6 +13,10 @@ from typing import Any
 from regaze.views import DEFAULT
 
 
+_OF_A_CAMERA = ("codes", "masks")
+"""Kinds of inputs that are made of patches of a virtual camera alone."""
+
+
 def known(path: str, name: str, names: Iterable[str]) -> None:
     """Refuse a name that is not defined; ``path`` is where it stands."""
     if name not in names:
@@ -67,7 +71,8 @@ def _check_aligned(settings: Any, name: str) -> None:
     """Refuse what is known of patches of a virtual camera alone, of an entry in framing ffhq."""
     path, entry, view = f"models.{name}", settings.models[name], settings.data_of(name).view
     because = f"but its view {view!r} has framing 'ffhq'"
-    if inputs := [one.kind for one in settings.declarations[name].inputs]:
+    inputs = [one.kind for one in settings.declarations[name].inputs if one.kind in _OF_A_CAMERA]
+    if inputs:
         raise ValueError(
             f"{path}.data.view: class {entry.class_!r} reads {' and '.join(inputs)} of patches, "
             f"{because}, for which they are not made"

@@ -98,6 +98,25 @@ def test_plans_of_the_licensed_sets(name, datasets, tmp_path):
     assert jobs["measure_model"] == 7 * len(names)
 
 
+@pytest.mark.parametrize(
+    ("name", "found", "poses"), [("mpiifacegaze", 2, 0), ("columbia", 0, 2), ("ethxgaze", 0, 0)]
+)
+def test_landmarks_that_frame_faces_are_looked_for_where_nothing_tells_them(
+    name, found, poses, datasets, tmp_path
+):
+    (tmp_path / "aligned.yaml").write_text(
+        "views: {aligned: {framing: ffhq}}\n"
+        f"models: {{regression: {{data: {{view: aligned, labelled: {name}}}, "
+        "objective: {eye_weight: 0}}}\n"
+    )
+    file = overlay(tmp_path, {name: datasets[name]}, models=["regression"])
+    target = f"results/{name}@aligned/faces/rejected.parquet"
+    done = snakemake(tmp_path, "-n", "--", target, overlays=[file, tmp_path / "aligned.yaml"])
+    jobs = planned(done)
+    assert jobs["normalise_shard"] == 2 and jobs.get("detect_landmarks", 0) == found
+    assert jobs.get("estimate_poses", 0) == poses
+
+
 def test_photos_without_landmarks_say_what_their_detector_misses(datasets, tmp_path):
     entry = {"source": "columbia", "root": datasets["columbia"]["root"]}
     file = overlay(tmp_path, {"bare": entry}, datasets=["bare"])

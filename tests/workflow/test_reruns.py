@@ -272,8 +272,9 @@ WITHOUT = {
     *(f"models.xunet_deca.{key}" for key in ("class", "distil", "objective.flip")),
     *(f"models.sted.{key}" for key in ("class", "labels", "network.densenet_blocks")),
     *("models.xunet_student.distil.teacher", "models.xunet_lite.sampling.sources"),
-    # The only framing; no method here learns from pictures without labels, and who has a model per
-    # person is evaluated on one data set (test_entry_data.py).
+    # A view with numbers of a camera has the one framing; no method here learns from pictures
+    # without labels, and who has a model per person is evaluated on one data set
+    # (test_entry_data.py).
     "views.near.framing",
     *(
         f"models.{m}.data.{k}"

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from regaze.faces import FacesReader
 from regaze.identity.base import FaceRecogniser
 from regaze.images import EYE_BOXES_64
+from regaze.views import is_ffhq
 
 TEMPLATE_EYES_112 = ((38.2946, 51.6963), (73.5318, 51.5014))
 """Eye centres (x, y) of ArcFace's five-point template, pixel centres at whole numbers."""
@@ -27,6 +28,8 @@ def why_not_sted_view(reader: FacesReader) -> str:
     if width != height:
         return f"{width}x{height} patches"
     told = reader.attributes
+    if is_ffhq(told):
+        return "framing ffhq"
     if not {"focal", "distance", "patch_size"} <= set(told):
         return ""
     per_mm = float(told["focal"]) / (float(told["distance"]) * float(told["patch_size"][0]))

@@ -19,6 +19,7 @@ from regaze.inspection.findings import RANGE_COLUMNS, Findings, InspectError, Ra
 from regaze.inspection.pictures import MAX_ROWS, Part, Pictures, require_small_chunks
 from regaze.sources.hdf5 import text_of
 from regaze.sources.records import some
+from regaze.views import is_ffhq
 
 BLOCK_BYTES = 1 << 23
 _PERSONS_SHOWN = 6
@@ -345,6 +346,8 @@ def _faces(found: Findings, file: h5py.File, chosen: Sequence[Group]) -> Picture
     )
     if {"variant", "frame_check"} <= set(file.attrs):
         found.kind = f"faces, a shard of this workflow ({file.attrs['variant']})"
+        if is_ffhq(file.attrs):
+            found.fact("framing", "ffhq: squares of the photos; labels are the virtual camera's")
         if str(file.attrs.get("gaze", "")) == "absent":
             found.fact("gaze", "absent on purpose: these photos have no gaze label")
     elif shape[1:] == (64, 256, 3) and width == 4:
