@@ -12,7 +12,6 @@ from typing import Any
 
 from regaze.views import DEFAULT
 
-
 _OF_A_CAMERA = ("codes", "masks")
 """Kinds of inputs that are made of patches of a virtual camera alone."""
 
