@@ -25,11 +25,13 @@ _CELL, _GAP, _LEFT, _TOP = 96, 2, 84, 18
 _ASKED = tuple(f"{name}_{which}" for name in ("head", "gaze") for which in ("pitch", "yaw"))
 COLUMNS = (
     *(f"asked_{name}" for name in _ASKED),
+    *(f"used_{name}" for name in _ASKED),
     *(f"measured_{name}" for name in _ASKED),
     "head_error",
     "gaze_error",
 )
-"""Of the table, degrees; empty where nothing measured."""
+"""Of the table, degrees: what the grid asks for, what of it lies in the trained range and was used,
+what an estimator reads then, and how far off that is; empty where nothing measured."""
 
 
 def grid(relative: bool = False) -> list[Request]:
@@ -49,10 +51,11 @@ def write_table(path: str | os.PathLike, results: Sequence[Result]) -> None:
 
 
 def _line(facts: dict) -> list[str]:
+    used = [facts[f"target_{name}_deg"] for name in ("head", "gaze")]
     asked = [
-        *facts.get("asked_head_deg", facts["target_head_deg"]),
-        *facts.get("asked_gaze_deg", facts["target_gaze_deg"]),
+        facts.get(f"asked_{n}_deg", one) for n, one in zip(("head", "gaze"), used, strict=True)
     ]
+    asked = np.concatenate([*asked, *used])
     read = facts.get("measured_patch") or facts.get("measured_photo")
     if read is None:
         return [f"{value:.2f}" for value in asked] + [""] * 6
