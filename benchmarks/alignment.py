@@ -15,12 +15,14 @@ from __future__ import annotations
 
 import argparse
 import json
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from regaze.angles import angular_error
+from regaze.landmarks.mesh import MeshDetector
 from regaze.normalise.camera import pad_distortion
 from regaze.normalise.ffhq import SIZE, NotFramed, placed, require_shown, square_of
 from regaze.normalise.geometry import Variant, normalise
@@ -43,13 +45,17 @@ CASES = {
     "turned by 5 degrees": ("turn", 5.0),
     "each by 1 %": ("each", 0.01),
     "each by 2 %": ("each", 0.02),
+    "found by the detector": ("found", 0.0),
 }
 _DRAWS = 1000
 
 
-def changed(landmarks: np.ndarray, case: str, random: np.random.Generator) -> np.ndarray:
-    """Landmarks (68, 2) as a detector that errs would have them."""
+def changed(landmarks: np.ndarray, case: str, random: np.random.Generator, photo) -> np.ndarray:
+    """Landmarks (68, 2) as a detector that errs would have them; ``photo()`` gives their photo."""
     how, much = CASES[case]
+    if how == "found":
+        found = MeshDetector().detect([photo()], np.full((1, 4), np.nan))[0]
+        return found.landmarks.astype(np.float64)
     square = square_of(landmarks)
     if how == "each":
         return landmarks + random.normal(size=landmarks.shape) * much * square.side
@@ -79,6 +85,10 @@ def photos(capture: Path, people: int):
         yield source.read(person)
 
 
+def photo_of(records, row: int) -> np.ndarray:
+    return cv2.cvtColor(read_photo(records.root / records.file_name[row]), cv2.COLOR_BGR2RGB)
+
+
 def engine_of(models: Path, name: str) -> Redirection:
     folder = model_folder(models, name)
     record = read_record(folder / "model.json")
@@ -89,8 +99,7 @@ def engine_of(models: Path, name: str) -> Redirection:
 
 def redirected(engine: Redirection, records, row: int, target: int, wrong, labels) -> float:
     """Degrees between the gaze of another row and what is read in the pasted photo."""
-    name = records.file_name[row]
-    photo = cv2.cvtColor(read_photo(records.root / name), cv2.COLOR_BGR2RGB)
+    name, photo = records.file_name[row], photo_of(records, row)
     lens = pad_distortion(records.distortion[row])
     size = (photo.shape[1], photo.shape[0])
     known = (records.camera_parameters[row], lens, records.head_pose[row], records.face_model)
@@ -125,10 +134,11 @@ def table(capture: Path, people: int, pairs: int, engine: Redirection | None, se
             labels, of_person = geometry.labels.astype(np.float64), []
             for row in range(len(records)):
                 landmarks = records.landmarks[row].astype(np.float64)
-                wrong = changed(landmarks, case, random)
+                wrong = changed(landmarks, case, random, partial(photo_of, records, row))
                 width, height = 2 * records.camera_parameters[row, 2:]
                 size = (round(float(width)), round(float(height)))
                 try:
+                    # A photo without a face found has landmarks of NaN.
                     require_shown(wrong, square_of(wrong), size)
                 except NotFramed:
                     refused += 1

@@ -106,10 +106,9 @@ def test_landmarks_that_frame_faces_are_looked_for_where_nothing_tells_them(
 ):
     (tmp_path / "aligned.yaml").write_text(
         "views: {aligned: {framing: ffhq}}\n"
-        f"models: {{regression: {{data: {{view: aligned, labelled: {name}}}, "
-        "objective: {eye_weight: 0}}}\n"
+        "models: {regression: {data: {view: aligned}, objective: {eye_weight: 0}}}\n"
     )
-    file = overlay(tmp_path, {name: datasets[name]}, models=["regression"])
+    file = overlay(tmp_path, {name: datasets[name]}, datasets=[name], models=["regression"])
     target = f"results/{name}@aligned/faces/rejected.parquet"
     done = snakemake(tmp_path, "-n", "--", target, overlays=[file, tmp_path / "aligned.yaml"])
     jobs = planned(done)

@@ -57,6 +57,8 @@ class Job:
         self.sweep, self.grid = options["sweep"] is not None, options["grid"]
         self.work = self._work(list(places))
         self.out = options["out"] or Path("redirected.gif" if self.sweep else "redirected")
+        if self.sweep and options["save_code"] is not None:
+            raise ValueError("save-code: a sweep is one file; expected angles, a table or a grid")
         if self.sweep:
             check_kind(self.out)
             if len(self.work) != 1:

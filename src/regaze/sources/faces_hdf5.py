@@ -33,6 +33,7 @@ from regaze.sources.hdf5 import (
 )
 from regaze.sources.options import ReleasedOptions
 from regaze.sources.records import NormalisedRows, SourceError
+from regaze.views import is_ffhq
 
 _COLUMNS = {"source_index": (), "rotation": (3, 3), "gaze_origin": (3,), "landmarks": (68, 2)}
 _VARIANTS = {"sted": (500.0 / 128.0, 600.0), "faze": (1300.0 / 64.0, 600.0)}
@@ -179,6 +180,11 @@ def _file_names(where: str, group: h5py.Group, rows: int) -> tuple[str, ...]:
 def _said(path: Path, file: h5py.File, persons: list[str]) -> dict:
     """Return what a file tells of its patches, their size by looking at the first person."""
     said: dict[str, Any] = {}
+    if is_ffhq(file.attrs):
+        raise SourceError(
+            f"{path}: framing: expected patches of a virtual camera, found ffhq; name the photos "
+            "they were cut from as the data set, and the framing in a view"
+        )
     for key in ("variant", "focal", "distance", "frame_check", "channel_order", "gaze"):
         value = file.attrs.get(key)
         value = value.decode("utf-8", "replace") if isinstance(value, bytes) else value

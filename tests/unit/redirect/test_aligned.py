@@ -210,6 +210,8 @@ def test_what_a_model_cannot_do_is_one_line(tmp_path, portrait, models):
     assert "expected angles or the angles of --grid, found both" in said
     said = refused(*asked(portrait, models, "--grid", "--sweep", "line", gaze=None))
     assert "found sweep and grid" in said
+    said = refused(*asked(portrait, models, "--save-code", "npz", "--sweep", "line", gaze=None))
+    assert "save-code: a sweep is one file" in said
     plain = tmp_path / "models"
     shutil.copytree(models, plain)
     from regaze.redirectors.sted.settings import ModelSettings

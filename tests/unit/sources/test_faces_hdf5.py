@@ -163,6 +163,8 @@ def test_faults_of_the_whole_file(tmp_path):
         opened(write(tmp_path / "a.h5", channel_order="grb"))
     with pytest.raises(SourceError, match="gaze: expected known or absent"):
         opened(write(tmp_path / "a.h5", gaze="no"))
+    with pytest.raises(SourceError, match="a.h5: framing: expected patches of a virtual camera"):
+        opened(write(tmp_path / "a.h5", size=(128, 128), framing="ffhq"))
     path = write(tmp_path / "a.h5", size=(128, 128))
     with pytest.raises(SourceError, match="person p9") as error:
         opened(path).read_faces("p9")
