@@ -159,7 +159,7 @@ class Job:
                     yield from _beyond(place, about["results"])
                     continue
                 face = self._face(place, engine, detector)
-                known = engine.invert(face, o["source_gaze"], o["code"])
+                known = engine.invert(face, o["source_gaze"], o["code"], shown=not self.sweep)
                 results, about = engine.redirect(
                     face,
                     requests,

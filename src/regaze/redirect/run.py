@@ -65,7 +65,7 @@ class Inverted:
         source, builder: the batch of the face, and what makes batches of targets.
         gaze, gaze_from: (2,) radians, and where it is from.
         made_from: where the model's inputs are from, by kind.
-        code: (rows, numbers) float32, the W+ code; None where the model edits none.
+        code: (rows, numbers) float32, the W+ code; None where nobody asked or the model has none.
         picture: (S, S, 3) uint8, what the generator makes of it; None likewise.
     """
 
@@ -304,6 +304,8 @@ class Redirection:
         place: Place,
         source_gaze: Sequence[float] | None = None,
         code: str | os.PathLike | None = None,
+        *,
+        shown: bool = False,
     ) -> Inverted:
         """What the model needs of a face, computed once however often it is redirected.
 
@@ -311,34 +313,34 @@ class Redirection:
             place: the face.
             source_gaze: see :meth:`redirect`.
             code: file of a W+ code in place of the face's own, see :mod:`regaze.redirect.wplus`.
+            shown: also tell the code and draw it, where the model edits codes.
 
         Raises:
             FileNotFoundError, ValueError: the gaze is unknown, or the code cannot be used.
         """
+        redirector, numbers, picture = self.redirector, None, None
+        edits = isinstance(redirector, CodeEditor)
+        if code is not None and not edits:
+            raise ValueError(
+                f"{code}: model {self.record['name']!r} edits no codes of a generator; leave the "
+                "code out, or choose a model that does"
+            )
         gaze, gaze_from = self.source_gaze(place, source_gaze)
         source, builder, made_from = self._source(place, gaze)
-        redirector = self.redirector
-        if not isinstance(redirector, CodeEditor):
-            if code is not None:
-                raise ValueError(
-                    f"{code}: model {self.record['name']!r} edits no codes of a generator; leave "
-                    "the code out, or choose a model that does"
-                )
-            with torch.no_grad():
-                state = redirector.invert(source, seed=self.sampling.get("seed", 0))
-            return Inverted(state, source, builder, gaze, gaze_from, made_from)
         with torch.no_grad():
             state = redirector.invert(source, seed=self.sampling.get("seed", 0))
-            own = redirector.w_plus(state)
             if code is not None:
+                own = redirector.w_plus(state)
                 given = read_code(code, tuple(own.shape[1:]), self.code_fingerprint)
-                own = torch.from_numpy(given)[None].to(own)
-                state, made_from = redirector.of_w_plus(own), {**made_from, "code": str(code)}
-            levels = _levels(redirector.inversion(state).cpu())
-        if place.colours is not None:
-            levels, _ = self._restored(place, levels, _levels(source["source"].cpu())[0])
-        picture = np.rint(levels[0]).astype(np.uint8)
-        numbers = own[0].float().cpu().numpy()
+                state = redirector.of_w_plus(torch.from_numpy(given)[None].to(own))
+                made_from = {**made_from, "code": str(code)}
+            if shown and edits:
+                numbers = redirector.w_plus(state)[0].float().cpu().numpy()
+                levels = _levels(redirector.inversion(state).cpu())
+                if place.colours is not None:
+                    seen = _levels(source["source"].cpu())[0]
+                    levels, _ = self._restored(place, levels, seen)
+                picture = np.rint(levels[0]).astype(np.uint8)
         return Inverted(state, source, builder, gaze, gaze_from, made_from, numbers, picture)
 
     @property
