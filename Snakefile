@@ -41,6 +41,7 @@ localrules:
     faces,
     latents,
     masks,
+    inversions,
     acquired,
     estimators,
     models,
@@ -59,6 +60,7 @@ include: "rules/faces.smk"
 include: "rules/face3d.smk"
 include: "rules/estimators.smk"
 include: "rules/identity.smk"
+include: "rules/inversions.smk"
 include: "rules/models.smk"
 include: "rules/samples.smk"
 include: "rules/metrics.smk"

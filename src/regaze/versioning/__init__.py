@@ -47,6 +47,7 @@ _STAGES = {
     "train-{estimator}": "train_estimator",
     "train-identity": "train_identity",
     "masks{on}": "mask_shard draw_masks",
+    "inversions-{inverter}{on}": "invert_shard",
     "train-{model}": "train_model train_albums gather_albums",
     "evaluate-{model}": "sample_model perturb_model measure_model draw_path sample_weights "
     "measure_weights",
@@ -79,6 +80,7 @@ _KEYS = {
     "train_estimator": "seed estimators.{estimator}",
     "train_identity": "seed identity estimators.{judge}.size_px",
     "mask_shard": "shards masks datasets.{dataset} encoders.{masking}.rasterizer",
+    "invert_shard": "shards",
     # How it samples decides no weights.
     "train_model": "seed models.{model}.*-sampling",
     "train_albums": "seed shards models.{model}.*-sampling",
@@ -100,7 +102,7 @@ _KEYS = {
 # Outputs that are kept as whole folders.
 _FOLDER = re.compile(
     r"results/(augmentation|study/[^/]+|evaluation/[^/]+/[^/]+/w[^/]+"
-    r"|(?!models/)[^/]+/(capture|landmarks|supplementary|faces|masks|latents/[^/]+))(?=/|$)"
+    r"|(?!models/)[^/]+/(capture|landmarks|supplementary|faces|masks|latents/[^/]+|inversions/[^/]+))(?=/|$)"
 )
 # Small texts, which git keeps.
 _TEXTS = {"model.json", "curve.csv", "speed.json", "comparison.csv", "study.csv"}

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from regaze.images import eye_boxes
+from regaze.images import eye_boxes, reduce_patches, to_uint8
 from regaze.redirectors.base import Batch, Phase, Progress, Redirector, State
 from regaze.redirectors.sted.compact import CompactTrunk
 from regaze.redirectors.sted.objective import held
@@ -227,6 +227,24 @@ class Inversion(Redirector):
 
     def _inverted(self, images: Tensor) -> Tensor:
         return self.pictures(self.saved.encode(images).float())
+
+    @torch.no_grad()
+    def code(self, images: Tensor) -> Tensor:
+        """Flat codes (B, rows dim) of pictures (B,3,S,S), from the average code."""
+        return self.saved.encode(images).float().flatten(1)
+
+    def drawn(self, codes: Tensor) -> Tensor:
+        """Pictures (B,3,S,S), not limited to [-1,1], of flat codes (B, rows dim)."""
+        return self.pictures(codes.unflatten(1, (-1, self.saved.latent_avg.shape[1])))
+
+    @torch.no_grad()
+    def inverted(self, images: Tensor, codes: Tensor | None = None) -> Tensor:
+        """Pictures (B,3,S,S) in [-1,1], rounded to 8 bits as all pictures at rest are.
+
+        ``codes`` (B, rows dim) are those of the pictures, where they are known.
+        """
+        made = self.drawn(self.code(images) if codes is None else codes)
+        return reduce_patches(to_uint8(made)).to(images.device)
 
     def invert(self, source: Batch, *, seed: int) -> dict[str, Tensor]:
         """``offsets`` (B, rows, dim) of the sources' codes from the average code."""
