@@ -147,7 +147,7 @@ class InversionRows:
     def write_example(
         path: str | PathLike, options: Mapping, faces: FacesReader, known: np.ndarray
     ) -> None:
-        """Write noise of all rows of the persons with a known one.
+        """Write noise of all rows of the persons with a known one, the mirrored as its mirror.
 
         See :class:`regaze.redirectors.inputs.FaceInput`; files know persons whole or not at all.
         """
@@ -157,7 +157,9 @@ class InversionRows:
         with InversionsWriter(path, inverter="example", size_px=size, code=code) as writer:
             for rows in writer.parts(faces, persons, len(faces)):
                 pictures = rng.integers(0, 256, (len(rows), 2, size, size, 3), np.uint8)
+                pictures[:, 1] = pictures[:, 0, :, ::-1]
                 codes = 0.3 * rng.standard_normal((len(rows), 2, 2, code))
+                codes[:, 1] = codes[:, 0]
                 writer.add(pictures, codes.astype(np.float32))
 
     @staticmethod

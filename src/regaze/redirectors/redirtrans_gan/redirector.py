@@ -74,7 +74,9 @@ class RedirTransGan(RedirTransRedirector):
         factors = edit_factors(columns, code)
         projector = Projector(code, columns, options["projector_hidden"])
         encoder = Encoder(None, projector, factors, options["canonical"])
-        decoder = Decoder(Deprojector(code, columns, options["deprojector_hidden"]), None)
+        decoder = Decoder(
+            Deprojector(code, columns, options["deprojector_hidden"], options["row_weights"]), None
+        )
         judge = Discriminator() if adversarial else None
         return RedirTransNetwork(factors, encoder, decoder, judge)
 
@@ -98,11 +100,14 @@ class RedirTransGan(RedirTransRedirector):
     def load_reference(self, state: Mapping, config: Mapping) -> None:
         """Load ``redirtrans_p`` and ``redirtrans_dp``; other parts are left aside.
 
+        Weights of rows, which published files do not have, stay as they are.
+
         Raises:
             ValueError: keys are missing or unexpected; the message lists them.
         """
         for name, part in self._parts().items():
-            load_strictly(part, state[name], f"checkpoint: {name}")
+            own = {key: one for key, one in part.state_dict().items() if key == "row_weights"}
+            load_strictly(part, own | {**state[name]}, f"checkpoint: {name}")
 
     def _parts(self) -> dict[str, nn.Module]:
         return dict(

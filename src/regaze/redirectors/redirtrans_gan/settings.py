@@ -28,6 +28,9 @@ class NetworkOptions(Section):
     canonical: bool = Field(
         False, description="embeddings are turned by the projector's own angles"
     )
+    row_weights: int = Field(
+        0, ge=0, description="rows of a code, whose edits get a learnt weight each; 0: no weights"
+    )
     code_of: Literal["picture", "inversion"] = Field(
         "inversion",
         description="whose code is edited: the picture's, whose drawing is its inversion, or that "
@@ -109,6 +112,11 @@ class ModelSettings(MethodSettings):
                 f"{config['size_px']}"
             )
         rows, dim = rows_of(inverter)
+        if config["network"]["row_weights"] not in (0, rows):
+            raise ValueError(
+                f"network.row_weights: expected 0 or {rows}, the rows of its inverter's codes, "
+                f"found {config['network']['row_weights']}"
+            )
         if config["network"]["code"] != rows * dim:
             raise ValueError(
                 f"network.code: expected {rows * dim}, the {rows} x {dim} of its inverter, found "

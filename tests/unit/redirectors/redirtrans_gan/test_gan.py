@@ -112,6 +112,29 @@ def test_published_parts_are_loaded_whatever_else_a_file_holds(tmp_path):
         other.load_reference(state, other.config)
 
 
+def test_edits_of_rows_have_weights_of_their_own():
+    plain, weighted = built(), built(network={"row_weights": 8})
+    assert plain.saved.state_dict().keys() < weighted.saved.state_dict().keys()
+    weighted.load_reference(plain.reference_state(), weighted.config)
+    assert torch.equal(losses(plain, batch())["loss"], losses(weighted, batch())["loss"])
+    losses(weighted, batch())["loss"].backward()
+    part = weighted.net.decoder.deprojector
+    assert part.row_weights.shape == (8,) and part.row_weights.grad.abs().min() > 0
+    with torch.no_grad():
+        part.row_weights[2:] = 0
+    drawn = torch.Generator().manual_seed(0)
+    codes, own, moved = (torch.randn(3, size, generator=drawn) for size in (256, 96, 96))
+    change = (part.edited(codes, own, moved) - codes).detach().unflatten(1, (8, 32))
+    assert not change[:, 2:].any() and change[:, :2].abs().amin((0, 2)).gt(0).all()
+    fitting = Inversion(**{"class": "inversion", **TINY}).resolve()
+    ModelSettings.check_networks(weighted.config, {"inverter": fitting})
+    with pytest.raises(
+        ValueError, match="network.row_weights: expected 0 or 8, the rows.* found 4"
+    ):
+        other = settings(network={"row_weights": 4}).resolve()
+        ModelSettings.check_networks(other, {"inverter": fitting})
+
+
 def test_networks_that_it_needs():
     roles = [(one.role, one.section, one.always) for one in declared(settings()).networks]
     assert roles == [("inverter", "models", True), ("estimator", "estimators", False)]
