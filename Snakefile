@@ -47,6 +47,7 @@ localrules:
     models,
     samples,
     metrics,
+    inverted,
     study,
     report,
     augmentation,

@@ -16,6 +16,15 @@ rule metrics:
         ),
 
 
+rule inverted:
+    input:
+        [
+            f"results/evaluation/{model}/{dataset}/inverted/metrics.json"
+            for model in INVERTED
+            for dataset in settings.evaluated
+        ],
+
+
 rule study:
     input:
         expand(
@@ -83,6 +92,25 @@ rule measure_model:
         assets=JUDGES,
     script:
         "../workflow_scripts/measure_model.py"
+
+
+if INVERTED:
+
+    use rule measure_model as measure_inverted with:
+        input:
+            unpack(measured_with),
+            samples=rules.measure_model.input.samples,
+            pairs=rules.measure_model.input.pairs,
+            faces=face_shards,
+            estimator=rules.measure_model.input.estimator,
+            inverter=lambda wc: f"results/models/{INVERTED[wc.model]}/model.safetensors",
+        output:
+            metrics="results/evaluation/{model}/{dataset}/inverted/metrics.json",
+            per_pair="results/evaluation/{model}/{dataset}/inverted/per_pair.parquet",
+        log:
+            "logs/measure_inverted/{model}-{dataset}.log",
+        wildcard_constraints:
+            model="|".join(INVERTED),
 
 
 if WEIGHTS:

@@ -24,3 +24,14 @@ def perturbed_file(wildcards):
     if wildcards.model in settings.models and settings.evaluation.perturbed:
         return {"perturbed": "results/evaluation/{model}/{dataset}/perturbed.parquet"}
     return {}
+
+
+# What edits codes of an inverter, and the inverters themselves, are also compared with inversions.
+INVERTED = {
+    name: one.entry
+    for model, declaration in settings.declarations.items()
+    for one in declaration.networks
+    if one.role == "inverter" and model in settings.rows
+    for name in (one.entry, model)
+    if name in settings.rows
+}

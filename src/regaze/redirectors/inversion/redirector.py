@@ -104,12 +104,13 @@ class Inversion(Redirector):
         read, after = list(self.saved.encoder.parameters()), on["encoder_after"]
         found = []
         if on["adversarial"]:
-            found.append(Phase("discriminator", judge, _GAN))
+            step = on["adversarial_every"]
+            found.append(Phase("discriminator", judge, _GAN, every=step))
             if on["r1"]:
-                found.append(Phase("r1", judge, _GAN, every=_LAZY["r1"]))
-            found.append(Phase("generator", made, _GAN))
+                found.append(Phase("r1", judge, _GAN, every=step * _LAZY["r1"]))
+            found.append(Phase("generator", made, _GAN, every=step))
             if on["path"]:
-                found.append(Phase("path", made, _GAN, every=_LAZY["path"]))
+                found.append(Phase("path", made, _GAN, every=step * _LAZY["path"]))
         if on["latent_discriminator"]:
             found.append(Phase("codes", list(net["latent"].parameters()), after=after))
         return [*found, Phase("encoder", [*read, *made] if on["joint"] else read, after=after)]
