@@ -96,13 +96,14 @@ rule measure_model:
 
 if INVERTED:
 
-    use rule measure_model as measure_inverted with:
+    rule measure_inverted:
+        """Measure the samples of one model against inversions of the true pictures."""
         input:
             unpack(measured_with),
-            samples=rules.measure_model.input.samples,
-            pairs=rules.measure_model.input.pairs,
+            samples="results/evaluation/{model}/{dataset}/samples.h5",
+            pairs="results/{dataset}/pairs.parquet",
             faces=face_shards,
-            estimator=rules.measure_model.input.estimator,
+            estimator=f"results/models/{settings.evaluation.estimator}/model.safetensors",
             inverter=lambda wc: f"results/models/{INVERTED[wc.model]}/model.safetensors",
         output:
             metrics="results/evaluation/{model}/{dataset}/inverted/metrics.json",
@@ -111,6 +112,18 @@ if INVERTED:
             "logs/measure_inverted/{model}-{dataset}.log",
         wildcard_constraints:
             model="|".join(INVERTED),
+        conda:
+            "../envs/main.yaml"
+        threads: 1
+        resources:
+            **asks("measure_inverted"),
+        params:
+            seed=settings.seed,
+            resamples=settings.evaluation.bootstrap,
+            background=background_of,
+            assets=JUDGES,
+        script:
+            "../workflow_scripts/measure_inverted.py"
 
 
 if WEIGHTS:

@@ -16,8 +16,6 @@ def main(job):
     options["perturbed"] = job.input.get("perturbed")
     if job.input.get("identity"):
         options["identity"] = Path(job.input.identity).parent
-    if job.input.get("inverter"):
-        options["inverter"] = Path(job.input.inverter).parent
     options |= removed_background(job)
     measure_files(job.input.samples, *data, **dict(job.output.items()), **options)
 

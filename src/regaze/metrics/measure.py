@@ -28,7 +28,6 @@ from regaze.metrics import optional
 from regaze.metrics.disentanglement import INDUCED, induced_values, read_perturbed
 from regaze.metrics.entries import by_angle, column_entry, mean_entry, null, sted_protocol
 from regaze.metrics.frechet import Moments, bias_warning, frechet_distance
-from regaze.metrics.inverted import InvertedFaces
 from regaze.metrics.redirection import factor_errors, read_pictures
 from regaze.metrics.similarity import eye_psnr, l1, psnr, ssim, ssim_grey
 from regaze.outputs import replacing, several, write_json
@@ -95,7 +94,7 @@ def measure_samples(
     identity: str | os.PathLike | None = None,
     assets: Mapping[str, Mapping] | None = None,
     perturbed: str | os.PathLike | None = None,
-    inverter: str | os.PathLike | None = None,
+    inversions: FacesReader | None = None,
 ) -> tuple[dict[str, Any], pd.DataFrame]:
     """Measure the samples of one model.
 
@@ -116,8 +115,8 @@ def measure_samples(
         identity: model folder of the recogniser, for ``identity_similarity``.
         assets: files of LPIPS' and FID's networks, see :func:`regaze.metrics.optional.gather`.
         perturbed: ``perturbed.parquet`` of the model, for the induced errors of random turns.
-        inverter: model folder; given, the true pictures are replaced by what it makes of them, and
-            identity is compared with the inversions of the sources.
+        inversions: of the faces, as :class:`regaze.metrics.inverted.InvertedFaces` reads them;
+            given, they stand in the place of the true pictures, and of the sources for identity.
 
     Returns:
         The content of ``metrics.json`` and the table of ``per_pair.parquet`` (:data:`COLUMNS`), in
@@ -130,10 +129,9 @@ def measure_samples(
     """
     pairs = read_pairs(pairs_path).set_index("pair", drop=False)
     network = load_estimator(estimator_folder).to(device)
-    if inverter is None:
+    reader = inversions
+    if reader is None:
         reader = faces_reader(list(faces_paths), masks, background)
-    else:
-        reader = InvertedFaces(list(faces_paths), inverter, masks, background, device)
     extras = optional.gather(reader, identity, assets, device)
     samples = Samples(samples_path)
     numbers = samples.numbers
@@ -198,7 +196,7 @@ def measure_samples(
         "sampled": list(samples.size),
         "range": "0 to 1, R,G,B",
         "truth": "mean over blocks of the stored patch, unrounded"
-        if inverter is None
+        if inversions is None
         else "inversions of the stored patches",
         "eye_boxes": None if no_boxes else [list(box) for box in eye_boxes(size[0])],
     }

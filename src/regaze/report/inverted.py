@@ -30,7 +30,12 @@ COLUMNS = (
     Column("eye_psnr", "Eye PSNR", "dB", 1, "higher", "the same inside the eye boxes"),
     Column("lpips", "LPIPS", "", 3, "lower", "against the inversion of the true picture"),
     Column(
-        "identity_similarity_source", "Identity", "", 3, "higher", "against the inversion of the source"
+        "identity_similarity_source",
+        "Identity",
+        "",
+        3,
+        "higher",
+        "against the inversion of the source",
     ),
     Column(
         "frechet_estimator",

@@ -36,9 +36,9 @@ def bench(tmp_path_factory):
     return made
 
 
-def measured(bench, samples, inverter=None):
+def measured(bench, samples, inversions=None):
     data = samples, bench.folder / "pairs.parquet", bench.faces, bench.networks["estimator"]
-    return measure_samples(*data, resamples=10, inverter=inverter)
+    return measure_samples(*data, resamples=10, inversions=inversions)
 
 
 def test_an_inverter_draws_what_faces_are_compared_with(bench, tmp_path):
@@ -55,7 +55,7 @@ def test_an_inverter_draws_what_faces_are_compared_with(bench, tmp_path):
     targets = tmp_path / "targets.h5"
     write_samples(targets, drawn["target"], table["pair"].to_numpy(), {"model": "targets"})
     for path, near in ((targets, True), (files["samples"], False)):
-        metrics, rows = measured(bench, path, folder)
+        metrics, rows = measured(bench, path, faces)
         rows = rows[rows["kind"] == "gaze_and_head"]
         assert (rows["psnr"].min() > 45) == near and (rows["gaze_vs_truth_deg"].max() < 0.1) == near
         assert metrics["pixels"]["truth"] == "inversions of the stored patches"
