@@ -26,7 +26,7 @@ from regaze.redirectors.redirtrans_gan.settings import ModelSettings
 from regaze.training.phases import Progress
 
 ENTRIES = {
-    "compact": ({"preset": "small", "size_px": 64}, {"code": 1280}),
+    "compact": ({"preset": "small", "size_px": 64}, {"code": 1280, "code_of": "inversion"}),
     "e4e": (
         {"preset": "reference", "size_px": 256, "network": {"generator_px": 256}},
         {"code": 14 * 512},

@@ -149,12 +149,14 @@ _SMALL = derived(
         **{"encoder": "compact", "generator_px": 64, "style_dim": 128, "n_mlp": 4},
         "channels": 64,
     },
-    objective={"joint": True, "path": 0.0, "eye_weight": 8.0, "l2": 10.0, "r1": 1.0},
+    objective={"joint": True, "path": 0.0, "eye_weight": 8.0, "l2": 10.0, "r1": 1.0}
+    | {"adversarial_every": 4},
 )
 _TINY = derived(
     _SMALL,
     network={"generator_px": 32, "style_dim": 32, "n_mlp": 2, "channels": 8, "width": 16}
     | {"hidden": 32},
+    objective={"adversarial_every": 1},
 )
 
 PRESETS = {"reference": _REFERENCE, "small": _SMALL, "tiny": _TINY}

@@ -136,7 +136,7 @@ _REFERENCE = {
 }
 _SMALL = derived(
     _REFERENCE,
-    network={"code": 1280, "canonical": True},
+    network={"code": 1280, "canonical": True, "code_of": "picture"},
     objective={**redirtrans.PRESETS["small"]["objective"], "label_source": "dataset"},
 )
 _TINY = derived(

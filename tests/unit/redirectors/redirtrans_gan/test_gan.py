@@ -58,7 +58,7 @@ def test_only_the_edit_is_trained_and_saved():
 
 
 def test_pictures_are_those_of_inversions():
-    made, data = built().eval(), batch()
+    made, data = built(network={"code_of": "inversion"}).eval(), batch()
     torch.nn.init.normal_(made.net.encoder.projector.label_branch.weight)
     inversions = made.frozen.inverted(data["source"])
     with torch.no_grad():
@@ -83,7 +83,7 @@ def test_the_code_of_the_picture_draws_its_inversion():
     inversions = made.frozen.inverted(data["source"])
     torch.testing.assert_close(drawn, inversions, rtol=0, atol=1.01 / 255)
     torch.testing.assert_close(own, inversions, rtol=0, atol=1.01 / 255)
-    twice = built().eval()
+    twice = built(network={"code_of": "inversion"}).eval()
     with torch.no_grad():
         other = twice.reconstruct(twice.invert(data, seed=0), seed=0).clamp(-1, 1)
     assert not torch.allclose(drawn, other, atol=0.05)
