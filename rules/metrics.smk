@@ -23,6 +23,11 @@ rule inverted:
             for model in INVERTED
             for dataset in settings.evaluated
         ],
+        [
+            f"results/evaluation/{model}/{dataset}/inverter.json"
+            for model in INVERTERS
+            for dataset in settings.evaluated
+        ],
 
 
 rule study:
@@ -124,6 +129,36 @@ if INVERTED:
             assets=JUDGES,
         script:
             "../workflow_scripts/measure_inverted.py"
+
+
+if INVERTERS:
+
+    rule measure_inverter:
+        """What an inverter loses of unseen people, and what it draws of chance."""
+        input:
+            unpack(measured_files),
+            faces=face_shards,
+            split=lambda wc: f"results/{wc.dataset}/split.json",
+            estimator=f"results/models/{settings.evaluation.estimator}/model.safetensors",
+            inverter="results/models/{model}/model.safetensors",
+        output:
+            told="results/evaluation/{model}/{dataset}/inverter.json",
+            sheet="results/evaluation/{model}/{dataset}/inverter.png",
+        log:
+            "logs/measure_inverter/{model}-{dataset}.log",
+        wildcard_constraints:
+            model="|".join(INVERTERS),
+        conda:
+            "../envs/main.yaml"
+        threads: 1
+        resources:
+            **asks("measure_inverter"),
+        params:
+            seed=settings.seed,
+            persons=settings.evaluation.split,
+            background=background_of,
+        script:
+            "../workflow_scripts/measure_inverter.py"
 
 
 if WEIGHTS:

@@ -35,3 +35,8 @@ INVERTED = {
     for name in (one.entry, model)
     if name in settings.rows
 }
+INVERTERS = [
+    name
+    for name in settings.rows
+    if name in settings.models and settings.models[name].class_ == "inversion"
+]

@@ -80,6 +80,12 @@ rule write_report:
             f"results/evaluation/{model}/{TRAINED_ON}/inverted/metrics.json"
             for model in INVERTED
         ],
+        inverters=expand(
+            "results/evaluation/{model}/{dataset}/inverter.{kind}",
+            model=INVERTERS,
+            dataset=TRAINED_ON,
+            kind=["json", "png"],
+        ),
     output:
         page="results/report/index.html",
         table="results/report/comparison.csv",

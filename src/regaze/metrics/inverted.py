@@ -55,3 +55,16 @@ class InvertedFaces(FacesReader):
             images = reduce_patches(stored.to(self._device), self._size)
             made.append(to_uint8(self._inverter.inverted(images)))
         return np.concatenate(made)
+
+    def originals(self, rows) -> np.ndarray:
+        """The faces themselves (n, S, S, 3) uint8 at that size."""
+        return to_uint8(reduce_patches(self._seen.pixels(rows), self._size))
+
+    def chance(self, count: int, seed: int) -> np.ndarray:
+        """As many pictures of chance (n, S, S, 3) uint8 as the generator draws of random codes."""
+        drawn = torch.Generator().manual_seed(seed)
+        decoder = self._inverter.saved.decoder
+        z = torch.randn(count, decoder.style_dim, generator=drawn).to(self._device)
+        with torch.no_grad():
+            codes = decoder.codes(decoder.mapping(z)) - self._inverter.saved.latent_avg
+            return to_uint8(self._inverter.pictures(codes))

@@ -9,7 +9,8 @@ from pathlib import Path
 from regaze.factors import FACTORS, KINDS
 from regaze.outputs import several
 from regaze.report import tables
-from regaze.report.inputs import Results, read_metrics
+from regaze.report.inputs import Results, read_mapping, read_metrics
+from regaze.report.sections import contact_sheet_uri
 from regaze.report.tables import Column
 
 _READ = ("gaze", "head")
@@ -113,3 +114,26 @@ def inverted_section(
 def _value(metrics: Mapping, kind: str, column: Column) -> dict:
     absent = {"mean": None, "reason": tables.NOT_MEASURED}
     return dict(metrics.get(kind, {}).get(column.key, absent))
+
+
+def inverter_parts(files: Sequence[str | Path]) -> list[dict]:
+    """Sheet and words about every inverter, of its ``inverter.json``.
+
+    Raises:
+        FileNotFoundError, ValueError: a file is missing, or no JSON object.
+    """
+    found = []
+    for path in map(Path, files):
+        told = read_mapping(path)
+        words = (
+            f"{told['faces']:,} faces: PSNR {told['psnr']:.1f} dB, in the eye boxes "
+            f"{told['eye_psnr']:.1f} dB. Fréchet distance to them in features of the estimator: "
+            f"inversions {told['frechet']['inversions']:.1f}, as many pictures of chance "
+            f"{told['frechet']['chance']:.1f}."
+        )
+        words += (
+            f" {told['warning'][:1].upper()}{told['warning'][1:]}." if "warning" in told else ""
+        )
+        uri = contact_sheet_uri(path.with_suffix(".png"))
+        found.append({"name": path.parents[1].name, "words": words, "uri": uri})
+    return found

@@ -49,8 +49,8 @@ _STAGES = {
     "masks{on}": "mask_shard draw_masks",
     "inversions-{inverter}{on}": "invert_shard",
     "train-{model}": "train_model train_albums gather_albums",
-    "evaluate-{model}": "sample_model perturb_model measure_model measure_inverted draw_path "
-    "sample_weights measure_weights",
+    "evaluate-{model}": "sample_model perturb_model measure_model measure_inverted "
+    "measure_inverter draw_path sample_weights measure_weights",
     "study-{model}": "sample_study measure_study",
     "report": "write_report",
     "augmentation": "train_labelled_redirector augment_faces export_augmented "
@@ -91,6 +91,7 @@ _KEYS = {
     "sample_weights": f"{_SAMPLED} sampling.max_w",
     "measure_weights": f"{_MEASURED} sampling.max_w",
     "measure_inverted": _MEASURED,
+    "measure_inverter": "seed evaluation.split evaluation.remove_background evaluation.background",
     "measure_study": f"{_MEASURED} evaluation.study.*-models",
     "sample_study": f"{_SAMPLED} evaluation.study.*-models",
     # It prints the configuration; what jobs may use of a machine changes nothing in it.

@@ -2,9 +2,12 @@
 
 import json
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from regaze.estimators.settings import EstimatorSettings
+from regaze.metrics.generated import measure_inverter
 from regaze.metrics.inverted import InvertedFaces
 from regaze.metrics.measure import measure_samples
 from regaze.pairs import write_pairs
@@ -15,7 +18,7 @@ from regaze.redirectors.inversion.settings import ModelSettings as Inversion
 from regaze.redirectors.redirtrans_gan.settings import ModelSettings
 from regaze.redirectors.sample import sample_redirector, write_samples
 from regaze.report.inputs import ModelEntry, read_results
-from regaze.report.inverted import inverted_files, inverted_section
+from regaze.report.inverted import inverted_files, inverted_section, inverter_parts
 
 TINY = {"preset": "tiny", "size_px": 32}
 
@@ -65,6 +68,36 @@ def test_an_inverter_draws_what_faces_are_compared_with(bench, tmp_path):
     with pytest.raises(ValueError, match="class: expected inversion, found 'redirtrans_gan'"):
         bench.write_untrained()
         InvertedFaces(bench.faces, bench.folder / "models" / "gan")
+
+
+def test_an_inverter_is_measured_and_drawn(bench, tmp_path):
+    faces = InvertedFaces(bench.faces, bench.networks["inverter"])
+    told, sheet = tmp_path / "inverter.json", tmp_path / "inverter.png"
+    files = {"told": told, "sheet": sheet}
+    judge = bench.networks["estimator"]
+    measure_inverter(faces, bench.split, judge, persons="test", seed=0, **files)
+    found = json.loads(told.read_text())
+    rows = faces.rows(["f", "g"])
+    apart = (faces.pixels(rows).astype(float) - faces.originals(rows)) / 255
+    each = -10 * np.log10(np.square(apart).mean((1, 2, 3)))
+    assert found["faces"] == 12 and found["psnr"] == pytest.approx(each.mean(), rel=1e-4)
+    assert found["frechet"]["inversions"] > 0 < found["frechet"]["chance"] and found["warning"]
+    with Image.open(sheet) as picture:
+        assert picture.size == (130, 262)
+    chance = faces.chance(4, 0)
+    assert np.array_equal(chance, faces.chance(4, 0))
+    assert not np.array_equal(chance, faces.chance(4, 1))
+    folder = tmp_path / "inverter" / "example"
+    folder.mkdir(parents=True)
+    told.rename(folder / "inverter.json")
+    sheet.rename(folder / "inverter.png")
+    (part,) = inverter_parts([folder / "inverter.json"])
+    assert part["name"] == "inverter" and "12 faces: PSNR" in part["words"]
+    assert part["uri"].startswith("data:image")
+    with pytest.raises(ValueError, match="test: expected somebody with faces, found none"):
+        split = tmp_path / "split.json"
+        split.write_text(json.dumps({"test": []}))
+        measure_inverter(faces, split, judge, persons="test", seed=0, **files)
 
 
 def test_the_report_has_a_section_where_something_was_inverted(tmp_path):
