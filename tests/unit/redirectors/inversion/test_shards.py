@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from regaze.images import reduce_patches
+from regaze.inspection import inspect_file
 from regaze.redirectors.bench import Bench
 from regaze.redirectors.inputs import open_inputs
 from regaze.redirectors.inversion.rows import InversionRows, InversionsError
@@ -104,7 +105,8 @@ def test_trainings_learn_the_same_with_and_without(bench, shard, code_of):
         grown.append((found, gradient))
     (first, one), (second, other) = grown
     for name, value in first.items():
-        assert float(value) == pytest.approx(float(second[name]), rel=1e-5, abs=1e-6), name
+        wanted = float(second[name].detach())
+        assert float(value.detach()) == pytest.approx(wanted, rel=1e-5, abs=1e-6), name
     torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3 * float(one.abs().max()))
 
 
@@ -146,3 +148,9 @@ def test_they_are_read_in_training_only(bench):
     assert bench.declaration.making().inputs == ()
     with pytest.raises(ValueError, match="inversions: this model is conditioned on them"):
         open_inputs(bench.declaration, {}, bench.reader)
+
+
+def test_a_file_tells_what_it_is(shard):
+    found = inspect_file(shard)
+    assert found.kind == "inversions of faces that are trained on, and their codes"
+    assert ("rows", "30") in [tuple(map(str, fact)) for fact in found.facts]
