@@ -41,11 +41,13 @@ localrules:
     faces,
     latents,
     masks,
+    inversions,
     acquired,
     estimators,
     models,
     samples,
     metrics,
+    inverted,
     study,
     report,
     augmentation,
@@ -59,6 +61,7 @@ include: "rules/faces.smk"
 include: "rules/face3d.smk"
 include: "rules/estimators.smk"
 include: "rules/identity.smk"
+include: "rules/inversions.smk"
 include: "rules/models.smk"
 include: "rules/samples.smk"
 include: "rules/metrics.smk"

@@ -103,12 +103,16 @@ def model_files(model):
     return files
 
 
-def read_inputs(model, name):
-    """What a model reads of the pictures of a data set in a view besides pixels, as it declares."""
+def read_inputs(model, name, making=False):
+    """What a model reads of the pictures of a data set in a view besides pixels, as it declares.
+
+    `making`: while it makes pictures.
+    """
     declaration = settings.declarations.get(model)
     return {
         f"input_{one.kind}": shards(one, name, SHARDS)
         for one in (declaration.inputs if declaration else ())
+        if one.always or not making
     }
 
 
@@ -120,7 +124,7 @@ def redirected_files(model, dataset, masked=False):
     if model not in settings.models:
         return {}
     name = seen_by(model, dataset)
-    files = read_inputs(model, name)
+    files = read_inputs(model, name, making=True)
     if name != dataset:
         files["view"] = shards_of(name)
         files |= {"view_masks": shards_of(name, "masks")} if masked else {}

@@ -16,6 +16,20 @@ rule metrics:
         ),
 
 
+rule inverted:
+    input:
+        [
+            f"results/evaluation/{model}/{dataset}/inverted/metrics.json"
+            for model in INVERTED
+            for dataset in settings.evaluated
+        ],
+        [
+            f"results/evaluation/{model}/{dataset}/inverter.json"
+            for model in INVERTERS
+            for dataset in settings.evaluated
+        ],
+
+
 rule study:
     input:
         expand(
@@ -83,6 +97,68 @@ rule measure_model:
         assets=JUDGES,
     script:
         "../workflow_scripts/measure_model.py"
+
+
+if INVERTED:
+
+    rule measure_inverted:
+        """Measure the samples of one model against inversions of the true pictures."""
+        input:
+            unpack(measured_with),
+            samples="results/evaluation/{model}/{dataset}/samples.h5",
+            pairs="results/{dataset}/pairs.parquet",
+            faces=face_shards,
+            estimator=f"results/models/{settings.evaluation.estimator}/model.safetensors",
+            inverter=lambda wc: f"results/models/{INVERTED[wc.model]}/model.safetensors",
+        output:
+            metrics="results/evaluation/{model}/{dataset}/inverted/metrics.json",
+            per_pair="results/evaluation/{model}/{dataset}/inverted/per_pair.parquet",
+        log:
+            "logs/measure_inverted/{model}-{dataset}.log",
+        wildcard_constraints:
+            model="|".join(INVERTED),
+        conda:
+            "../envs/main.yaml"
+        threads: 1
+        resources:
+            **asks("measure_inverted"),
+        params:
+            seed=settings.seed,
+            resamples=settings.evaluation.bootstrap,
+            background=background_of,
+            assets=JUDGES,
+        script:
+            "../workflow_scripts/measure_inverted.py"
+
+
+if INVERTERS:
+
+    rule measure_inverter:
+        """What an inverter loses of unseen people, and what it draws of chance."""
+        input:
+            unpack(measured_files),
+            faces=face_shards,
+            split=lambda wc: f"results/{wc.dataset}/split.json",
+            estimator=f"results/models/{settings.evaluation.estimator}/model.safetensors",
+            inverter="results/models/{model}/model.safetensors",
+        output:
+            told="results/evaluation/{model}/{dataset}/inverter.json",
+            sheet="results/evaluation/{model}/{dataset}/inverter.png",
+        log:
+            "logs/measure_inverter/{model}-{dataset}.log",
+        wildcard_constraints:
+            model="|".join(INVERTERS),
+        conda:
+            "../envs/main.yaml"
+        threads: 1
+        resources:
+            **asks("measure_inverter"),
+        params:
+            seed=settings.seed,
+            persons=settings.evaluation.split,
+            background=background_of,
+        script:
+            "../workflow_scripts/measure_inverter.py"
 
 
 if WEIGHTS:

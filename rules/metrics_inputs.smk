@@ -24,3 +24,22 @@ def perturbed_file(wildcards):
     if wildcards.model in settings.models and settings.evaluation.perturbed:
         return {"perturbed": "results/evaluation/{model}/{dataset}/perturbed.parquet"}
     return {}
+
+
+# What edits codes of an inverter, and the inverters themselves, are also compared with inversions,
+# where they see faces in the view that all are compared in.
+INVERTED = {
+    name: one.entry
+    for model, declaration in settings.declarations.items()
+    for one in declaration.networks
+    if one.role == "inverter" and model in settings.rows
+    for name in (one.entry, model)
+    if name in settings.rows and settings.data_of(name).view == DEFAULT
+}
+INVERTERS = [
+    name
+    for name in settings.rows
+    if name in settings.models
+    and settings.models[name].class_ == "inversion"
+    and settings.data_of(name).view == DEFAULT
+]

@@ -76,6 +76,16 @@ rule write_report:
             folder=[entry["folder"] for entry in STUDY_ENTRIES],
             file=["samples.h5", "speed.json", "metrics.json", "per_pair.parquet"],
         ),
+        inverted=[
+            f"results/evaluation/{model}/{TRAINED_ON}/inverted/metrics.json"
+            for model in INVERTED
+        ],
+        inverters=expand(
+            "results/evaluation/{model}/{dataset}/inverter.{kind}",
+            model=INVERTERS,
+            dataset=TRAINED_ON,
+            kind=["json", "png"],
+        ),
     output:
         page="results/report/index.html",
         table="results/report/comparison.csv",
@@ -93,6 +103,7 @@ rule write_report:
         evaluator=settings.evaluation.estimator,
         background=list(settings.evaluation.background),
         study=STUDY_ENTRIES,
+        inverted=INVERTED,
         kind=STUDY.kind,
         settings=settings.model_dump(
             mode="json", by_alias=True, exclude_none=True, exclude={"resources"}

@@ -1,7 +1,9 @@
 """Write the comparison page."""
 
 from regaze.jobs import start
+from regaze.outputs import several
 from regaze.provenance import versions
+from regaze.report.inverted import inverted_files
 from regaze.report.page import write_report
 from regaze.report.stage import dataset_entries, estimator_entries
 from regaze.report.studies import StudyEntry
@@ -27,6 +29,8 @@ def main(job):
         versions=versions(),
         study=[StudyEntry(**entry) for entry in job.params.study],
         study_kind=job.params.kind,
+        inverted=inverted_files(job.params.inverted, job.input.get("inverted")),
+        inverters=several(job.input.get("inverters") or [])[::2],
         out_study=job.output.study,
     )
 

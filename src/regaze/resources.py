@@ -46,11 +46,12 @@ class DefaultResources(BaseModel):
 RULES = frozenset({
     "acquire_faces", "augment_faces", "detect_landmarks", "draw_albums", "draw_masks",
     "draw_path", "encode_shard", "estimate_poses", "export_augmented", "fetch_asset",
-    "fix_pairs", "gather_albums", "gather_faces", "make_head", "mask_shard", "measure_model",
-    "normalise_shard", "perturb_model", "render_capture", "sample_model", "sample_study",
-    "sample_weights", "train_albums", "train_deca", "train_estimator", "train_identity",
-    "train_labelled_estimator", "train_labelled_redirector", "train_model",
-    "write_augmentation", "write_report", "write_split",
+    "fix_pairs", "gather_albums", "gather_faces", "invert_shard", "make_head", "mask_shard",
+    "measure_inverted", "measure_inverter", "measure_model", "normalise_shard", "perturb_model",
+    "render_capture", "sample_model", "sample_study", "sample_weights", "train_albums",
+    "train_deca", "train_estimator", "train_identity", "train_labelled_estimator",
+    "train_labelled_redirector", "train_model", "write_augmentation", "write_report",
+    "write_split",
 })  # fmt: skip
 """Rules that do something; an entry of another name is a mistake that would go unnoticed."""
 

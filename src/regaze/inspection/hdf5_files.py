@@ -454,4 +454,5 @@ _KINDS = (
         more=_landmarks,
     ),
     Kind("exact parameters of a rendered capture", ("landmarks", "mask")),
+    Kind("inversions of faces that are trained on, and their codes", ("pictures", "codes")),
 )

@@ -94,6 +94,7 @@ def measure_samples(
     identity: str | os.PathLike | None = None,
     assets: Mapping[str, Mapping] | None = None,
     perturbed: str | os.PathLike | None = None,
+    inversions: FacesReader | None = None,
 ) -> tuple[dict[str, Any], pd.DataFrame]:
     """Measure the samples of one model.
 
@@ -114,6 +115,8 @@ def measure_samples(
         identity: model folder of the recogniser, for ``identity_similarity``.
         assets: files of LPIPS' and FID's networks, see :func:`regaze.metrics.optional.gather`.
         perturbed: ``perturbed.parquet`` of the model, for the induced errors of random turns.
+        inversions: of the faces, as :class:`regaze.metrics.inverted.InvertedFaces` reads them;
+            given, they stand in the place of the true pictures, and of the sources for identity.
 
     Returns:
         The content of ``metrics.json`` and the table of ``per_pair.parquet`` (:data:`COLUMNS`), in
@@ -126,7 +129,9 @@ def measure_samples(
     """
     pairs = read_pairs(pairs_path).set_index("pair", drop=False)
     network = load_estimator(estimator_folder).to(device)
-    reader = faces_reader(list(faces_paths), masks, background)
+    reader = inversions
+    if reader is None:
+        reader = faces_reader(list(faces_paths), masks, background)
     extras = optional.gather(reader, identity, assets, device)
     samples = Samples(samples_path)
     numbers = samples.numbers
@@ -190,7 +195,9 @@ def measure_samples(
         "size": list(size),
         "sampled": list(samples.size),
         "range": "0 to 1, R,G,B",
-        "truth": "mean over blocks of the stored patch, unrounded",
+        "truth": "mean over blocks of the stored patch, unrounded"
+        if inversions is None
+        else "inversions of the stored patches",
         "eye_boxes": None if no_boxes else [list(box) for box in eye_boxes(size[0])],
     }
     if isinstance(reader, WithoutBackground):

@@ -116,7 +116,7 @@ class Redirection:
         self.redirector, self.record = load_redirector(folder, sampling, device)
         trained = read_patches(self.record, Path(folder) / "model.json")
         self.adjust = Adjustment(trained, **options)
-        self.declaration = declared_by(self.record["config"])
+        self.declaration = declared_by(self.record["config"]).making()
         self._makers = {}
         for one in self.declaration.inputs:
             maker = maker_of(one.kind)

@@ -236,7 +236,8 @@ class Bench:
 
     def requests(self, table: pd.DataFrame | None = None, count: int = 1):
         """Requests of test persons, by default seven of three sources; some lack an input."""
-        builder = BatchBuilder(self.size, self.declaration, self.inputs, self.reader.pixels)
+        told = self.declaration.making()
+        builder = BatchBuilder(self.size, told, self.inputs, self.reader.pixels)
         return builder.requests(self.reader, self.table if table is None else table, count=count)
 
     @cached_property

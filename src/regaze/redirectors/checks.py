@@ -356,11 +356,12 @@ def check_angles(bench: Bench) -> None:
 
 def check_unknown_inputs(bench: Bench) -> None:
     """Pictures without an input are made all the same, whatever stands in its place."""
-    if not bench.declaration.inputs:
-        raise NotApplicable("inputs: it reads nothing besides pictures and labels")
+    inputs = bench.declaration.making().inputs
+    if not inputs:
+        raise NotApplicable("inputs: it makes pictures of pictures and labels alone")
     redirector, batch = bench.woken(), bench.asked()
     other = dict(batch)
-    for one in bench.declaration.inputs:
+    for one in inputs:
         for side in ("source", *({"target"} & set(one.sides))):
             unknown = ~batch[f"{side}_{one.kind}_known"]
             for column in bench.inputs[one.kind].columns:

@@ -44,11 +44,13 @@ class Input:
         options: what of it, as the class of the kind takes it.
         sides: of which pictures it is read: ``source``, or ``target`` as well, and ``unlabelled``
             where the method learns from an unlabelled data set.
+        always: it is needed to make pictures as well; without it in training only.
     """
 
     kind: str
     options: Mapping[str, Any] = field(default_factory=dict)
     sides: tuple[str, ...] = ("source", "target")
+    always: bool = True
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,10 @@ class Declaration:
     def input(self, kind: str) -> Input | None:
         """The input of a kind, None without one."""
         return next((one for one in self.inputs if one.kind == kind), None)
+
+    def making(self) -> Declaration:
+        """The same without inputs that are read in training only."""
+        return replace(self, inputs=tuple(one for one in self.inputs if one.always))
 
     def using(self, *networks: Network) -> Declaration:
         """The same with further networks."""

@@ -64,10 +64,20 @@ KINDS = {
         {},
         mirrored=True,
     ),
+    "inversions": Kind(
+        "results/{dataset}/inversions/{inverter}/shard-{shard}.h5",
+        "regaze.redirectors.inversion.rows:InversionRows",
+        ("inverter", "size_px", "code", "of"),
+        {"inverter": "models"},
+        mirrored=True,
+    ),
 }
 """``codes``: 3-D face codes, options ``encoder`` and ``parts``, column ``code`` (B, Dc). ``masks``:
 parts of the face, option ``names`` (of ``head`` and ``eyes``), column ``masks`` (B, names, h, w),
-shares of each pixel."""
+shares of each pixel. ``inversions``: what an inverter, an entry of class ``inversion``, makes of
+faces that are trained on, options its name, side and numbers of a code, and ``of``, whether the
+code is the ``picture``'s or its ``inversion``'s; columns ``inverted`` (B, 3, S, S) in [-1, 1] and
+``offsets`` (B, code)."""
 
 
 _SECTIONS = ("estimators", "encoders", "models")

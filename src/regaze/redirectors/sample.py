@@ -172,7 +172,7 @@ class Engine:
         self._person: str | None = None
         self.record = entry_record(folder)
         self._take(next(iter(self.record.get("albums", {})), None))
-        declaration = declared_by(self.record["config"])
+        declaration = declared_by(self.record["config"]).making()
         expect = {kind: about["identity"] for kind, about in self.record["inputs"].items()}
         self._seen = reader if own is None else own
         opened = open_inputs(declaration, inputs, self._seen, expect)

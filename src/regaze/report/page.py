@@ -17,6 +17,7 @@ from regaze.report.across import DatasetEntry
 from regaze.report.encoders import encoder_section
 from regaze.report.induced import identity_note, induced_table
 from regaze.report.inputs import EstimatorEntry, Results
+from regaze.report.inverted import InvertedEntry, inverted_section, inverter_parts
 from regaze.report.published import published_section
 from regaze.report.studies import StudyEntry
 from regaze.report.verdict import listed, verdict
@@ -38,6 +39,8 @@ def write_report(
     study: Sequence[StudyEntry] = (),
     study_kind: str = GAZE_AND_HEAD,
     out_study: str | os.PathLike | None = None,
+    inverted: Mapping[str, InvertedEntry] | None = None,
+    inverters: Sequence[str | os.PathLike] = (),
     grid_rows: int = 6,
 ) -> None:
     """Write the page and ``comparison.csv``.
@@ -53,6 +56,8 @@ def write_report(
         versions: package to version.
         study: variants of sampling, compared in a section of their own.
         study_kind: kind of pairs that they are compared on.
+        inverted: by model, where it is measured against inversions.
+        inverters: ``inverter.json`` of every inverter, ``inverter.png`` beside it.
         out_study: table of the variants to write, with the heading alone where there are none.
         grid_rows: rows of each grid; fewer are shown when the page would exceed its limit.
 
@@ -78,6 +83,8 @@ def write_report(
         "table": sections.comparison_table(results),
         "overview": sections.overview_plots(results),
         "induced": induced_table(results),
+        "inverted": inverted_section(results, inverted or {}),
+        "inverters": inverter_parts(inverters),
         "identity_note": identity_note(results),
         "published": published_section(results),
         "not_measured": tables.null_metrics(results),
@@ -178,6 +185,7 @@ def _navigation(context: Mapping) -> list[tuple[str, str]]:
         ("sweep", "Sweep", context["sweep"]),
         ("angles", "Error by angle", context["angle_plots"]),
         ("induced", "Induced errors", context["induced"]),
+        ("inversions", "Inversions", context["inverted"] or context["inverters"]),
         ("sampling", "Steps and guidance", context["study"]),
         ("training", "Training", context["curves"]),
         ("estimators", "Estimators", context["estimators"]),

@@ -47,9 +47,10 @@ _STAGES = {
     "train-{estimator}": "train_estimator",
     "train-identity": "train_identity",
     "masks{on}": "mask_shard draw_masks",
+    "inversions-{inverter}{on}": "invert_shard",
     "train-{model}": "train_model train_albums gather_albums",
-    "evaluate-{model}": "sample_model perturb_model measure_model draw_path sample_weights "
-    "measure_weights",
+    "evaluate-{model}": "sample_model perturb_model measure_model measure_inverted "
+    "measure_inverter draw_path sample_weights measure_weights",
     "study-{model}": "sample_study measure_study",
     "report": "write_report",
     "augmentation": "train_labelled_redirector augment_faces export_augmented "
@@ -79,6 +80,7 @@ _KEYS = {
     "train_estimator": "seed estimators.{estimator}",
     "train_identity": "seed identity estimators.{judge}.size_px",
     "mask_shard": "shards masks datasets.{dataset} encoders.{masking}.rasterizer",
+    "invert_shard": "shards",
     # How it samples decides no weights.
     "train_model": "seed models.{model}.*-sampling",
     "train_albums": "seed shards models.{model}.*-sampling",
@@ -88,6 +90,8 @@ _KEYS = {
     "draw_path": _SAMPLED,
     "sample_weights": f"{_SAMPLED} sampling.max_w",
     "measure_weights": f"{_MEASURED} sampling.max_w",
+    "measure_inverted": _MEASURED,
+    "measure_inverter": "seed evaluation.split evaluation.remove_background evaluation.background",
     "measure_study": f"{_MEASURED} evaluation.study.*-models",
     "sample_study": f"{_SAMPLED} evaluation.study.*-models",
     # It prints the configuration; what jobs may use of a machine changes nothing in it.
@@ -100,7 +104,7 @@ _KEYS = {
 # Outputs that are kept as whole folders.
 _FOLDER = re.compile(
     r"results/(augmentation|study/[^/]+|evaluation/[^/]+/[^/]+/w[^/]+"
-    r"|(?!models/)[^/]+/(capture|landmarks|supplementary|faces|masks|latents/[^/]+))(?=/|$)"
+    r"|(?!models/)[^/]+/(capture|landmarks|supplementary|faces|masks|latents/[^/]+|inversions/[^/]+))(?=/|$)"
 )
 # Small texts, which git keeps.
 _TEXTS = {"model.json", "curve.csv", "speed.json", "comparison.csv", "study.csv"}

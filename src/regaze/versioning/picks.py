@@ -31,7 +31,8 @@ def picks(settings: Settings, rule: str, wildcards: Mapping[str, str]) -> Picked
     # trained again, and what uses it follows.
     found: dict[str, list[str]] = {"estimators": [], "recognisers": []}
     without = list(_LABELS) if rule == "detect_landmarks" else []
-    name = wildcards.get("model", wildcards.get("redirector"))
+    names = [wildcards[one] for one in ("model", "redirector", "inverter") if one in wildcards]
+    name = names[0] if names else None
     if name is not None:
         training = rule in ("train_model", "train_albums", "train_labelled_redirector")
         models, networks = _used(settings, name, training)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from regaze.images import eye_boxes
+from regaze.images import eye_boxes, reduce_patches, to_uint8
 from regaze.redirectors.base import Batch, Phase, Progress, Redirector, State
 from regaze.redirectors.sted.compact import CompactTrunk
 from regaze.redirectors.sted.objective import held
@@ -104,12 +104,13 @@ class Inversion(Redirector):
         read, after = list(self.saved.encoder.parameters()), on["encoder_after"]
         found = []
         if on["adversarial"]:
-            found.append(Phase("discriminator", judge, _GAN))
+            step = on["adversarial_every"]
+            found.append(Phase("discriminator", judge, _GAN, every=step))
             if on["r1"]:
-                found.append(Phase("r1", judge, _GAN, every=_LAZY["r1"]))
-            found.append(Phase("generator", made, _GAN))
+                found.append(Phase("r1", judge, _GAN, every=step * _LAZY["r1"]))
+            found.append(Phase("generator", made, _GAN, every=step))
             if on["path"]:
-                found.append(Phase("path", made, _GAN, every=_LAZY["path"]))
+                found.append(Phase("path", made, _GAN, every=step * _LAZY["path"]))
         if on["latent_discriminator"]:
             found.append(Phase("codes", list(net["latent"].parameters()), after=after))
         return [*found, Phase("encoder", [*read, *made] if on["joint"] else read, after=after)]
@@ -227,6 +228,24 @@ class Inversion(Redirector):
 
     def _inverted(self, images: Tensor) -> Tensor:
         return self.pictures(self.saved.encode(images).float())
+
+    @torch.no_grad()
+    def code(self, images: Tensor) -> Tensor:
+        """Flat codes (B, rows dim) of pictures (B,3,S,S), from the average code."""
+        return self.saved.encode(images).float().flatten(1)
+
+    def drawn(self, codes: Tensor) -> Tensor:
+        """Pictures (B,3,S,S), not limited to [-1,1], of flat codes (B, rows dim)."""
+        return self.pictures(codes.unflatten(1, (-1, self.saved.latent_avg.shape[1])))
+
+    @torch.no_grad()
+    def inverted(self, images: Tensor, codes: Tensor | None = None) -> Tensor:
+        """Pictures (B,3,S,S) in [-1,1], rounded to 8 bits as all pictures at rest are.
+
+        ``codes`` (B, rows dim) are those of the pictures, where they are known.
+        """
+        made = self.drawn(self.code(images) if codes is None else codes)
+        return reduce_patches(to_uint8(made)).to(images.device)
 
     def invert(self, source: Batch, *, seed: int) -> dict[str, Tensor]:
         """``offsets`` (B, rows, dim) of the sources' codes from the average code."""

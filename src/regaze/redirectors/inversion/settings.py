@@ -38,8 +38,11 @@ class ObjectiveOptions(Section):
     """What the terms count; those of 0 are not computed."""
 
     adversarial: float = Field(1.0, ge=0, description="generator against discriminator")
-    r1: float = Field(10.0, ge=0, description="slope of the discriminator, every 16 steps")
-    path: float = Field(2.0, ge=0, description="length of paths in the generator, every 4 steps")
+    adversarial_every: int = Field(
+        1, ge=1, description="steps from one of discriminator and generator to the next"
+    )
+    r1: float = Field(10.0, ge=0, description="slope of the discriminator, every 16 of its steps")
+    path: float = Field(2.0, ge=0, description="length of paths, every 4 steps of the generator")
     l2: float = Field(1.0, ge=0, description="squared difference of a picture and its inversion")
     features: float = Field(
         0.0, ge=0, description="features of both that the training estimator sees"
@@ -146,12 +149,14 @@ _SMALL = derived(
         **{"encoder": "compact", "generator_px": 64, "style_dim": 128, "n_mlp": 4},
         "channels": 64,
     },
-    objective={"joint": True, "path": 0.0, "eye_weight": 8.0, "l2": 10.0, "r1": 1.0},
+    objective={"joint": True, "path": 0.0, "eye_weight": 8.0, "l2": 10.0, "r1": 1.0}
+    | {"adversarial_every": 4},
 )
 _TINY = derived(
     _SMALL,
     network={"generator_px": 32, "style_dim": 32, "n_mlp": 2, "channels": 8, "width": 16}
     | {"hidden": 32},
+    objective={"adversarial_every": 1},
 )
 
 PRESETS = {"reference": _REFERENCE, "small": _SMALL, "tiny": _TINY}

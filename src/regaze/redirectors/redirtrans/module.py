@@ -59,11 +59,20 @@ class Projector(nn.Module):
 
 
 class Deprojector(nn.Module):
-    """``redirtrans_dp``: embeddings of head and gaze to what they add to a code."""
+    """``redirtrans_dp``: embeddings of head and gaze to what they add to a code.
 
-    def __init__(self, code: int = 9216, columns: int = 16, hidden: int = 128):
+    Args:
+        code: numbers of a code.
+        columns: of the 3 x n embedding of each factor.
+        hidden: width.
+        rows: of a code, whose edits then have a learnt weight each, ``row_weights``; 0: none, as in
+            published files.
+    """
+
+    def __init__(self, code: int = 9216, columns: int = 16, hidden: int = 128, rows: int = 0):
         super().__init__()
         self.fc1, self.fc2 = nn.Linear(6 * columns, hidden), nn.Linear(hidden, code)
+        self.row_weights = nn.Parameter(torch.ones(rows)) if rows else None
 
     def forward(self, embeddings: Tensor) -> Tensor:
         """Return residuals (B, code) of embeddings (B, 6 columns)."""
@@ -74,7 +83,10 @@ class Deprojector(nn.Module):
 
         The bias of the last layer cancels: nothing but weight decay moves it.
         """
-        return codes + self(moved) - self(own)
+        if self.row_weights is None:
+            return codes + self(moved) - self(own)
+        change = (self(moved) - self(own)).unflatten(1, (len(self.row_weights), -1))
+        return codes + (self.row_weights[:, None] * change).flatten(1)
 
 
 class Fusion(nn.Module):

@@ -73,7 +73,10 @@ class Encoder(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return angles (B,4) and codes with embeddings behind them (B, code + 6 columns)."""
-        codes = self.coder(images).float()
+        return self.described(self.coder(images).float())
+
+    def described(self, codes: Tensor) -> tuple[Tensor, Tensor]:
+        """The same of codes (B, code)."""
         angles, embeddings = self.project(codes)
         return angles, torch.cat([codes, embeddings], 1)
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from regaze.redirectors.base import Batch, Progress, State
+from regaze.redirectors.inversion.redirector import Inversion
 from regaze.redirectors.redirtrans.module import (
     PARTS,
     Deprojector,
@@ -26,6 +27,12 @@ from regaze.weights import load_strictly
 class GanObjective(RedirTransObjective, ObjectiveOptions):
     """The losses of one training step, on inversions."""
 
+    def _encoded(self, network: RedirTransNetwork, batch: Batch):
+        """Angles and embeddings of both pictures' codes, which the batch has."""
+        codes = torch.cat([batch["source_offsets"], batch["target_offsets"]])
+        (first, second), (own, other) = (both.chunk(2) for both in network.encoder.described(codes))
+        return (first, own), (second, other)
+
 
 class Frozen:
     """Encoder and generator of an inverter as coder and drawer of flat codes.
@@ -33,22 +40,19 @@ class Frozen:
     No module, so that its weights are no part of the model's.
     """
 
-    inverter: nn.Module | None = None
+    inverter: Inversion | None = None
 
     def code(self, images: Tensor) -> Tensor:
         """Codes (B, code) of pictures (B,3,S,S), without gradients."""
-        with torch.no_grad():
-            return self.inverter.invert({"source": images}, seed=0)["offsets"].flatten(1)
+        return self.inverter.code(images)
 
     def draw(self, codes: Tensor) -> Tensor:
         """Pictures (B,3,S,S), not limited to [-1,1], of codes (B, code)."""
-        dim = self.inverter.saved.latent_avg.shape[1]
-        return self.inverter.pictures(codes.unflatten(1, (-1, dim)))
+        return self.inverter.drawn(codes)
 
-    @torch.no_grad()
-    def inverted(self, images: Tensor) -> Tensor:
-        """Pictures (B,3,S,S) as their own codes are drawn, limited to [-1,1]."""
-        return self.draw(self.code(images)).clamp(-1, 1)
+    def inverted(self, images: Tensor, codes: Tensor | None = None) -> Tensor:
+        """Pictures (B,3,S,S) as their own codes are drawn, in [-1,1], of 8 bits."""
+        return self.inverter.inverted(images, codes)
 
 
 class RedirTransGan(RedirTransRedirector):
@@ -59,6 +63,7 @@ class RedirTransGan(RedirTransRedirector):
     def __init__(self, config: dict):
         super().__init__(config)
         self.frozen = Frozen()
+        self._own = config["network"]["code_of"] == "picture"
         self.net.encoder.coder, self.net.decoder.drawer = self.frozen.code, self.frozen.draw
 
     @staticmethod
@@ -69,7 +74,9 @@ class RedirTransGan(RedirTransRedirector):
         factors = edit_factors(columns, code)
         projector = Projector(code, columns, options["projector_hidden"])
         encoder = Encoder(None, projector, factors, options["canonical"])
-        decoder = Decoder(Deprojector(code, columns, options["deprojector_hidden"]), None)
+        decoder = Decoder(
+            Deprojector(code, columns, options["deprojector_hidden"], options["row_weights"]), None
+        )
         judge = Discriminator() if adversarial else None
         return RedirTransNetwork(factors, encoder, decoder, judge)
 
@@ -93,11 +100,14 @@ class RedirTransGan(RedirTransRedirector):
     def load_reference(self, state: Mapping, config: Mapping) -> None:
         """Load ``redirtrans_p`` and ``redirtrans_dp``; other parts are left aside.
 
+        Weights of rows, which published files do not have, stay as they are.
+
         Raises:
             ValueError: keys are missing or unexpected; the message lists them.
         """
         for name, part in self._parts().items():
-            load_strictly(part, state[name], f"checkpoint: {name}")
+            own = {key: one for key, one in part.state_dict().items() if key == "row_weights"}
+            load_strictly(part, own | {**state[name]}, f"checkpoint: {name}")
 
     def _parts(self) -> dict[str, nn.Module]:
         return dict(
@@ -105,14 +115,23 @@ class RedirTransGan(RedirTransRedirector):
         )
 
     def losses(self, batch: Batch, phase: str, at: Progress) -> dict[str, Tensor]:
-        """Terms of a phase on inversions of the batch; ``loss`` is minimised."""
-        sides = ("source", "target")
-        batch = {**batch, **{side: self.frozen.inverted(batch[side]) for side in sides}}
-        if self.config["objective"]["label_source"] == "estimator":
-            with torch.no_grad():
-                for side in sides:
+        """Terms of a phase on inversions of the batch; ``loss`` is minimised.
+
+        Inversions and codes are those of the input ``inversions`` where the batch has them, and
+        made here otherwise.
+        """
+        batch = dict(batch)
+        for side in ("source", "target"):
+            if f"{side}_offsets" not in batch:
+                own = self.frozen.code(batch[side])
+                seen = self.frozen.inverted(batch[side], own)
+                batch[f"{side}_offsets"] = own if self._own else self.frozen.code(seen)
+                batch[f"{side}_inverted"] = seen
+            batch[side] = batch[f"{side}_inverted"]
+            if self.config["objective"]["label_source"] == "estimator":
+                with torch.no_grad():
                     read = self._estimator[0](batch[side]).float()
-                    batch[f"{side}_gaze"], batch[f"{side}_head"] = read[:, :2], read[:, 2:]
+                batch[f"{side}_gaze"], batch[f"{side}_head"] = read[:, :2], read[:, 2:]
         return super().losses(batch, phase, at)
 
     def w_plus(self, state: State) -> Tensor:
@@ -134,12 +153,14 @@ class RedirTransGan(RedirTransRedirector):
         return state["embeddings"][:, : self.config["network"]["code"]]
 
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Predicted angles (B,4) and codes with embeddings of the pictures' inversions."""
-        return super().encode(self.frozen.inverted(images))
+        """Predicted angles (B,4) and codes with embeddings of the pictures, or their inversions."""
+        return super().encode(images if self._own else self.frozen.inverted(images))
 
     def transfer(self, images_a: Tensor, images_b: Tensor) -> Tensor:
-        """Inversions (B,3,S,S) of ``images_a``, head and gaze turned as in those of the others."""
-        return super().transfer(*map(self.frozen.inverted, (images_a, images_b)))
+        """Pictures (B,3,S,S) of ``images_a``, head and gaze turned as in ``images_b``."""
+        if not self._own:
+            images_a, images_b = map(self.frozen.inverted, (images_a, images_b))
+        return super().transfer(images_a, images_b)
 
 
 def build(config: dict, sampling: dict) -> RedirTransGan:

@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from regaze.redirectors.declaration import Declaration, MethodSettings, Network
+from regaze.redirectors.declaration import Declaration, Input, MethodSettings, Network
 from regaze.redirectors.inversion.settings import rows_of
 from regaze.redirectors.presets import Section, chosen, derived, differences, in_tiny_networks
 from regaze.redirectors.redirtrans import settings as redirtrans
@@ -27,6 +27,14 @@ class NetworkOptions(Section):
     deprojector_hidden: int = Field(128, ge=1, description="width of the deprojector")
     canonical: bool = Field(
         False, description="embeddings are turned by the projector's own angles"
+    )
+    row_weights: int = Field(
+        0, ge=0, description="rows of a code, whose edits get a learnt weight each; 0: no weights"
+    )
+    code_of: Literal["picture", "inversion"] = Field(
+        "inversion",
+        description="whose code is edited: the picture's, whose drawing is its inversion, or that "
+        "of the inversion itself, which is inverted a second time",
     )
 
 
@@ -56,6 +64,10 @@ class ModelSettings(MethodSettings):
     size_px: int = Field(64, ge=8, description="side of the images, that of the inverter")
     inverter: str = Field(description="entry of models of class inversion, used frozen")
     estimator: str = Field("vgg", description="entry of estimators for the redirection terms")
+    cache_inversions: bool = Field(
+        True,
+        description="the stage inversions makes those of training faces once; false: every step",
+    )
     network: NetworkSettings = NetworkSettings()
     objective: ObjectiveSettings = ObjectiveSettings()
     train: RedirectorTraining = RedirectorTraining()
@@ -78,13 +90,15 @@ class ModelSettings(MethodSettings):
     @staticmethod
     def declare(config: Mapping) -> Declaration:
         """The inverter, always; the training estimator where a term or the labels need it."""
-        terms = config["objective"]
-        inverter = Network("inverter", "models", config["inverter"], always=True)
+        terms, network = config["objective"], config["network"]
+        networks = [Network("inverter", "models", config["inverter"], always=True)]
         seen = terms["redirection_feature"] or terms["redirection_gaze"]
-        if not seen and terms["label_source"] == "dataset":
-            return Declaration(networks=(inverter,), unlabelled_targets=True)
-        estimator = Network("estimator", "estimators", config["estimator"])
-        return Declaration(networks=(inverter, estimator), unlabelled_targets=True)
+        if seen or terms["label_source"] == "estimator":
+            networks.append(Network("estimator", "estimators", config["estimator"]))
+        options = {"inverter": config["inverter"], "size_px": config["size_px"]}
+        options |= {"code": network["code"], "of": network["code_of"]}
+        inputs = (Input("inversions", options, always=False),) * config["cache_inversions"]
+        return Declaration(inputs=inputs, networks=tuple(networks), unlabelled_targets=True)
 
     @staticmethod
     def check_networks(config: Mapping, networks: Mapping[str, Mapping]) -> None:
@@ -98,6 +112,11 @@ class ModelSettings(MethodSettings):
                 f"{config['size_px']}"
             )
         rows, dim = rows_of(inverter)
+        if config["network"]["row_weights"] not in (0, rows):
+            raise ValueError(
+                f"network.row_weights: expected 0 or {rows}, the rows of its inverter's codes, "
+                f"found {config['network']['row_weights']}"
+            )
         if config["network"]["code"] != rows * dim:
             raise ValueError(
                 f"network.code: expected {rows * dim}, the {rows} x {dim} of its inverter, found "
@@ -117,7 +136,7 @@ _REFERENCE = {
 }
 _SMALL = derived(
     _REFERENCE,
-    network={"code": 1280, "canonical": True},
+    network={"code": 1280, "canonical": True, "code_of": "picture"},
     objective={**redirtrans.PRESETS["small"]["objective"], "label_source": "dataset"},
 )
 _TINY = derived(

@@ -52,6 +52,13 @@ def test_phases_and_what_each_reaches():
     assert not any(p.grad is not None for p in inversion.network.parameters() if id(p) in judge)
 
 
+def test_the_adversary_may_step_less_often():
+    inversion = built(objective={"path": 2.0, "adversarial_every": 4})
+    assert {phase.name: phase.every for phase in inversion.phases()} == {
+        "discriminator": 4, "r1": 64, "generator": 4, "path": 16, "codes": 1, "encoder": 1
+    }  # fmt: skip
+
+
 def test_a_generator_apart_is_not_moved_by_inversions_nor_before_its_turn():
     inversion = built(objective={"joint": False, "encoder_after": 40})
     found = {phase.name: phase for phase in inversion.phases()}
