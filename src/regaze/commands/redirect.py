@@ -26,6 +26,12 @@ def redirect(
     gaze: Annotated[
         tuple[float, float] | None, typer.Option(help=f"Where to look: {_ANGLES}.")
     ] = None,
+    look_at_camera: Annotated[
+        bool, typer.Option("--look-at-camera", help="Look into the camera: the same as --gaze 0 0.")
+    ] = False,
+    eyes: Annotated[
+        str, typer.Option(help="Which eyes are redirected, the person's own: both, left or right.")
+    ] = "both",
     head: Annotated[
         tuple[float, float] | None,
         typer.Option(help=f"Where to turn the head: {_ANGLES}; default: it stays."),
@@ -102,6 +108,8 @@ def redirect(
             model=model,
             models=models,
             gaze=gaze,
+            look_at_camera=look_at_camera,
+            eyes=eyes,
             head=head,
             relative=relative,
             table=table,

@@ -15,6 +15,7 @@ from regaze.outputs import write_json
 from regaze.redirect.adjust import BEYOND, told_beyond
 from regaze.redirect.angles import Request, checked, read_table, sweep
 from regaze.redirect.animate import check_kind, shrunk, write_animation
+from regaze.redirect.one_eye import EYES
 from regaze.redirect.paste import MODES
 from regaze.redirect.place import Lens, Place, photo_place, row_place
 from regaze.redirect.run import Redirection, Result, model_folder, open_estimator, write_png
@@ -43,6 +44,10 @@ class Job:
             raise ValueError(
                 f"beyond: expected one of {', '.join(BEYOND)}, found {options['beyond']!r}"
             )
+        if options["eyes"] not in EYES:
+            raise ValueError(f"eyes: expected one of {', '.join(EYES)}, found {options['eyes']!r}")
+        if options["look_at_camera"]:
+            options["gaze"] = self._into_the_camera()
         checked("source-gaze", options["source_gaze"])
         self.lens = Lens(
             options["focal"], options["intrinsics"], _coefficients(options["distortion"])
@@ -61,6 +66,15 @@ class Job:
                     "for in each frame; expected no sweep, one line of a table, no --landmarks"
                 )
 
+    def _into_the_camera(self) -> tuple[float, float]:
+        """The gaze, once nothing else says where to look: normalised, the camera lies at 0 0."""
+        o = self.options
+        others = {"--gaze": o["gaze"], "--table": o["table"], "--sweep": o["sweep"],
+                  "--relative": o["relative"] or None}  # fmt: skip
+        if found := [name for name, value in others.items() if value is not None]:
+            raise ValueError(f"look-at-camera: expected no {', '.join(found)} beside it")
+        return 0.0, 0.0
+
     def _work(self, places: list[str]) -> list[tuple[str, list[Request]]]:
         """Places, each with the directions that are asked for."""
         o = self.options
@@ -78,8 +92,8 @@ class Job:
             )
         elif o["gaze"] is None and o["head"] is None:
             raise ValueError(
-                "expected where to redirect to: --gaze PITCH YAW, --head PITCH YAW, --table or "
-                "--sweep; found none"
+                "expected where to redirect to: --gaze PITCH YAW, --look-at-camera, --head PITCH "
+                "YAW, --table or --sweep; found none"
             )
         else:
             wanted = [Request(o["gaze"], o["head"], self.relative)]
@@ -122,7 +136,7 @@ class Job:
         folder = model_folder(o["models"], o["model"])
         view = read_record(folder / "model.json").get("view")
         estimator = open_estimator(o["models"], o["estimator"], view)
-        sampling = self._sampling(folder)
+        sampling = sampling_of(folder, self.settings, o["steps"], o["seed"])
         adjust = {name: o[name] for name in ("align", "match_colours", "beyond")}
         engine = Redirection(folder, sampling, estimator, o["device"], self._published(), **adjust)
         photos = any(not is_row(place) for place, _ in self.work)
@@ -144,6 +158,7 @@ class Job:
                     requests,
                     source_gaze=o["source_gaze"],
                     mode=o["paste"],
+                    eyes=o["eyes"],
                     finish=shrunk if self.sweep else None,
                 )
             except ValueError as error:
@@ -200,6 +215,7 @@ class Job:
             lens=self.lens,
             source_gaze=o["source_gaze"],
             mode=o["paste"],
+            eyes=o["eyes"],
         )
         return {**about, "file": name}
 
@@ -216,26 +232,6 @@ class Job:
             find=detector and detector.all_faces,
             face=o["face"],
         )
-
-    def _sampling(self, folder: Path) -> dict:
-        """Options of sampling of a trained model: its entry's, if the configuration has it."""
-        record = read_record(folder / "model.json")
-        config, (name, slash, _) = record["config"], str(record.get("name", "")).partition("/")
-        # The model of a person is of an entry of all persons.
-        name = name if slash else folder.name
-        entry = None if self.settings is None else self.settings.models.get(name)
-        if entry is not None and entry.class_ == config["class"]:
-            made = self.settings.sampling_of(name)
-        else:
-            shared = Sampling() if self.settings is None else self.settings.sampling
-            made = shared.model_dump() | sampling_defaults(config["class"])
-        steps, seed = self.options["steps"], self.options["seed"]
-        if steps is not None and not declared_by(config).denoises:
-            raise ValueError(
-                f"steps: model {folder.name!r} makes its pictures without a sampler; leave it out"
-            )
-        told = {"steps": steps, "seed": seed}
-        return made | {name: value for name, value in told.items() if value is not None}
 
     def _published(self) -> dict[str, dict[str, str]]:
         """Files of the published 3-D encoders that the configuration names."""
@@ -254,6 +250,37 @@ class Job:
                 f"to find the face in a photo, its 68 landmarks are needed: {error} Or give them "
                 "with --landmarks."
             ) from None
+
+
+def sampling_of(
+    folder: Path, settings=None, steps: int | None = None, seed: int | None = None
+) -> dict:
+    """Options of sampling of a trained model: its entry's, if the configuration has it.
+
+    Args:
+        folder: model folder.
+        settings: the checked configuration or None.
+        steps, seed: what the user says instead.
+
+    Raises:
+        ValueError: steps of a model without a sampler.
+    """
+    record = read_record(folder / "model.json")
+    config, (name, slash, _) = record["config"], str(record.get("name", "")).partition("/")
+    # The model of a person is of an entry of all persons.
+    name = name if slash else folder.name
+    entry = None if settings is None else settings.models.get(name)
+    if entry is not None and entry.class_ == config["class"]:
+        made = settings.sampling_of(name)
+    else:
+        shared = Sampling() if settings is None else settings.sampling
+        made = shared.model_dump() | sampling_defaults(config["class"])
+    if steps is not None and not declared_by(config).denoises:
+        raise ValueError(
+            f"steps: model {folder.name!r} makes its pictures without a sampler; leave it out"
+        )
+    told = {"steps": steps, "seed": seed}
+    return made | {name: value for name, value in told.items() if value is not None}
 
 
 def _coefficients(text: str | None) -> list[float] | None:
@@ -294,5 +321,6 @@ def _short(fact: dict, about: dict) -> str:
     )
     measured = fact.get("measured_photo", fact.get("measured_patch"))
     if measured:
-        text += f", measured {measured['gaze_deg'][0]:.1f} {measured['gaze_deg'][1]:.1f}"
+        pitch, yaw = ("-" if one is None else f"{one:.1f}" for one in measured["gaze_deg"])
+        text += f", measured {pitch} {yaw}"
     return text + ")"

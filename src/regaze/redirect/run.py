@@ -15,14 +15,16 @@ import torch
 from PIL import Image
 
 from regaze.angles import angular_error
-from regaze.estimators.base import estimate
+from regaze.estimators.base import GazeHeadEstimator, estimate
 from regaze.estimators.preprocess import prepare
+from regaze.estimators.quality import PARTS, blind, warn_of_blind
 from regaze.estimators.store import load_estimator
 from regaze.images import reduce_patches, to_uint8
 from regaze.outputs import replacing
 from regaze.provenance import fingerprint
 from regaze.redirect.adjust import Adjustment
 from regaze.redirect.angles import Request
+from regaze.redirect.one_eye import one_eye, only_there
 from regaze.redirect.paste import eye_mask, face_mask, paste, window_mask
 from regaze.redirect.place import Place
 from regaze.redirectors.batches import BatchBuilder
@@ -38,12 +40,10 @@ log = logging.getLogger("regaze.redirect")
 _SAME_HEAD = np.radians(0.5)
 """Largest turn of a head that keeps its outline where it is."""
 
-_LEAST_SLOPE = 0.8
-"""Slope of estimates over labels of people not seen, below which an estimator is warned of."""
-
 
 def models_in(folder: str | os.PathLike, kind: str) -> dict[str, dict[str, Any]]:
-    """Records of the trained models of a folder of models, by name; ``kind`` redirector/estimator.
+    """Records of the trained models of a folder of models, by name; ``kind`` is redirector,
+    estimator or identity.
 
     Folders without a readable ``model.json`` are passed over.
     """
@@ -174,7 +174,7 @@ class Redirection:
             log.warning("the estimator knows faces in another view, nothing is measured: %s", fault)
             estimator = None
         if estimator is not None:
-            _warn_of(estimator.record)
+            warn_of_blind(log, estimator.record, "what it reads of that is left out")
         self.sampling, self.device, self.estimator = dict(sampling), device, estimator
         self.fingerprint = fingerprint(Path(folder) / "model.safetensors")
 
@@ -212,7 +212,7 @@ class Redirection:
         network = self.estimator
         if network is None or patches.shape[1] < network.size_px:
             return None
-        return estimate(network, prepare(patches, network.size_px, network.preprocess)).numpy()
+        return read_angles(network, patches)
 
     def source_gaze(self, place: Place, given: Sequence[float] | None) -> tuple[np.ndarray, str]:
         """Gaze (2,) radians of a face and where it is from: given (degrees), labels or estimated.
@@ -239,6 +239,7 @@ class Redirection:
         *,
         source_gaze: Sequence[float] | None = None,
         mode: str = "difference",
+        eyes: str = "both",
         batch: int | None = None,
         finish: Callable[[np.ndarray], np.ndarray] | None = None,
     ) -> tuple[list[Result], dict]:
@@ -251,6 +252,8 @@ class Redirection:
             requests: where to.
             source_gaze: pitch, yaw in degrees, instead of labels or an estimate.
             mode: see :func:`regaze.redirect.paste.paste`.
+            eyes: one of :data:`regaze.redirect.one_eye.EYES`: which of the person's own are
+                changed; of one alone nothing is measured, for estimators read both.
             batch: pictures at a time, default as many as the section ``sampling`` allows; no
                 influence on the result.
             finish: what becomes of a pasted photo once it is measured; large photos, for example,
@@ -258,7 +261,12 @@ class Redirection:
 
         Returns:
             The results in order, and what is known of the source.
+
+        Raises:
+            ValueError: a direction that cannot be used, or one eye of a face without landmarks or
+                whose head turns.
         """
+        side = one_eye(place, requests, eyes)
         gaze, gaze_from = self.source_gaze(place, source_gaze)
         targets, asked = [], []
         for request in requests:
@@ -285,12 +293,15 @@ class Redirection:
                 made.append(self.redirector.edit(state, wanted, seed=seed).cpu())
         pictures = torch.cat(made)
         patches = to_uint8(pictures)
-        measured = self.measure(patches)
+        measured = self.measure(patches) if side is None else None
         shown, levels = _levels(source["source"].cpu())[0], _levels(pictures)
         if place.colours is not None:
             own = _levels(reduce_patches(place.patch[None], self.size_px))[0]
             levels = place.colours.restore(levels, shown, own)
             patches, shown = np.rint(levels).astype(np.uint8), own
+        if side is not None:
+            levels = only_there(levels, shown, side)
+            patches = np.rint(levels).astype(np.uint8)
         results = []
         for number, (target_gaze, target_head) in enumerate(targets):
             facts = {
@@ -299,7 +310,7 @@ class Redirection:
                 **asked[number],
             }
             if measured is not None:
-                facts["measured_patch"] = _errors(measured[number], target_gaze, target_head)
+                facts["measured_patch"] = self._errors(measured[number], target_gaze, target_head)
             pasted = None
             if place.photo is not None and place.view is not None:
                 turned = np.abs(target_head - place.head).max() > _SAME_HEAD
@@ -308,11 +319,14 @@ class Redirection:
                     mask, facts["mask"] = window_mask(size), "patch"
                 else:
                     mask, facts["mask"] = face_mask(place.landmarks, size), "face"
-                eyes = None if place.landmarks is None else eye_mask(place.landmarks, size)
-                pasted = paste(place.photo, place.view, shown, levels[number], mask, mode, eyes)
-                again = self.measure(place.matched(place.view.take(pasted))[None])
+                mask = mask if side is None else mask * side
+                lids = None if place.landmarks is None else eye_mask(place.landmarks, size)
+                pasted = paste(place.photo, place.view, shown, levels[number], mask, mode, lids)
+                again = None
+                if side is None:
+                    again = self.measure(place.matched(place.view.take(pasted))[None])
                 if again is not None:
-                    facts["measured_photo"] = _errors(again[0], target_gaze, target_head)
+                    facts["measured_photo"] = self._errors(again[0], target_gaze, target_head)
                 if finish is not None:
                     pasted = finish(pasted)
             results.append(Result(patches[number], pasted, facts))
@@ -321,10 +335,28 @@ class Redirection:
             "source_gaze_deg": np.degrees(gaze).tolist(),
             "source_gaze_from": gaze_from,
             "source_head_deg": np.degrees(place.head).tolist(),
+            "eyes": eyes,
             **place.facts,
         }
         about |= {f"source_{kind}_from": where for kind, where in made_from.items()}
         return results, about
+
+    def _errors(self, measured: np.ndarray, gaze: np.ndarray, head: np.ndarray) -> dict:
+        """What was read, in degrees; of the gaze null, with the reason, what the estimator hardly
+        reads on people it has not seen."""
+        unread = blind(self.estimator.record)
+        degrees = np.degrees(measured).tolist()
+        error = float(angular_error(measured[:2].astype(np.float64), gaze))
+        seen = [
+            None if which in unread else one for which, one in zip(PARTS, degrees[:2], strict=True)
+        ]
+        return {
+            "gaze_deg": seen,
+            "head_deg": degrees[2:],
+            "gaze_error_deg": None if unread else error,
+            "head_error_deg": float(angular_error(measured[2:].astype(np.float64), head)),
+            **({"unread": unread} if unread else {}),
+        }
 
     def _source(self, place: Place, gaze: np.ndarray):
         """The batch of one face, the builder of its requests, and where its inputs are from."""
@@ -358,30 +390,14 @@ class _Single:
         return values
 
 
-def _warn_of(record: Mapping[str, Any]) -> None:
-    """Say which changes of gaze an estimator reads by less than they are."""
-    for which in ("pitch", "yaw"):
-        slope = (record.get("held_out") or {}).get(f"gaze_{which}_slope")
-        if slope is not None and slope < _LEAST_SLOPE:
-            log.warning(
-                "estimator %s reads %.2f of a change of gaze in %s on people it has not seen: what "
-                "is measured by it says little of that",
-                *(record.get("name"), slope, which),
-            )
+def read_angles(network: GazeHeadEstimator, patches: np.ndarray) -> np.ndarray:
+    """Gaze and head (N, 4) radians of patches (N, h, w, 3) uint8 as an estimator sees them."""
+    return estimate(network, prepare(patches, network.size_px, network.preprocess)).numpy()
 
 
 def _levels(pictures: torch.Tensor) -> np.ndarray:
     """Grey levels (N, H, W, 3) float32 of pictures (N, 3, H, W) in [-1, 1], not rounded."""
     return ((pictures.float() + 1.0) * 127.5).clamp(0, 255).permute(0, 2, 3, 1).numpy()
-
-
-def _errors(measured, gaze, head) -> dict:
-    return {
-        "gaze_deg": np.degrees(measured[:2]).tolist(),
-        "head_deg": np.degrees(measured[2:]).tolist(),
-        "gaze_error_deg": float(angular_error(measured[:2].astype(np.float64), gaze)),
-        "head_error_deg": float(angular_error(measured[2:].astype(np.float64), head)),
-    }
 
 
 def write_png(path: str | os.PathLike, picture: np.ndarray) -> None:
