@@ -23,7 +23,7 @@ VIEW = {"patch_size": (224, 224), "focal": 960.0, "distance": 600.0}
 FACE_MODEL = "xgaze6"
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _NESTED = ("model_state", "model", "state_dict")
-_BACKBONE, _ANGLES, _CLASSES = "gaze_network.", "gaze_fc.0.", "gaze_network.fc."
+_BACKBONE, _ANGLES, _CLASSES = "gaze_network.", "gaze_fc.0.", "classes of the backbone: "
 
 
 class XGazeResnet(nn.Module):
@@ -67,8 +67,9 @@ def load_xgaze(path: str | os.PathLike) -> XGazeResnet:
     Two layouts are known: that of ``xucong-zhang/ETH-XGaze`` (``gaze_network.*`` and
     ``gaze_fc.0.*``, in which the backbone's 1,000 classes are left out, as nothing reads them) and
     that of ``hysts/pytorch_mpiigaze_demo`` (a ResNet with two classes). Either may be bare or lie
-    below ``model_state``, ``model`` or ``state_dict``, with ``module.`` before every key or
-    without. Whether it is ResNet-18 or -50 is told by its layers. Only plain tensors are unpickled.
+    below ``model_state``, ``model`` or ``state_dict``, with DataParallel's ``module.`` before every
+    key, after ``gaze_network.``, or nowhere. Whether it is ResNet-18 or -50 is told by its layers.
+    Only plain tensors are unpickled.
 
     Raises:
         FileNotFoundError: no such file.
@@ -84,11 +85,8 @@ def load_xgaze(path: str | os.PathLike) -> XGazeResnet:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
             break
-    state = {
-        f"resnet.{_plain(key)}": value
-        for key, value in state_dict_of(content, path).items()
-        if not key.removeprefix("module.").startswith(_CLASSES)
-    }
+    state = {_plain(key): value for key, value in state_dict_of(content, path).items()}
+    state = {f"resnet.{key}": one for key, one in state.items() if not key.startswith(_CLASSES)}
     network = XGazeResnet(50 if "resnet.layer1.0.conv3.weight" in state else 18)
     load_strictly(network, state, f"{path}: not the weights of an ETH-XGaze ResNet")
     network.name, network.fingerprint = path.name, fingerprint(path)
@@ -96,8 +94,11 @@ def load_xgaze(path: str | os.PathLike) -> XGazeResnet:
 
 
 def _plain(key: str) -> str:
-    """A key of either layout as torchvision's ResNet has it."""
+    """A key of either layout as torchvision's ResNet has it, but for those of unused classes."""
     key = key.removeprefix("module.")
     if key.startswith(_ANGLES):
         return f"fc.{key.removeprefix(_ANGLES)}"
-    return key.removeprefix(_BACKBONE)
+    if not key.startswith(_BACKBONE):
+        return key
+    key = key.removeprefix(_BACKBONE).removeprefix("module.")
+    return f"{_CLASSES}{key}" if key.startswith("fc.") else key

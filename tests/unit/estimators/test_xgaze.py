@@ -30,9 +30,15 @@ def as_the_data_sets_authors(state):
     return made | {f"gaze_fc.0.{name}": state[f"fc.{name}"] for name in ("weight", "bias")}
 
 
+def as_they_trained_it(state):
+    """Their network wraps its backbone alone for several GPUs."""
+    made = as_the_data_sets_authors(state)
+    return {key.replace("gaze_network.", "gaze_network.module."): one for key, one in made.items()}
+
+
 @pytest.mark.parametrize("nested", [None, "model_state", "model", "state_dict"])
 @pytest.mark.parametrize("prefix", ["", "module."])
-@pytest.mark.parametrize("layout", [dict, as_the_data_sets_authors])
+@pytest.mark.parametrize("layout", [dict, as_the_data_sets_authors, as_they_trained_it])
 def test_layouts(tmp_path, network, layout, prefix, nested):
     state = {prefix + key: one for key, one in layout(bare(network)).items()}
     content = state if nested is None else {nested: state, "epoch": 24}
