@@ -154,6 +154,8 @@ def _stages(channels: int, widths: tuple[int, ...]) -> tuple[nn.ModuleList, nn.M
 
 def _outputs(values: Tensor, convolutions: nn.ModuleList, norms: nn.ModuleList) -> Iterator[Tensor]:
     """The maps after each convolution of :func:`_stages`, halved between stages."""
+    # Channels last is half as fast again on CPUs with bfloat16.
+    values = values.contiguous(memory_format=torch.channels_last)
     for index, (convolution, norm) in enumerate(zip(convolutions, norms, strict=True)):
         if index and index % 2 == 0:
             values = F.max_pool2d(values, 2)
