@@ -5,10 +5,13 @@ import numpy as np
 import pytest
 from skimage import data
 
+from regaze.estimators.xgaze import XGazeResnet
+from regaze.face3d.photo_faces import PhotoFace
 from regaze.landmarks.mesh import Face, MeshDetector
 from regaze.photo_check.check import directions, listed
 from regaze.photo_check.irises import _LIDS, DEPTH, iris_offset, move_irises, offset_of
-from regaze.photo_check.measures import eye_sharpness, slopes, told
+from regaze.photo_check.measures import Judge, eye_sharpness, slopes, told
+from regaze.redirect.place import Lens
 from regaze.redirectors.patches import TrainedPatches
 
 
@@ -143,3 +146,27 @@ def test_photos_are_listed_once(tmp_path):
         listed([tmp_path / "a", tmp_path / "b/one.png"])
     with pytest.raises(ValueError, match="found none"):
         listed([])
+
+
+def test_published_judges_see_faces_as_eth_xgaze_shows_them(portrait, mesh):
+    """224 px of a virtual camera of focal length 960 at 600 mm: 1.6 pixels per millimetre."""
+    seen = []
+
+    class Network(XGazeResnet):
+        def __init__(self):
+            super().__init__(18)
+
+        def read(self, patches):
+            seen.append(patches)
+            return np.zeros((len(patches), 2))
+
+    face = PhotoFace("a", 0, portrait, mesh.landmarks, "a.png")
+    Judge.of(Network()).of_face("a.png", face, Lens())([portrait, portrait])
+    (patches,) = seen
+    assert patches.shape == (2, 224, 224, 3)
+    points = MeshDetector().all_faces(patches[0])[0]
+    eyes, nose = points[[36, 39, 42, 45]], points[[31, 35]]
+    assert np.ptp(eyes[:, 0]) == pytest.approx(91.2 * 1.6, rel=0.08)
+    # It looks at the mean of eyes and nose, and R is the red channel: skin is redder than blue.
+    np.testing.assert_allclose((eyes.mean(0) + nose.mean(0)) / 2, [111.5, 111.5], atol=6)
+    assert patches[0, 100:180, 70:150, 0].mean() > patches[0, 100:180, 70:150, 2].mean() + 20
