@@ -100,10 +100,10 @@ class VggSmall(_VggHead):
     ``size_px`` is a multiple of 16. ``widths`` are the channels of the stages, two 3x3 convolutions
     each at 1/2, 1/4, 1/8 ... of the patch; ``eye_widths`` those of a second trunk on the eyes at
     1/1, 1/2, ...; ``hidden`` the width of the linear layers. Unlike the published network it has
-    batch norm and reads its last maps by position (4x4 of the face, 4x5 of each eye) instead of by
-    their mean, because a few hundred steps have to do and where the iris sits is the answer.
-    Without the second trunk it never learnt the gaze's pitch: a look up by ten degrees moves the
-    iris by less than a pixel of 64, which the poolings of the face's trunk let go.
+    batch norm, of the linear layers too, and reads its last maps by position (4x4 of the face, 4x5
+    of each eye) instead of by their mean, because a few hundred steps have to do and where the iris
+    sits is the answer. Without the second trunk it hardly learns the gaze's pitch: a look up by ten
+    degrees moves the iris by less than a pixel of 64, which the face's poolings let go.
     """
 
     def __init__(
@@ -127,6 +127,7 @@ class VggSmall(_VggHead):
         self.eye_convolutions, self.eye_norms = _stages(3, eye_widths)
         cells = CELLS[0] * CELLS[1]
         self._build_head(16 * widths[-1] + 2 * cells * eye_widths[-1], hidden)
+        self.hidden_norms = nn.ModuleList(nn.BatchNorm1d(hidden) for _ in range(2))
         # A start near zero degrees: the labels are small angles and tanh would saturate.
         nn.init.normal_(self.FC3.weight, std=0.01)
 
@@ -134,6 +135,11 @@ class VggSmall(_VggHead):
         *_, eyes = _outputs(eye_crops(images), self.eye_convolutions, self.eye_norms)
         face = F.adaptive_avg_pool2d(last, (4, 4)).flatten(1)
         return torch.cat([face, side_by_side(eyes)], 1)
+
+    def _embed_map(self, images: Tensor, last: Tensor) -> Tensor:
+        first, second = self.hidden_norms
+        hidden = F.leaky_relu(first(self.FC1(self._pool(images, last))), 0.2)
+        return F.leaky_relu(second(self.FC2(hidden)), 0.2)
 
     def _maps(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
         maps = list(_outputs(F.pixel_unshuffle(images, 2), self.convolutions, self.norms))
