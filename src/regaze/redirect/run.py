@@ -38,6 +38,9 @@ from regaze.views import why_another
 
 log = logging.getLogger("regaze.redirect")
 
+OF_PHOTOS, USUAL = "photo", "xunet"
+"""Names of the models that are taken where none is named: for the gaze in photos, and else."""
+
 _SAME_HEAD = np.radians(0.5)
 """Largest turn of a head that keeps its outline where it is."""
 
@@ -57,6 +60,18 @@ def models_in(folder: str | os.PathLike, kind: str) -> dict[str, dict[str, Any]]
         if isinstance(content, dict) and content.get("kind") == kind:
             found[record.parent.name] = content
     return found
+
+
+def preferred(models: str | os.PathLike, *, photos: bool = True, heads: bool = False) -> str:
+    """The model that is taken where none is named: :data:`OF_PHOTOS` for photos, if it is trained.
+
+    Args:
+        models: folder of trained models.
+        photos: only photos and videos are redirected, no rows of data sets.
+        heads: directions of heads are asked for.
+    """
+    known = models_in(models, "redirector")
+    return OF_PHOTOS if photos and not heads and OF_PHOTOS in known else USUAL
 
 
 def model_folder(models: str | os.PathLike, name: str) -> Path:
