@@ -15,7 +15,6 @@ from typing import Any
 
 from pydantic import (
     BaseModel,
-    ConfigDict,
     Field,
     ValidationError,
     field_validator,
@@ -24,6 +23,7 @@ from pydantic import (
 from pydantic.json_schema import models_json_schema
 
 from regaze.assets import AssetSettings
+from regaze.capture_settings import Capture, Section
 from regaze.entry_data import check_data, check_estimator, known
 from regaze.estimators.settings import EstimatorSettings
 from regaze.face3d.acquire_settings import AcquireSettings
@@ -58,44 +58,6 @@ PSEUDO_MODELS = ("copy", "truth")
 
 class ConfigurationError(ValueError):
     """The configuration is not usable; the message lists each key's path and what is expected."""
-
-
-class Section(BaseModel):
-    """A part of the configuration: unknown keys are errors, values cannot be changed."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class CapturePersons(Section):
-    """How many people are rendered for each part of the split."""
-
-    train_redirector: int = Field(
-        160, ge=1, le=19999, description="redirectors and training estimators"
-    )
-    train_evaluator: int = Field(100, ge=1, le=19999, description="the evaluation estimator only")
-    val: int = Field(8, ge=1, le=19999, description="choice of checkpoints")
-    test: int = Field(25, ge=1, le=19999, description="reported numbers")
-
-
-class Capture(Section):
-    """What the synthetic source renders."""
-
-    persons: CapturePersons = CapturePersons()
-    head_poses: int = Field(4, ge=1, description="head poses per person")
-    gazes: int = Field(4, ge=1, description="gaze directions per head pose, the same for all")
-    photo: int = Field(
-        240, ge=64, le=2000, multiple_of=2, description="short side of the photos in pixels, even"
-    )
-    focal: float = Field(470.0, gt=50, description="mean focal length of the cameras in pixels")
-    quality: int = Field(95, ge=50, le=100, description="JPEG quality")
-    threads: int = Field(
-        16, ge=1, description="photos rendered at a time, no more than there are cores"
-    )
-    head_model: str | None = Field(
-        None,
-        description=".npz of `regaze head convert-ict` or `regaze head build` to render instead "
-        "of the procedural head, or of `regaze head convert` for published encoders",
-    )
 
 
 class Settings(Section):
