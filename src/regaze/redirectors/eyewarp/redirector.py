@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from regaze.images import eye_boxes
@@ -55,15 +56,13 @@ class EyeWarp(Redirector):
         source, target = self._strip(batch["source"]), self._strip(batch["target"])
         picture, flow, share = self._made(source, batch)
         error = picture - target
-        seen = (self.weight * (error**2 + _SOFT).sqrt()).mean() / self.weight.mean()
-        edges = sum(
-            (w * (one**2 + _SOFT).sqrt()).mean() / self.weight.mean()
-            for one, w in zip(
-                slopes(error),
-                (self.weight[..., 1:], self.weight[..., 1:, :]),
-                strict=True,
-            )
+        # Coarse errors tell of irises that are farther off than they are wide at their rims.
+        seen = sum(
+            _mean(F.avg_pool2d(error, 2**level), F.avg_pool2d(self.weight, 2**level))
+            for level in range(options["scales"])
         )
+        weights = self.weight[..., 1:], self.weight[..., 1:, :]
+        edges = sum(_mean(*pair) for pair in zip(slopes(error), weights, strict=True))
         painted = (1 - share).mean()
         rough = sum(one.abs().mean() for one in slopes(flow))
         loss = seen + options["edges"] * edges + options["paint"] * painted
@@ -119,6 +118,11 @@ class EyeWarp(Redirector):
         elif told == "target":
             source = torch.zeros_like(source)
         return torch.cat([target, source, head], 1) / _UNIT
+
+
+def _mean(error: Tensor, weight: Tensor) -> Tensor:
+    """Weighted mean of the sizes of errors (B, C, h, w)."""
+    return (weight * (error**2 + _SOFT).sqrt()).mean() / weight.mean()
 
 
 def build(config: dict, sampling: dict) -> EyeWarp:

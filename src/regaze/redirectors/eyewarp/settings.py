@@ -38,8 +38,11 @@ class ObjectiveOptions(Section):
 
     reach: float = Field(0.05, gt=0, description="unit of the displacements, of the picture's side")
     eye_weight: float = Field(8.0, ge=0, description="extra weight inside the two fixed eye boxes")
+    scales: int = Field(
+        3, ge=1, le=4, description="errors are also counted of pictures halved so often, once each"
+    )
     edges: float = Field(1.0, ge=0, description="weight of errors of the picture's gradients")
-    paint: float = Field(0.02, ge=0, description="price of what is painted instead of moved")
+    paint: float = Field(0.05, ge=0, description="price of what is painted instead of moved")
     rough: float = Field(0.02, ge=0, description="price of displacements that differ by pixel")
     told: Literal["both", "difference", "target"] = Field(
         "both",
@@ -62,9 +65,9 @@ class ModelSettings(MethodSettings):
     preset: Literal["small", "tiny"] = Field(
         "small", description="where every option left out comes from"
     )
-    size_px: int = Field(160, ge=16, description="side of the pictures of the whole face")
+    size_px: int = Field(128, ge=16, description="side of the pictures of the whole face")
     region: Box = Field(
-        (16, 25, 144, 73),
+        (12, 20, 116, 60),
         description="left, top, right, bottom of the strip that the network works on, pixels of "
         "these pictures, the latter two excluded; the rest of the face stays as it is",
     )
