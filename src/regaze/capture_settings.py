@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, create_model, field_validator
 
 DETAILS = {
     "glasses": ("glasses; plain: one in six", None, 0.3),
@@ -112,3 +113,40 @@ class Capture(Section):
                 f"degrees, found {list(given)}"
             )
         return given
+
+    def over(self, changes: BaseModel) -> Capture:
+        """These options with those of a ``CaptureChanges`` in their place.
+
+        Raises:
+            pydantic.ValidationError: they do not go together.
+        """
+        return Capture.model_validate(_merged(self.model_dump(), changes.model_dump()))
+
+
+def _merged(base: dict, above: Mapping) -> dict:
+    told = {key: value for key, value in above.items() if value is not None}
+    nested = {k: _merged(base[k], v) for k, v in told.items() if isinstance(v, Mapping)}
+    return base | told | nested
+
+
+def _changes(options: type[Section], *without: str) -> type[Section]:
+    """The same options, None where they are those of ``capture``."""
+    fields: dict[str, Any] = {}
+    for name, field in options.model_fields.items():
+        if name in without:
+            continue
+        kind, field = field.annotation, copy(field)
+        field.default = None
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            kind = _changes(kind)
+            field.default = kind()
+            fields[name] = (kind, field)
+        else:
+            fields[name] = (kind | None, field)
+    about = {"__module__": __name__, "__doc__": f"What is other than in {options.__name__}."}
+    return create_model(f"{options.__name__}Changes", __base__=Section, **about, **fields)
+
+
+# one head model is shared by all captures and encoders
+CaptureChanges = _changes(Capture, "head_model", "threads")
+"""What an entry of ``datasets`` may say of its own photos: ``capture`` has the rest."""

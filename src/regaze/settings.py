@@ -135,6 +135,7 @@ class Settings(Section):
         known("dataset", self.dataset, self.datasets)
         for name in self.evaluation.datasets or []:
             known("evaluation.datasets", name, self.datasets)
+        self._check_captures()
         if self.acquire.photos is not None and not self.encoders:
             raise ValueError("acquire.photos: needs an entry of encoders, found none")
         for section in ("masks", "acquire"):
@@ -175,6 +176,16 @@ class Settings(Section):
             return self
         self._check_sizes()
         return self
+
+    def _check_captures(self) -> None:
+        """Refuse options of a rendered data set's own that do not go with those of ``capture``."""
+        for name, entry in self.datasets.items():
+            if entry.source == "synthetic":
+                try:
+                    self.capture_of(name)
+                except ValidationError as error:
+                    lines = _lines(error, f"datasets.{name}.capture.")
+                    raise ValueError("; ".join(lines)) from None
 
     def _check_sizes(self) -> None:
         whole = self.faces.size
@@ -313,6 +324,10 @@ class Settings(Section):
     def options_of(self, name: str) -> SourceOptions:
         """The entry of ``datasets`` of a data set in a view."""
         return self.datasets[divided(name)[0]]
+
+    def capture_of(self, name: str) -> Capture:
+        """What is rendered for a data set: ``capture``, and what its entry says otherwise."""
+        return self.capture.over(self.options_of(name).capture)
 
     @property
     def personal(self) -> list[str]:
@@ -532,9 +547,6 @@ def _memory_faults(settings: Settings) -> list[str]:
 
     Of other data sets nobody knows the number of rows yet; their jobs look before they read.
     """
-    people = settings.capture.persons
-    count = {"train-redirector": people.train_redirector, "train-evaluator": people.train_evaluator}
-    count |= {"train": sum(count.values()), "val": people.val, "test": people.test}
     trained: list[tuple] = [
         (
             *(f"models.{name}", "train_model", entry, "train-redirector"),
@@ -565,11 +577,19 @@ def _memory_faults(settings: Settings) -> list[str]:
         # With few labels it may be fewer, which the job knows.
         given = any(getattr(entry, part, None) for part in ("checkpoint", "labels"))
         if not given and getattr(entry.train, "cache", None) == "memory":
-            rows = count.get(persons, 0) * settings.capture.head_poses * settings.capture.gazes
+            rows = _rendered_rows(settings.capture_of(dataset), persons)
             asked = settings.resources.mem_mb(rule)
             if fault := patches_fault(rows, size, asked):
                 faults.append(f"{key}.{fault}")
     return faults
+
+
+def _rendered_rows(capture: Capture, persons: str) -> int:
+    """How many photos are rendered of a list of persons."""
+    people = capture.persons
+    count = {"train-redirector": people.train_redirector, "train-evaluator": people.train_evaluator}
+    count |= {"train": sum(count.values()), "val": people.val, "test": people.test}
+    return count.get(persons, 0) * capture.head_poses * capture.gazes
 
 
 def missing_files(settings: Settings, results: str | Path = "results") -> list[str]:

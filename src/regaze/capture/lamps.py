@@ -36,7 +36,9 @@ class Lamp:
     def seen(self, rays: np.ndarray) -> np.ndarray:
         """Share (n,) of its radiance that comes from unit directions ``rays`` (n, 3)."""
         right, up, ahead = (rays @ self.axes.T).T
-        ahead = np.maximum(ahead, 1e-3)
+        # what is behind would be seen through the middle
+        ahead = np.where(ahead > 1e-3, ahead, 1e-6)
+        right = np.where(ahead > 1e-3, right, 1.0)
         x, y = np.abs(right / ahead) / self.half[0], np.abs(up / ahead) / self.half[1]
         if self.shape == "window":
             pane = 1 - 0.6 * smoothstep(x, 0.14, 0.05)

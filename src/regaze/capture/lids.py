@@ -69,7 +69,7 @@ class LashLine:
         centres: (2, 3) of the eyeballs, mm.
     """
 
-    UPPER, LOWER = 30, 16
+    UPPER, LOWER = 36, 18
 
     def __init__(self, lashes: Lashes, rest, side, edge, centres):
         rng = np.random.default_rng([lashes.seed, 3])
@@ -104,6 +104,7 @@ class LashLine:
         self.fan = 0.45 * self.along + rng.normal(0, 0.14, count)
         self.width = 0.5 * lashes.width * np.where(upper, 1.0, 0.75)
         self.cover = lashes.cover
+        self.apart = np.where(upper, 27.0 / self.UPPER, 27.0 / self.LOWER)
         i = 5 * np.arange(count)[:, None]
         parts = [i + triangle for triangle in ([0, 1, 2], [1, 3, 2], [2, 3, 4])]
         self.faces = np.concatenate(parts)
@@ -129,7 +130,9 @@ class LashLine:
 
         half = np.zeros_like(root)
         half[:, 0] = np.maximum(self.width, 0.5 * finest)
-        cover = self.cover * self.width / half[:, 0]
+        # the nearest one stands for those that it hides
+        hidden = np.maximum(2 * half[:, 0] / self.apart, 1.0)
+        cover = np.minimum(self.cover * self.width / half[:, 0] * hidden, 0.95)
         middle = at(0.55)
         strip = [root - half, root + half, middle - 0.8 * half, middle + 0.8 * half, at(1.0)]
         return np.stack(strip, 1).reshape(-1, 3), np.outer(cover, [1, 1, 0.9, 0.9, 0.2]).ravel()

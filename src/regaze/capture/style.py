@@ -200,9 +200,9 @@ def _lashes(rng, look: Look, style: Style, _):
     soft = look.kind == "feminine"
     drawn = Lashes(
         length=float(rng.uniform(5.5, 8.0) if soft else rng.uniform(4.5, 7.0)),
-        width=float(rng.uniform(0.22, 0.34) if soft else rng.uniform(0.18, 0.28)),
+        width=float(rng.uniform(0.34, 0.5) if soft else rng.uniform(0.26, 0.4)),
         curl=float(rng.uniform(0.25, 0.6)),
-        cover=float(rng.uniform(0.55, 0.9)),
+        cover=float(rng.uniform(0.7, 0.95)),
         seed=int(rng.integers(2**31)),
     )
     return look, replace(style, lashes=drawn)
