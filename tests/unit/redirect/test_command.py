@@ -240,7 +240,7 @@ def test_eye_strips_are_refused(here, models, textured):
 
 def test_models_that_are_not_there(here, scene, models):
     said = refused(scene.path, "--model", "xunet_deca", "--models", models, "--gaze", 0, 0)
-    assert "xunet_deca" in said and "there are: small" in said and "judge" not in said
+    assert "xunet_deca" in said and "there are: eyes, small" in said and "judge" not in said
     said = refused(scene.path, "--models", here / "none", "--gaze", 0, 0)
     assert "there are: none" in said
     arguments = (scene.path, *common(scene, models), "--gaze", 0, 0)
@@ -260,7 +260,7 @@ def test_the_estimator_may_be_named_and_broken_models_are_passed_over(here, scen
         done(*arguments, *options)
         record = json.loads((here / "redirected/redirect.json").read_text())
         assert record["estimator"]["name"] == name
-    assert "there are: small" in refused(*arguments, "--model", "broken")
+    assert "there are: eyes, small" in refused(*arguments, "--model", "broken")
 
 
 def test_models_that_need_masks_are_refused(models, monkeypatch):
