@@ -9,7 +9,8 @@ are gazes in which the same person was rendered in the same head pose, so that t
 known; ``all exact`` has the renderer's landmarks, head pose, camera and gaze of the source. Slopes
 are of measured over requested change, pitch and yaw; R2 is of that line. The estimator reads photos
 normalised by exact head poses and cameras. ``iris`` is where the face mesh has the irises between
-the eye corners; its change is compared with that in the true photo.
+the eye corners; its change is compared with that in the true photo. Sharpness is gradient energy
+around the eyes over that of the true photos, as ``regaze photo-check`` has it.
 ``sheet`` checks the portrait of scikit-image (NASA, public domain), or ``--photo``, under every
 step as ``regaze photo-check`` does.
 """
@@ -32,7 +33,7 @@ from regaze.normalise.camera import pad_distortion
 from regaze.normalise.geometry import Variant, normalise
 from regaze.photo_check.check import PhotoCheck
 from regaze.photo_check.irises import iris_offset
-from regaze.photo_check.measures import Judge, slopes, told
+from regaze.photo_check.measures import Judge, eye_sharpness, slopes, told
 from regaze.photo_check.results import rows_of, summary
 from regaze.photo_check.results import table as table_of
 from regaze.photo_check.sheet import draw_sheet, write_sheet
@@ -113,7 +114,7 @@ def table(models: Path, name: str, persons: int, heads: int, gazes: int) -> None
     first = next(iter(made.values()))
     detector = MeshDetector()
     steps = ("all exact", *made)
-    wanted, missed = [], {step: [] for step in steps}
+    wanted, missed, sharp = [], {step: [] for step in steps}, {step: [] for step in steps}
     seen = {step: ([], []) for step in (*steps, "true photo")}
     lost = 0
     for photos, labels, exact in cases(persons, heads, gazes):
@@ -145,14 +146,22 @@ def table(models: Path, name: str, persons: int, heads: int, gazes: int) -> None
             again, moved = read([one.pasted for one in several])
             seen[step][0].extend(again - angles[0])
             seen[step][1].extend(moved - places[0])
+            own = [eye_sharpness(one, faces[0].landmarks) for one in photos]
+            ours = [eye_sharpness(one.pasted, faces[0].landmarks) for one in several]
+            sharp[step] += (np.array(ours) / np.mean(own)).tolist()
             missed[step] += np.linalg.norm(np.degrees(again - labels[1:]), axis=1).tolist()
     wanted, true = np.array(wanted), np.array(seen["true photo"][1])
     print(f"{name}: {len(wanted)} redirections of {persons} people; {lost} faces lost")
     label = estimator.record["name"]
-    print(f"| | {label}, pitch / yaw (R2) | iris, pitch / yaw (R2) | {label} off by, degrees |")
-    print("|---|---|---|---|")
+    print(
+        f"| | {label}, pitch / yaw (R2) | iris, pitch / yaw (R2) | {label} off by, degrees | "
+        "sharpness of eyes |"
+    )
+    print("|---|---|---|---|---|")
     for step, (angles, places) in seen.items():
-        off = f"{np.mean(missed[step]):.1f}" if step in missed else ""
+        off = " | 1.00"
+        if step in missed:
+            off = f"{np.mean(missed[step]):.1f} | {np.mean(sharp[step]):.2f}"
         columns = fitted(wanted, np.array(angles)), fitted(true, np.array(places))
         print(f"| {step} | {columns[0]} | {columns[1]} | {off} |")
 

@@ -13,8 +13,12 @@ from regaze.commands import known_settings
 def photo_check(
     places: Annotated[list[str], typer.Argument(help="Photos, or folders of photos.")],
     model: Annotated[
-        str, typer.Option(help="Name of a trained model in --models, or its folder.")
-    ] = "xunet",
+        str | None,
+        typer.Option(
+            help="Name of a trained model in --models, or its folder; default: photo for the gaze "
+            "in photos, where it is trained, else xunet."
+        ),
+    ] = None,
     models: Annotated[Path, typer.Option(help="Folder of the trained models.")] = Path(
         "results/models"
     ),

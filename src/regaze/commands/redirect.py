@@ -21,8 +21,12 @@ def redirect(
         typer.Argument(help="Photos, folders of photos, videos, or rows FACES.h5:person/index."),
     ] = None,
     model: Annotated[
-        str, typer.Option(help="Name of a trained model in --models, or its folder.")
-    ] = "xunet",
+        str | None,
+        typer.Option(
+            help="Name of a trained model in --models, or its folder; default: photo for the gaze "
+            "in photos, where it is trained, else xunet."
+        ),
+    ] = None,
     gaze: Annotated[
         tuple[float, float] | None, typer.Option(help=f"Where to look: {_ANGLES}.")
     ] = None,

@@ -16,14 +16,20 @@ from regaze.photo_check.measures import Judge
 from regaze.photo_check.results import rows_of, summary, table, write_csv
 from regaze.photo_check.sheet import MOST, draw_sheet, write_sheet
 from regaze.redirect.job import sampling_of
-from regaze.redirect.run import Redirection, model_folder, models_in, open_estimator
+from regaze.redirect.run import (
+    Redirection,
+    model_folder,
+    models_in,
+    open_estimator,
+    preferred,
+)
 from regaze.weights import read_record
 
 
 def run_check(
     places: Sequence[str],
     *,
-    model: str,
+    model: str | None,
     models: Path,
     estimators: Sequence[str] = (),
     judges: Sequence[Path] = (),
@@ -38,7 +44,7 @@ def run_check(
 
     Args:
         places: photos and folders of photos.
-        model: name of a redirector below ``models``, or its folder.
+        model: name of a redirector below ``models``, or its folder; None: as for redirecting.
         models: folder of trained models, with the estimators and ``identity``.
         estimators: names of those that read the photos; none: the best one.
         judges: checkpoints of :func:`regaze.estimators.xgaze.load_xgaze`.
@@ -56,7 +62,7 @@ def run_check(
     if not all(np.isfinite(reach)) or min(reach) <= 0 or max(reach) > 45:
         raise ValueError(f"reach: expected degrees above 0 and up to 45, found {reach}")
     photos = listed(places)
-    folder = model_folder(models, model)
+    folder = model_folder(models, model or preferred(models))
     view = read_record(folder / "model.json").get("view")
     best = open_estimator(models, None, view)
     engine = Redirection(

@@ -18,7 +18,14 @@ from regaze.redirect.animate import check_kind, shrunk, write_animation
 from regaze.redirect.one_eye import EYES
 from regaze.redirect.paste import MODES
 from regaze.redirect.place import Lens, Place, photo_place, row_place
-from regaze.redirect.run import Redirection, Result, model_folder, open_estimator, write_png
+from regaze.redirect.run import (
+    Redirection,
+    Result,
+    model_folder,
+    open_estimator,
+    preferred,
+    write_png,
+)
 from regaze.redirect.video import is_video, redirect_video
 from regaze.redirectors.declaration import Sampling, declared_by, sampling_defaults
 from regaze.weights import read_record
@@ -133,7 +140,7 @@ class Job:
             ValueError, OSError: see the functions used; the message names the photo.
         """
         o = self.options
-        folder = model_folder(o["models"], o["model"])
+        folder = model_folder(o["models"], o["model"] or self._preferred())
         view = read_record(folder / "model.json").get("view")
         estimator = open_estimator(o["models"], o["estimator"], view)
         sampling = sampling_of(folder, self.settings, o["steps"], o["seed"])
@@ -188,6 +195,11 @@ class Job:
         target = self.out.with_suffix(".json") if self.sweep else self.out / "redirect.json"
         write_json(target, {**engine.describe(), "faces": records, "left_out": left_out})
         yield f"what was done: {target}"
+
+    def _preferred(self) -> str:
+        photos = not any(is_row(place) for place, _ in self.work)
+        heads = any(one.head is not None for _, requests in self.work for one in requests)
+        return preferred(self.options["models"], photos=photos, heads=heads)
 
     def _write(self, face: Place, results: Sequence[Result]) -> list[dict]:
         digits = len(str(len(results) - 1))

@@ -25,8 +25,9 @@ from regaze.provenance import fingerprint
 from regaze.redirect.adjust import Adjustment
 from regaze.redirect.angles import Request
 from regaze.redirect.one_eye import one_eye, only_there
-from regaze.redirect.paste import eye_mask, face_mask, paste, window_mask
+from regaze.redirect.paste import Motion, eye_mask, face_mask, paste, window_mask
 from regaze.redirect.place import Place
+from regaze.redirectors.base import Moves, Moving
 from regaze.redirectors.batches import BatchBuilder
 from regaze.redirectors.declaration import declared_by
 from regaze.redirectors.inputs import maker_of
@@ -36,6 +37,9 @@ from regaze.redirectors.sample import channels_last, chunk_size, load_redirector
 from regaze.views import why_another
 
 log = logging.getLogger("regaze.redirect")
+
+OF_PHOTOS, USUAL = "photo", "xunet"
+"""Names of the models that are taken where none is named: for the gaze in photos, and else."""
 
 _SAME_HEAD = np.radians(0.5)
 """Largest turn of a head that keeps its outline where it is."""
@@ -56,6 +60,18 @@ def models_in(folder: str | os.PathLike, kind: str) -> dict[str, dict[str, Any]]
         if isinstance(content, dict) and content.get("kind") == kind:
             found[record.parent.name] = content
     return found
+
+
+def preferred(models: str | os.PathLike, *, photos: bool = True, heads: bool = False) -> str:
+    """The model that is taken where none is named: :data:`OF_PHOTOS` for photos, if it is trained.
+
+    Args:
+        models: folder of trained models.
+        photos: only photos and videos are redirected, no rows of data sets.
+        heads: directions of heads are asked for.
+    """
+    known = models_in(models, "redirector")
+    return OF_PHOTOS if photos and not heads and OF_PHOTOS in known else USUAL
 
 
 def model_folder(models: str | os.PathLike, name: str) -> Path:
@@ -184,6 +200,11 @@ class Redirection:
         return int(self.record["config"]["size_px"])
 
     @property
+    def turns_heads(self) -> bool:
+        """Whether the model can be asked for a head direction."""
+        return "head" in self.declaration.factors
+
+    @property
     def view(self) -> dict[str, Any] | None:
         """The view of faces that the model was trained on, None where its record does not say."""
         return self.record.get("view")
@@ -266,6 +287,11 @@ class Redirection:
             ValueError: a direction that cannot be used, or one eye of a face without landmarks or
                 whose head turns.
         """
+        if any(one.head is not None for one in requests) and not self.turns_heads:
+            raise ValueError(
+                f"head: expected no direction of the head, since {self.record['name']!r} moves "
+                "eyes alone; choose another model for it"
+            )
         side = one_eye(place, requests, eyes)
         gaze, gaze_from = self.source_gaze(place, source_gaze)
         targets, asked = [], []
@@ -279,7 +305,7 @@ class Redirection:
             targets.append(target)
             asked.append(other)
         source, builder, made_from = self._source(place, gaze)
-        made = []
+        made, motions = [], []
         batch = batch or chunk_size(self.redirector, {"batch": "auto", **self.sampling})
         with torch.no_grad():
             seed = self.sampling.get("seed", 0)
@@ -290,7 +316,12 @@ class Redirection:
                 wanted = builder.load("target", nobody, labels, picture=False)
                 wanted["pair"] = torch.zeros(len(labels), dtype=torch.int64)
                 wanted = builder.finish({k: v.to(self.device) for k, v in wanted.items()})
-                made.append(self.redirector.edit(state, wanted, seed=seed).cpu())
+                if isinstance(self.redirector, Moving):
+                    moves = self.redirector.moves(state, wanted, seed=seed)
+                    made.append(moves.pictures.cpu())
+                    motions += _motions(moves)
+                else:
+                    made.append(self.redirector.edit(state, wanted, seed=seed).cpu())
         pictures = torch.cat(made)
         patches = to_uint8(pictures)
         measured = self.measure(patches) if side is None else None
@@ -321,7 +352,10 @@ class Redirection:
                     mask, facts["mask"] = face_mask(place.landmarks, size), "face"
                 mask = mask if side is None else mask * side
                 lids = None if place.landmarks is None else eye_mask(place.landmarks, size)
-                pasted = paste(place.photo, place.view, shown, levels[number], mask, mode, lids)
+                motion = motions[number] if motions else None
+                pasted = paste(
+                    *(place.photo, place.view, shown, levels[number], mask, mode, lids, motion)
+                )
                 again = None
                 if side is None:
                     again = self.measure(place.matched(place.view.take(pasted))[None])
@@ -393,6 +427,12 @@ class _Single:
 def read_angles(network: GazeHeadEstimator, patches: np.ndarray) -> np.ndarray:
     """Gaze and head (N, 4) radians of patches (N, h, w, 3) uint8 as an estimator sees them."""
     return estimate(network, prepare(patches, network.size_px, network.preprocess)).numpy()
+
+
+def _motions(moves: Moves) -> list[Motion]:
+    flows = moves.flow.float().permute(0, 2, 3, 1).cpu().numpy()
+    shares = moves.share.float()[:, 0].cpu().numpy()
+    return [Motion(flow, share) for flow, share in zip(flows, shares, strict=True)]
 
 
 def _levels(pictures: torch.Tensor) -> np.ndarray:

@@ -166,6 +166,7 @@ def train_redirector(
             **labels,
             same_head_fraction=objective.get("same_head_fraction", 0.0),
             unlabelled=bare and bare.batches(size=config["size_px"], **common),
+            jitter=options.jitter,
         )
 
     val = persons if album is not None else training.persons("val")
