@@ -30,7 +30,7 @@ def styled_ball(look, iris, angle, turn, opening):
     ring = iris.ring * smoothstep(ratio, 1 - iris.ring_width, 0.97)
     colour = colour * (1 - ring)[:, None]
     pupil = smoothstep(angle, look.pupil - 0.012, look.pupil + 0.012)[:, None]
-    colour = 0.004 + (np.maximum(colour, 0.004) - 0.004) * pupil
+    colour = 0.002 + (np.maximum(colour, 0.003) - 0.002) * pupil
     red = iris.veins * smoothstep(angle, 0.7, 1.2)
     # the corners are flesh
     flesh = smoothstep(opening[2], 1.8, -0.4)[:, None]

@@ -105,7 +105,7 @@ def mirrored(lamps, lights, rays: np.ndarray) -> np.ndarray:
     """Light (n, 3) from directions ``rays`` (n, 3): lamps, and the room between sky and ground."""
     # what is in front of a face is darker than what shines on it from everywhere
     sky = smoothstep(rays @ lights.up, -0.3, 0.9)[:, None] * (lights.sky - lights.ground)
-    out = 0.4 * (lights.ground + sky)
+    out = 0.22 * (lights.ground + sky)
     for lamp in lamps:
         out = out + lamp.seen(rays)[:, None] * lamp.radiance
     return out

@@ -166,7 +166,7 @@ def _irises(rng, look: Look, style: Style, _):
         -1,
     )
     waves[:, 2] /= waves[:, 2].sum()
-    white = np.array([222, 214, 206]) * rng.uniform(0.80, 1.0) + rng.normal(0, 2, 3)
+    white = np.array([222, 214, 206]) * rng.uniform(0.72, 0.98) + rng.normal(0, 2, 3)
     white += rng.uniform(0, 14) * np.array([0.3, 0.0, -0.8])
     dark = look.skin.mean() < 0.22
     return replace(
