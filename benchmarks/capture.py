@@ -36,11 +36,13 @@ def main() -> None:
     parser.add_argument("--gazes", type=int, default=4)
     parser.add_argument("--photo", type=int, default=240, help="short side in pixels")
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--appearance", default="plain", help="plain or varied")
     given = parser.parse_args()
     start = time.process_time()
     model = build_head()
     print(f"head model: {time.process_time() - start:.2f} s once, {len(model.f)} triangles")
     shape = {"head_poses": given.head_poses, "gazes": given.gazes, "photo": given.photo}
+    shape["appearance"] = given.appearance
     config = CaptureConfig({"train-redirector": given.persons}, **shape)
     render_person(model, config, "00001")
     frames = given.persons * given.head_poses * given.gazes

@@ -9,9 +9,10 @@ are gazes in which the same person was rendered in the same head pose, so that t
 known; ``all exact`` has the renderer's landmarks, head pose, camera and gaze of the source. Slopes
 are of measured over requested change, pitch and yaw; R2 is of that line. The estimator reads photos
 normalised by exact head poses and cameras. ``iris`` is where the face mesh has the irises between
-the eye corners; its change is compared with that in the true photo.
-``sheet`` shows the portrait of scikit-image (NASA, public domain), or ``--photo``, in eight
-directions.
+the eye corners; its change is compared with that in the true photo. Sharpness is gradient energy
+around the eyes over that of the true photos, as ``regaze photo-check`` has it.
+``sheet`` checks the portrait of scikit-image (NASA, public domain), or ``--photo``, under every
+step as ``regaze photo-check`` does.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from PIL import Image
+from skimage import data
 
 from regaze.capture.head import build_head
 from regaze.capture.writer import CaptureConfig, deal, render_person
@@ -29,6 +31,12 @@ from regaze.face3d.photo_faces import PhotoFace
 from regaze.landmarks.mesh import MeshDetector
 from regaze.normalise.camera import pad_distortion
 from regaze.normalise.geometry import Variant, normalise
+from regaze.photo_check.check import PhotoCheck
+from regaze.photo_check.irises import iris_offset
+from regaze.photo_check.measures import Judge, eye_sharpness, slopes, told
+from regaze.photo_check.results import rows_of, summary
+from regaze.photo_check.results import table as table_of
+from regaze.photo_check.sheet import draw_sheet, write_sheet
 from regaze.redirect.angles import Request
 from regaze.redirect.models import model_folder, open_estimator
 from regaze.redirect.paste import View
@@ -68,19 +76,9 @@ def place_of(engine: Redirection, photo: np.ndarray, points: np.ndarray):
 
 
 def iris(detector: MeshDetector, photo: np.ndarray) -> np.ndarray:
-    """Pitch-wise and yaw-wise place of the irises between the corners, of the eyes' width."""
+    """Where the irises are between the eye corners, (2,); NaN where no face is found."""
     faces = detector.faces(photo)
-    if not faces:
-        return np.full(2, np.nan)
-    places = []
-    for corners, middle in zip(([36, 39], [42, 45]), faces[0].irises[:, 0], strict=True):
-        right, left = faces[0].landmarks[corners]
-        across = left - right
-        away = middle - (right + left) / 2.0
-        along = away @ across / (across @ across)
-        down = (away[1] * across[0] - away[0] * across[1]) / (across @ across)
-        places.append([-down, -along])
-    return np.mean(places, axis=0)
+    return iris_offset(faces[0]) if faces else np.full(2, np.nan)
 
 
 def cases(persons: int, heads: int, gazes: int):
@@ -109,13 +107,7 @@ def cases(persons: int, heads: int, gazes: int):
 
 def fitted(wanted: np.ndarray, found: np.ndarray) -> str:
     """Slopes and R2 of (n, 2) changes, pitch and yaw, as text."""
-    known = np.isfinite(wanted).all(axis=1) & np.isfinite(found).all(axis=1)
-    slopes, shares = [], []
-    for axis in range(2):
-        x, y = wanted[known, axis], found[known, axis]
-        slopes.append(np.polyfit(x, y, 1)[0])
-        shares.append(np.corrcoef(x, y)[0, 1] ** 2)
-    return f"{slopes[0]:.2f} / {slopes[1]:.2f} ({shares[0]:.2f} / {shares[1]:.2f})"
+    return told(*slopes(wanted, found))
 
 
 def table(models: Path, name: str, persons: int, heads: int, gazes: int) -> None:
@@ -123,7 +115,7 @@ def table(models: Path, name: str, persons: int, heads: int, gazes: int) -> None
     first = next(iter(made.values()))
     detector = MeshDetector()
     steps = ("all exact", *made)
-    wanted, missed = [], {step: [] for step in steps}
+    wanted, missed, sharp = [], {step: [] for step in steps}, {step: [] for step in steps}
     seen = {step: ([], []) for step in (*steps, "true photo")}
     lost = 0
     for photos, labels, exact in cases(persons, heads, gazes):
@@ -155,47 +147,38 @@ def table(models: Path, name: str, persons: int, heads: int, gazes: int) -> None
             again, moved = read([one.pasted for one in several])
             seen[step][0].extend(again - angles[0])
             seen[step][1].extend(moved - places[0])
+            own = [eye_sharpness(one, faces[0].landmarks) for one in photos]
+            ours = [eye_sharpness(one.pasted, faces[0].landmarks) for one in several]
+            sharp[step] += (np.array(ours) / np.mean(own)).tolist()
             missed[step] += np.linalg.norm(np.degrees(again - labels[1:]), axis=1).tolist()
     wanted, true = np.array(wanted), np.array(seen["true photo"][1])
     print(f"{name}: {len(wanted)} redirections of {persons} people; {lost} faces lost")
     label = estimator.record["name"]
-    print(f"| | {label}, pitch / yaw (R2) | iris, pitch / yaw (R2) | {label} off by, degrees |")
-    print("|---|---|---|---|")
+    print(
+        f"| | {label}, pitch / yaw (R2) | iris, pitch / yaw (R2) | {label} off by, degrees | "
+        "sharpness of eyes |"
+    )
+    print("|---|---|---|---|---|")
     for step, (angles, places) in seen.items():
-        off = f"{np.mean(missed[step]):.1f}" if step in missed else ""
-        told = fitted(wanted, np.array(angles)), fitted(true, np.array(places))
-        print(f"| {step} | {told[0]} | {told[1]} | {off} |")
+        off = " | 1.00"
+        if step in missed:
+            off = f"{np.mean(missed[step]):.1f} | {np.mean(sharp[step]):.2f}"
+        columns = fitted(wanted, np.array(angles)), fitted(true, np.array(places))
+        print(f"| {step} | {columns[0]} | {columns[1]} | {off} |")
 
 
 def sheet(models: Path, name: str, photo: Path | None, out: Path) -> None:
-    """The eyes of the photo; then two rows per step: eight directions, starting up, clockwise."""
-    from skimage import data
-
+    """The portrait checked under every step, and the sheet of all of them."""
     picture = data.astronaut() if photo is None else np.asarray(Image.open(photo).convert("RGB"))
-    made, _ = engines(models, name)
-    points = MeshDetector().all_faces(picture)[0]
-    turn = np.radians(np.arange(0, 360, 45))
-    pitch, yaw = REACH[0] * np.cos(turn), -REACH[1] * np.sin(turn)
-    requests = [Request((float(p), float(y))) for p, y in zip(pitch, yaw, strict=True)]
-    middle, reach = points[36:48].mean(axis=0), np.ptp(points[:, 0])
-    low = np.maximum(middle - reach * np.array([0.44, 0.22]), 0).astype(int)
-    high = (middle + reach * np.array([0.44, 0.22])).astype(int)
-    # Whatever was done before, all are read in the view in which the estimator knows faces.
-    known = place_of(list(made.values())[-1], picture, points)
-    asked, rows = np.radians(np.stack([pitch, yaw], -1)), []
+    made, estimator = engines(models, name)
+    judge, mesh, checked = Judge.of(estimator), MeshDetector().faces(picture)[0], []
     for step, engine in made.items():
-        results, about = engine.redirect(place_of(engine, picture, points), requests)
-        photos = [picture, *(one.pasted for one in results)]
-        read = engine.measure(np.stack([known.matched(known.view.take(one)) for one in photos]))
-        moved = read[1:, :2].astype(float) - read[0, :2]
-        told = {key: about[key] for key in ("source_gaze_deg", "aligned", "colours")}
-        print(f"{step}: {fitted(asked, moved)}; {told}")
-        cells = [one[low[1] : high[1], low[0] : high[0]] for one in photos]
-        cells = [cv2.resize(one, (320, 160), interpolation=cv2.INTER_CUBIC) for one in cells]
-        rows.append(np.vstack([np.hstack(cells[1:5]), np.hstack(cells[5:])]))
-        if step == "as it was":
-            rows.insert(0, np.hstack([cells[0], *[np.zeros_like(cells[0])] * 3]))
-    Image.fromarray(np.vstack(rows)).save(out)
+        one = PhotoCheck(engine, [judge], reach=REACH).face(step, picture, mesh)
+        checked.append(one)
+        print(f"{step}: {one.facts['aligned']}; {one.facts['colours']}")
+    for line in table_of(summary(rows_of(checked), [judge.name]), [judge.name]):
+        print(line)
+    write_sheet(out, draw_sheet(checked, [judge.name], name))
 
 
 def main() -> None:
@@ -208,10 +191,10 @@ def main() -> None:
     parser.add_argument("--gazes", type=int, default=5)
     parser.add_argument("--photo", type=Path)
     parser.add_argument("--out", type=Path, default=Path("sheet.png"))
-    told = parser.parse_args()
-    if told.what == "sheet":
-        return sheet(told.models, told.model, told.photo, told.out)
-    table(told.models, told.model, told.persons, told.heads, told.gazes)
+    given = parser.parse_args()
+    if given.what == "sheet":
+        return sheet(given.models, given.model, given.photo, given.out)
+    table(given.models, given.model, given.persons, given.heads, given.gazes)
 
 
 if __name__ == "__main__":

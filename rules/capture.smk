@@ -23,7 +23,9 @@ rule render_capture:
     resources:
         **asks("render_capture"),
     params:
-        capture=settings.capture.model_dump(exclude={"head_model", "threads"}),
+        capture=lambda wc: settings.capture_of(wc.dataset).model_dump(
+            exclude={"head_model", "threads"}
+        ),
         seed=settings.seed,
     script:
         "../workflow_scripts/render_capture.py"

@@ -6,15 +6,9 @@ from regaze.landmarks.settings import detector_options, weight_files
 from regaze.sources.raw import photos_manifest
 
 HEAD = "results/face3d/head.npz"
+RENDERED = [n for n, entry in settings.datasets.items() if entry.source == "synthetic"]
 # The data set that encoders are trained on: its codes are known.
-SYNTHETIC = next(
-    (
-        name
-        for name, options in settings.datasets.items()
-        if options.source == "synthetic"
-    ),
-    None,
-)
+SYNTHETIC = TRAINED_ON if TRAINED_ON in RENDERED else next(iter(RENDERED), None)
 # Latents that are made unasked. On licensed sets they wait for a model that needs them, since the
 # encoder learns on rendered faces.
 HOME_LATENTS = expand(

@@ -25,7 +25,7 @@ rule normalise_shard:
         **asks("normalise_shard"),
     params:
         source=lambda wc: settings.options_of(wc.dataset).model_dump(
-            exclude={"split", "watch"}
+            exclude={"split", "watch", "capture"}
         ),
         raw=raw_shard,
         faces=lambda wc: settings.faces_in(wc.dataset).model_dump(
@@ -81,7 +81,9 @@ rule write_split:
         # Here and not in params: the lists are the same whoever needs them.
         needed=lambda wc: " ".join(settings.needed_lists(wc.dataset)),
     params:
-        source=lambda wc: settings.datasets[wc.dataset].model_dump(exclude={"watch"}),
+        source=lambda wc: settings.datasets[wc.dataset].model_dump(
+            exclude={"watch", "capture"}
+        ),
         raw=lambda wc: raw_data(wc) and raw_data(wc).split(),
         seed=settings.seed,
     script:

@@ -5,7 +5,7 @@ WITHOUT_POSES = [
 ]
 FETCHED = fetched_weights(settings.landmarks, settings.assets)
 # Options of data sets that play no part before normalisation.
-NO_MATTER = {"split", "undistort_camera", "watch"}
+NO_MATTER = {"split", "undistort_camera", "watch", "capture"}
 
 
 rule landmarks:

@@ -11,6 +11,7 @@ import typer
 
 from regaze.commands.face3d import face3d
 from regaze.commands.head import head_app
+from regaze.commands.photo_check import photo_check
 from regaze.commands.redirect import redirect
 
 _FILES = Annotated[
@@ -26,6 +27,7 @@ app = typer.Typer(
 )
 app.add_typer(head_app, name="head")
 app.command("face3d")(face3d)
+app.command("photo-check")(photo_check)
 app.command("redirect")(redirect)
 
 

@@ -15,7 +15,6 @@ from typing import Any
 
 from pydantic import (
     BaseModel,
-    ConfigDict,
     Field,
     ValidationError,
     field_validator,
@@ -24,6 +23,7 @@ from pydantic import (
 from pydantic.json_schema import models_json_schema
 
 from regaze.assets import AssetSettings
+from regaze.capture_settings import Capture, Section
 from regaze.entry_data import check_data, check_estimator, known
 from regaze.estimators.settings import EstimatorSettings
 from regaze.face3d.acquire_settings import AcquireSettings
@@ -58,44 +58,6 @@ PSEUDO_MODELS = ("copy", "truth")
 
 class ConfigurationError(ValueError):
     """The configuration is not usable; the message lists each key's path and what is expected."""
-
-
-class Section(BaseModel):
-    """A part of the configuration: unknown keys are errors, values cannot be changed."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class CapturePersons(Section):
-    """How many people are rendered for each part of the split."""
-
-    train_redirector: int = Field(
-        160, ge=1, le=19999, description="redirectors and training estimators"
-    )
-    train_evaluator: int = Field(100, ge=1, le=19999, description="the evaluation estimator only")
-    val: int = Field(8, ge=1, le=19999, description="choice of checkpoints")
-    test: int = Field(25, ge=1, le=19999, description="reported numbers")
-
-
-class Capture(Section):
-    """What the synthetic source renders."""
-
-    persons: CapturePersons = CapturePersons()
-    head_poses: int = Field(4, ge=1, description="head poses per person")
-    gazes: int = Field(4, ge=1, description="gaze directions per head pose, the same for all")
-    photo: int = Field(
-        240, ge=64, le=2000, multiple_of=2, description="short side of the photos in pixels, even"
-    )
-    focal: float = Field(470.0, gt=50, description="mean focal length of the cameras in pixels")
-    quality: int = Field(95, ge=50, le=100, description="JPEG quality")
-    threads: int = Field(
-        16, ge=1, description="photos rendered at a time, no more than there are cores"
-    )
-    head_model: str | None = Field(
-        None,
-        description=".npz of `regaze head convert-ict` or `regaze head build` to render instead "
-        "of the procedural head, or of `regaze head convert` for published encoders",
-    )
 
 
 class Settings(Section):
@@ -173,6 +135,7 @@ class Settings(Section):
         known("dataset", self.dataset, self.datasets)
         for name in self.evaluation.datasets or []:
             known("evaluation.datasets", name, self.datasets)
+        self._check_captures()
         if self.acquire.photos is not None and not self.encoders:
             raise ValueError("acquire.photos: needs an entry of encoders, found none")
         for section in ("masks", "acquire"):
@@ -213,6 +176,16 @@ class Settings(Section):
             return self
         self._check_sizes()
         return self
+
+    def _check_captures(self) -> None:
+        """Refuse options of a rendered data set's own that do not go with those of ``capture``."""
+        for name, entry in self.datasets.items():
+            if entry.source == "synthetic":
+                try:
+                    self.capture_of(name)
+                except ValidationError as error:
+                    lines = _lines(error, f"datasets.{name}.capture.")
+                    raise ValueError("; ".join(lines)) from None
 
     def _check_sizes(self) -> None:
         whole = self.faces.size
@@ -352,6 +325,10 @@ class Settings(Section):
     def options_of(self, name: str) -> SourceOptions:
         """The entry of ``datasets`` of a data set in a view."""
         return self.datasets[divided(name)[0]]
+
+    def capture_of(self, name: str) -> Capture:
+        """What is rendered for a data set: ``capture``, and what its entry says otherwise."""
+        return self.capture.over(self.options_of(name).capture)
 
     @property
     def personal(self) -> list[str]:
@@ -575,9 +552,6 @@ def _memory_faults(settings: Settings) -> list[str]:
 
     Of other data sets nobody knows the number of rows yet; their jobs look before they read.
     """
-    people = settings.capture.persons
-    count = {"train-redirector": people.train_redirector, "train-evaluator": people.train_evaluator}
-    count |= {"train": sum(count.values()), "val": people.val, "test": people.test}
     trained: list[tuple] = [
         (
             *(f"models.{name}", "train_model", entry, "train-redirector"),
@@ -608,11 +582,19 @@ def _memory_faults(settings: Settings) -> list[str]:
         # With few labels it may be fewer, which the job knows.
         given = any(getattr(entry, part, None) for part in ("checkpoint", "labels"))
         if not given and getattr(entry.train, "cache", None) == "memory":
-            rows = count.get(persons, 0) * settings.capture.head_poses * settings.capture.gazes
+            rows = _rendered_rows(settings.capture_of(dataset), persons)
             asked = settings.resources.mem_mb(rule)
             if fault := patches_fault(rows, size, asked):
                 faults.append(f"{key}.{fault}")
     return faults
+
+
+def _rendered_rows(capture: Capture, persons: str) -> int:
+    """How many photos are rendered of a list of persons."""
+    people = capture.persons
+    count = {"train-redirector": people.train_redirector, "train-evaluator": people.train_evaluator}
+    count |= {"train": sum(count.values()), "val": people.val, "test": people.test}
+    return count.get(persons, 0) * capture.head_poses * capture.gazes
 
 
 def missing_files(settings: Settings, results: str | Path = "results") -> list[str]:

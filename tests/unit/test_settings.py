@@ -90,6 +90,17 @@ def changed(path, value):
         ("datasets.synthetic.root2", "x", "datasets.synthetic.root2: unknown key"),
         ("evaluation.datasets", ["mine"], "evaluation.datasets: 'mine' is not defined"),
         ("datasets.mine", {"source": "tobii"}, "datasets.mine.source: .*'tobii'"),
+        ("capture.details.glases", 0.3, "capture.details.glases: unknown key"),
+        ("capture.details.glasses", 1.2, "capture.details.glasses: .*less than or equal to 1"),
+        ("capture.gaze_range", [45, 20], "capture.gaze_range: expected pitch from 2 to 30 and yaw"),
+        ("capture.head_range", [10], "capture.head_range.1: Field required"),
+        ("datasets.synthetic.capture", {"photo": 121}, "synthetic.capture.photo: .*multiple of 2"),
+        ("datasets.synthetic.capture", {"threads": 2}, "synthetic.capture.threads: unknown key"),
+        (
+            "datasets.synthetic.capture",
+            {"gaze_range": [10, 1]},
+            "datasets.synthetic.capture.gaze_range: expected pitch .*found .10.0, 1.0.",
+        ),
         ("capture.persons.tset", 3, "capture.persons.tset: unknown key"),
         ("faces.frame_check", "sfm", "sfm_mesh: .*Surrey Face Model"),
         ("faces.variant", "custom", "patch_size: variant 'custom' needs"),
@@ -394,3 +405,18 @@ def test_lists_are_needed_of_those_who_take_them(tmp_path):
     config |= {"models": {}, "estimators": {"judge": published}, "identity": None}
     config["evaluation"]["study"], config["augmentation"] = {}, {}
     assert load_settings(config).needed_lists("mine") == {"test": "evaluation.split"}
+
+
+def test_a_rendered_data_set_has_options_of_its_own_over_those_of_capture():
+    changes = {"gazes": 3, "details": {"camera": 0.5}}
+    own = {"appearance": "varied", "gaze_range": [25, 30], "persons": {"test": 3}}
+    own["details"] = {"glasses": 0.0}
+    given = changed("datasets.other", {"source": "synthetic", "capture": own})
+    given["capture"] |= changes
+    settings = load_settings(given)
+    own, base = settings.capture_of("other@near"), settings.capture
+    assert settings.capture_of("synthetic") == base and base.appearance == "plain"
+    assert (own.appearance, own.gaze_range, own.gazes) == ("varied", (25.0, 30.0), 3)
+    assert own.persons == base.persons.model_copy(update={"test": 3})
+    assert (own.details.camera, own.details.glasses, own.details.lids) == (0.5, 0.0, None)
+    assert own.head_range == base.head_range

@@ -94,6 +94,7 @@ EXPECTED = {
     # How folders are watched changes nothing while they are as they were.
     "datasets.synthetic.watch": "",
     "datasets.photos.watch": "",
+    "datasets.synthetic.capture": "render_capture",
     "datasets.synthetic.undistort_camera": "normalise_shard synthetic*, write_split synthetic",
     "datasets.photos": "detect_landmarks, estimate_poses, normalise_shard photos *, "
     "write_split photos",

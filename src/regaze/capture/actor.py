@@ -10,7 +10,11 @@ import numpy as np
 from regaze.capture import parts, skin_maps, surface
 from regaze.capture.head import eye_rotation, pose_feature
 from regaze.capture.landmarks import gather
-from regaze.capture.renderer import tree
+from regaze.capture.lenses import LensPair
+from regaze.capture.lids import LashLine, LidGain
+from regaze.capture.rays import tree
+from regaze.capture.skin_details import paint_details
+from regaze.capture.style import Style
 from regaze.capture.subject import Look
 from regaze.face3d.model import FlameModel
 
@@ -81,7 +85,10 @@ class Surface:
 
 @dataclass(frozen=True)
 class Eyes:
-    """The moving parts for one gaze: lids of both eyes; axes and margins left eye first."""
+    """The moving parts for one gaze: lids of both eyes; axes and margins left eye first.
+
+    ``codes`` (n,) are added to the person's expression.
+    """
 
     vertices: np.ndarray
     tree: object
@@ -89,6 +96,7 @@ class Eyes:
     centres: np.ndarray
     axes: np.ndarray
     margins: list[np.ndarray]
+    codes: np.ndarray | float = 0.0
 
 
 def _sphere(count: int) -> np.ndarray:
@@ -105,10 +113,11 @@ class Actor:
     Args:
         model: the head model.
         look: the person's traits.
+        style: what the appearance ``varied`` adds to them.
     """
 
-    def __init__(self, model: FlameModel, look: Look):
-        self.model, self.look = model, look
+    def __init__(self, model: FlameModel, look: Look, style: Style | None = None):
+        self.model, self.look, self.style = model, look, style or Style()
         shapes, first = len(look.shape), model.n_shape_total
         shaped = model.v_template.astype(np.float64) + model.shapedirs[:, :, :shapes] @ look.shape
         moves = model.shapedirs[:, :, first : first + look.expression.size] @ look.expression
@@ -122,7 +131,7 @@ class Actor:
         self.radius = float(model.meta.get("eye_radius", surface.RADIUS))
         self.count = len(model.plane)
         rng = np.random.default_rng([look.seed, 1])
-        self.texture = skin_maps.paint(look, rng, TEXTURE)
+        self.texture = paint_details(skin_maps.paint(look, rng, TEXTURE), self.style)
         bank = skin_maps.noise(TEXTURE)
         base = 0.24 * bank["strand"] + 0.20 * bank["lock"]
         if look.hair in ("curly", "afro", "buzz"):
@@ -150,6 +159,9 @@ class Actor:
         bridge = skin[np.argmin(np.abs(u) + np.abs(v - 2))]
         temple = np.abs(skin[(np.abs(v - 4) < 12) & (np.abs(u) > 90), 0])
         meshes += parts.glasses(look, *self.centres, temple.max() + 0.8, bridge)
+        self.lenses = None
+        if self.style.lenses is not None:
+            self.lenses = LensPair(self.style.lenses, parts.rims(look, *self.centres, bridge))
         still = ~lid & ~ball.any(1)
         pieces = [(self.rest, faces[still]), *((m.vertices, m.faces) for m in meshes)]
         vertices, all_faces = parts.joined(pieces)
@@ -198,6 +210,14 @@ class Actor:
         bare = np.zeros((*self.eye_faces.shape, 3))
         dim = self.occlusion[rows][self.eye_faces]
         self.eye_surface = Surface(bare, uv[lid], skin_label, maps, occlusion=dim)
+        place = self.rest[rows], self.eye_side, np.abs(self.eye_ring) < 1e-4
+        gain, lashes = self.style.lid_gain, self.style.lashes
+        self.lid_gain = self.lash_line = None
+        if gain is not None:
+            eyes = self.centres, self.radius
+            self.lid_gain = LidGain(model, rows, self.eye_drive, *place, *eyes, gain)
+        if lashes is not None:
+            self.lash_line = LashLine(lashes, *place, self.centres)
 
     def _neck_radius(self) -> float:
         v = self.model.plane[:, 1]
@@ -228,7 +248,9 @@ class Actor:
         pose[3:] = eye_rotation(axes)
         feature = pose_feature(pose)
         rows, faces, ring = self.eye_rows, self.eye_faces, self.eye_ring
-        moved = self.rest[rows] + self.eye_drive @ feature
+        moved, codes = self.rest[rows] + self.eye_drive @ feature, 0.0
+        if self.lid_gain:
+            codes = self.lid_gain.follow(axes, moved, self.rest[rows])
         fade = np.where(ring > 15, 0.0, surface.smoothstep(ring, 1.0, 1.5))[:, None]
         normal = parts.vertex_normals(moved, faces) * (1 - fade) + self.normals[rows] * fade
         margins, upper = [], np.zeros(len(rows))
@@ -241,7 +263,7 @@ class Actor:
             upper[member] = np.clip((moved[member, 1] - line) / 2.5, -1, 1)
             margins.append(moved[member & (np.abs(ring - surface.RINGS[0]) < 1e-4)])
         lids = self.eye_surface.with_columns(normal[faces], np.stack([ring, upper], -1)[faces])
-        return Eyes(moved, tree(moved, faces), lids, self.centres, axes, margins)
+        return Eyes(moved, tree(moved, faces), lids, self.centres, axes, margins, codes)
 
     def eye_pose(self, eyes: Eyes) -> np.ndarray:
         """Axis-angles (6,) of the left and the right eye joint."""

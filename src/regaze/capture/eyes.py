@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from regaze.capture import surface
+from regaze.capture.irises import LIMBUS, styled_ball
+from regaze.capture.lamps import fresnel, mirrored
 from regaze.capture.parts import LABELS
+from regaze.capture.rays import trace, tree
 from regaze.capture.shading import ambient, dot, shadows, skin_or_hair
 
-LIMBUS = np.radians(29.5)
-"""Angle between the visual axis and the edge of the iris, from the eye's centre."""
 
-
-def eye_colours(view, eyes, hit, side, rays, behind, depth, label):
+def eye_colours(view, eyes, side, rays, behind, depth, label):
     """Colours and labels of samples in the eye boxes for one gaze.
 
     The nearest of three things wins: what was traced before (nose, glasses, hair), the lids'
@@ -20,12 +20,11 @@ def eye_colours(view, eyes, hit, side, rays, behind, depth, label):
 
     Args:
         view, eyes: a ``renderer.View`` and an ``actor.Eyes``.
-        hit: triangle, u, v and distance (n,) of the rays on the lids.
         side: (n,) 0 for the box of the subject's left eye, 1 for the right.
         rays: (n, 3) head axes; ``behind`` (n, 3), ``depth`` (n,), ``label`` (n,) traced before.
     """
     actor = view.actor
-    face, u, v, distance = hit
+    face, u, v, distance = trace(eyes.tree, view.origin, rays)
     lights = view.lights
     o = (view.origin - eyes.centres).astype(np.float32)[side]
     b = dot(rays, o)
@@ -43,7 +42,7 @@ def eye_colours(view, eyes, hit, side, rays, behind, depth, label):
         hits = eyes.surface.at(face[lid], u[lid], v[lid])
         point = view.origin.astype(np.float32) + rays[lid] * distance[lid, None]
         shadow = shadows(actor.shadow_tree, point, hits.normal, rays[lid], lights, lid)
-        _make_up(actor.look, hits)
+        _make_up(actor.look, actor.style.creases, hits)
         colour[lid] = skin_or_hair(actor, hits, rays[lid], lights, shadow)
         label[lid] = LABELS["skin"]
     seen = near[~out]
@@ -51,7 +50,24 @@ def eye_colours(view, eyes, hit, side, rays, behind, depth, label):
         opening = tuple(part[~out] for part in opening)
         colour[seen] = _ball(view, eyes, side[seen], rays[seen], spot[~out], opening, seen)
         label[seen] = np.where(side[seen] == 0, LABELS["left_eye"], LABELS["right_eye"])
+    if actor.lash_line is not None:
+        _cover_by_lashes(view, eyes, rays, np.minimum(np.minimum(depth, distance), ball), colour)
     return colour, label
+
+
+def _cover_by_lashes(view, eyes, rays, depth, colour) -> None:
+    """Darken samples in place where a lash is nearer than what they show, (n,) mm away.
+
+    Labels stay those of what is behind: a lash is thinner than a pixel.
+    """
+    line, look = view.actor.lash_line, view.actor.look
+    points, cover = line.drawn(eyes.vertices, view.pixel)
+    face, u, v, distance = trace(tree(points, line.faces), view.origin, rays)
+    hit = np.flatnonzero(distance < depth)
+    a, b, c = cover[line.faces[face[hit]]].T
+    share = a + u[hit] * (b - a) + v[hit] * (c - a)
+    dark = 0.25 * look.brow_colour * view.lights.sky
+    colour[hit] += share[:, None] * (dark - colour[hit])
 
 
 def _opening(margins, side, point):
@@ -69,7 +85,7 @@ def _opening(margins, side, point):
     return above, below, reach
 
 
-def _make_up(look, hits) -> None:
+def _make_up(look, creases, hits) -> None:
     """Lash line, wet edge and crease on lid hits, in place; ``extra`` holds ring and lid."""
     ring, side = hits.extra[:, 0], hits.extra[:, 1]
     upper = surface.smoothstep(side, -0.35, 0.35)
@@ -79,7 +95,8 @@ def _make_up(look, hits) -> None:
     width = 0.20 + (0.16 + 0.14 * look.liner) * upper
     line = lash * surface.smoothstep(ring, width + 0.20, width * 0.4)
     line = np.where(ring < -0.06, line * (0.35 + 0.55 * upper), line)
-    crease = 0.22 * upper * np.exp(-0.5 * ((ring - 0.95) / 0.2) ** 2)
+    depth, place = (0.22, 0.95) if creases is None else (creases.lid, creases.lid_ring)
+    crease = depth * upper * np.exp(-0.5 * ((ring - place) / 0.2) ** 2)
     shadow = 0.28 * look.liner * upper * surface.smoothstep(ring, 1.6, 0.4)
     wet = surface.smoothstep(ring, 0.02, -0.1) * (1 - upper)
     albedo = hits.albedo
@@ -103,19 +120,9 @@ def _ball(view, eyes, side, rays, point, opening, sample):
     right /= np.linalg.norm(right, axis=1, keepdims=True)
     up = np.cross(eyes.axes, right)
     turn = np.arctan2(dot(normal, up.astype("f4")[side]), dot(normal, right.astype("f4")[side]))
-    ratio = angle / LIMBUS
-    phase = look.seed % 97
-    fibres = 0.5 + 0.5 * np.sin(turn * 31 + phase + 3 * np.sin(turn * 7 + phase))
-    iris = look.iris * (0.72 + 0.55 * fibres * surface.smoothstep(ratio, 0.3, 0.7))[:, None]
-    collar = surface.smoothstep(ratio, 0.62, 0.42)[:, None]
-    iris = iris * (1 + collar * np.array([0.35, 0.18, 0.02]))
-    iris = iris * (1 - look.iris_edge * surface.smoothstep(ratio, 0.78, 0.98))[:, None]
-    pupil = surface.smoothstep(angle, look.pupil - 0.012, look.pupil + 0.012)[:, None]
-    iris = 0.006 + (iris - 0.006) * pupil
-    veins = 1 - 0.16 * surface.smoothstep(angle, 0.75, 1.3)
-    white = look.sclera * np.stack([np.ones_like(veins), veins, veins], -1)
-    edge = surface.smoothstep(angle, LIMBUS - 0.02, LIMBUS + 0.045)[:, None]
-    albedo = iris + (white - iris) * edge
+    style = actor.style
+    painted = _plain_ball if style.iris is None else styled_ball
+    albedo, edge = painted(look, style.iris, angle, turn, opening)
     # the upper lid and the corners darken the ball
     above, below, reach = opening
     dim = 0.42 + 0.58 * surface.smoothstep(above, -0.6, 3.4)
@@ -131,9 +138,42 @@ def _ball(view, eyes, side, rays, point, opening, sample):
     bulge = local - 0.42 * actor.radius * axis
     bulge /= np.linalg.norm(bulge, axis=1, keepdims=True)
     bent = np.where(edge < 0.5, bulge, normal)
+    if style.highlights:
+        colour += _reflected(bent, rays, lights, opening, shadow, edge)
+        return colour.astype(np.float32)
     for lamp, power, strength in ((lights.key, 180, 0.9), (lights.fill, 60, 0.10)):
         half = lamp - rays
         half /= np.linalg.norm(half, axis=1, keepdims=True)
         peak = np.clip(dot(bent, half), 0, 1) ** power
         colour += (strength * peak * (above > 0.2) * (0.3 + 0.7 * shadow))[:, None]
     return colour.astype(np.float32)
+
+
+def _plain_ball(look, _iris, angle, turn, _opening):
+    """Albedo (n, 3) of the ball, and how far samples are from iris to white, (n, 1)."""
+    ratio = angle / LIMBUS
+    phase = look.seed % 97
+    fibres = 0.5 + 0.5 * np.sin(turn * 31 + phase + 3 * np.sin(turn * 7 + phase))
+    iris = look.iris * (0.72 + 0.55 * fibres * surface.smoothstep(ratio, 0.3, 0.7))[:, None]
+    collar = surface.smoothstep(ratio, 0.62, 0.42)[:, None]
+    iris = iris * (1 + collar * np.array([0.35, 0.18, 0.02]))
+    iris = iris * (1 - look.iris_edge * surface.smoothstep(ratio, 0.78, 0.98))[:, None]
+    pupil = surface.smoothstep(angle, look.pupil - 0.012, look.pupil + 0.012)[:, None]
+    iris = 0.006 + (iris - 0.006) * pupil
+    veins = 1 - 0.16 * surface.smoothstep(angle, 0.75, 1.3)
+    white = look.sclera * np.stack([np.ones_like(veins), veins, veins], -1)
+    edge = surface.smoothstep(angle, LIMBUS - 0.02, LIMBUS + 0.045)[:, None]
+    albedo = iris + (white - iris) * edge
+    return albedo, edge
+
+
+def _reflected(normal, rays, lights, opening, shadow, edge):
+    """What of the surroundings (n, 3) the wet eye mirrors between the lids."""
+    cosine = -dot(normal, rays)
+    mirror = (rays + 2 * cosine[:, None] * normal).astype(np.float32)
+    # lids and lashes cover what would be mirrored above and below
+    clear = surface.smoothstep(opening[0], -0.2, 1.4) * surface.smoothstep(opening[1], -0.2, 0.8)
+    clear = clear * (1 - 0.7 * edge[:, 0]) * (0.5 + 0.5 * shadow)
+    share = np.minimum(fresnel(cosine, 0.025), 0.06) * clear
+    # a sensor is full long before a lamp is as bright as it is
+    return np.minimum(share[:, None] * mirrored(lights.lamps, lights, mirror), 2.5)

@@ -238,6 +238,41 @@ def _tube(path: np.ndarray, radius, closed: bool, around: int = 7):
     return points.reshape(-1, 3), lattice(*points.shape[:2], closed=True)
 
 
+_RIM = np.arange(40) * 2 * np.pi / 40
+
+
+def rim_size(look) -> tuple[float, float]:
+    """Half width and half height of the rims of a person with glasses, mm."""
+    half, tall = look.glasses_size
+    if look.glasses == "round":
+        half = tall = 0.5 * (half + tall) + 1.0
+    return half, tall
+
+
+def _frame_depth(eye_left, bridge) -> float:
+    return max(bridge[2] + 2.0, eye_left[2] + 21.0)
+
+
+def rims(look, eye_left, eye_right, bridge) -> list[np.ndarray]:
+    """Closed lines (40, 3) in mm about the lenses of a person with glasses, left eye first."""
+    half, tall = rim_size(look)
+    power = {"round": 1.0, "square": 0.55, "thin": 0.62, "browline": 0.65, "aviator": 0.85,
+             "rimless": 0.7}[look.glasses]  # fmt: skip
+    cx = np.sign(np.cos(_RIM)) * np.abs(np.cos(_RIM)) ** power
+    cy = np.sign(np.sin(_RIM)) * np.abs(np.sin(_RIM)) ** power
+    plane_z = _frame_depth(eye_left, bridge)
+    out = []
+    for eye, side in ((eye_left, 1), (eye_right, -1)):
+        x = eye[0] + side * (1.5 + half * cx)
+        y = eye[1] - 2.0 + tall * cy * np.where(cy < 0, 1.0, 0.92)
+        if look.glasses == "aviator":  # drops that hang outwards
+            x, y = x - side * 2.5 * np.minimum(cy, 0), y + 2.0 * np.minimum(cy, 0)
+        away = np.abs(x) - 8
+        z = plane_z - 0.0032 * np.maximum(away, 0) ** 2
+        out.append(np.stack([x, y, z], -1))
+    return out
+
+
 def glasses(look, eye_left: np.ndarray, eye_right: np.ndarray, ear_x: float, bridge: np.ndarray):
     """Frames of a person with glasses: rims, bridge, temples (empty list for others).
 
@@ -249,26 +284,19 @@ def glasses(look, eye_left: np.ndarray, eye_right: np.ndarray, ear_x: float, bri
     """
     if not look.glasses:
         return []
-    half, tall = look.glasses_size
-    t = np.arange(40) * 2 * np.pi / 40
-    power = {"round": 1.0, "square": 0.55, "thin": 0.62, "browline": 0.65}[look.glasses]
-    if look.glasses == "round":
-        half = tall = 0.5 * (half + tall) + 1.0
-    thick = {"round": 1.0, "square": 1.7, "thin": 0.95, "browline": 1.3}[look.glasses]
-    cx = np.sign(np.cos(t)) * np.abs(np.cos(t)) ** power
-    cy = np.sign(np.sin(t)) * np.abs(np.sin(t)) ** power
-    plane_z = max(bridge[2] + 2.0, eye_left[2] + 21.0)
+    thick = {"round": 1.0, "square": 1.7, "thin": 0.95, "browline": 1.3, "aviator": 0.7,
+             "rimless": 0.35}[look.glasses]  # fmt: skip
+    half, t = rim_size(look)[0], _RIM
     pieces = []
-    for eye, side in ((eye_left, 1), (eye_right, -1)):
-        x = eye[0] + side * (1.5 + half * cx)
-        y = eye[1] - 2.0 + tall * cy * np.where(cy < 0, 1.0, 0.92)
-        out = np.abs(x) - 8
-        z = plane_z - 0.0032 * np.maximum(out, 0) ** 2
+    for (eye, side), rim in zip(
+        ((eye_left, 1), (eye_right, -1)), rims(look, eye_left, eye_right, bridge), strict=True
+    ):
         radius = np.full(t.size, thick)
         if look.glasses == "browline":
             radius = thick * np.where(np.sin(t) > 0.2, 1.4, 0.7)
-        pieces.append(_tube(np.stack([x, y, z], -1), radius, True))
+        pieces.append(_tube(rim, radius, True))
         outer = eye[0] + side * (1.5 + half)
+        plane_z = _frame_depth(eye_left, bridge)
         start = np.array([outer, eye[1] + 4, plane_z - 0.0032 * (abs(outer) - 8) ** 2])
         end = np.array([side * (ear_x + 1.0), eye[1] + 3, -88.0])
         knee = np.array([side * (ear_x + 0.5), eye[1] + 4, start[2] - 8])
@@ -279,9 +307,10 @@ def glasses(look, eye_left: np.ndarray, eye_right: np.ndarray, ear_x: float, bri
     inner_right = eye_right[0] - 1.5 + half
     steps = np.linspace(0, 1, 10)
     x = inner_right + (inner - inner_right) * steps
+    plane_z = _frame_depth(eye_left, bridge)
     y = bridge[1] + 2.0 + 3.0 * np.sin(np.pi * steps)
     path = np.stack([x, y, np.full(10, plane_z + 0.5)], -1)
-    pieces.append(_tube(path, np.full(10, thick), False))
+    pieces.append(_tube(path, np.full(10, max(thick, 0.7)), False))
     vertices, faces = joined(pieces)
     colours = np.broadcast_to(look.glasses_colour, vertices.shape).copy()
     uv = np.zeros((len(vertices), 2))

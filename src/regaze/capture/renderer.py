@@ -11,32 +11,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from embreex import rtcore_scene
-from embreex.mesh_construction import TriangleMesh
 
 from regaze.angles import rotation_from_angles
 from regaze.capture import shading
 from regaze.capture.eyes import eye_colours
 from regaze.capture.parts import LABELS
+from regaze.capture.rays import trace
 from regaze.capture.scene import TO_FLAME, Camera, Light, Series
 
 SUB = np.array([[-0.125, -0.375], [0.375, -0.125], [-0.375, 0.125], [0.125, 0.375]])
 """Offsets of the four rays of a pixel (rotated grid), pixels."""
-
-
-def tree(vertices: np.ndarray, faces: np.ndarray):
-    """An Embree scene of one mesh."""
-    scene = rtcore_scene.EmbreeScene(robust=True)
-    TriangleMesh(scene, vertices.astype(np.float32), faces.astype(np.int32))
-    return scene
-
-
-def trace(scene, origin: np.ndarray, rays: np.ndarray):
-    """Nearest hits of rays (n, 3) from one origin: triangle (n,), u, v, distance (inf = none)."""
-    start = np.broadcast_to(origin.astype(np.float32), rays.shape)
-    hit = scene.run(np.ascontiguousarray(start), rays, output=True)
-    distance = np.where(hit["primID"] >= 0, hit["tfar"], np.inf).astype(np.float32)
-    return hit["primID"], hit["u"], hit["v"], distance
 
 
 def _resolved(colour, label, shape: tuple[int, int]):
@@ -84,6 +68,8 @@ class View:
         self.to_head = TO_FLAME[:, None] * rotation.T
         self.origin = self.to_head @ -t
         self.rotation, self.translation = rotation, t
+        # what a pixel is wide at the face, mm
+        self.pixel = float(np.linalg.norm(t) / camera.parameters[0])
         self.lights = shading.lights_in(light, self.to_head)
         lean = series.rotation[head].T @ rotation_from_angles(0.45 * series.heads[head])
         self.to_body = TO_FLAME[:, None] * lean.T
@@ -117,10 +103,11 @@ class View:
         rays = self.grid[y0:y1, x0:x1].reshape(-1, 3)
         back = np.repeat(background[y0:y1, x0:x1].reshape(-1, 3), 4, 0)
         self.rays, self.colour, self.depth, self.label = self._static_colours(rays, back)
+        self._trace_lenses(x1 - x0)
         inside, around = np.zeros((2, h, w), bool)
         inside[y0:y1, x0:x1] = True
         around[whole[1] : whole[3], whole[0] : whole[2]] = True
-        area = _resolved(self.colour, self.label, (y1 - y0, x1 - x0))
+        area = _resolved(self._seen(self.colour), self.label, (y1 - y0, x1 - x0))
         linear[y0:y1, x0:x1], labels[y0:y1, x0:x1] = area
         yy, xx = np.nonzero(around & ~inside)
         if yy.size:
@@ -138,6 +125,28 @@ class View:
             linear[yy, xx], labels[yy, xx], _ = self._body_colours(rays, back, None)
         self.labels = labels
         self.pixels = shading.develop(linear, self.light.exposure)
+
+    def _trace_lenses(self, width: int) -> None:
+        """Find the samples of the face, in rows of ``width`` pixels, that are behind lenses."""
+        self.through = self.mirrored = None
+        lenses = self.actor.lenses
+        if lenses is None or not self.rays.size:
+            return
+        x0, y0, x1, y1 = _common(self._box(self.camera_points(lenses.vertices), 1), self.box)
+        across = np.arange(4 * (x0 - self.box[0]), 4 * max(x1 - self.box[0], x0 - self.box[0]))
+        down = np.arange(y0 - self.box[1], max(y1, y0) - self.box[1]) * 4 * width
+        index = (down[:, None] + across).ravel()
+        rows, through, light = lenses.over(
+            self.origin, self.rays[index], self.depth[index], self.lights
+        )
+        self.through, self.mirrored = np.ones_like(self.colour), np.zeros_like(self.colour)
+        self.through[index[rows]], self.mirrored[index[rows]] = through, light
+
+    def _seen(self, colour, index=slice(None)):
+        """Colours (n, 3) of samples of the face as seen through glasses."""
+        if self.through is None:
+            return colour
+        return colour * self.through[index] + self.mirrored[index]
 
     def _body_colours(self, rays, behind, limit):
         """Clothes over ``behind`` (n, 3) where nearer than ``limit`` (n,); rays in camera axes."""
@@ -194,9 +203,9 @@ class View:
         side = np.repeat([0, 1], [len(part) for part in indices])
         rays = self.rays[index]
         colour, label = eye_colours(
-            self, eyes, trace(eyes.tree, self.origin, rays), side, rays, self.colour[index],
-            self.depth[index], self.label[index],
-        )  # fmt: skip
+            self, eyes, side, rays, self.colour[index], self.depth[index], self.label[index]
+        )
+        colour = self._seen(colour, index)
         for number, (x0, y0, x1, y1) in enumerate(boxes):
             mine = side == number
             if mine.any():

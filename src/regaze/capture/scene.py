@@ -76,7 +76,10 @@ class Camera:
 
 @dataclass(frozen=True)
 class Light:
-    """Directions point from the subject to the light, camera frame; colours are linear RGB."""
+    """Directions point from the subject to the light, camera frame; colours are linear RGB.
+
+    ``lamps`` are what eyes and lenses reflect of it, see :mod:`regaze.capture.lamps`.
+    """
 
     key: np.ndarray
     key_colour: np.ndarray
@@ -86,9 +89,10 @@ class Light:
     sky: np.ndarray
     ground: np.ndarray
     exposure: float
+    lamps: tuple = ()
 
     def codes(self) -> np.ndarray:
-        """All numbers of the light, (20,)."""
+        """All numbers of the light on faces, (20,)."""
         parts = [self.key, self.key_colour, [self.spread], self.fill, self.fill_colour]
         parts += [self.sky, self.ground, [self.exposure]]
         return np.concatenate(parts)
@@ -163,6 +167,27 @@ def draw_light(rng: np.random.Generator) -> Light:
     )
 
 
+def draw_wide_light(rng: np.random.Generator) -> Light:
+    """A light of the appearance ``varied``: from ahead or aside, soft or hard, warm or cold."""
+    azimuth = np.radians(rng.uniform(0, 80)) * rng.choice([-1, 1])
+    warmth = rng.normal(0.02, 0.10)
+    tint = np.array([1 + warmth, 1.0, 1 - 1.2 * warmth])
+    cool = np.array([1 - 0.4 * warmth, 1.0, 1 + 0.5 * warmth]) * (1 + rng.normal(0, 0.03, 3))
+    # from an overcast day, all sky, to one lamp in a dark room
+    key, ambient = 1.4 * np.array([share := rng.uniform(0.15, 0.9), 0.9 * (1 - 0.85 * share)])
+    brightness = np.exp(rng.normal(0, 0.18))
+    return Light(
+        key=_towards(azimuth, np.radians(rng.uniform(-5, 65))),
+        key_colour=key * tint,
+        spread=float(rng.uniform(0.03, 0.35)),
+        fill=_towards(-azimuth * rng.uniform(0.4, 1.4), np.radians(rng.uniform(-25, 40))),
+        fill_colour=key * rng.uniform(0.03, 0.6) * cool,
+        sky=ambient * cool,
+        ground=ambient * rng.uniform(0.25, 0.9) * tint,
+        exposure=float(brightness / (0.55 * key + 0.8 * ambient)),
+    )
+
+
 def expose(light: Light, skin: np.ndarray) -> Light:
     """The light as a camera with automatic exposure would meter it for a skin's colour (3,)."""
     return replace(light, exposure=light.exposure * float((0.33 / skin.mean()) ** 0.28))
@@ -188,23 +213,37 @@ def draw_background(rng: np.random.Generator, width: int, height: int) -> np.nda
     return np.clip(image, 0.002, 1.0)
 
 
-def draw_series(rng: np.random.Generator, heads: int, gazes: int) -> Series:
+def draw_series(rng: np.random.Generator, heads: int, gazes: int, limits=None) -> Series:
     """Labels and placement of a series; see the module docstring and ``EYE_LIMIT``.
 
     Every gaze goes with every head pose, so the gazes (a Latin hypercube over the range all heads
     allow) are redrawn, with new heads where needed, until no eye turns beyond its limit.
+
+    Args:
+        rng: of the person.
+        heads, gazes: how many of each.
+        limits: largest pitch and yaw, radians, of heads and of gazes, (2, 2); None for
+            ``HEAD_LIMIT`` and ``GAZE_LIMIT``. Eyes turn as much further as they do there.
+
+    Raises:
+        RuntimeError: no series is found within them.
     """
+    head_limit, gaze_limit = (HEAD_LIMIT, GAZE_LIMIT) if limits is None else limits
+    eye_limit = EYE_LIMIT + (gaze_limit - GAZE_LIMIT)
+    # the gazes of all heads shall be spread over two thirds of a small range, 10 and 14 degrees
+    # of the usual one
+    spread = np.minimum(np.radians([10.0, 14.0]), 4 / 3 * gaze_limit)
     for _ in range(1000):
-        head = rng.uniform(-1, 1, (heads, 2)) * HEAD_LIMIT
-        low = np.maximum(-GAZE_LIMIT, head.max(0) - EYE_LIMIT)
-        high = np.minimum(GAZE_LIMIT, head.min(0) + EYE_LIMIT)
-        if np.any(high - low < np.radians([10.0, 14.0])):
+        head = rng.uniform(-1, 1, (heads, 2)) * head_limit
+        low = np.maximum(-gaze_limit, head.max(0) - eye_limit)
+        high = np.minimum(gaze_limit, head.min(0) + eye_limit)
+        if np.any(high - low < spread):
             continue
         strata = np.stack([rng.permutation(gazes), rng.permutation(gazes)], -1)
         gaze = low + (high - low) * (strata + rng.uniform(0.1, 0.9, (gazes, 2))) / gazes
         frames = rotation_from_angles(head)
         within = np.einsum("hji,gj->hgi", frames, vector_from_angles(gaze))
-        if np.all(np.abs(angles_from_vector(within)) <= EYE_LIMIT):
+        if np.all(np.abs(angles_from_vector(within)) <= eye_limit):
             break
     else:
         raise RuntimeError("no series found within the limits of head, gaze and eye")

@@ -24,6 +24,7 @@ class Lights:
     sky: np.ndarray
     ground: np.ndarray
     up: np.ndarray
+    lamps: tuple
 
 
 def lights_in(light, turn: np.ndarray) -> Lights:
@@ -45,6 +46,7 @@ def lights_in(light, turn: np.ndarray) -> Lights:
     return Lights(
         to(light.key), to(keys), as32(light.key_colour), to(light.fill), as32(light.fill_colour),
         as32(light.sky), as32(light.ground), to(np.array([0.0, -1.0, 0.0])),
+        tuple(lamp.turned(turn) for lamp in light.lamps),
     )  # fmt: skip
 
 

@@ -101,6 +101,13 @@ def _pick(rng, table, weights=None):
     return names[int(rng.choice(len(names), p=chance))]
 
 
+def expression_rows(meta: dict, word: str) -> dict[int, float]:
+    """Expression codes by number, with their factors, that stand for ``word`` on a head model."""
+    names = {name: index for index, name in enumerate(meta["expressions"])}
+    members = meta.get("expression_groups", {}).get(word, {word: 1.0})
+    return {names[one]: factor for one, factor in members.items() if one in names}
+
+
 def draw_look(seed: int, person: int, meta: dict) -> Look:
     """Draw the person's traits from (seed, person) alone.
 
@@ -119,7 +126,6 @@ def draw_look(seed: int, person: int, meta: dict) -> Look:
     shape = np.clip(shape + (-0.6 if man else 1.0) * feminine, -2.5, 2.5)
     shape[40:] *= 0.7
     expression = np.zeros(len(expressions))
-    name = {n: i for i, n in enumerate(expressions)}
     amounts = {
         "smile": float(np.clip(rng.normal(0.25, 0.45), -0.2, 1.1)),
         "brow_up": float(np.clip(rng.normal(0, 0.5), -0.6, 1.0)),
@@ -130,12 +136,10 @@ def draw_look(seed: int, person: int, meta: dict) -> Look:
         "jaw_open": float(np.clip(rng.normal(-0.1, 0.3), 0, 0.5)),
         "frown": float(np.clip(rng.normal(-0.2, 0.4), 0, 0.8)),
     }
-    groups = meta.get("expression_groups", {})
 
     def set_to(word, value):
-        for member, factor in groups.get(word, {word: 1.0}).items():
-            if member in name:
-                expression[name[member]] = factor * value
+        for index, factor in expression_rows(meta, word).items():
+            expression[index] = factor * value
 
     for word, value in amounts.items():
         set_to(word, value)

@@ -14,7 +14,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 import cv2
 import h5py
@@ -23,10 +23,14 @@ import numpy as np
 from regaze.angles import angles_from_vector
 from regaze.capture import scene
 from regaze.capture.actor import Actor
+from regaze.capture.film import draw_film, exposed
 from regaze.capture.head import HeadConfig, build_head
+from regaze.capture.lamps import draw_lamps
 from regaze.capture.parts import LABELS
 from regaze.capture.renderer import SUB, View
+from regaze.capture.style import Style, draw_style, stream
 from regaze.capture.subject import draw_look
+from regaze.capture_settings import shares
 from regaze.face3d.model import FlameModel
 from regaze.outputs import replacing, write_json
 
@@ -48,6 +52,10 @@ class CaptureConfig:
         quality: of the JPEG files, 1..100.
         seed: of the data set.
         head: sizes of the head model.
+        head_range, gaze_range: largest pitch and yaw of heads and gazes, degrees.
+        appearance: ``plain`` or ``varied``, see :mod:`regaze.capture_settings`.
+        details: shares of persons by name of ``capture_settings.DETAILS``, in place of those of
+            the appearance; None leaves them.
     """
 
     persons: Mapping[str, int]
@@ -58,6 +66,10 @@ class CaptureConfig:
     quality: int = 95
     seed: int = 0
     head: HeadConfig = field(default_factory=HeadConfig)
+    head_range: tuple[float, float] = (15.0, 20.0)
+    gaze_range: tuple[float, float] = (15.0, 20.0)
+    appearance: str = "plain"
+    details: Mapping[str, float | None] = field(default_factory=dict)
 
 
 def deal(persons: Mapping[str, int]) -> dict[str, list[str]]:
@@ -91,19 +103,49 @@ class Person:
     masks: np.ndarray
 
 
+class _Film:
+    """What becomes of a person's photos: the files that their camera writes."""
+
+    def __init__(self, config: CaptureConfig, number: int, style: Style, side: int):
+        self.seed, self.number, self.quality = config.seed, number, config.quality
+        self.film = None
+        if style.camera:
+            self.film = draw_film(stream(config.seed, number, "camera"), config.quality, side)
+
+    def developed(self, pixels: np.ndarray, index: int) -> bytes:
+        """The JPEG file of the person's photo ``index``, of RGB ``pixels`` (H, W, 3) uint8."""
+        quality = self.quality
+        if self.film is not None:
+            rng = np.random.default_rng([self.seed, self.number, 22, index])
+            pixels, quality = exposed(self.film, pixels, rng)
+        done, data = cv2.imencode(".jpg", pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+        if not done:
+            raise RuntimeError(f"person {self.number:05d}: JPEG encoding failed")
+        return data.tobytes()
+
+
 def render_person(model: FlameModel, config: CaptureConfig, name: str) -> Person:
     """Render all frames of one person; depends on ``config.seed`` and ``name`` alone."""
     number = int(name)
     rng = np.random.default_rng([config.seed, number, 12])
     look = draw_look(config.seed, number, model.meta)
+    look, style = draw_style(config.seed, number, look, shares(config.appearance, config.details))
     camera = scene.draw_camera(rng, config.photo, config.focal)
-    light = scene.expose(scene.draw_light(rng), look.skin)
+    light = scene.draw_light(rng)
     background = scene.draw_background(rng, camera.width, camera.height)
-    series = scene.draw_series(rng, config.head_poses, config.gazes)
-    actor = Actor(model, look)
+    limits = np.radians([config.head_range, config.gaze_range])
+    series = scene.draw_series(rng, config.head_poses, config.gazes, limits)
+    if style.light:
+        light = scene.draw_wide_light(stream(config.seed, number, "light"))
+    light = scene.expose(light, look.skin)
+    if style.highlights or style.lenses:
+        light = replace(light, lamps=draw_lamps(stream(config.seed, number, "highlights"), light))
+    film = _Film(config, number, style, max(camera.width, camera.height))
+    actor = Actor(model, look, style)
     grid = camera.ray_grid(SUB)
     out: dict[str, list] = defaultdict(list)
-    quality = [cv2.IMWRITE_JPEG_QUALITY, config.quality]
+    expression = np.zeros(model.shapedirs.shape[2] - model.n_shape_total)
+    expression[: look.expression.size] = look.expression
     for head in range(config.head_poses):
         view = View(actor, camera, grid, light, background, series, head)
         rotation, translation = series.head_rotation(head), series.translation(head)
@@ -113,26 +155,22 @@ def render_person(model: FlameModel, config: CaptureConfig, name: str) -> Person
             spot = view.to_head @ (target - translation)
             eyes = actor.eyes(np.stack([spot, spot]))
             frame = view.finish(eyes)
-            done, data = cv2.imencode(".jpg", frame.pixels[..., ::-1], quality)
-            if not done:
-                raise RuntimeError(f"person {name}: JPEG encoding failed")
-            out["jpeg"].append(data.tobytes())
+            out["jpeg"].append(film.developed(frame.pixels, len(out["jpeg"])))
             out["mask"].append(frame.labels)
             out["marks"].append(camera.project(view.camera_points(actor.landmarks(eyes))))
             out["pose"].append(np.concatenate([vector, translation]))
             out["target"].append(target)
             out["label"].append(np.concatenate([series.gazes[gaze], series.heads[head]]))
             out["eye"].append(actor.eye_pose(eyes))
+            out["expression"].append(expression + eyes.codes)
             centres = view.camera_points(actor.centres)
             # image left first: the subject's right eye
             lines = (target - centres)[::-1] @ series.rotation[head].T
             out["eye_label"].append(angles_from_vector(-lines).ravel())
     count = len(out["jpeg"])
-    expression = np.zeros(model.shapedirs.shape[2] - model.n_shape_total)
-    expression[: look.expression.size] = look.expression
     parameters = {
         "shape": np.tile(look.shape, (count, 1)),
-        "expression": np.tile(expression, (count, 1)),
+        "expression": np.array(out["expression"]),
         "eye_pose": np.array(out["eye"]),
         "light": np.tile(light.codes(), (count, 1)),
         "labels": np.concatenate([out["label"], out["eye_label"]], 1),

@@ -21,11 +21,21 @@ def redirect(
         typer.Argument(help="Photos, folders of photos, videos, or rows FACES.h5:person/index."),
     ] = None,
     model: Annotated[
-        str, typer.Option(help="Name of a trained model in --models, or its folder.")
-    ] = "xunet",
+        str | None,
+        typer.Option(
+            help="Name of a trained model in --models, or its folder; default: photo for the gaze "
+            "in photos, where it is trained, else xunet."
+        ),
+    ] = None,
     gaze: Annotated[
         tuple[float, float] | None, typer.Option(help=f"Where to look: {_ANGLES}.")
     ] = None,
+    look_at_camera: Annotated[
+        bool, typer.Option("--look-at-camera", help="Look into the camera: the same as --gaze 0 0.")
+    ] = False,
+    eyes: Annotated[
+        str, typer.Option(help="Which eyes are redirected, the person's own: both, left or right.")
+    ] = "both",
     head: Annotated[
         tuple[float, float] | None,
         typer.Option(help=f"Where to turn the head: {_ANGLES}; default: it stays."),
@@ -113,6 +123,8 @@ def redirect(
             model=model,
             models=models,
             gaze=gaze,
+            look_at_camera=look_at_camera,
+            eyes=eyes,
             head=head,
             relative=relative,
             table=table,

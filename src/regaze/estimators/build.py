@@ -10,7 +10,7 @@ from regaze.estimators.preprocess import PREPROCESSES
 from regaze.estimators.resnet import ResnetReference, ResnetSmall
 from regaze.estimators.vgg import VggReference, VggSmall
 
-_tiny_vgg = partial(VggSmall, preset="tiny", widths=(8, 16, 16, 16), hidden=16)
+_tiny_vgg = partial(VggSmall, preset="tiny", widths=(8, 16, 16, 16), eye_widths=(8, 8), hidden=16)
 _tiny_resnet = partial(
     ResnetSmall, preset="tiny", widths=(8, 16, 16), blocks=(1, 1, 1), eye_widths=(8, 8),
     eye_blocks=(1, 1), hidden=16,

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from regaze.estimators.base import GazeHeadEstimator
+from regaze.estimators.eyes import eye_crops, side_by_side
 
 
 class ResnetReference(GazeHeadEstimator):
@@ -73,12 +74,6 @@ def _stages(channels: int, widths: tuple[int, ...], blocks: tuple[int, ...]) -> 
     return nn.Sequential(*layers)
 
 
-# Fractions (left, top, right, bottom) of the patch that hold an eye in every normalised face:
-# the boxes of the metrics (x 12-28 and 36-52, y 16-27 of 64) with a margin of some pixels, and
-# with sides of 20 x 16 pixels of 64 so that two halvings stay whole.
-_EYES = ((10 / 64, 14 / 64, 30 / 64, 30 / 64), (34 / 64, 14 / 64, 54 / 64, 30 / 64))
-
-
 class ResnetSmall(GazeHeadEstimator):
     """Residual trunk on the pixel-unshuffled patch, with a full-resolution trunk on the eyes.
 
@@ -124,15 +119,8 @@ class ResnetSmall(GazeHeadEstimator):
         self.embedding_size = hidden
 
     def _eye_features(self, images: Tensor) -> Tensor:
-        height, width = images.shape[-2:]
-        crops = []
-        for left, top, right, bottom in _EYES:
-            rows = slice(round(top * height), round(bottom * height))
-            crops.append(images[:, :, rows, round(left * width) : round(right * width)])
-        both = torch.cat([crops[0], crops[1].flip(3)])
-        maps = self.eyes(F.relu(self.eye_norm(self.eye_stem(both))))
-        first, second = F.adaptive_avg_pool2d(maps, (4, 5)).flatten(1).chunk(2)
-        return torch.cat([first, second], 1)
+        eyes = self.eye_stem(eye_crops(images))
+        return side_by_side(self.eyes(F.relu(self.eye_norm(eyes))))
 
     def embed(self, images: Tensor) -> Tensor:
         images = images.contiguous(memory_format=torch.channels_last)

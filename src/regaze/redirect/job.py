@@ -17,14 +17,14 @@ from regaze.redirect.adjust import BEYOND, told_beyond
 from regaze.redirect.angles import Request, checked, read_table, sweep
 from regaze.redirect.animate import check_kind, shrunk, write_animation
 from regaze.redirect.grid import draw_sheet, grid, mean_errors, write_table
-from regaze.redirect.models import model_folder, open_estimator
+from regaze.redirect.models import model_folder, open_estimator, preferred, sampling_of
+from regaze.redirect.one_eye import EYES
 from regaze.redirect.paste import MODES
 from regaze.redirect.place import Lens, Place, photo_place, row_place
 from regaze.redirect.run import Inverted, Redirection, Result, write_png
 from regaze.redirect.video import is_video, redirect_video
 from regaze.redirect.wplus import code_kind, write_code
 from regaze.redirectors.base import CodeEditor
-from regaze.redirectors.declaration import Sampling, declared_by, sampling_defaults
 from regaze.weights import read_record
 
 
@@ -50,6 +50,10 @@ class Job:
             )
         if options["save_code"] is not None:
             code_kind(f"x.{options['save_code']}")
+        if options["eyes"] not in EYES:
+            raise ValueError(f"eyes: expected one of {', '.join(EYES)}, found {options['eyes']!r}")
+        if options["look_at_camera"]:
+            options["gaze"] = self._into_the_camera()
         checked("source-gaze", options["source_gaze"])
         self.lens = Lens(
             options["focal"], options["intrinsics"], _coefficients(options["distortion"])
@@ -76,6 +80,15 @@ class Job:
                     "for in each frame; expected no sweep, one line of a table, no --landmarks"
                 )
 
+    def _into_the_camera(self) -> tuple[float, float]:
+        """The gaze, once nothing else says where to look: normalised, the camera lies at 0 0."""
+        o = self.options
+        others = {"--gaze": o["gaze"], "--table": o["table"], "--sweep": o["sweep"],
+                  "--relative": o["relative"] or None}  # fmt: skip
+        if found := [name for name, value in others.items() if value is not None]:
+            raise ValueError(f"look-at-camera: expected no {', '.join(found)} beside it")
+        return 0.0, 0.0
+
     def _work(self, places: list[str]) -> list[tuple[str, list[Request]]]:
         """Places, each with the directions that are asked for."""
         o = self.options
@@ -97,8 +110,8 @@ class Job:
             wanted = grid(self.relative)
         elif o["gaze"] is None and o["head"] is None:
             raise ValueError(
-                "expected where to redirect to: --gaze PITCH YAW, --head PITCH YAW, --table, "
-                "--sweep or --grid; found none"
+                "expected where to redirect to: --gaze PITCH YAW, --look-at-camera, --head PITCH "
+                "YAW, --table, --sweep or --grid; found none"
             )
         else:
             wanted = [Request(o["gaze"], o["head"], self.relative)]
@@ -138,10 +151,10 @@ class Job:
             ValueError, OSError: see the functions used; the message names the photo.
         """
         o = self.options
-        folder = model_folder(o["models"], o["model"])
+        folder = model_folder(o["models"], o["model"] or self._preferred())
         view = read_record(folder / "model.json").get("view")
         estimator = open_estimator(o["models"], o["estimator"], view)
-        sampling = self._sampling(folder)
+        sampling = sampling_of(folder, self.settings, o["steps"], o["seed"])
         adjust = {name: o[name] for name in ("align", "match_colours", "beyond")}
         engine = Redirection(folder, sampling, estimator, o["device"], self._published(), **adjust)
         self._check_model(engine)
@@ -164,6 +177,7 @@ class Job:
                     face,
                     requests,
                     mode=o["paste"],
+                    eyes=o["eyes"],
                     finish=shrunk if self.sweep else _measured_only if self.grid else None,
                     inverted=known,
                 )
@@ -199,6 +213,11 @@ class Job:
         target = self.out.with_suffix(".json") if self.sweep else self.out / "redirect.json"
         write_json(target, {**engine.describe(), "faces": records, "left_out": left_out})
         yield f"what was done: {target}"
+
+    def _preferred(self) -> str:
+        photos = not any(is_row(place) for place, _ in self.work)
+        heads = any(one.head is not None for _, requests in self.work for one in requests)
+        return preferred(self.options["models"], photos=photos, heads=heads)
 
     def _check_model(self, engine: Redirection) -> None:
         """Refuse what the model cannot do, before any photo is read."""
@@ -260,6 +279,7 @@ class Job:
             lens=self.lens,
             source_gaze=o["source_gaze"],
             mode=o["paste"],
+            eyes=o["eyes"],
         )
         return {**about, "file": name}
 
@@ -277,26 +297,6 @@ class Job:
             find=detector and detector.all_faces,
             face=o["face"],
         )
-
-    def _sampling(self, folder: Path) -> dict:
-        """Options of sampling of a trained model: its entry's, if the configuration has it."""
-        record = read_record(folder / "model.json")
-        config, (name, slash, _) = record["config"], str(record.get("name", "")).partition("/")
-        # The model of a person is of an entry of all persons.
-        name = name if slash else folder.name
-        entry = None if self.settings is None else self.settings.models.get(name)
-        if entry is not None and entry.class_ == config["class"]:
-            made = self.settings.sampling_of(name)
-        else:
-            shared = Sampling() if self.settings is None else self.settings.sampling
-            made = shared.model_dump() | sampling_defaults(config["class"])
-        steps, seed = self.options["steps"], self.options["seed"]
-        if steps is not None and not declared_by(config).denoises:
-            raise ValueError(
-                f"steps: model {folder.name!r} makes its pictures without a sampler; leave it out"
-            )
-        told = {"steps": steps, "seed": seed}
-        return made | {name: value for name, value in told.items() if value is not None}
 
     def _published(self) -> dict[str, dict[str, str]]:
         """Files of the published 3-D encoders that the configuration names."""
@@ -366,5 +366,6 @@ def _short(fact: dict, about: dict) -> str:
     )
     measured = fact.get("measured_photo", fact.get("measured_patch"))
     if measured:
-        text += f", measured {measured['gaze_deg'][0]:.1f} {measured['gaze_deg'][1]:.1f}"
+        pitch, yaw = ("-" if one is None else f"{one:.1f}" for one in measured["gaze_deg"])
+        text += f", measured {pitch} {yaw}"
     return text + ")"

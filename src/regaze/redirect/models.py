@@ -11,12 +11,18 @@ from typing import Any
 import numpy as np
 
 from regaze.estimators.store import load_estimator
+from regaze.redirectors.declaration import Sampling, declared_by, sampling_defaults
 from regaze.redirectors.personal import folder_of
 from regaze.views import why_another
+from regaze.weights import read_record
+
+OF_PHOTOS, USUAL = "photo", "xunet"
+"""Names of the models that are taken where none is named: for the gaze in photos, and else."""
 
 
 def models_in(folder: str | os.PathLike, kind: str) -> dict[str, dict[str, Any]]:
-    """Records of the trained models of a folder of models, by name; ``kind`` redirector/estimator.
+    """Records of the trained models of a folder of models, by name; ``kind`` is redirector,
+    estimator or identity.
 
     Folders without a readable ``model.json`` are passed over.
     """
@@ -29,6 +35,18 @@ def models_in(folder: str | os.PathLike, kind: str) -> dict[str, dict[str, Any]]
         if isinstance(content, dict) and content.get("kind") == kind:
             found[record.parent.name] = content
     return found
+
+
+def preferred(models: str | os.PathLike, *, photos: bool = True, heads: bool = False) -> str:
+    """The model that is taken where none is named: :data:`OF_PHOTOS` for photos, if it is trained.
+
+    Args:
+        models: folder of trained models.
+        photos: only photos and videos are redirected, no rows of data sets.
+        heads: directions of heads are asked for.
+    """
+    known = models_in(models, "redirector")
+    return OF_PHOTOS if photos and not heads and OF_PHOTOS in known else USUAL
 
 
 def model_folder(models: str | os.PathLike, name: str) -> Path:
@@ -80,3 +98,34 @@ def open_estimator(
         listed = ", ".join(known) or "none"
         raise ValueError(f"estimator: no trained {name!r} in {models}; there are: {listed}")
     return load_estimator(Path(models) / name)
+
+
+def sampling_of(
+    folder: Path, settings=None, steps: int | None = None, seed: int | None = None
+) -> dict:
+    """Options of sampling of a trained model: its entry's, if the configuration has it.
+
+    Args:
+        folder: model folder.
+        settings: the checked configuration or None.
+        steps, seed: what the user says instead.
+
+    Raises:
+        ValueError: steps of a model without a sampler.
+    """
+    record = read_record(folder / "model.json")
+    config, (name, slash, _) = record["config"], str(record.get("name", "")).partition("/")
+    # The model of a person is of an entry of all persons.
+    name = name if slash else folder.name
+    entry = None if settings is None else settings.models.get(name)
+    if entry is not None and entry.class_ == config["class"]:
+        made = settings.sampling_of(name)
+    else:
+        shared = Sampling() if settings is None else settings.sampling
+        made = shared.model_dump() | sampling_defaults(config["class"])
+    if steps is not None and not declared_by(config).denoises:
+        raise ValueError(
+            f"steps: model {folder.name!r} makes its pictures without a sampler; leave it out"
+        )
+    told = {"steps": steps, "seed": seed}
+    return made | {name: value for name, value in told.items() if value is not None}

@@ -42,6 +42,9 @@ _MOST_DETAIL = 16
 _STRIP = 1 << 20
 """Photo pixels at a time: bounds the memory that a large photo takes."""
 
+_STILL = 0.02
+"""Model pixels by which a pixel is not worth moving."""
+
 _FAR = 1e4
 """A patch position that is outside every patch."""
 
@@ -81,6 +84,14 @@ class View:
             lost |= ~(ideal @ self.homography[2, :2] + self.homography[2, 2] > 0.0)
         found[lost] = np.nan
         return found
+
+    def to_photo(self, places: np.ndarray) -> np.ndarray:
+        """Photo pixels (N, 2) float64 of patch positions (N, 2): what :meth:`to_patch` inverts."""
+        ideal = transform_points(np.linalg.inv(self.homography), np.asarray(places, np.float64))
+        focal, middle = self.camera[:2], self.camera[2:]
+        straight = (ideal - middle) / focal
+        seen = np.stack(distort(straight[:, 0], straight[:, 1], self.distortion), -1)
+        return seen * focal + middle
 
     def box(self, photo_size: tuple[int, int]) -> tuple[int, int, int, int]:
         """Left, top, right, bottom (the latter two excluded) of the patch in the photo.
@@ -130,6 +141,20 @@ class View:
         if times == 1:
             return patch
         return cv2.resize(patch, self.patch_size, interpolation=cv2.INTER_AREA)
+
+
+@dataclass(frozen=True, eq=False)
+class Motion:
+    """How a model moved the pixels of its source.
+
+    Attributes:
+        flow: (S, S, 2) float32 pixels x, y of the model's picture from a pixel to where it was
+            taken from.
+        share: (S, S) float32, how much of the photo's detail goes with it.
+    """
+
+    flow: np.ndarray
+    share: np.ndarray
 
 
 def _soft(values: np.ndarray) -> np.ndarray:
@@ -194,6 +219,7 @@ def paste(
     mask: np.ndarray,
     mode: str = "difference",
     eyes: np.ndarray | None = None,
+    motion: Motion | None = None,
 ) -> np.ndarray:
     """Put a redirected face back into its photo.
 
@@ -206,6 +232,8 @@ def paste(
     something no longer there (the rim of the old iris): there the detail, photo minus source, is
     faded out (between :data:`_SAME` and :data:`_OTHER` grey levels of change, and between the
     lids, where it is known to move, between :data:`_EYE_SAME` and :data:`_EYE_OTHER`).
+    Of a model that tells how it moved pixels, the detail is taken from where they came from and
+    goes along: an iris keeps its own.
 
     Args:
         photo: (H, W, 3) uint8 RGB.
@@ -215,6 +243,7 @@ def paste(
         mask: (h, w) float32 weights in patch pixels, see :func:`face_mask`.
         mode: one of :data:`MODES`.
         eyes: (h, w) float32 weights in patch pixels, see :func:`eye_mask`; None if unknown.
+        motion: of a model that moves pixels, for ``difference``; ``eyes`` are not asked for then.
 
     Returns:
         (H, W, 3) uint8. Pixels of weight 0 are those of the photo.
@@ -256,6 +285,17 @@ def paste(
         here = result[first:last, left:right].astype(np.float32)
         if mode == "full":
             change = _smooth(redirected, inner) - here
+        elif motion is not None:
+            away = _smooth(motion.flow, inner)
+            there = inner + away
+            origin = view.to_photo(((there + 0.5) * ratio - 0.5).reshape(-1, 2))
+            origin = origin.reshape(places.shape).astype(np.float32)
+            # What lies outside of the patch has no place, and no weight.
+            still = (np.abs(away).max(axis=2) < _STILL) | (weight <= 0.0)
+            detail = np.where(still[..., None], here, _smooth(photo, origin))
+            detail -= _smooth(source, there)
+            share = _smooth(motion.share, inner)[..., None]
+            change = _smooth(redirected, inner) + share * detail - here
         else:
             change, much = _smooth(delta, inner), _smooth(amount, inner)
             gone = _soft((much - _SAME) / (_OTHER - _SAME))

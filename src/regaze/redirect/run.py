@@ -14,17 +14,19 @@ import torch
 from PIL import Image
 
 from regaze.angles import angular_error
-from regaze.estimators.base import estimate
+from regaze.estimators.base import GazeHeadEstimator, estimate
 from regaze.estimators.preprocess import prepare
+from regaze.estimators.quality import PARTS, blind, warn_of_blind
 from regaze.images import reduce_patches, to_uint8
 from regaze.outputs import replacing
 from regaze.provenance import fingerprint
 from regaze.redirect.adjust import Adjustment
 from regaze.redirect.angles import Request
-from regaze.redirect.paste import eye_mask, face_mask, paste, window_mask
+from regaze.redirect.one_eye import one_eye, only_there
+from regaze.redirect.paste import Motion, eye_mask, face_mask, paste, window_mask
 from regaze.redirect.place import Place
 from regaze.redirect.wplus import generator_of, read_code
-from regaze.redirectors.base import CodeEditor, State
+from regaze.redirectors.base import CodeEditor, Moves, Moving, State
 from regaze.redirectors.batches import BatchBuilder
 from regaze.redirectors.declaration import declared_by
 from regaze.redirectors.inputs import maker_of
@@ -36,9 +38,6 @@ log = logging.getLogger("regaze.redirect")
 
 _SAME_HEAD = np.radians(0.5)
 """Largest turn of a head that keeps its outline where it is."""
-
-_LEAST_SLOPE = 0.8
-"""Slope of estimates over labels of people not seen, below which an estimator is warned of."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,7 +136,7 @@ class Redirection:
                 fault,
             )
         if estimator is not None:
-            _warn_of(estimator.record)
+            warn_of_blind(log, estimator.record, "what it reads of that is left out")
         self.sampling, self.device, self.estimator = dict(sampling), device, estimator
         self.fingerprint = fingerprint(Path(folder) / "model.safetensors")
 
@@ -145,6 +144,11 @@ class Redirection:
     def size_px(self) -> int:
         """Side of the model's pictures in pixels."""
         return int(self.record["config"]["size_px"])
+
+    @property
+    def turns_heads(self) -> bool:
+        """Whether the model can be asked for a head direction."""
+        return "head" in self.declaration.factors
 
     @property
     def view(self) -> dict[str, Any] | None:
@@ -184,7 +188,7 @@ class Redirection:
         network = self.estimator
         if network is None or patches.shape[1] < network.size_px:
             return None
-        return estimate(network, prepare(patches, network.size_px, network.preprocess)).numpy()
+        return read_angles(network, patches)
 
     def source_gaze(self, place: Place, given: Sequence[float] | None) -> tuple[np.ndarray, str]:
         """Gaze (2,) radians of a face and where it is from: given (degrees), labels or estimated.
@@ -212,6 +216,7 @@ class Redirection:
         *,
         source_gaze: Sequence[float] | None = None,
         mode: str = "difference",
+        eyes: str = "both",
         batch: int | None = None,
         finish: Callable[[np.ndarray], np.ndarray | None] | None = None,
         inverted: Inverted | None = None,
@@ -225,6 +230,8 @@ class Redirection:
             requests: where to.
             source_gaze: pitch, yaw in degrees, instead of labels or an estimate.
             mode: see :func:`regaze.redirect.paste.paste`.
+            eyes: one of :data:`regaze.redirect.one_eye.EYES`: which of the person's own are
+                changed; of one alone nothing is measured, for estimators read both.
             batch: pictures at a time, default as many as the section ``sampling`` allows; no
                 influence on the result.
             finish: what becomes of a pasted photo once it is measured; large photos, for example,
@@ -233,9 +240,19 @@ class Redirection:
 
         Returns:
             The results in order, and what is known of the source.
+
+        Raises:
+            ValueError: a direction that cannot be used, or one eye of a face without landmarks or
+                whose head turns.
         """
+        if any(one.head is not None for one in requests) and not self.turns_heads:
+            raise ValueError(
+                f"head: expected no direction of the head, since {self.record['name']!r} moves "
+                "eyes alone; choose another model for it"
+            )
+        side = one_eye(place, requests, eyes)
         known = inverted or self.invert(place, source_gaze)
-        gaze, source, builder = known.gaze, known.source, known.builder
+        gaze = known.gaze
         targets, asked = [], []
         for request in requests:
             target, other = request.resolve(gaze, place.head), {}
@@ -246,23 +263,15 @@ class Redirection:
                     raise ValueError(f"{place.source}: {error}") from None
             targets.append(target)
             asked.append(other)
-        made = []
-        batch = batch or chunk_size(self.redirector, {"batch": "auto", **self.sampling})
-        with torch.no_grad():
-            seed = self.sampling.get("seed", 0)
-            for start in range(0, len(targets), batch):
-                labels = np.array(targets[start : start + batch], np.float32).reshape(-1, 4)
-                nobody = np.full(len(labels), -1)
-                wanted = builder.load("target", nobody, labels, picture=False)
-                wanted["pair"] = torch.zeros(len(labels), dtype=torch.int64)
-                wanted = builder.finish({k: v.to(self.device) for k, v in wanted.items()})
-                made.append(self.redirector.edit(known.state, wanted, seed=seed).cpu())
-        pictures = torch.cat(made)
+        pictures, motions = self._edited(known, targets, batch)
         patches = to_uint8(pictures)
-        measured = self.measure(patches)
-        shown, levels = _levels(source["source"].cpu())[0], _levels(pictures)
+        measured = self.measure(patches) if side is None else None
+        shown, levels = _levels(known.source["source"].cpu())[0], _levels(pictures)
         if place.colours is not None:
             levels, shown = self._restored(place, levels, shown)
+            patches = np.rint(levels).astype(np.uint8)
+        if side is not None:
+            levels = only_there(levels, shown, side)
             patches = np.rint(levels).astype(np.uint8)
         results = []
         for number, (target_gaze, target_head) in enumerate(targets):
@@ -272,7 +281,7 @@ class Redirection:
                 **asked[number],
             }
             if measured is not None:
-                facts["measured_patch"] = _errors(measured[number], target_gaze, target_head)
+                facts["measured_patch"] = self._errors(measured[number], target_gaze, target_head)
             pasted = None
             if place.photo is not None and place.view is not None:
                 turned = np.abs(target_head - place.head).max() > _SAME_HEAD
@@ -281,11 +290,15 @@ class Redirection:
                     mask, facts["mask"] = window_mask(size), "patch"
                 else:
                     mask, facts["mask"] = face_mask(place.landmarks, size), "face"
-                eyes = None if place.landmarks is None else eye_mask(place.landmarks, size)
-                pasted = paste(place.photo, place.view, shown, levels[number], mask, mode, eyes)
-                again = self.measure_photo(place, pasted)
+                mask = mask if side is None else mask * side
+                lids = None if place.landmarks is None else eye_mask(place.landmarks, size)
+                motion = motions[number] if motions else None
+                pasted = paste(
+                    *(place.photo, place.view, shown, levels[number], mask, mode, lids, motion)
+                )
+                again = self.measure_photo(place, pasted) if side is None else None
                 if again is not None:
-                    facts["measured_photo"] = _errors(again[0], target_gaze, target_head)
+                    facts["measured_photo"] = self._errors(again[0], target_gaze, target_head)
                 if finish is not None:
                     pasted = finish(pasted)
             results.append(Result(patches[number], pasted, facts))
@@ -294,10 +307,32 @@ class Redirection:
             "source_gaze_deg": np.degrees(gaze).tolist(),
             "source_gaze_from": known.gaze_from,
             "source_head_deg": np.degrees(place.head).tolist(),
+            "eyes": eyes,
             **place.facts,
         }
         about |= {f"source_{kind}_from": where for kind, where in known.made_from.items()}
         return results, about
+
+    def _edited(
+        self, known: Inverted, targets: Sequence, batch: int | None
+    ) -> tuple[torch.Tensor, list[Motion]]:
+        """Pictures (n, 3, S, S) of targets (gaze, head), and how their pixels were moved, if so."""
+        made, motions, seed = [], [], self.sampling.get("seed", 0)
+        batch = batch or chunk_size(self.redirector, {"batch": "auto", **self.sampling})
+        with torch.no_grad():
+            for start in range(0, len(targets), batch):
+                labels = np.array(targets[start : start + batch], np.float32).reshape(-1, 4)
+                nobody = np.full(len(labels), -1)
+                wanted = known.builder.load("target", nobody, labels, picture=False)
+                wanted["pair"] = torch.zeros(len(labels), dtype=torch.int64)
+                wanted = known.builder.finish({k: v.to(self.device) for k, v in wanted.items()})
+                if isinstance(self.redirector, Moving):
+                    moves = self.redirector.moves(known.state, wanted, seed=seed)
+                    made.append(moves.pictures.cpu())
+                    motions += _motions(moves)
+                else:
+                    made.append(self.redirector.edit(known.state, wanted, seed=seed).cpu())
+        return torch.cat(made), motions
 
     def invert(
         self,
@@ -353,6 +388,23 @@ class Redirection:
         own = _levels(reduce_patches(place.patch[None], self.size_px))[0]
         return place.colours.restore(levels, shown, own), own
 
+    def _errors(self, measured: np.ndarray, gaze: np.ndarray, head: np.ndarray) -> dict:
+        """What was read, in degrees; of the gaze null, with the reason, what the estimator hardly
+        reads on people it has not seen."""
+        unread = blind(self.estimator.record)
+        degrees = np.degrees(measured).tolist()
+        error = float(angular_error(measured[:2].astype(np.float64), gaze))
+        seen = [
+            None if which in unread else one for which, one in zip(PARTS, degrees[:2], strict=True)
+        ]
+        return {
+            "gaze_deg": seen,
+            "head_deg": degrees[2:],
+            "gaze_error_deg": None if unread else error,
+            "head_error_deg": float(angular_error(measured[2:].astype(np.float64), head)),
+            **({"unread": unread} if unread else {}),
+        }
+
     def _source(self, place: Place, gaze: np.ndarray):
         """The batch of one face, the builder of its requests, and where its inputs are from."""
         place = replace(place, patch=place.shown, colours=None)
@@ -385,30 +437,20 @@ class _Single:
         return values
 
 
-def _warn_of(record: Mapping[str, Any]) -> None:
-    """Say which changes of gaze an estimator reads by less than they are."""
-    for which in ("pitch", "yaw"):
-        slope = (record.get("held_out") or {}).get(f"gaze_{which}_slope")
-        if slope is not None and slope < _LEAST_SLOPE:
-            log.warning(
-                "estimator %s reads %.2f of a change of gaze in %s on people it has not seen: what "
-                "is measured by it says little of that",
-                *(record.get("name"), slope, which),
-            )
+def read_angles(network: GazeHeadEstimator, patches: np.ndarray) -> np.ndarray:
+    """Gaze and head (N, 4) radians of patches (N, h, w, 3) uint8 as an estimator sees them."""
+    return estimate(network, prepare(patches, network.size_px, network.preprocess)).numpy()
+
+
+def _motions(moves: Moves) -> list[Motion]:
+    flows = moves.flow.float().permute(0, 2, 3, 1).cpu().numpy()
+    shares = moves.share.float()[:, 0].cpu().numpy()
+    return [Motion(flow, share) for flow, share in zip(flows, shares, strict=True)]
 
 
 def _levels(pictures: torch.Tensor) -> np.ndarray:
     """Grey levels (N, H, W, 3) float32 of pictures (N, 3, H, W) in [-1, 1], not rounded."""
     return ((pictures.float() + 1.0) * 127.5).clamp(0, 255).permute(0, 2, 3, 1).numpy()
-
-
-def _errors(measured, gaze, head) -> dict:
-    return {
-        "gaze_deg": np.degrees(measured[:2]).tolist(),
-        "head_deg": np.degrees(measured[2:]).tolist(),
-        "gaze_error_deg": float(angular_error(measured[:2].astype(np.float64), gaze)),
-        "head_error_deg": float(angular_error(measured[2:].astype(np.float64), head)),
-    }
 
 
 def write_png(path: str | os.PathLike, picture: np.ndarray) -> None:

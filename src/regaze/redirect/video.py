@@ -76,6 +76,7 @@ def redirect_video(
     lens: Lens | None = None,
     source_gaze: Sequence[float] | None = None,
     mode: str = "difference",
+    eyes: str = "both",
 ) -> dict:
     """Redirect one face of a video and write it as MP4 without sound; return what was done.
 
@@ -89,7 +90,7 @@ def redirect_video(
         detector: finds the faces.
         request: where to.
         face: which face, 0 the largest.
-        lens, source_gaze, mode: as for photos.
+        lens, source_gaze, mode, eyes: as for photos.
 
     Raises:
         ValueError: no video, or no frame with a face that can be redirected; nothing is written.
@@ -117,7 +118,9 @@ def redirect_video(
                 continue
             low = one.landmarks.min(axis=0)
             box = np.concatenate([low, one.landmarks.max(axis=0) - low])
-            (result,), about = engine.redirect(place, [request], source_gaze=source_gaze, mode=mode)
+            (result,), about = engine.redirect(
+                place, [request], source_gaze=source_gaze, mode=mode, eyes=eyes
+            )
             known.append({"frame": number, "source": about, **result.facts})
             yield frame if result.pasted is None else result.pasted
         if not known:

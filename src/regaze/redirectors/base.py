@@ -8,7 +8,7 @@ Redirector``). It is found by name, see :func:`regaze.methods.methods`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
@@ -185,6 +185,30 @@ class Redirector(nn.Module):
     def describe_sampling(self) -> dict[str, str | float | int]:
         """What decides the pictures besides weights and seed: sampler, steps, guidance."""
         return {"sampler": "none", "guidance": 0.0}
+
+
+@dataclass(frozen=True)
+class Moves:
+    """Pictures whose pixels were moved, and how.
+
+    Attributes:
+        pictures: (B, 3, H, W) in [-1, 1].
+        flow: (B, 2, H, W) pixels x, y from a pixel to where it was taken from in the source.
+        share: (B, 1, H, W) how much of the source's own detail goes with it; the rest was painted.
+    """
+
+    pictures: Tensor
+    flow: Tensor
+    share: Tensor
+
+
+@runtime_checkable
+class Moving(Protocol):
+    """What a redirector also has when it moves pixels of its source: photos keep their detail."""
+
+    def moves(self, state: State, target: Batch, *, seed: int) -> Moves:
+        """:meth:`Redirector.edit` with where the pixels are from."""
+        ...
 
 
 @runtime_checkable

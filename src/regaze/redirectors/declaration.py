@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from regaze.methods import method_module
 from regaze.training.labels import SHARED, PairLabels
+from regaze.training.settings import Jitter
 from regaze.views import EntryData
 
 
@@ -195,8 +196,18 @@ class MethodSettings(BaseModel):
 
     def resolve(self) -> dict:
         """:meth:`options`, with ``labels`` (``count``, ``seed``, ``estimator``, and ``targets``:
-        ``labelled``, or ``any`` where the method learns from unlabelled ones) if it is set."""
+        ``labelled``, or ``any`` where the method learns from unlabelled ones) if it is set.
+
+        Raises:
+            ValueError: as of :meth:`options`; pairs are moved of which more is read than pixels.
+        """
         done = self.options()
+        jitter = done["train"].get("jitter")
+        if jitter and Jitter(**jitter).moves and (inputs := self.declare(done).inputs):
+            raise ValueError(
+                "train.jitter: expected shift, zoom and roll_deg of 0, since "
+                f"{', '.join(one.kind for one in inputs)} of moved faces are not known"
+            )
         if self.labels is not None:
             targets = "any" if self.declare(done).unlabelled_targets else "labelled"
             done["labels"] = {**self.labels.model_dump(), "targets": targets}

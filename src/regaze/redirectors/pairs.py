@@ -12,7 +12,9 @@ from regaze.faces import FacesReader
 from regaze.redirectors.batches import BatchBuilder
 from regaze.redirectors.declaration import Declaration
 from regaze.redirectors.inputs import KINDS, FaceInput
+from regaze.redirectors.jitter import PairJitter
 from regaze.training.data import Rows
+from regaze.training.settings import Jitter
 
 _SAME_LABEL, _SAME_ESTIMATE = 0.05, 2.0
 """Degrees of pitch and yaw within which two head poses of a person are the same."""
@@ -113,6 +115,7 @@ class PairBatches(_Faces):
         declaration: Declaration | None = None,
         inputs: Mapping[str, FaceInput] | None = None,
         unlabelled: PictureBatches | None = None,
+        jitter: Jitter | None = None,
         **kwargs,
     ):
         """Bind the rows; see :class:`regaze.training.data.Rows`.
@@ -134,6 +137,7 @@ class PairBatches(_Faces):
             inputs: what it reads besides, opened for ``reader``. Pictures without one of them are
                 never drawn. Small ones are held in memory, codes with 624 bytes per row.
             unlabelled: pictures of another data set that batches have besides, as many as pairs.
+            jitter: how pairs are changed.
 
         Raises:
             ValueError: no person has two labelled pictures, and targets have to be labelled; no
@@ -164,6 +168,7 @@ class PairBatches(_Faces):
         self._same_head = np.deg2rad(_SAME_ESTIMATE if pseudo else _SAME_LABEL)
         self._read(declaration, inputs)
         self._unlabelled = unlabelled
+        self._jitter = None if jitter is None else PairJitter(jitter, self.seed)
 
     def keep_in(self, folder: str | Path) -> None:
         """See :meth:`regaze.training.data.Rows.keep_in`."""
@@ -177,7 +182,8 @@ class PairBatches(_Faces):
         A person with one picture is paired with itself.
         """
         sources, targets, flips = [], [], []
-        for position in self._positions(step):
+        positions = self._positions(step)
+        for position in positions:
             rng = np.random.default_rng([self.seed, 2, int(position)])
             source = self._visited(position)
             sources.append(source)
@@ -186,6 +192,8 @@ class PairBatches(_Faces):
         loaded, builder = {}, self.builder
         for side, places in (("source", np.array(sources)), ("target", np.array(targets))):
             loaded |= builder.load(side, self.rows[places], self._table[places])
+        if self._jitter is not None:
+            loaded = self._jitter(loaded, positions)
         loaded["target_labelled"] = torch.from_numpy(self._labelled[np.array(targets)])
         if self._unlabelled is not None:
             loaded |= self._unlabelled.load(step)

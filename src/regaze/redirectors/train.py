@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from regaze.estimators.base import GazeHeadEstimator
 from regaze.estimators.evaluate import predict_rows
+from regaze.estimators.quality import warn_of_blind
 from regaze.faces import FacesReader
 from regaze.outputs import several
 from regaze.provenance import code_version, content_hash, fingerprint, versions
@@ -164,6 +166,7 @@ def train_redirector(
             **labels,
             same_head_fraction=objective.get("same_head_fraction", 0.0),
             unlabelled=bare and bare.batches(size=config["size_px"], **common),
+            jitter=options.jitter,
         )
 
     val = persons if album is not None else training.persons("val")
@@ -262,8 +265,13 @@ class Unlabelled:
 
 
 def _networks(data: TrainingData) -> dict[str, torch.nn.Module]:
+    """The networks by role; of estimators that hardly see changes of gaze the log tells."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return {role: load_network(folder, device) for role, folder in data.networks.items()}
+    found = {role: load_network(folder, device) for role, folder in data.networks.items()}
+    for role, network in found.items():
+        if isinstance(network, GazeHeadEstimator):
+            warn_of_blind(log, network.record, f"as {role} of this training it says little of that")
+    return found
 
 
 def fit(

@@ -32,6 +32,7 @@ _METHODS = (
     ("redirtrans", ("redirtrans", "sted")),
     ("inver", ("e4e", "stylegan2")),
     ("sted", ("sted",)),
+    ("eyewarp", ("deepwarp",)),
     ("gazenerf", ("gazenerf", "headnerf")),
     ("gcgan", ("gcgan",)),
     ("diffusionrig", ("diffusionrig", "deca", "flame")),

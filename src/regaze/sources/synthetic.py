@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from regaze.capture_settings import CaptureChanges
 from regaze.sources.gazecapture import LabelledFrames, labelled
 from regaze.sources.options import PhotoOptions
 from regaze.sources.records import SourceError
@@ -14,10 +15,13 @@ from regaze.sources.supplementary import SUPPLEMENTARY_NAMES
 
 
 class Options(PhotoOptions):
-    """A data set that is rendered as the section ``capture`` says."""
+    """A data set that is rendered as the section ``capture`` says, and its own one over it."""
 
     source: Literal["synthetic"] = Field(description="photos rendered by the workflow")
     root: str | None = Field(None, description="set by the workflow: the folder it renders to")
+    capture: CaptureChanges = Field(  # type: ignore[valid-type]
+        CaptureChanges(), description="options of capture that this data set has others of"
+    )
 
     def brings_landmarks(self) -> bool:
         """The renderer knows them."""

@@ -5,12 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 WEIGHT_FILES = ("model.safetensors", "state.pt", "latest.pt")
 """What a folder of a run may hold, in the order they are looked for: a model folder of this
 project, the state of its training, the published port's checkpoint."""
 
+_NO_JITTER = ("jitter", None)
 _NO_PATHS = {"", "false", "true", "none", "null", "no", "yes", "off", "on"}
 
 
@@ -102,6 +110,37 @@ class TrainSettings(BaseModel):
         return widths
 
 
+class Jitter(BaseModel):
+    """How training pairs are changed, source and ground truth alike; 0 leaves them as they are.
+
+    Numbers are standard deviations where nothing else is said. Half of the pairs are blurred, half
+    get noise, half are compressed.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    shift: float = Field(0.0, ge=0, le=0.2, description="of the face, share of the patch's side")
+    zoom: float = Field(0.0, ge=0, le=0.3, description="of the logarithm of the face's size")
+    roll_deg: float = Field(0.0, ge=0, le=30, description="of the head; labels turn with it")
+    gain: float = Field(0.0, ge=0, le=1, description="of the logarithm of contrast")
+    white: float = Field(0.0, ge=0, le=1, description="the same of each channel by itself")
+    offset: float = Field(0.0, ge=0, le=128, description="of brightness, grey levels")
+    blur: float = Field(0.0, ge=0, le=10, description="largest width of a blur, patch pixels")
+    noise: float = Field(0.0, ge=0, le=64, description="largest deviation of noise, grey levels")
+    quality: int = Field(100, ge=5, le=100, description="lowest JPEG quality; 100: not compressed")
+    source_gaze_deg: float = Field(
+        0.0, ge=0, le=30, description="error of the source's gaze label, as of an estimate"
+    )
+    head_deg: float = Field(
+        0.0, ge=0, le=30, description="error of head labels, the same in source and target"
+    )
+
+    @property
+    def moves(self) -> bool:
+        """Whether faces lie elsewhere, which nothing that is read besides knows of."""
+        return bool(self.shift or self.zoom or self.roll_deg)
+
+
 class RedirectorTraining(TrainSettings):
     """The ``train:`` section of redirectors: where they start and how they are validated."""
 
@@ -123,6 +162,14 @@ class RedirectorTraining(TrainSettings):
     image_every_images: int = Field(
         0, ge=0, description="validation pairs as pictures in TensorBoard, 0 = never"
     )
+    jitter: Jitter | None = Field(
+        None, description="change training pairs as photos from elsewhere differ"
+    )
+
+    @model_serializer(mode="wrap")
+    def _without_nothing(self, handler):
+        # So that records of trainings without it are what they were before it was.
+        return {key: value for key, value in handler(self).items() if (key, value) != _NO_JITTER}
 
     @field_validator("transfer", mode="before")
     @classmethod

@@ -66,7 +66,7 @@ _LANDMARKS = "shards datasets.{dataset} landmarks assets"
 _FEW = "seed augmentation sampling evaluation.split evaluation.bootstrap estimators"
 # Keys of the configuration that rules read: ``section.*`` all of a section, but for those after -.
 _KEYS = {
-    "render_capture": "seed capture.*",
+    "render_capture": "seed capture.* datasets.{dataset}.capture",
     "detect_landmarks": _LANDMARKS,
     "estimate_poses": _LANDMARKS,
     "normalise_shard": _FACES,

@@ -5,7 +5,7 @@ import torch
 
 from regaze.estimators.base import GazeHeadEstimator, estimate, estimate_and_embed
 from regaze.estimators.build import build_estimator
-from regaze.estimators.vgg import _VggHead
+from regaze.estimators.vgg import VggSmall, _VggHead
 
 
 def pictures(count, size):
@@ -81,3 +81,36 @@ def test_a_bare_estimator_says_what_it_lacks(base, method):
 def test_wrong_names_and_sizes(arguments, words):
     with pytest.raises(ValueError, match=words):
         build_estimator(*arguments)
+
+
+def drawn_eyes(count, generator):
+    """Noise with eyes (n, 3, 64, 64) whose irises move by a pixel in ten degrees; their gaze."""
+    gaze = 0.17 * torch.randn(count, 2, generator=generator).clamp(-2, 2)
+    rows, columns = torch.meshgrid(torch.arange(64.0), torch.arange(64.0), indexing="ij")
+    images = 0.15 * torch.randn(count, 3, 64, 64, generator=generator)
+    off = torch.randint(-1, 2, (count, 2, 1, 1), generator=generator)
+    for middle in (20.0, 44.0):
+        across, down = columns - middle - off[:, 0], rows - 22.0 - off[:, 1]
+        away = torch.hypot(across + 6 * gaze[:, 1, None, None], down + 6 * gaze[:, 0, None, None])
+        shown = 0.6 - 1.3 * (3.5 - away).clamp(0, 1)
+        white = ((across / 8) ** 2 + (down / 4) ** 2) < 1
+        images = torch.where(white[:, None], shown[:, None], images)
+    return images, gaze
+
+
+def test_the_small_vgg_learns_in_few_steps_what_moves_the_iris_by_a_pixel():
+    torch.manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
+    network = VggSmall(widths=(8, 16, 16, 16), eye_widths=(8, 16), hidden=32)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=0.004)
+    steps = 50
+    for step in range(steps):
+        optimiser.param_groups[0]["lr"] = 0.004 * min(1, (step + 1) / 10) * (1 - step / steps)
+        images, gaze = drawn_eyes(32, generator)
+        optimiser.zero_grad()
+        (network(images)[:, :2] - gaze).abs().mean().backward()
+        optimiser.step()
+    images, gaze = drawn_eyes(256, generator)
+    away = gaze - gaze.mean(0)
+    slopes = (away * estimate(network, images)[:, :2]).sum(0) / (away * away).sum(0)
+    assert (slopes > 0.85).all() and (slopes < 1.15).all()

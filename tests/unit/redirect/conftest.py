@@ -13,6 +13,7 @@ from regaze.estimators.build import build_estimator
 from regaze.normalise.camera import pad_distortion, project
 from regaze.normalise.face_model import face_model
 from regaze.redirectors.base import build_redirector
+from regaze.redirectors.eyewarp.settings import ModelSettings as EyeSettings
 from regaze.redirectors.xunet.settings import ModelSettings
 
 SIZE = (320, 240)
@@ -76,7 +77,7 @@ def scene(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory):
-    """Folder of an untrained redirector ``small`` and an untrained estimator ``judge``."""
+    """Folder of untrained redirectors, ``small`` and ``eyes``, and an estimator ``judge``."""
     folder = tmp_path_factory.mktemp("models")
     torch.manual_seed(0)
     config = ModelSettings(**{"class": "xunet", "preset": "tiny", "size_px": 32}).resolve()
@@ -85,6 +86,9 @@ def models(tmp_path_factory):
     }  # fmt: skip
     made = build_redirector(config, sampling)
     _save(folder / "small", made.network, "redirector", config)
+    eyes = {"class": "eyewarp", "preset": "tiny", "size_px": 32, "region": (0, 4, 32, 20)}
+    config = EyeSettings(**eyes).resolve()
+    _save(folder / "eyes", build_redirector(config).network, "redirector", config)
     judge = build_estimator("resnet", "tiny", 32, "none")
     _save(folder / "judge", judge, "estimator", judge.config())
     return folder

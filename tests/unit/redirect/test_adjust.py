@@ -304,16 +304,33 @@ def test_nothing_known_is_nothing_done(here, scene, trained):
     assert "asked for" not in said and face["aligned"] is None and face["colours"] is None
 
 
-def test_what_the_estimator_reads_of_a_change_is_told(here, scene, trained, caplog):
+def test_what_the_estimator_hardly_reads_is_left_out_with_the_reason(here, scene, trained, caplog):
     record = json.loads((trained / "judge/model.json").read_text())
-    record["held_out"] = {"gaze_deg": 6.1, "gaze_pitch_slope": 0.04, "gaze_yaw_slope": 0.93}
-    (trained / "judge/model.json").write_text(json.dumps(record))
-    done(
+    asked = (
         scene.path, "--models", trained, "--model", "small", "--landmarks", scene.marks,
         "--gaze", 0, 0,
     )  # fmt: skip
-    estimator = json.loads((here / "redirected/redirect.json").read_text())["estimator"]
-    assert estimator["held_out_gaze_pitch_slope"] == 0.04
-    assert estimator["held_out_gaze_yaw_slope"] == 0.93
-    assert "estimator judge reads 0.04 of a change of gaze in pitch" in caplog.text
+
+    def read(pitch, yaw):
+        slopes = {"gaze_pitch_slope": pitch, "gaze_yaw_slope": yaw}
+        text = json.dumps(record | {"held_out": {"gaze_deg": 6.1, **slopes}})
+        (trained / "judge/model.json").write_text(text)
+        said, face = done(*asked)
+        estimator = json.loads((here / "redirected/redirect.json").read_text())["estimator"]
+        assert [estimator[f"held_out_gaze_{one}_slope"] for one in ("pitch", "yaw")] == [pitch, yaw]
+        (result,) = face["results"]
+        return said, [result[name] for name in ("measured_patch", "measured_photo")]
+
+    said, measured = read(0.79, 0.93)
+    for one in measured:
+        pitch, yaw = one["gaze_deg"]
+        assert pitch is None and np.isfinite(yaw) and one["gaze_error_deg"] is None
+        assert list(one["unread"]) == ["pitch"] and "judge reads 0.79" in one["unread"]["pitch"]
+        assert np.isfinite(one["head_deg"]).all() and one["head_error_deg"] >= 0
+    assert f"measured - {measured[1]['gaze_deg'][1]:.1f})" in said
+    assert "estimator judge reads 0.79 of a change of gaze in pitch" in caplog.text
     assert "in yaw" not in caplog.text
+    for slopes in ((0.8, 0.93), (None, None)):
+        for one in read(*slopes)[1]:
+            assert np.isfinite(one["gaze_deg"]).all() and "unread" not in one
+            assert one["gaze_error_deg"] >= 0

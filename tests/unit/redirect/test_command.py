@@ -240,7 +240,7 @@ def test_eye_strips_are_refused(here, models, textured):
 
 def test_models_that_are_not_there(here, scene, models):
     said = refused(scene.path, "--model", "xunet_deca", "--models", models, "--gaze", 0, 0)
-    assert "xunet_deca" in said and "there are: small" in said and "judge" not in said
+    assert "xunet_deca" in said and "there are: eyes, small" in said and "judge" not in said
     said = refused(scene.path, "--models", here / "none", "--gaze", 0, 0)
     assert "there are: none" in said
     arguments = (scene.path, *common(scene, models), "--gaze", 0, 0)
@@ -260,7 +260,7 @@ def test_the_estimator_may_be_named_and_broken_models_are_passed_over(here, scen
         done(*arguments, *options)
         record = json.loads((here / "redirected/redirect.json").read_text())
         assert record["estimator"]["name"] == name
-    assert "there are: small" in refused(*arguments, "--model", "broken")
+    assert "there are: eyes, small" in refused(*arguments, "--model", "broken")
 
 
 def test_models_that_need_masks_are_refused(models, monkeypatch):
@@ -492,3 +492,41 @@ def test_rows_of_another_view_are_refused(here, near, textured):
     assert "f.h5:p/0: the model was trained on another view of faces" in said
     assert "expected 64 x 64 px that show 96 mm at the face (sted)" in said
     assert "found 128 x 128 px that show 154 mm" in said
+
+
+def asked(scene, models, *options):
+    """What is said of a photo when no model is named, and the name of the one that was taken."""
+    given = ("--models", models, "--landmarks", scene.marks, "--source-gaze", 0, 0)
+    done(scene.path, *given, *options)
+    record = json.loads(Path("redirected", "redirect.json").read_text())
+    return record["model"]["name"]
+
+
+def named(models, folder, **names):
+    """A folder of models under other names."""
+    for name, known in names.items():
+        shutil.copytree(models / known, folder / name)
+        record = json.loads((folder / name / "model.json").read_text())
+        (folder / name / "model.json").write_text(json.dumps({**record, "name": name}))
+    return folder
+
+
+def test_the_model_of_photos_is_taken_for_photos(here, scene, models):
+    both = named(models, here / "both", xunet="small", photo="eyes", judge="judge")
+    assert asked(scene, both, "--gaze", 5, 5) == "photo"
+    assert asked(scene, both, "--gaze", 5, 5, "--head", 0, 10) == "xunet"
+    alone = named(models, here / "alone", xunet="small", judge="judge")
+    assert asked(scene, alone, "--gaze", 5, 5) == "xunet"
+
+
+def test_eyes_alone_cannot_turn_a_head(here, scene, models):
+    said = refused(scene.path, "--model", "eyes", "--models", models, "--landmarks", scene.marks,
+                   "--head", 0, 10)  # fmt: skip
+    assert "'eyes' moves eyes alone" in said and not (here / "redirected").exists()
+
+
+def test_a_model_that_moves_nothing_leaves_every_pixel(here, scene, models):
+    done(scene.path, "--model", "eyes", "--models", models, "--landmarks", scene.marks,
+         "--gaze", 10, -15)  # fmt: skip
+    made = np.asarray(Image.open(here / "redirected" / "photo.png"))
+    assert np.array_equal(made, scene.photo)

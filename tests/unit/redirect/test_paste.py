@@ -10,7 +10,7 @@ from regaze.images import reduce_patches
 from regaze.normalise.camera import pad_distortion
 from regaze.normalise.geometry import Variant, normalise
 from regaze.normalise.warp import patch_map
-from regaze.redirect.paste import View, eye_mask, face_mask, paste, window_mask
+from regaze.redirect.paste import Motion, View, eye_mask, face_mask, paste, window_mask
 
 SIZE = (320, 240)
 LENS = (-0.12, 0.03, 0.001, -0.002)
@@ -180,3 +180,53 @@ def test_bad_arguments_are_named(textured):
     away = view(pose=np.array([0.0, 0, 0, 5000.0, 0, 520.0]))
     with pytest.raises(ValueError, match="outside"):
         paste(photo, away, picture, picture, window_mask((128, 128)))
+
+
+def still(size):
+    return Motion(np.zeros((size, size, 2), np.float32), np.ones((size, size), np.float32))
+
+
+@pytest.mark.parametrize("lens", [(0, 0, 0, 0), LENS])
+def test_patch_to_photo_is_the_inverse_of_photo_to_patch(lens):
+    seen = view(lens)
+    points = np.array([[20.0, 30.0], [64.0, 40.5], [100.0, 90.0]])
+    assert np.abs(seen.to_patch(seen.to_photo(points)) - points).max() < 0.02
+
+
+@pytest.mark.parametrize("lens", [(0, 0, 0, 0), LENS])
+def test_pixels_that_stay_where_they_are_keep_all_detail(textured, lens):
+    photo = textured(blur=0.7)
+    seen = view(lens)
+    picture = levels(seen.take(photo), 32)
+    mask = window_mask((128, 128))
+    made = paste(photo, seen, picture, picture, mask, motion=still(32))
+    assert np.array_equal(made, photo)
+
+
+def test_moved_pixels_bring_their_own_detail(textured):
+    """A shift that a coarse model makes is a shift of the photo's own pixels."""
+    photo, size = textured(blur=1.0), 32
+    seen, motion = view(), still(32)
+    motion.flow[..., 0] = 1.5
+    patch = seen.take(photo)
+    picture = levels(patch, size)
+    x = np.arange(size, dtype=np.float32)
+    places = np.stack(np.meshgrid(x + 1.5, x), -1).astype(np.float32)
+    redirected = cv2.remap(picture, places, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    mask = np.ones((128, 128), np.float32)
+    made = seen.take(paste(photo, seen, picture, redirected, mask, motion=motion))
+    wanted = patch[:, 6:].astype(int)
+    inner = np.s_[20:-20, 20:-20]
+    error = np.abs(made[:, :-6].astype(int) - wanted)[inner].mean()
+    without = seen.take(paste(photo, seen, picture, redirected, mask))
+    assert error < 0.3 * np.abs(without[:, :-6].astype(int) - wanted)[inner].mean()
+
+
+def test_what_was_painted_has_no_detail_of_the_photo(textured):
+    photo, size = textured(blur=0.7), 32
+    seen, motion = view(), still(32)
+    motion.share[:] = 0.0
+    flat = np.full((size, size, 3), 90.0, np.float32)
+    made = paste(photo, seen, levels(seen.take(photo), size), flat, window_mask((128, 128)),
+                 motion=motion)  # fmt: skip
+    assert np.abs(seen.take(made)[50:80, 50:80].astype(int) - 90).max() <= 1

@@ -23,6 +23,7 @@ ENTRIES = {
     "sted": {"class": "sted", "preset": "reference", "size_px": 128, "estimator": "equalised"},
     "redirtrans": {"class": "redirtrans", "preset": "reference", "size_px": 128},
     "gan": {"class": "redirtrans_gan", "preset": "reference", "inverter": "inverter"},
+    "eyewarp": {"class": "eyewarp"},
     "inverter": {"class": "inversion", "objective": {"path": 2.0, "features": 1.0}},
 }
 LITE = {"class": "xunet", "network": {"frames": 1}}

@@ -23,6 +23,7 @@ from regaze.redirectors.declaration import declared_by
 from regaze.redirectors.pairs import PairBatches
 from regaze.redirectors.train import fit
 from regaze.redirectors.xunet.settings import ModelSettings
+from regaze.training.settings import Jitter
 
 
 @pytest.fixture
@@ -54,6 +55,29 @@ def test_an_epoch_visits_everything_once_and_ranks_share_it(reader):
     assert sorted(torch.cat(levels).tolist()) == sorted(
         n * 50 + r for n in range(4) for r in range(6)
     )
+
+
+JITTER = Jitter(shift=0.1, offset=20.0, noise=8.0, source_gaze_deg=4.0)
+
+
+def test_jitter_changes_neither_the_choice_of_pairs_nor_how_they_are_shared(reader):
+    plain, whole = pairs(reader).load(3), pairs(reader, jitter=JITTER).load(3)
+    for name in ("source_row", "target_row", "target_gaze"):
+        assert torch.allclose(plain[name], whole[name], atol=1e-6)
+    assert not torch.equal(plain["source"], whole["source"])
+    assert not torch.equal(plain["source_gaze"], whole["source_gaze"])
+    parts = [pairs(reader, jitter=JITTER, batch=3, rank=r, world=2).load(3) for r in (0, 1)]
+    for name in whole:
+        assert torch.equal(torch.cat([part[name] for part in parts]), whole[name])
+
+
+def test_a_resumed_training_has_the_jitter_of_an_unbroken_one(reader):
+    straight = pairs(reader, jitter=JITTER)
+    for step in range(3):
+        straight.load(step)
+    again = pairs(reader, jitter=JITTER, cache="none").load(3)
+    for name, value in straight.load(3).items():
+        assert torch.equal(value, again[name])
 
 
 def test_batches_do_not_depend_on_cache_or_history(reader):

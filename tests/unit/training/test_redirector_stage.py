@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import h5py
 import numpy as np
@@ -101,6 +102,20 @@ def test_what_was_not_measured_is_no_empty_cell(world, tmp_path):
     curve = read_curve(tmp_path / "models/m/curve.csv")
     assert curve["val_score"].notna().tolist() == [False, False, True]
     assert "validation gaze" in curve_caption(curve)
+
+
+def test_estimators_that_hardly_see_changes_of_gaze_are_told(world, tmp_path, caplog):
+    blind = shutil.copytree(world / "vgg", tmp_path / "vgg")
+    record = json.loads((blind / "model.json").read_text())
+    config = settings(validate_estimator="vgg")
+    for pitch, told in ((0.79, True), (0.8, False)):
+        caplog.clear()
+        slopes = {"gaze_pitch_slope": pitch, "gaze_yaw_slope": 0.9}
+        (blind / "model.json").write_text(json.dumps(record | {"held_out": slopes}))
+        trained(world, tmp_path / str(pitch), config, estimator=str(blind))
+        said = "vgg reads 0.79 of a change of gaze in pitch" in caplog.text
+        assert said == told and "in yaw" not in caplog.text
+        assert not told or "as estimator of this training it says little" in caplog.text
 
 
 def test_a_training_starts_from_every_kind_of_file(world, cold, tmp_path):
