@@ -295,17 +295,17 @@ def test_one_source_among_several_is_the_usual_picture_bit_for_bit():
 def test_pictures_do_not_depend_on_chunks_order_or_threads(options, frames):
     options = {"uncond_source": "fresh", "steps": 2} | options
     model = redirector(options, network={"frames": frames})
-    data = batch(50, 2)
+    data = batch(16, 2)
     expected = to_uint8(model.redirect(data, seed=9)).astype(int)
 
     def close(chosen):
         off = np.abs(to_uint8(model.redirect(rows(data, chosen), seed=9)) - expected[chosen])
         assert off.max() <= 1 and (off > 0).mean() <= 1e-3
 
-    for picture in range(5):
+    for picture in range(3):
         close(torch.tensor([picture]))
     close(torch.arange(7, 14))
-    close(torch.randperm(50, generator=torch.Generator().manual_seed(0))[:20])
+    close(torch.randperm(16, generator=torch.Generator().manual_seed(0))[:9])
 
 
 @torch.no_grad()
