@@ -20,6 +20,18 @@ FIRST = (
     "tests/faults",
     "tests/unit/training/test_ddp.py",
     "tests/conformance/test_conformance.py",
+    "tests/unit/redirectors/test_contract.py",
+    "tests/workflow/test_code_versions.py",
+    "tests/unit/landmarks/test_face_alignment.py",
+    "tests/unit/training/test_redirector_stage.py",
+    "tests/unit/capture/test_render.py",
+    "tests/unit/redirectors/xunet/test_sampling.py",
+    "tests/unit/redirectors/xunet/test_distil.py",
+    "tests/unit/face3d/test_ict.py",
+    "tests/unit/face3d/test_acquire.py",
+    "tests/unit/training/test_loop.py",
+    "tests/unit/face3d/test_training.py",
+    "tests/unit/redirectors/test_sample.py",
 )
 """What takes longest; what takes a few seconds fills the cores up to the end."""
 

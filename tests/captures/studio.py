@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
+from heads import tiny_head
 
 from captures.models import CENTRES
 from captures.truth import Shot, up_and_left
-from regaze.capture import HeadConfig, build_head, scene, surface
+from regaze.capture import scene, surface
 from regaze.capture.actor import Actor
 from regaze.capture.renderer import SUB, View
 from regaze.capture.subject import draw_look
@@ -50,7 +51,7 @@ class Pose:
 
 @cache
 def _model():
-    return build_head(HeadConfig.tiny())
+    return tiny_head()
 
 
 @cache

@@ -10,9 +10,10 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from heads import tiny_head
 
 from regaze.capture import render_capture
-from regaze.capture.head import HeadConfig, build_head
+from regaze.capture.head import HeadConfig
 from regaze.codes.latents import CODES, LatentsError, LatentsWriter
 from regaze.face3d.deca import Deca
 from regaze.face3d.drawing import to_drawing
@@ -212,7 +213,7 @@ def test_persons_without_faces_have_empty_masks(rendered, tmp_path):
 
 @pytest.fixture(scope="module")
 def head():
-    return build_head(HeadConfig.tiny())
+    return tiny_head()
 
 
 def test_landmarks_of_the_crop_are_drawn_on_their_pixel_of_the_patch():

@@ -125,7 +125,9 @@ def import_for_jobs():
     """Import what the scripts of rules import, which takes longer than most of them do."""
     for script in SCRIPTS:
         runpy.run_path(str(script))
-    # Trainings import it when they begin.
+    # Jobs import these when they need them: trainings, metrics.
+    import lpips  # noqa: F401
+    import torch._dynamo
     import torch.utils.tensorboard  # noqa: F401
 
 

@@ -78,7 +78,16 @@ def test_faces_of_links_and_landmarks_and_scores_on_foreign_photos(finished, dat
 
 
 @pytest.mark.parametrize(
-    "name", ["gazecapture", "mpiifacegaze", "eth-xgaze", "columbia", "cross-dataset"]
+    "name",
+    [
+        "gazecapture",
+        # The last one needs the files of all.
+        *(
+            pytest.param(name, marks=pytest.mark.whole)
+            for name in ("mpiifacegaze", "eth-xgaze", "columbia")
+        ),
+        "cross-dataset",
+    ],
 )
 def test_plans_of_the_licensed_sets(name, datasets, tmp_path):
     """Their configuration files plan the whole workflow, on one set and across all of them."""

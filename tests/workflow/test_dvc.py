@@ -81,7 +81,15 @@ def test_models_depend_on_what_their_training_is_given():
     ]
 
 
-@pytest.mark.parametrize("overlay", ["gazecapture", "eth-xgaze", "columbia", "gpu", "gan"])
+@pytest.mark.parametrize(
+    "overlay",
+    [
+        "gazecapture",
+        *(pytest.param(name, marks=pytest.mark.whole) for name in ("eth-xgaze", "columbia")),
+        "gpu",
+        "gan",
+    ],
+)
 def test_other_configurations_have_stages_of_their_own(overlay):
     config = yaml.safe_load((ROOT / "config.yaml").read_text())
     merge(config, yaml.safe_load((ROOT / f"configs/{overlay}.yaml").read_text()))

@@ -63,6 +63,9 @@ def test_other_pixels_with_the_same_labels_are_learnt_from_the_first_step(releas
     assert first != (one / MODEL).read_bytes() == (other / MODEL).read_bytes()
 
 
+# What a change of code runs again is in test_code_versions.py, which states it throws away in
+# tests/unit/training/test_states.py.
+@pytest.mark.whole
 def test_a_changed_loss_is_learnt_from_the_first_step(again, tmp_path):
     copy = tmp_path / "repository"
     for name in (*REPOSITORY, "workflow_scripts", "envs"):

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from heads import tiny_head
 from numpy_flame import posed, rotations
 
 from regaze.angles import rotation_from_vector
@@ -160,9 +161,7 @@ def test_missing_array_is_named(tmp_path):
     np.savez(tmp_path / "x.npz", f=np.zeros(3))
     with pytest.raises(ValueError, match="x.npz.*v_template"):
         load_head(tmp_path / "x.npz")
-    bare = dataclasses.replace(
-        build_head(HeadConfig.tiny()), uvcoords=None, uvfaces=None, ring=None
-    )
+    bare = dataclasses.replace(tiny_head(), uvcoords=None, uvfaces=None, ring=None)
     bare = dataclasses.replace(bare, plane=None, plane_xy=None)
     save_flame(tmp_path / "x.npz", bare)
     with pytest.raises(ValueError, match=r"x\.npz: the capture needs uvcoords, uvfaces, plane"):
@@ -170,7 +169,7 @@ def test_missing_array_is_named(tmp_path):
 
 
 def test_skin_and_ears_face_outwards():
-    model = build_head(HeadConfig.tiny())
+    model = tiny_head()
     corners = model.v_template[model.f]
     normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     middle, region = corners.mean(1), model.regions[model.f[:, 0]]

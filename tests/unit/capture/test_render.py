@@ -9,9 +9,10 @@ import cv2
 import h5py
 import numpy as np
 import pytest
+from heads import tiny_head
 
 from regaze.angles import angles_from_vector, angular_error
-from regaze.capture import HeadConfig, build_head, render_capture, scene, surface, writer
+from regaze.capture import build_head, render_capture, scene, surface, writer
 from regaze.capture.actor import Actor
 from regaze.capture.parts import LABELS, beard
 from regaze.capture.renderer import SUB, View
@@ -25,10 +26,11 @@ def model():
 
 
 @pytest.fixture(scope="module")
-def capture(tmp_path_factory):
+def capture(model, tmp_path_factory):
     folder = tmp_path_factory.mktemp("capture") / "one"
     persons = {"train-redirector": 2, "val": 1}
-    render_capture(folder, persons=persons, head_poses=2, gazes=2, photo=96, focal=188.0)
+    options = {"head_poses": 2, "gazes": 2, "photo": 96, "focal": 188.0}
+    render_capture(folder, persons=persons, model=model, **options)
     return folder
 
 
@@ -158,11 +160,10 @@ def test_series_share_head_and_gaze(capture):
             assert columns[0] > columns[1]
 
 
-def test_person_depends_on_seed_and_name_only(capture, tmp_path):
+def test_person_depends_on_seed_and_name_only(model, capture, tmp_path):
+    options = {"head_poses": 2, "gazes": 2, "photo": 96, "focal": 188.0}
     more = {"train-redirector": 3, "val": 1}
-    render_capture(
-        tmp_path / "more", persons=more, head_poses=2, gazes=2, photo=96, focal=188.0, workers=2
-    )
+    render_capture(tmp_path / "more", persons=more, model=model, workers=2, **options)
     for file in sorted((capture / "00002").rglob("*.*")):
         twin = tmp_path / "more" / file.relative_to(capture)
         assert twin.read_bytes() == file.read_bytes(), file
@@ -274,9 +275,7 @@ def test_workers_do_not_run_the_script_that_started_them(monkeypatch, file):
 def test_a_photo_that_cannot_be_encoded_names_the_person(tmp_path, monkeypatch):
     monkeypatch.setattr(cv2, "imencode", lambda *_: (False, None))
     with pytest.raises(RuntimeError, match="person 00001: JPEG encoding failed"):
-        render_person(
-            build_head(HeadConfig.tiny()), CaptureConfig({"val": 1}, photo=32, gazes=1), "00001"
-        )
+        render_person(tiny_head(), CaptureConfig({"val": 1}, photo=32, gazes=1), "00001")
 
 
 def test_deal_keeps_names_when_a_split_grows():

@@ -1,11 +1,10 @@
 import pytest
-
-from regaze.capture import HeadConfig, build_head
+from heads import tiny_head
 
 
 @pytest.fixture(scope="module")
 def head():
-    return build_head(HeadConfig.tiny())
+    return tiny_head()
 
 
 @pytest.fixture(scope="module")

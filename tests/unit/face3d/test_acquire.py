@@ -10,10 +10,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from heads import tiny_head
 from PIL import Image
 from typer.testing import CliRunner
 
-from regaze.capture.head import HeadConfig, build_head
 from regaze.commands.face3d import app, weights_of
 from regaze.face3d.acquire import PICTURE, acquire, encoder_crop
 from regaze.face3d.acquire_settings import AcquireSettings
@@ -49,7 +49,7 @@ DEMO = {
 @pytest.fixture(scope="module")
 def encoder():
     torch.manual_seed(0)
-    made = Deca(build_head(HeadConfig.tiny()), "tiny").eval()
+    made = Deca(tiny_head(), "tiny").eval()
     with torch.no_grad():
         last = made.E_flame.layers[2]
         last.weight.mul_(0.05)
@@ -145,7 +145,7 @@ def test_eyes_of_the_mesh_point_with_the_gaze(tmp_path, encoder):
 
 def test_detail_is_written_where_there_is_a_network_for_it(tmp_path):
     torch.manual_seed(1)
-    deca = Deca(build_head(HeadConfig.tiny()), "tiny", detail=True).eval()
+    deca = Deca(tiny_head(), "tiny", detail=True).eval()
     photo(tmp_path / "a.png")
     np.savetxt(tmp_path / "marks.txt", marks())
     given = {"landmarks": tmp_path / "marks.txt", "animate": False}

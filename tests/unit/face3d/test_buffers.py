@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from heads import tiny_head
 
-from regaze.capture.head import HeadConfig, build_head
 from regaze.face3d.buffers import (
     BUFFERS,
     code_centre,
@@ -24,7 +24,7 @@ SIZE = 64
 
 @pytest.fixture(scope="module")
 def parts():
-    model = build_head(HeadConfig.tiny())
+    model = tiny_head()
     return (
         Flame(model),
         TextureSpace.from_model(model),

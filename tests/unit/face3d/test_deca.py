@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from heads import tiny_head
 from safetensors.torch import save_file
 
-from regaze.capture.head import HeadConfig, build_head
 from regaze.face3d.deca import GREY, Deca, encoder_identity, load_encoder, load_published
 from regaze.face3d.encode import open_encoder
 from regaze.face3d.encoders import PRESETS
@@ -17,7 +17,7 @@ from regaze.face3d.model import model_hash, save_flame
 
 @pytest.fixture(scope="module")
 def head():
-    return build_head(HeadConfig.tiny())
+    return tiny_head()
 
 
 @pytest.fixture

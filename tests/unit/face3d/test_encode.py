@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from heads import tiny_head
 
-from regaze.capture.head import HeadConfig, build_head
+from regaze.capture.head import HeadConfig
 from regaze.capture.head_stage import make_head
 from regaze.codes.latents import LatentsError, LatentsReader
 from regaze.face3d.deca import Deca, encoder_identity
@@ -17,7 +18,7 @@ ATTRIBUTES = FacesAttributes("sted", (48, 48), 190.0, 600.0, "none", "folder")
 
 @pytest.fixture(scope="module")
 def head():
-    return build_head(HeadConfig.tiny())
+    return tiny_head()
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from heads import tiny_head
 
-from regaze.capture.head import HeadConfig, build_head
 from regaze.face3d.convert import read_texture
 from regaze.face3d.model import load_flame, save_flame
 from regaze.face3d.texture import EYE_COLOURS, TextureSpace, eye_overlay
@@ -46,7 +46,7 @@ def test_bgr_and_missing_directions():
 
 
 def test_the_procedural_head_has_a_texture():
-    space = TextureSpace.from_model(build_head(HeadConfig.tiny()))
+    space = TextureSpace.from_model(tiny_head())
     found = space(torch.zeros(1, 50))
     assert found.shape == (1, 3, 256, 256) and found.dtype == torch.float32
     assert 0 <= float(found.min()) < float(found.max()) <= 1
@@ -54,7 +54,7 @@ def test_the_procedural_head_has_a_texture():
 
 
 def test_heads_without_chart_or_eyes_are_named():
-    model = build_head(HeadConfig.tiny())
+    model = tiny_head()
     with pytest.raises(ValueError, match="eyes: the head model has no chart"):
         eye_overlay(replace(model, uvcoords=None, uvfaces=None))
     with pytest.raises(ValueError, match="eyes: .* no vertices that turn with an eye joint alone"):
@@ -62,7 +62,7 @@ def test_heads_without_chart_or_eyes_are_named():
 
 
 def test_eyes_are_painted_about_their_axes():
-    model = build_head(HeadConfig.tiny())
+    model = tiny_head()
     colours, share = eye_overlay(model, 512)
     assert colours.shape == (3, 512, 512) and 0.005 < float(share.mean()) < 0.1
     # at the chart position of the vertex in the middle of the pupil, and behind the limbus
@@ -107,7 +107,7 @@ def test_textures_that_say_nothing_are_refused(tmp_path, names, scale, change, w
 
 
 def test_head_models_with_such_a_texture_or_without_shapes_are_refused(tmp_path):
-    head = build_head(HeadConfig.tiny())
+    head = tiny_head()
     first = head.n_shape_total
     still, rigid = head.shapedirs.copy(), head.shapedirs.copy()
     still[:, :, :first], rigid[:, :, first:] = 0, 0

@@ -8,10 +8,10 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from heads import tiny_head
 
 from regaze.angles import vector_from_angles
 from regaze.capture import render_capture
-from regaze.capture.head import HeadConfig, build_head
 from regaze.face3d.crop import to_image_space
 from regaze.face3d.crops import CropBatches
 from regaze.face3d.deca import Deca, load_encoder
@@ -40,7 +40,7 @@ from regaze.training.context import ModelFiles
 def data(tmp_path_factory):
     """Faces of a few people with the coarse head, and the files of the stage."""
     folder = tmp_path_factory.mktemp("synthetic")
-    head = build_head(HeadConfig.tiny())
+    head = tiny_head()
     persons = {"train-redirector": 2, "train-evaluator": 1, "val": 1, "test": 2}
     root = folder / "capture"
     split = render_capture(

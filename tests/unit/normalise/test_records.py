@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 import cv2
 import numpy as np
 import pytest
+from combinations import each_of
 
 from regaze.faces import FacesReader
 from regaze.normalise.face_model import FACE_MODELS
@@ -72,8 +73,9 @@ def faces_of(records, out, gaze_known=True, **options):
     return FacesReader(paths[0]), table.to_pylist(), counts
 
 
-@pytest.mark.parametrize("resampling", ["one_step", "two_step"])
-@pytest.mark.parametrize("mode", ["same", "centred"])
+@pytest.mark.parametrize(
+    ("resampling", "mode"), each_of(["one_step", "two_step"], ["same", "centred"])
+)
 def test_an_upside_down_camera_is_the_photo_turned_beforehand(tmp_path, resampling, mode):
     options = {"resampling": resampling, "undistort_camera": mode, "focal": 120.0}
     plain, turned = tmp_path / "plain", tmp_path / "turned"

@@ -6,10 +6,10 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from heads import tiny_head
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
-from regaze.capture.head import HeadConfig, build_head
 from regaze.cli import app
 from regaze.codes.latents import CODES, LatentsReader, LatentsWriter
 from regaze.face3d.deca import Deca, encoder_identity, load_encoder
@@ -25,7 +25,7 @@ from regaze.redirectors.xunet.settings import ModelSettings
 def built(tmp_path_factory, textured):
     """A folder of results: an encoder, a model told its codes, two faces and their latents."""
     tmp_path = tmp_path_factory.mktemp("built")
-    head = build_head(HeadConfig.tiny())
+    head = tiny_head()
     save_flame(tmp_path / "results/face3d/head.npz", head)
     head = load_flame(tmp_path / "results/face3d/head.npz")
     torch.manual_seed(0)

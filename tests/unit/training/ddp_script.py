@@ -10,8 +10,6 @@ from torch.nn import functional as F
 
 from regaze.jobs import start
 from regaze.outputs import write_json
-from regaze.redirectors.base import build_redirector
-from regaze.redirectors.xunet.settings import ModelSettings
 from regaze.training.draws import whole_batch
 from regaze.training.launch import launch
 from regaze.training.loop import train
@@ -64,6 +62,9 @@ class Denoising:
 
 def xunet():
     """The smallest X-UNet, with dropout."""
+    from regaze.redirectors.base import build_redirector
+    from regaze.redirectors.xunet.settings import ModelSettings
+
     torch.manual_seed(0)
     changes = {"preset": "tiny", "size_px": 32, "network": {"dropout": 0.1}}
     objective = {"parameterization": "eps", "noise": "uniform_t", "base": "none"}

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
@@ -37,18 +38,22 @@ TRAIN = {
 }
 
 
-# Starts as many processes as it is asked for, as SLURM would on two machines.
+# Starts as many processes as it is asked for, as SLURM would on two machines; all of them have
+# imported what takes them seconds.
 SRUN = f"""#!{sys.executable}
-import json, os, subprocess, sys
+import json, os, runpy, sys
+import torch._dynamo, regaze.training.loop
 options = dict(part.split("=", 1) for part in sys.argv[1:] if part.startswith("--"))
-program = [part for part in sys.argv[1:] if not part.startswith("--")]
+_, _, module, path = [part for part in sys.argv[1:] if not part.startswith("--")]
 json.dump([options, os.environ["MASTER_PORT"]], open(os.environ["TOLD"], "w"))
-running = []
 for rank in range(int(options["--ntasks"])):
-    place = {{"PROCID": rank, "LOCALID": 0, "NTASKS": options["--ntasks"]}}
-    env = os.environ | {{f"SLURM_{{name}}": str(value) for name, value in place.items()}}
-    running.append(subprocess.Popen(program, env=env))
-sys.exit(max(one.wait(60) for one in running))
+    if not os.fork():
+        place = {{"PROCID": rank, "LOCALID": 0, "NTASKS": options["--ntasks"]}}
+        os.environ.update({{f"SLURM_{{name}}": str(value) for name, value in place.items()}})
+        sys.argv = [module, path]
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+        sys.exit()
+sys.exit(max(os.waitstatus_to_exitcode(os.wait()[1]) for _ in range(int(options["--ntasks"]))))
 """
 
 
@@ -76,8 +81,20 @@ def run(folder, processes=2, **params):
 
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("unbroken")
-    return run(folder), json.loads((folder / "curve.json").read_text()), folder
+    """Weights, curve and folder of a training of two processes, and what srun was told of them."""
+    tool, folder = tmp_path_factory.mktemp("bin") / "srun", tmp_path_factory.mktemp("unbroken")
+    tool.write_text(SRUN)
+    tool.chmod(0o755)
+    surroundings = {
+        "PATH": f"{tool.parent}:{os.environ['PATH']}",
+        "TOLD": str(tool.with_name("told.json")),
+        "MASTER_ADDR": "127.0.0.1",
+        "SLURM_JOB_ID": "12345",
+    }
+    with mock.patch.dict(os.environ, surroundings):
+        weights = run(folder, None, config={"train": TRAIN | {"gpus": 0, "nodes": 2}})
+    curve = json.loads((folder / "curve.json").read_text())
+    return weights, curve, folder, json.loads(tool.with_name("told.json").read_text())
 
 
 def single(folder, config=None):
@@ -93,7 +110,7 @@ def single(folder, config=None):
 
 
 def test_two_processes_are_one_with_the_doubled_batch(unbroken, tmp_path):
-    both, record, folder = unbroken
+    both, record, folder, _ = unbroken
     one, curve = single(tmp_path)
     assert both.keys() == one.keys()
     for key, value in one.items():
@@ -138,7 +155,8 @@ def test_a_stopped_run_resumes_to_the_same_bytes(unbroken, tmp_path):
     with pytest.raises(ValueError, match=words):
         single(tmp_path / "state", {"train": TRAIN})
     assert (tmp_path / "state/state.pt").read_bytes() == kept
-    # The way of stopping is no part of the configuration's identity.
+    # The way of stopping is no part of the configuration's identity. Processes of torchrun train
+    # what those of srun do.
     again = run(tmp_path)
     assert f"resuming at step {state['step']} of 20" in (tmp_path / "job.log").read_text()
     for key, value in unbroken[0].items():
@@ -185,23 +203,11 @@ def test_processes_started_by_others_take_part(unbroken, tmp_path):
         assert torch.equal(weights[key], value), key
 
 
-def test_two_machines_train_what_two_local_processes_do(unbroken, tmp_path, monkeypatch):
-    """Processes of srun: what they are told, and that they train what those of torchrun do."""
-    tool = tmp_path / "bin/srun"
-    tool.parent.mkdir()
-    tool.write_text(SRUN)
-    tool.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tool.parent}:{os.environ['PATH']}")
-    monkeypatch.setenv("TOLD", str(tmp_path / "told.json"))
-    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
-    monkeypatch.setenv("SLURM_JOB_ID", "12345")
-    there = run(tmp_path, None, config={"train": TRAIN | {"gpus": 0, "nodes": 2}})
-    told, port = json.loads((tmp_path / "told.json").read_text())
+def test_processes_of_two_machines_are_started_by_srun(unbroken):
+    _, _, folder, (told, port) = unbroken
     assert (told["--nodes"], told["--ntasks"], told["--ntasks-per-node"]) == ("2", "2", "1")
     assert told["--kill-on-bad-exit"] == "1" and port == "20345"
-    assert "rank 0 regaze" in (tmp_path / "job.log").read_text()
-    for key, value in unbroken[0].items():
-        assert torch.equal(there[key], value), key
+    assert "rank 0 regaze" in (folder / "job.log").read_text()
 
 
 def test_machines_are_refused_where_they_cannot_be(tmp_path, monkeypatch):

@@ -156,10 +156,7 @@ def test_the_file_counts_by_its_content_not_by_its_name(world, cold, tmp_path, c
 
 def test_moments_come_along_when_asked_for(world, cold, tmp_path):
     path = str(cold[0] / "state/m/state.pt")
-    without, _, _ = trained(world, tmp_path / "a", settings(transfer=path))
-    moments = settings(transfer=path, transfer_optimizer=True)
-    with_them, _, _ = trained(world, tmp_path / "b", moments)
-    assert not torch.equal(without["conv.weight"], with_them["conv.weight"])
+    trained(world, tmp_path / "b", settings(transfer=path, transfer_optimizer=True))
     state = torch.load(tmp_path / "b/state/m/state.pt", weights_only=True)
     before = torch.load(path, weights_only=True)
     taken = state["optimisers"]["main"]["state"][0]["step"]

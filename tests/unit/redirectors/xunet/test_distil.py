@@ -146,7 +146,7 @@ def learnt(toys):
     def make(**changes):
         torch.manual_seed(1)
         made = build_redirector(entry(**changes).resolve(), SAMPLING)
-        fitted(made, batch(), 150, lr=1e-2)
+        fitted(made, batch(2), 80, lr=1e-2)
         return made.eval()
 
     return make
@@ -155,13 +155,13 @@ def learnt(toys):
 @pytest.mark.parametrize(("kind", "steps"), each_of(OBJECTIVES, (1, 2)))
 def test_a_student_is_nearer_to_the_teacher_than_the_teachers_own_few_steps(kind, steps, learnt):
     options = {"objective": OBJECTIVES[kind]}
-    big, data = learnt(**options), batch()
+    big, data = learnt(**options), batch(2)
     wanted = sampled(big, data)
     made = student(big, {"steps": steps}, **options)
     # Untrained, it is the teacher with the student's steps.
     few = distance(pictures(made, data), wanted)
-    losses = fitted(made, data, 250)
-    assert sum(losses[-40:]) < 0.8 * sum(losses[:40])
+    losses = fitted(made, data, 100, lr=5e-3)
+    assert sum(losses[-16:]) < 0.8 * sum(losses[:16])
     assert distance(pictures(made.eval(), data), wanted) < (0.7 if steps == 1 else 0.96) * few
 
 
@@ -182,10 +182,10 @@ def test_with_as_many_steps_as_the_teacher_there_is_nothing_to_learn():
 
 
 def test_guidance_is_folded_into_one_evaluation(learnt):
-    big, data = learnt(objective={"drop_prob": 0.3}), batch()
+    big, data = learnt(objective={"drop_prob": 0.3}), batch(2)
     plain, wanted = (sampled(big, data, guidance=weight) for weight in (0.0, 1.0))
     made = student(big, {"guidance": 1.0})
-    fitted(made, data, 200)
+    fitted(made, data, 100, lr=5e-3)
     found = pictures(made.eval(), data)
     assert made.evaluations_per_image() == 1
     assert made.describe_sampling()["teacher_evaluations"] == 8
@@ -195,7 +195,7 @@ def test_guidance_is_folded_into_one_evaluation(learnt):
 def test_a_smaller_network_may_learn_from_random_weights():
     big = teacher(network={"frames": 2})
     made = student(big, {"start": "random"}, network={"frames": 1, "ch": 8, "attn_levels": [2]})
-    losses = fitted(made, batch(), 25, lr=5e-3)
+    losses = fitted(made, batch(2), 15, lr=5e-3)
     assert sum(losses[-5:]) < 0.9 * sum(losses[:5])
     sizes = [sum(p.numel() for p in side.network.parameters()) for side in (made, big)]
     assert sizes[0] < sizes[1]
@@ -203,7 +203,7 @@ def test_a_smaller_network_may_learn_from_random_weights():
 
 def test_codes_are_told_as_the_teacher_is_told_them():
     told = {"network": {"code": "film"}, "deca": {"parts": ["exp"]}}
-    big, data = teacher(**told), batch(codes=50)
+    big, data = teacher(**told), batch(2, codes=50)
     for start in ("teacher", "random"):
         made = student(big, {"start": start}, **told)
         codes = torch.randn(20, 50, generator=torch.Generator().manual_seed(3)) + 2
@@ -213,7 +213,7 @@ def test_codes_are_told_as_the_teacher_is_told_them():
         declaration = declared_by(made.config)
         assert declaration.input("codes").options["parts"] == ["expression"]
         assert declaration.condition == "gaze and head angles; learnt from big"
-        losses = fitted(made, data, 10)
+        losses = fitted(made, data, 6)
         assert sum(losses[-3:]) < sum(losses[:3])
         changed = data | {"source_code": data["source_code"] + 1}
         assert not torch.equal(pictures(made, data), pictures(made, changed))

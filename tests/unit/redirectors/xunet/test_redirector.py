@@ -15,11 +15,15 @@ SAMPLING = {
 }  # fmt: skip
 
 
+SIZE = 16
+
+
 def config(**changes):
-    return ModelSettings(**{"class": "xunet", "preset": "tiny", "size_px": 32} | changes).resolve()
+    entry = {"class": "xunet", "preset": "tiny", "size_px": SIZE}
+    return ModelSettings(**entry | changes).resolve()
 
 
-def batch(count=4, size=32):
+def batch(count=4, size=SIZE):
     rng = torch.Generator().manual_seed(0)
     images = torch.rand((2, count, 3, size, size), generator=rng) * 2 - 1
     angles = torch.rand((4, count, 2), generator=rng) * 0.6 - 0.3
@@ -100,7 +104,7 @@ def test_every_parameterisation_trains_and_samples(frames, objective):
     data = batch()
     optimiser = torch.optim.Adam(redirector.network.parameters(), 3e-3)
     before = float(losses(redirector, data).detach())
-    for _ in range(25):
+    for _ in range(8):
         optimiser.zero_grad()
         losses(redirector, data).backward()
         optimiser.step()

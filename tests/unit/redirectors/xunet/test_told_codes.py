@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from combinations import each_of
 from pydantic import ValidationError
 
 from regaze.codes import TARGET_CODES, code_columns, code_dim
@@ -22,13 +23,13 @@ CODES = ("film", "concatenate", "stack")
 def settings(code="film", kind="source", **changes):
     told = {} if code == "none" else {"network": {"code": code}}
     deca = {"parts": PARTS, "target_code": kind}
-    entry = {"class": "xunet", "preset": "tiny", "size_px": 32, "deca": deca}
+    entry = {"class": "xunet", "preset": "tiny", "size_px": 16, "deca": deca}
     return ModelSettings(**(entry | told | changes))
 
 
 def batch(count=4):
     rng = torch.Generator().manual_seed(0)
-    images = torch.rand((2, count, 3, 32, 32), generator=rng) * 2 - 1
+    images = torch.rand((2, count, 3, 16, 16), generator=rng) * 2 - 1
     angles = torch.rand((4, count, 2), generator=rng) * 0.6 - 0.3
     codes = torch.randn((2, count, DIM), generator=rng)
     names = ("source_gaze", "target_gaze", "source_head", "target_head")
@@ -100,8 +101,7 @@ def test_settings_that_cannot_be_are_refused(changes, message):
         settings(**changes).resolve()
 
 
-@pytest.mark.parametrize("code", CODES)
-@pytest.mark.parametrize("kind", TARGET_CODES)
+@pytest.mark.parametrize(("code", "kind"), each_of(CODES, TARGET_CODES))
 def test_a_target_photo_is_looked_at_only_where_the_configuration_says(code, kind):
     redirector, data = built(code, kind), batch()
     declaration = declared_by(redirector.config)
