@@ -28,6 +28,7 @@ from regaze.entry_data import check_data, check_estimator, known
 from regaze.estimators.settings import EstimatorSettings
 from regaze.face3d.acquire_settings import AcquireSettings
 from regaze.face3d.settings import EncoderSettings
+from regaze.factors import CODED, factors_named, pair_kinds
 from regaze.few_labels.settings import AugmentationSettings
 from regaze.identity.settings import TRAINED, IdentitySettings
 from regaze.landmarks.settings import LandmarkSettings
@@ -179,6 +180,8 @@ class Settings(Section):
             if (encoder := getattr(self, section).encoder) is not None:
                 known(f"{section}.encoder", encoder, self.encoders)
         known("evaluation.estimator", self.evaluation.estimator, self.estimators)
+        if self.evaluation.encoder is not None:
+            known("evaluation.encoder", self.evaluation.encoder, self.encoders)
         for name in self.evaluation.models or []:
             known("evaluation.models", name, [*PSEUDO_MODELS, *self.models])
         self._check_study(self.evaluation.study)
@@ -194,6 +197,11 @@ class Settings(Section):
             self._check_declaration(f"models.{name}", name)
             sections = {"estimators": self.estimators, "models": self.models}
             check_labels(f"models.{name}", entry, sections)
+        if self.coded and self.coder is None:
+            raise ValueError(
+                f"evaluation.encoder: {', '.join(self.coded)}, which an entry of models edits, "
+                "is read by an entry of encoders, found none"
+            )
         self.augmentation.check(self.estimators, self.models)
         for name in self.augmentation.redirectors:
             own = self.data_of(name).labelled
@@ -323,6 +331,28 @@ class Settings(Section):
     def declarations(self) -> dict[str, Declaration]:
         """What every entry of ``models`` reads and uses."""
         return {name: declared(entry) for name, entry in self.models.items()}
+
+    @property
+    def coded(self) -> list[str]:
+        """Factors read from codes that are evaluated, since an entry in the report edits them."""
+        edited = {
+            factor
+            for name in self.rows
+            if name in self.models
+            for factor in self.declarations[name].factors
+        }
+        return [name for name in CODED if name in edited]
+
+    @property
+    def coder(self) -> str | None:
+        """The entry of ``encoders`` that reads :attr:`coded`."""
+        return self.evaluation.encoder or next(iter(self.encoders), None)
+
+    @property
+    def pair_counts(self) -> dict[str, int]:
+        """Pairs per kind of what is evaluated."""
+        counts = self.evaluation.pairs.model_dump()
+        return {name: counts[name] for name in pair_kinds(factors_named(self.coded))}
 
     def seen_by(self, name: str) -> list[str]:
         """Data sets that an entry of ``models`` sees, in its training or while it is sampled."""

@@ -57,7 +57,8 @@ class Declaration:
 
     Attributes:
         condition: what of the target the method is conditioned on, in words for the report.
-        factors: names of :data:`regaze.factors.FACTORS` that it can edit.
+        factors: what it can edit, names of :data:`regaze.factors.FACTORS` and
+            :data:`regaze.factors.CODED`; the latter are evaluated where an entry edits them.
         inputs: what it reads of every picture, each kind once.
         networks: what it uses, each role once.
         unlabelled_targets: it can learn from targets without labels. Where few samples have

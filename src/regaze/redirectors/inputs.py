@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from regaze.factors import FACTORS
+from regaze.factors import CODED, factors_named
 from regaze.outputs import several
 from regaze.redirectors.declaration import Declaration, Input
 
@@ -88,8 +88,8 @@ def check_names(declaration: Declaration) -> None:
         if len(set(names)) < len(names):
             raise ValueError(f"declares {what} {names}; expected each once")
     for name in declaration.factors:
-        if name not in FACTORS:
-            raise ValueError(f"declares factor {name!r}; expected some of {', '.join(FACTORS)}")
+        if name not in (known := factors_named(CODED)):
+            raise ValueError(f"declares factor {name!r}; expected some of {', '.join(known)}")
     for one in declaration.inputs:
         if one.kind not in KINDS:
             raise ValueError(f"declares input {one.kind!r}; expected one of {', '.join(KINDS)}")

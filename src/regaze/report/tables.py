@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from regaze.factors import DEGREES, FACTORS, compared_kinds
+from regaze.factors import CODED, DEGREES, compared_kinds, factors_named
 from regaze.factors import KINDS as PAIR_KINDS
 from regaze.outputs import replacing, rounded
 from regaze.report.inputs import Results
@@ -34,11 +34,12 @@ class Column:
     meaning: str
 
 
+_EVERY = factors_named(CODED)
 ERRORS = {
     name: Column(
         factor.column("error"), f"{factor.title} error", factor.unit, 2, "lower", factor.meaning
     )
-    for name, factor in FACTORS.items()
+    for name, factor in _EVERY.items()
 }
 """By factor the column of its error."""
 _EYES = "PSNR inside the two eye boxes only, where a change of gaze shows"
@@ -62,7 +63,7 @@ _BOTH = "readings of both pictures"
 DETAILS = (
     *(
         Column(one.column("vs_truth"), f"{one.title} vs truth", one.unit, 2, "lower", _BOTH)
-        for one in FACTORS.values()
+        for one in _EVERY.values()
     ),
     Column("l1", "L1", "", 4, "lower", "mean absolute difference on [-1,1]"),
     Column("ssim_grey", "Grey SSIM", "", 3, "higher", "SSIM of grey levels, uniform window"),
@@ -121,6 +122,15 @@ def value_of(results: Results, kind: str, column: Column) -> dict:
     if column in COSTS:
         return cost_of(results, column.key)
     return metric_of(results, kind, column.key)
+
+
+def measured_columns(
+    columns: Sequence[Column], all_results: Sequence[Results]
+) -> tuple[Column, ...]:
+    """Return columns without those of factors that are evaluated on demand, where nobody was."""
+    asked = {name for r in all_results for section in r.metrics.values() for name in section}
+    coded = {one.column(what) for one in CODED.values() for what in ("error", "vs_truth")}
+    return tuple(one for one in columns if one.key not in coded - asked)
 
 
 def extra_columns(all_results: Sequence[Results]) -> tuple[Column, ...]:
@@ -185,7 +195,8 @@ def comparisons(by_dataset: Mapping[str, Sequence[Results]]) -> pd.DataFrame:
     metric's name and ``_se``, ``_low``, ``_high``, ``_n``, ``_reason``; costs, ``told``,
     ``images_seen``. Missing numbers are NaN, missing texts empty.
     """
-    columns = METRICS + DETAILS + extra_columns([r for part in by_dataset.values() for r in part])
+    everyone = [r for part in by_dataset.values() for r in part]
+    columns = measured_columns(METRICS + DETAILS, everyone) + extra_columns(everyone)
     rows = []
     for dataset, all_results in by_dataset.items():
         for kind, results in ((kind, results) for kind in KINDS for results in all_results):

@@ -57,7 +57,8 @@ _STAGES = {
 }
 _STAGE_OF = {rule: stage for stage, rules in _STAGES.items() for rule in rules.split()}
 
-_MEASURED = "seed assets evaluation.bootstrap evaluation.remove_background evaluation.background"
+_MEASURED = "seed assets evaluation.encoder evaluation.bootstrap "
+_MEASURED += "evaluation.remove_background evaluation.background"
 _SAMPLED = "sampling.*-max_w-sample_only-save_gif models.{model}.sampling models.{model}.data "
 _SAMPLED += "evaluation.remove_background evaluation.background"
 _FACES = "seed shards datasets.{dataset} faces.*-threads views.{view}"
@@ -72,7 +73,7 @@ _KEYS = {
     "gather_faces": _FACES,
     "write_split": _FACES,
     "draw_albums": "seed evaluation.split evaluation.albums",
-    "fix_pairs": "seed evaluation.split evaluation.pairs evaluation.same_deg",
+    "fix_pairs": "seed evaluation.encoder evaluation.split evaluation.pairs evaluation.same_deg",
     "make_head": "capture.head_model",
     "train_deca": "seed encoders.{encoder}",
     "encode_shard": "shards encoders.{encoder}.class encoders.{encoder}.head_sha256",

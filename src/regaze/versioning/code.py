@@ -167,6 +167,12 @@ def choices() -> dict[str, tuple[Symbol, dict[str, tuple[Symbol, ...]]]]:
             "regaze.identity.store:build_recogniser",
             {name: f"regaze.identity.{module}" for name, module in nets.items()},
         ),
+        # Factors that are read from codes are seldom evaluated.
+        "coded labels": ("regaze.pairs:coded_labels", {"latents": "regaze.codes.latents"}),
+        "coded readings": (
+            "regaze.metrics.measure:open_coder",
+            {"encoder": "regaze.metrics.coded:CodeReader"},
+        ),
         "masks": (
             "regaze.masks.stage:make_masks",
             {

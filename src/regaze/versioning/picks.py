@@ -30,6 +30,8 @@ def picks(settings: Settings, rule: str, wildcards: Mapping[str, str]) -> Picked
     # A network that was trained by another job is that job's: where its architecture changes, it is
     # trained again, and what uses it follows.
     found: dict[str, list[str]] = {"estimators": [], "recognisers": []}
+    found["coded labels"] = ["latents"] if settings.coded else []
+    found["coded readings"] = ["encoder"] if settings.coded else []
     without = list(_LABELS) if rule == "detect_landmarks" else []
     name = wildcards.get("model", wildcards.get("redirector"))
     if name is not None:
