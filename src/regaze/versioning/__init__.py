@@ -81,8 +81,8 @@ _KEYS = {
     "train_identity": "seed identity estimators.{judge}.size_px",
     "mask_shard": "shards masks datasets.{dataset} encoders.{masking}.rasterizer",
     # How it samples decides no weights.
-    "train_model": "seed models.{model}.*-sampling",
-    "train_albums": "seed shards models.{model}.*-sampling",
+    "train_model": "seed models.{model}.*-sampling assets",
+    "train_albums": "seed shards models.{model}.*-sampling assets",
     "measure_model": _MEASURED,
     "sample_model": f"{_SAMPLED} estimators.{{judge}}.size_px",
     "perturb_model": f"{_SAMPLED} evaluation.split evaluation.perturbed",
@@ -173,7 +173,8 @@ def _stage(
     own = {path for job in group for path in job.outputs}
     read = [path for job in group for path in job.inputs if path not in own]
     # The architecture of a network stands beside its weights, single pairs beside their means.
-    read += [_beside(path, "model.json") for job in group for path in job.networks]
+    weights = [path for job in group for path in job.networks]
+    read += [_beside(one, "model.json") for one in weights if _name(one) == "model.safetensors"]
     read += [_beside(path, "per_pair.parquet") for path in read if _name(path) == "metrics.json"]
     # Their checksums are parameters; only the machine's own folder tells where they lie.
     assets = {asset["path"] for asset in settings.assets.model_dump().values()}
@@ -277,6 +278,9 @@ def _unread(settings: Settings, job: Job, pattern: str) -> bool:
         return pattern.startswith(("sampling", "models") if pseudo else "estimators")
     if job.rule == "encode_shard" and pattern.startswith("encoders"):
         return settings.encoders[job.wildcards["encoder"]].published is None
+    if job.rule in ("train_model", "train_albums") and pattern == "assets":
+        used = settings.declarations[job.wildcards["model"]].networks
+        return not any(one.section == "assets" for one in used)
     if job.rule == "mask_shard" and pattern.startswith("encoders"):
         source = settings.options_of(job.wildcards["dataset"]).source
         return settings.masks.method_for(source) != "mesh"

@@ -141,6 +141,9 @@ def choices() -> dict[str, tuple[Symbol, dict[str, tuple[Symbol, ...]]]]:
             {
                 "estimators": "regaze.estimators.store:load_estimator",
                 "models": "regaze.redirectors.networks:load_redirector",
+                "encoders": "regaze.face3d.encode:open_encoder",
+                "identity": "regaze.identity.store:load_recogniser",
+                "assets": "regaze.perceptual:load_asset",
             },
         ),
         # Pictures on the way of a training decide weights where an estimator reads them.

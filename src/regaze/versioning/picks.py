@@ -42,7 +42,7 @@ def picks(settings: Settings, rule: str, wildcards: Mapping[str, str]) -> Picked
         if rule == "train_labelled_redirector" and not about[0].unlabelled_targets:
             sections |= {"estimators"} if settings.augmentation.pseudo_labels else set()
         found["methods"] = [settings.models[one].class_ for one in models]
-        found["networks"] = [one for one in ("estimators", "models") if one in sections]
+        found["networks"] = sorted(sections)
         found["inputs"] = [given.kind for one in about for given in one.inputs]
         if training:
             scored = getattr(settings.models[name].train, "validate_estimator", None)
@@ -75,7 +75,7 @@ def _used(settings: Settings, name: str, training: bool) -> tuple[list[str], lis
         if model in models or model not in settings.models:
             continue
         models.append(model)
-        used = [one for one in settings.declarations[model].networks if one.always or learning]
+        used = [one for one in settings.declarations[model].used if one.always or learning]
         networks += used
         todo += [(one.entry, False) for one in used if one.section == "models"]
     return models, networks
