@@ -242,7 +242,7 @@ def _best_there(data: LoadedDataset) -> tuple[str, Results] | None:
         known = [
             (tables.metric_of(r, kind, _ERROR.key)["mean"], number, r)
             for number, r in enumerate(data.results)
-            if r.role == "method"
+            if r.competes
         ]
         known = [entry for entry in known if entry[0] is not None]
         if known:

@@ -339,6 +339,11 @@ def told(results: Results) -> str:
     if results.role == "ceiling":
         return "nothing: it returns the source"
     found = str(results.model.get("told") or "not recorded")
+    judges = {"identity": "judges identity", "lpips_alexnet": "measures LPIPS"}
+    judges |= {"lpips_vgg16": "measures LPIPS (VGG)", "inception": "measures FID"}
+    used = [about["entry"] for about in results.model.get("networks", {}).values()]
+    if seen := [judges[name] for name in used if name in judges]:
+        found += f"; learnt from the network that {' and '.join(seen)}"
     if "unlabelled" in results.model.get("data", {}):
         found += "; learnt from a second data set without labels"
     covers = None if results.samples is None else results.samples.attributes.get("view_covers")
@@ -354,14 +359,14 @@ def best_methods(
 
     Best is every method whose printed value equals the best printed value. Tied is a method whose
     paired difference from the best one has a 95 % interval (by persons) that includes zero. Upper
-    bounds, which are told the target photo's code, are neither.
+    bounds, which are told the target photo's code, and reconstructions are neither.
     """
     if not column.better:
         return set(), set()
     values = {}
     for results in all_results:
         mean = value_of(results, kind, column)["mean"]
-        if results.role == "method" and not results.upper_bound and mean is not None:
+        if results.competes and mean is not None:
             values[results.name] = float(mean)
     if len(values) < 2:
         return set(), set()

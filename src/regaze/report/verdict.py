@@ -84,7 +84,7 @@ def _score(all_results, methods, factor: Factor, kind: str) -> _Score | None:
 
 def verdict(all_results: Sequence[Results]) -> Verdict:
     """Judge the run from its errors of the first factor that was measured, the others, pictures."""
-    methods = [r for r in all_results if r.role == "method" and not r.upper_bound]
+    methods = [r for r in all_results if r.competes]
     if not methods:
         return Verdict("No method was evaluated.", ())
     first = next(iter(FACTORS))
