@@ -163,17 +163,17 @@ class Bench:
         return TrainingData([str(path)], self.split, files)
 
     @cached_property
-    def networks(self) -> dict[str, NetworkFile]:
-        """Untrained networks by role."""
+    def networks(self) -> dict[str, str | NetworkFile]:
+        """Untrained networks by role: model folders, of assets what they are."""
         return {one.role: self._network(one) for one in self.declaration.networks}
 
-    def _network(self, one: Network) -> NetworkFile:
+    def _network(self, one: Network) -> str | NetworkFile:
         if one.section == "assets":
             path = self.folder / f"{one.entry}.pth"
             if not path.exists():
                 torch.save(example_weights(one.entry), path)
             return NetworkFile(str(path), {"asset": one.entry, "sha256": file_sha256(path)})
-        return NetworkFile(str(self._model_folder(one)))
+        return str(self._model_folder(one))
 
     def _model_folder(self, one: Network) -> Path:
         folder = self.folder / "models" / one.entry
