@@ -225,14 +225,20 @@ def _folded(path: str) -> str:
 
 
 def _sources(files: Collection[Path]) -> set[str]:
-    """Paths of sources; a folder stands for its files where they are most of it."""
+    """Paths of sources; a folder stands for its files where they are most of it.
+
+    A method's folder where they are all of it: what makes its pictures is no part of its training.
+    """
     found = set(files)
     for folder in sorted({path.parent for path in files}, key=lambda one: -len(one.parts)):
         # Methods are no part of each other.
         if folder in (LIBRARY, LIBRARY / "redirectors") or not folder.is_relative_to(LIBRARY):
             continue
         inside = {path for path in folder.rglob("*.py") if not _decides_nothing(path)}
-        if len(inside) > 1 and 2 * len(inside & set(files)) > len(inside):
+        missing = inside - set(files)
+        of_method = folder.is_relative_to(LIBRARY / "redirectors")
+        most = not missing if of_method else 2 * len(missing) < len(inside)
+        if len(inside) > 1 and most:
             found = {path for path in found if not path.is_relative_to(folder)} | {folder}
     # Of a method elsewhere its folder, which need not be below the repository.
     outer = {method_folder(name) for name in methods() if distribution_of(name)}
