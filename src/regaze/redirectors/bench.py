@@ -22,7 +22,7 @@ from regaze.estimators.build import build_estimator
 from regaze.face3d.deca import Deca
 from regaze.face3d.model import model_hash, save_flame
 from regaze.faces import FacesAttributes, FacesReader, FacesWriter
-from regaze.factors import GAZE_AND_HEAD
+from regaze.factors import CODED, GAZE_AND_HEAD, factors_named
 from regaze.identity.store import build_recogniser
 from regaze.pairs import draw_pairs
 from regaze.perceptual import example_weights
@@ -252,9 +252,14 @@ class Bench:
     def table(self) -> pd.DataFrame:
         """Evaluation pairs: four of two pictures each, and three of a sweep without a target."""
         counts = {GAZE_AND_HEAD: 4, "sweep": 1}
-        return draw_pairs(
-            self.reader, _LISTS["test"], counts, seed=0, dataset="example", sweep_steps=3
-        )
+        factors, codes = factors_named(self.declaration.factors), self.folder / "codes.parquet"
+        given = {"factors": factors, "seed": 0, "dataset": "example", "sweep_steps": 3}
+        if set(factors) & set(CODED):
+            reader_of("codes").write_example(
+                codes, {}, self.reader, np.ones(len(self.reader), bool)
+            )
+            given["codes"] = [codes]
+        return draw_pairs(self.reader, _LISTS["test"], counts, **given)
 
     def asked(self) -> dict[str, Tensor]:
         """Sources and targets of the requests in one batch, a row per request."""

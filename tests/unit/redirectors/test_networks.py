@@ -371,3 +371,10 @@ def test_checksums_are_those_of_the_users_own_files(house, tmp_path):
     assert settings.network_weights(likeness) == own["path"]
     asked = {"asset": "lpips_alexnet", "sha256": own["sha256"]}
     assert settings.network_options(likeness) == asked
+
+
+def test_requests_have_the_codes_that_an_entry_edits(house, tmp_path):
+    bench = Bench("keen", {"keen": entry(factors=["gaze", "jaw"])}, {}, tmp_path)
+    asked = bench.asked()
+    assert asked["target_jaw"].shape == (7, 3) and asked["target_jaw"].abs().min() > 0
+    assert "target_light" not in asked
