@@ -14,32 +14,28 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from regaze.estimators.base import GazeHeadEstimator
 from regaze.estimators.store import load_estimator
 from regaze.faces import FacesReader
-from regaze.factors import FACTORS, Factor, factors_named, factors_of, pair_kinds
+from regaze.factors import FACTORS, Factor, factors_of, pair_kinds
 from regaze.identity.align import why_not_sted_view
 from regaze.images import eye_boxes, reduce_patches
 from regaze.masks.background import WithoutBackground, faces_reader
 from regaze.metrics import optional
 from regaze.metrics.coded import CodeReader
+from regaze.metrics.columns import both_by_factor, columns, errors_by_factor, write_per_pair
 from regaze.metrics.disentanglement import INDUCED, induced_values, read_perturbed
 from regaze.metrics.entries import by_angle, column_entry, mean_entry, null, sted_protocol
 from regaze.metrics.frechet import Moments, bias_warning, frechet_distance
 from regaze.metrics.redirection import Reading, factor_errors, read_pictures
-from regaze.metrics.similarity import eye_psnr, l1, psnr, ssim, ssim_grey
-from regaze.outputs import replacing, several, write_json
+from regaze.metrics.similarity import SIMILARITY
+from regaze.outputs import several, write_json
 from regaze.pairs import read_pairs
 from regaze.samples import Samples
 
 log = logging.getLogger("regaze.metrics")
 
-_SIMILARITY = {"psnr": psnr, "ssim": ssim, "eye_psnr": eye_psnr, "l1": l1, "ssim_grey": ssim_grey}
-COMPARED = tuple(_SIMILARITY)
-"""Metrics that compare the redirected picture with the true one."""
 PERTURBED = "perturbed"
 """Where the induced errors of random turns stand beside the kinds of pairs."""
 STED_NAMES = {
@@ -52,45 +48,6 @@ STED_NAMES = {
 
 _CHUNK = 64
 _NO_TRUTH = "these pairs have no true image"
-
-
-def errors_by_factor(factors: Mapping[str, Factor] = FACTORS) -> dict[str, str]:
-    """Metrics that are read from the redirected picture, by factor."""
-    return {name: factor.column("error") for name, factor in factors.items()}
-
-
-def both_by_factor(factors: Mapping[str, Factor] = FACTORS) -> dict[str, str]:
-    """Differences between the readings of the redirected and of the true picture, by factor.
-
-    These are GazeNeRF's errors. On ``gaze_only`` pairs that of the head is what the change of gaze
-    induced, on ``head_only`` pairs that of the gaze what the turn of the head induced.
-    """
-    return {name: factor.column("vs_truth") for name, factor in factors.items()}
-
-
-def columns(factors: Mapping[str, Factor] = FACTORS) -> pa.Schema:
-    """Columns of ``per_pair.parquet``.
-
-    ``angle_deg`` and ``head_angle_deg`` say how far gaze and head were to turn (degrees),
-    ``read_*`` what the estimator reads (radians); null where undefined.
-    """
-    named = [
-        *(factor.moved for factor in factors.values()),
-        *(*errors_by_factor(factors).values(), *both_by_factor(factors).values()),
-        *(*COMPARED, *optional.COLUMNS),
-        # Codes are long, and stand in the latents.
-        *(name for factor in factors.values() if not factor.code for name in factor.readings),
-    ]
-    return pa.schema(
-        [
-            ("pair", pa.int64()),
-            ("person", pa.string()),
-            ("kind", pa.string()),
-            ("source_index", pa.int64()),
-            ("target_index", pa.int64()),
-            *((name, pa.float32()) for name in named),
-        ]
-    )
 
 
 def measure_samples(
@@ -191,7 +148,7 @@ def measure_samples(
             entry[name] = column_entry(rows, name, options, unknown) | judges[factor]
         for factor, name in both_by_factor(factors).items():
             entry[name] = column_entry(rows, name, options, _NO_TRUTH) | judges[factor]
-        for name in COMPARED:
+        for name in SIMILARITY:
             reason = no_boxes if no_boxes and name == "eye_psnr" else _NO_TRUTH
             entry[name] = column_entry(rows, name, options, reason)
         for name in optional.COLUMNS:
@@ -247,16 +204,6 @@ def measure_files(
         found, table = measure_samples(made, *data, **options)
         write_json(summary, found)
         write_per_pair(rows, table)
-
-
-def write_per_pair(path: str | os.PathLike, table: pd.DataFrame) -> None:
-    """Write ``per_pair.parquet`` with :func:`columns`; NaN becomes null; atomic."""
-    named = {name.removesuffix("_moved") for name in table}
-    schema = columns(factors_named(named))
-    content = pa.Table.from_pandas(table[schema.names], schema=schema, preserve_index=False)
-    # pandas' own metadata names library versions; the bytes should depend on the numbers alone.
-    with replacing(path) as part:
-        pq.write_table(content.replace_schema_metadata(None), part, compression="zstd")
 
 
 def open_coder(encoder: Mapping[str, Any], device: str) -> CodeReader:
@@ -346,7 +293,7 @@ class _Judge:
     def _compare(self, table, known, pixels, reading, sums) -> None:
         stored = self._stored(table.iloc[known], "target_index")
         ours, wanted = (reduce_patches(images, self.size) for images in (pixels, stored))
-        for name, measure in _SIMILARITY.items():
+        for name, measure in SIMILARITY.items():
             if name != "eye_psnr" or self.boxes:
                 table.loc[known, name] = measure(ours, wanted)
         for name, values in self.extras.compare(ours, wanted).items():
