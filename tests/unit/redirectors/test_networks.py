@@ -354,6 +354,10 @@ def test_codes_are_evaluated_where_an_entry_edits_them(house, tmp_path):
     assert {HEAD, weights, "results/models/deca/model.json"} <= set(plan.inputs[measuring])
     assert {HEAD, weights} <= set(plan.inputs["measure_model synthetic copy"])
     settings = load_settings(guest(factors=["jaw"]))
+    two = {"encoders": {"deca": {"preset": "tiny"}, "other": {"preset": "tiny"}}}
+    two["evaluation"] = {"encoder": "other"}
+    assert settings.coder == "deca"
+    assert load_settings(guest(factors=["jaw"]) | two).coder == "other"
     assert settings.coded == ["jaw"] and "jaw_only" in settings.pair_counts
     assert "light_only" not in settings.pair_counts
     stages = yaml.safe_load(dvc_yaml(guest(factors=["jaw"])))["stages"]
