@@ -42,6 +42,7 @@ rule train_labelled_redirector:
         name="{redirector}-{draw}",
         state="results/state/augmentation/{redirector}-{draw}",
         config=augmenting_config,
+        networks=lambda wc: network_options(wc.redirector),
         seed=lambda wc: settings.seed + Draw.parse(wc.draw).seed,
     script:
         "../workflow_scripts/train_model.py"

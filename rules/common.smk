@@ -134,11 +134,19 @@ def redirected_files(model, dataset, masked=False):
 def used_networks(wildcards, making=False):
     """Weights of the networks that a model uses, in training or while making pictures."""
     declaration = settings.declarations.get(wildcards.model)
-    return {
-        f"network_{one.role}": f"results/models/{one.entry}/model.safetensors"
-        for one in (declaration.networks if declaration else ())
-        if one.always or not making
-    }
+    used = declaration.used if declaration else ()
+    used = [one for one in used if one.always or not making]
+    files = {f"network_{one.role}": settings.network_weights(one) for one in used}
+    if any(one.section == "encoders" for one in used):
+        files["head_of_networks"] = "results/face3d/head.npz"
+    return files
+
+
+def network_options(model):
+    """What is told of the networks of a model that are not trained here, by role."""
+    declared = settings.declarations[model].networks
+    found = {one.role: settings.network_options(one) for one in declared}
+    return {role: options for role, options in found.items() if options}
 
 
 def asks(rule, gpus=0, train=None):

@@ -95,6 +95,7 @@ rule measure_model:
         resamples=settings.evaluation.bootstrap,
         background=background_of,
         assets=JUDGES,
+        published=coder_weights(),
     script:
         "../workflow_scripts/measure_model.py"
 

@@ -14,9 +14,23 @@ def measured_with(wildcards):
     files = measured_files(wildcards)
     if settings.identity:
         files["identity"] = "results/models/identity/model.safetensors"
+    files |= coder_files()
     if weights := [asset["path"] for asset in JUDGES.values() if isfile(asset["path"])]:
         files["weights"] = weights
     return files
+
+
+def coder_files():
+    """The 3-D face encoder that reads factors from pictures, where such are evaluated."""
+    if not settings.coded:
+        return {}
+    files = encoder_files(settings.coder)
+    return {"encoder": [*files.values()], "head": HEAD}
+
+
+def coder_weights():
+    """Published weights of that encoder, none of one that is trained here."""
+    return settings.encoders[settings.coder].weights if settings.coded else {}
 
 
 def perturbed_file(wildcards):

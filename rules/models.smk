@@ -37,6 +37,7 @@ rule train_model:
         name="{model}",
         state="results/state/{model}",
         config=lambda wc: settings.models[wc.model].resolve(),
+        networks=lambda wc: network_options(wc.model),
         seed=settings.seed,
     script:
         "../workflow_scripts/train_model.py"
@@ -69,6 +70,7 @@ if settings.personal:
             name="{model}",
             state="results/state/{model}",
             config=lambda wc: settings.models[wc.model].resolve(),
+            networks=lambda wc: network_options(wc.model),
             size=lambda wc: settings.data_of(wc.model).album,
             shard=lambda wc: int(wc.shard),
             shards=settings.shards,

@@ -52,6 +52,7 @@ rule fix_pairs:
     """Draw once which pictures every method redirects, and to which directions."""
     input:
         unpack(album_file),
+        unpack(coded_labels),
         faces=face_shards,
         checked="results/{dataset}/faces/rejected.parquet",
         split="results/{dataset}/split.json",
@@ -67,7 +68,8 @@ rule fix_pairs:
     params:
         dataset="{dataset}",
         split=settings.evaluation.split,
-        counts=settings.evaluation.pairs.model_dump(),
+        counts=settings.pair_counts,
+        coded=settings.coded,
         same_deg=settings.evaluation.same_deg,
         seed=settings.seed,
     script:

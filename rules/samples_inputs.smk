@@ -23,6 +23,14 @@ def sampled_files(wildcards):
     return files | measured_files(wildcards)
 
 
+def coded_labels(wildcards):
+    """Codes of a data set, where factors that are read from them are evaluated."""
+    if not settings.coded:
+        return {}
+    part = f"results/{{dataset}}/latents/{settings.coder}/part-{{shard}}.parquet"
+    return {"codes": expand(part, dataset=wildcards.dataset, shard=SHARDS)}
+
+
 def measured_files(wildcards):
     """Masks of a data set whose background is removed."""
     if not settings.without_background(wildcards.dataset):

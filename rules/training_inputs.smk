@@ -1,7 +1,5 @@
 """What trainings read besides faces, and what decides their weights."""
 
-from regaze.training.settings import transfer_file
-
 
 def published_weights(wildcards):
     """What an estimator that is not trained here is read from."""
@@ -16,14 +14,14 @@ def seen_in_training(estimator):
 
 def required_files(wildcards):
     """What a training takes beyond faces: inputs, trained networks, first weights."""
-    entry = settings.models[wildcards.model]
-    if checkpoint := getattr(entry, "checkpoint", None):
-        return {"checkpoint": checkpoint}
-    files = read_inputs(wildcards.model, learnt_from(wildcards.model))
+    declaration = settings.declarations[wildcards.model]
+    files = {
+        f"start_{one.key.replace('.', '_')}": one.path for one in declaration.starts
+    }
     files |= used_networks(wildcards)
-    files |= unlabelled_files(wildcards.model)
-    if (start := getattr(entry.train, "transfer", None)) is not None:
-        files["transfer"] = transfer_file(start)
+    if declaration.published is None:
+        files |= read_inputs(wildcards.model, learnt_from(wildcards.model))
+        files |= unlabelled_files(wildcards.model)
     return files
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from regaze.albums import read_albums
 from regaze.faces import FacesReader
+from regaze.factors import factors_named
 from regaze.jobs import start
 from regaze.pairs import draw_pairs, write_pairs
 
@@ -15,6 +16,7 @@ def main(job):
     reader = FacesReader(job.input.faces)
     options = {name: job.params[name] for name in ("seed", "dataset", "same_deg")}
     options["albums"] = read_albums(job.input.get("albums"))
+    options |= {"factors": factors_named(job.params.coded), "codes": job.input.get("codes", ())}
     pairs = draw_pairs(reader, persons, job.params.counts, **options)
     write_pairs(job.output.pairs, pairs)
     log.info("pairs per kind: %s", pairs["kind"].value_counts().to_dict())

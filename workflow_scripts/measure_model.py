@@ -16,6 +16,9 @@ def main(job):
     options["perturbed"] = job.input.get("perturbed")
     if job.input.get("identity"):
         options["identity"] = Path(job.input.identity).parent
+    if job.input.get("encoder"):
+        trained = {"folder": Path(job.input.encoder[0]).parent}
+        options["encoder"] = {"head": job.input.head, **(job.params.published or trained)}
     options |= removed_background(job)
     measure_files(job.input.samples, *data, **dict(job.output.items()), **options)
 

@@ -127,6 +127,10 @@ KNOWN: Mapping[str, Asset] = {
 }
 
 
+NETWORKS = ("lpips_alexnet", "lpips_vgg16", "inception")
+"""Assets that are networks of pictures, which methods may use; :mod:`regaze.perceptual`."""
+
+
 class AssetFile(BaseModel):
     """Where one asset is."""
 

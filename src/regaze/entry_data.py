@@ -119,10 +119,10 @@ def _check_personal(settings: Any, name: str) -> None:
         )
     if name in settings.augmentation.redirectors:
         raise ValueError(f"augmentation.redirectors: {name!r} has a model per person, none for all")
-    for other, one in settings.models.items():
-        start = getattr(one.train, "transfer", None)
-        used = [net.entry for net in settings.declarations[other].networks]
-        if name in used or Path(start or "").name == name and other != name:
+    for other, declaration in settings.declarations.items():
+        used = [net.entry for net in declaration.networks if net.section == "models"]
+        starts = [file for begun in declaration.starts for file in Path(begun.path).parts[-2:]]
+        if name in used or name in starts and other != name:
             raise ValueError(
                 f"models.{other}: {name!r} has a model per person, none that {other!r} could "
                 "learn from"

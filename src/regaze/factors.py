@@ -7,13 +7,14 @@ imports it, so nothing here imports torch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from regaze.angles import angular_error
+from regaze.codes import CODES
 
 if TYPE_CHECKING:
     from regaze.faces import FacesReader
@@ -52,9 +53,12 @@ class Factor:
         meaning: of its error, for the report.
         unit: of differences; ``suffix`` is that of column names.
         parts: names of its numbers; directions are ``pitch`` and ``yaw``, radians.
-        labels: of rows of a faces file, (N, parts); NaN where unknown.
+        labels: of rows of a faces file, (N, parts); NaN where unknown. None: see ``code``.
         read: of redirected pictures (:class:`regaze.metrics.redirection.Reading`: what the
-            evaluation estimator sees in them, and the pictures), (N, parts).
+            evaluation estimator sees in them, and the pictures), (N, parts). None: see ``code``.
+        code: column of :data:`regaze.codes.CODES` that it is read from instead, of pictures as of
+            ground truth, by the 3-D face encoder of ``evaluation.encoder``.
+        numbers: which of the code's numbers it is, the first and the one behind the last.
         difference: of two (N, parts), (N,) in ``unit``.
         moved: column that says how far it was to change, in ``unit``.
         keeps: the factors that are the same in pairs where this one alone changes.
@@ -68,10 +72,12 @@ class Factor:
     title: str
     noun: str
     meaning: str
-    labels: Callable[[FacesReader, np.ndarray], np.ndarray]
-    read: Callable[[Any], np.ndarray]
     moved: str
     keeps: tuple[str, ...]
+    labels: Callable[[FacesReader, np.ndarray], np.ndarray] | None = None
+    read: Callable[[Any], np.ndarray] | None = None
+    code: str = ""
+    numbers: tuple[int, int | None] = (0, None)
     unit: str = DEGREES
     suffix: str = "deg"
     parts: tuple[str, ...] = ("pitch", "yaw")
@@ -94,6 +100,20 @@ class Factor:
     def directional(self) -> bool:
         """Whether its numbers are pitch and yaw in radians, which a dial can show."""
         return self.parts == ("pitch", "yaw")
+
+    def reading(self, reading: Any) -> np.ndarray:
+        """Its numbers (N, parts) of redirected pictures, NaN where they could not be read."""
+        if self.read is not None:
+            return self.read(reading)
+        return self.part(reading.codes[self.code]).astype(np.float64)
+
+    def part(self, codes: np.ndarray) -> np.ndarray:
+        """Its numbers (N, parts) of codes (N, length)."""
+        return codes[:, slice(*self.numbers)]
+
+    def text(self, value: float) -> str:
+        """A difference as it is printed, with its unit."""
+        return f"{value:.{2 if self.code else 1}f}{self.unit}"
 
     def shown(self, values: np.ndarray) -> np.ndarray:
         """Its numbers (..., parts) as they are printed: degrees of directions."""
@@ -129,6 +149,57 @@ FACTORS: dict[str, Factor] = {
     )
 }
 """By name; the first one is what the verdict and the tables across data sets begin with."""
+
+
+def root_mean_square(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Differences (N,) of codes (N, n), as re-inference errors are (Ding et al. 2023)."""
+    return np.sqrt(np.square(np.asarray(first, np.float64) - second).mean(-1))
+
+
+def _coded(name: str, title: str, numbers: tuple, code: str, same: float, meaning: str) -> Factor:
+    size = len(range(CODES[code])[slice(*numbers)])
+    return Factor(
+        name,
+        title,
+        title.lower(),
+        f"root mean square difference between {meaning} of the redirected picture and that of "
+        "the target, which one 3-D face encoder reads from both",
+        moved=f"{name}_moved",
+        keeps=("gaze", "head"),
+        code=code,
+        numbers=numbers,
+        unit="",
+        suffix="rms",
+        parts=tuple(map(str, range(size))),
+        difference=root_mean_square,
+        same=same,
+        turn=None,
+    )
+
+
+CODED: dict[str, Factor] = {
+    one.name: one
+    for one in (
+        _coded("shape", "Shape", (0, None), "shape", 0.2, "the shape code"),
+        _coded("expression", "Expression", (0, None), "expression", 0.2, "the expression code"),
+        _coded("jaw", "Jaw", (3, 6), "pose", 0.02, "the jaw's rotation (radians)"),
+        _coded("light", "Light", (0, None), "light", 0.1, "the light code"),
+    )
+}
+"""Factors that are evaluated where an entry edits them, read by a 3-D face encoder.
+
+``same`` is a choice: codes of expression and shape have about unit variance over people, and the
+jaw's 0.02 in each number are two degrees."""
+
+
+def factors_named(names: Collection[str]) -> dict[str, Factor]:
+    """Those of :data:`FACTORS`, and those of :data:`CODED` that are named."""
+    return {**FACTORS, **{name: one for name, one in CODED.items() if name in names}}
+
+
+def factors_of(columns: Collection[str]) -> dict[str, Factor]:
+    """The factors of a table of pairs, by its columns."""
+    return factors_named([name for name in CODED if f"target_{name}" in columns])
 
 
 @dataclass(frozen=True)
@@ -186,7 +257,7 @@ def pair_kinds(factors: Mapping[str, Factor]) -> dict[str, PairKind]:
     return {kind.name: kind for kind in found}
 
 
-KINDS: dict[str, PairKind] = pair_kinds(FACTORS)
+KINDS: dict[str, PairKind] = pair_kinds(factors_named(CODED))
 
 _OLD = {"free": GAZE_AND_HEAD}
 

@@ -24,8 +24,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from regaze.albums import evaluated_persons, free_rows
+from regaze.codes.latents import LatentsReader
 from regaze.faces import FacesReader
-from regaze.factors import FACTORS, KINDS, PairKind, current_kind
+from regaze.factors import FACTORS, KINDS, Factor, PairKind, current_kind, factors_of
 from regaze.filetypes import unreadable
 from regaze.outputs import REMEDY, replacing
 
@@ -33,20 +34,23 @@ SAME_DEG = 0.05
 """Rendered labels closer than this are the same direction: above float32 rounding, below any
 difference between two directions."""
 
-SCHEMA = pa.schema(
-    [
-        ("pair", pa.int64()),
-        ("person", pa.string()),
-        ("source_index", pa.int64()),
-        ("target_index", pa.int64()),
-        *(
-            (f"{side}_{name}", pa.list_(pa.float32(), len(factor.parts)))
-            for name, factor in FACTORS.items()
-            for side in ("source", "target")
-        ),
-        ("kind", pa.string()),
-    ]
-)
+
+def schema(factors: Mapping[str, Factor] = FACTORS) -> pa.Schema:
+    """Columns of a table of pairs in which these factors are known."""
+    return pa.schema(
+        [
+            ("pair", pa.int64()),
+            ("person", pa.string()),
+            ("source_index", pa.int64()),
+            ("target_index", pa.int64()),
+            *(
+                (f"{side}_{name}", pa.list_(pa.float32(), len(factor.parts)))
+                for name, factor in factors.items()
+                for side in ("source", "target")
+            ),
+            ("kind", pa.string()),
+        ]
+    )
 
 
 def draw_pairs(
@@ -59,6 +63,8 @@ def draw_pairs(
     same_deg: float = SAME_DEG,
     sweep_steps: int | None = None,
     albums: Mapping[str, Sequence[int]] | None = None,
+    factors: Mapping[str, Factor] = FACTORS,
+    codes: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Draw the evaluation pairs.
 
@@ -73,9 +79,11 @@ def draw_pairs(
             rest, so real photos need more than the default.
         sweep_steps: positions along a dial; None: as many as it has.
         albums: rows by person that are in no pair; where there are any, nobody else is drawn.
+        factors: what the table tells of sources and targets.
+        codes: latents of the faces, for factors that are read from codes.
 
     Returns:
-        One row per pair with the columns of :data:`SCHEMA`, numbered from 0. A kind for which the
+        One row per pair with the columns of :func:`schema`, numbered from 0. A kind for which the
         data hold fewer distinct pairs than asked for gives as many as were found.
 
     Raises:
@@ -97,6 +105,8 @@ def draw_pairs(
     able = [person for person, rows in free.items() if len(rows) >= 2]
     if not able:
         raise ValueError(f"{reader.paths}: none of {len(persons)} persons has two pictures")
+    people = np.concatenate([reader.rows([person]) for person in able])
+    labels = _Labels(reader, factors, codes, people)
     rows: list[dict] = []
     for kind in KINDS.values():
         wanted, seen = counts.get(kind.name, 0), set()
@@ -108,50 +118,88 @@ def draw_pairs(
             rng = np.random.default_rng(entropy)
             person = able[rng.integers(len(able))]
             source = int(free[person][rng.integers(len(free[person]))])
-            target = _target(reader, person, source, kind, rng, same_deg, free[person])
+            target = _target(labels, person, source, kind, rng, same_deg, free[person])
             if target is None or (person, source, target) in seen:
                 continue
             seen.add((person, source, target))
             if kind.swept:
                 path = FACTORS[kind.swept].dial.path(sweep_steps)
-                rows += [_row(reader, person, source, -1, kind, values) for values in path]
+                rows += [_row(labels, person, source, -1, kind, values) for values in path]
             else:
-                rows.append(_row(reader, person, source, target, kind))
-    table = pd.DataFrame(rows, columns=[name for name in SCHEMA.names if name != "pair"])
+                rows.append(_row(labels, person, source, target, kind))
+    names = schema(factors).names
+    table = pd.DataFrame(rows, columns=[name for name in names if name != "pair"])
     table.insert(0, "pair", np.arange(len(table), dtype=np.int64))
     return table
 
 
-def _target(reader, person, source, kind: PairKind, rng, same_deg, free) -> int | None:
+class _Labels:
+    """Labels of the persons who may be drawn; of codes, which are read once."""
+
+    def __init__(self, reader: FacesReader, factors: Mapping[str, Factor], codes, people):
+        self.reader, self.factors = reader, factors
+        coded = {name: one for name, one in factors.items() if one.code}
+        self._place = np.full(len(reader), -1, np.int64)
+        self._place[people] = np.arange(len(people))
+        self._known = coded_labels(reader, coded, codes, people) if coded else {}
+
+    def of(self, name: str, rows: np.ndarray) -> np.ndarray:
+        """Labels (N, parts) of rows of the faces."""
+        if name in self._known:
+            return self._known[name][self._place[rows]]
+        return self.factors[name].labels(self.reader, rows)
+
+
+def coded_labels(
+    reader: FacesReader,
+    factors: Mapping[str, Factor],
+    codes: Sequence[str],
+    rows: np.ndarray,
+) -> dict[str, np.ndarray]:
+    """Labels (N, parts) of rows by factors that are read from codes, NaN without a face.
+
+    ``codes`` are the latents of the faces. Raises ValueError where they are not.
+    """
+    latents = LatentsReader(codes, reader, columns=sorted({one.code for one in factors.values()}))
+    values = latents.read(rows)
+    unseen = ~latents.detected[rows]
+    found = {name: one.part(values[one.code]).copy() for name, one in factors.items()}
+    for one in found.values():
+        one[unseen] = np.nan
+    return found
+
+
+def _target(labels: _Labels, person, source, kind: PairKind, rng, same_deg, free) -> int | None:
     if kind.swept:
         return -1
-    rows = reader.rows([person])
+    rows = labels.reader.rows([person])
     others = np.isin(np.arange(len(rows)), free[free != source])
     for name in (*kind.keeps, *kind.factors) if kind.keeps else ():
-        factor = FACTORS[name]
-        values = factor.labels(reader, rows)
+        factor = labels.factors[name]
+        values = labels.of(name, rows)
         limit = same_deg if factor.same is None else factor.same
-        same = factor.difference(values, values[source]) < limit
-        others &= same if name in kind.keeps else ~same
+        apart = factor.difference(values, values[source])
+        others &= apart < limit if name in kind.keeps else apart >= limit
     choice = np.flatnonzero(others)
     return int(choice[rng.integers(len(choice))]) if len(choice) else None
 
 
-def _row(reader, person, source, target, kind: PairKind, swept=None) -> dict:
+def _row(labels: _Labels, person, source, target, kind: PairKind, swept=None) -> dict:
     places = [source, source if target < 0 else target]
-    rows = np.array([reader.global_index(person, place) for place in places])
+    rows = np.array([labels.reader.global_index(person, place) for place in places])
     found = {"person": person, "source_index": source, "target_index": target, "kind": kind.name}
-    for name, factor in FACTORS.items():
-        found[f"source_{name}"], found[f"target_{name}"] = factor.labels(reader, rows)
+    for name in labels.factors:
+        found[f"source_{name}"], found[f"target_{name}"] = labels.of(name, rows)
     if swept is not None:
         found[f"target_{kind.swept}"] = np.asarray(swept, np.float32)
     return found
 
 
 def write_pairs(path: str | Path, pairs: pd.DataFrame) -> None:
-    """Write pairs as parquet with the fixed schema, by atomic replacement."""
-    columns = {name: list(pairs[name]) for name in SCHEMA.names}
-    table = pa.Table.from_pydict(columns, schema=SCHEMA)
+    """Write pairs as parquet with the schema of their factors, by atomic replacement."""
+    fixed = schema(factors_of(pairs.columns))
+    columns = {name: list(pairs[name]) for name in fixed.names}
+    table = pa.Table.from_pydict(columns, schema=fixed)
     with replacing(path) as part:
         pq.write_table(table, part, compression="zstd")
 
@@ -167,7 +215,7 @@ def read_pairs(path: str | Path) -> pd.DataFrame:
     except pa.ArrowInvalid as error:
         told = unreadable(path, "not a readable parquet file", "parquet", error)
         raise ValueError(f"{told}{REMEDY}") from None
-    for field in SCHEMA:
+    for field in schema(factors_of(table.schema.names)):
         if field.name not in table.schema.names:
             raise ValueError(f"{path}: column {field.name!r} is missing")
         found = table.schema.field(field.name).type

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,19 +22,20 @@ from pydantic import (
 )
 from pydantic.json_schema import models_json_schema
 
-from regaze.assets import AssetSettings
+from regaze.assets import NETWORKS, AssetSettings
 from regaze.capture_settings import Capture, Section
 from regaze.entry_data import check_data, check_estimator, known
 from regaze.estimators.settings import EstimatorSettings
 from regaze.face3d.acquire_settings import AcquireSettings
 from regaze.face3d.settings import EncoderSettings
+from regaze.factors import CODED, factors_named, pair_kinds
 from regaze.few_labels.settings import AugmentationSettings
 from regaze.identity.settings import TRAINED, IdentitySettings
 from regaze.landmarks.settings import LandmarkSettings
 from regaze.masks.settings import MaskSettings
 from regaze.methods import method_module, methods
 from regaze.normalise.settings import AlignedFaces, Faces
-from regaze.redirectors.declaration import Declaration, Sampling, check_labels, declared
+from regaze.redirectors.declaration import Declaration, Network, Sampling, check_labels, declared
 from regaze.redirectors.inputs import KINDS as INPUT_KINDS
 from regaze.redirectors.inputs import check_names
 from regaze.report.settings import Evaluation, StudySettings
@@ -49,7 +50,7 @@ from regaze.sources.splits import (
     read_split,
     without_anybody,
 )
-from regaze.training.settings import patches_fault, transfer_file
+from regaze.training.settings import patches_fault
 from regaze.views import DEFAULT, EntryData, ViewSettings, divided, in_view
 
 PSEUDO_MODELS = ("copy", "truth")
@@ -142,6 +143,8 @@ class Settings(Section):
             if (encoder := getattr(self, section).encoder) is not None:
                 known(f"{section}.encoder", encoder, self.encoders)
         known("evaluation.estimator", self.evaluation.estimator, self.estimators)
+        if self.evaluation.encoder is not None:
+            known("evaluation.encoder", self.evaluation.encoder, self.encoders)
         for name in self.evaluation.models or []:
             known("evaluation.models", name, [*PSEUDO_MODELS, *self.models])
         self._check_study(self.evaluation.study)
@@ -157,6 +160,11 @@ class Settings(Section):
             self._check_declaration(f"models.{name}", name)
             sections = {"estimators": self.estimators, "models": self.models}
             check_labels(f"models.{name}", entry, sections)
+        if self.coded and self.coder is None:
+            raise ValueError(
+                f"evaluation.encoder: {', '.join(self.coded)}, which an entry of models edits, "
+                "is read by an entry of encoders, found none"
+            )
         self.augmentation.check(self.estimators, self.models)
         for name in self.augmentation.redirectors:
             own = self.data_of(name).labelled
@@ -258,15 +266,16 @@ class Settings(Section):
             where = f"{path}: its {_ROLES.get(one.role, one.role)}"
             if one.role == "labeller":
                 where = f"{path}.labels.estimator"
-            known(where, one.entry, getattr(self, one.section))
+            known(where, one.entry, self._networks_of(one.section))
             if one.section == "estimators" and one.entry == self.evaluation.estimator:
                 raise ValueError(
                     f"{path}: its {_ROLES.get(one.role, one.role)} {one.entry!r} also measures all "
                     "methods "
                     "(evaluation.estimator); learn from another one"
                 )
-            # Encoders crop the face themselves.
-            seen = None if one.section == "encoders" else self.faces_of(one.entry, one.section)
+            # The others crop and resize the face themselves.
+            framed = one.section in ("estimators", "models")
+            seen = self.faces_of(one.entry, one.section) if framed else None
             if seen is not None and not seen.shows_as(self.faces_of(name)):
                 raise ValueError(
                     f"{where} {one.entry!r} knows faces in another view than "
@@ -292,10 +301,58 @@ class Settings(Section):
                 raise ValueError(f"{path}: its {one.role} {one.entry!r} learns from itself")
             self._check_circles(path, [*chain, one.entry])
 
+    def _networks_of(self, section: str) -> Iterable[str]:
+        """Names of what methods may use of a section."""
+        if section == "assets":
+            return NETWORKS
+        if section == "identity":
+            return ["identity"] if self.identity else []
+        return getattr(self, section)
+
+    def network_options(self, one: Network) -> dict[str, str]:
+        """What is told of a network that is not trained here; see
+        :class:`regaze.redirectors.inputs.NetworkFile`."""
+        if one.section == "encoders":
+            return self.encoders[one.entry].weights
+        if one.section != "assets":
+            return {}
+        own = getattr(self.assets, one.entry).sha256
+        return {"asset": one.entry, **({} if own is None else {"sha256": own})}
+
+    def network_weights(self, one: Network) -> str:
+        """The file of the weights of a network."""
+        if one.section == "assets":
+            return getattr(self.assets, one.entry).path
+        if one.section == "encoders" and (given := self.encoders[one.entry].published):
+            return given
+        return f"results/models/{one.entry}/model.safetensors"
+
     @cached_property
     def declarations(self) -> dict[str, Declaration]:
         """What every entry of ``models`` reads and uses."""
         return {name: declared(entry) for name, entry in self.models.items()}
+
+    @property
+    def coded(self) -> list[str]:
+        """Factors read from codes that are evaluated, since an entry in the report edits them."""
+        edited = {
+            factor
+            for name in self.rows
+            if name in self.models
+            for factor in self.declarations[name].factors
+        }
+        return [name for name in CODED if name in edited]
+
+    @property
+    def coder(self) -> str | None:
+        """The entry of ``encoders`` that reads :attr:`coded`."""
+        return self.evaluation.encoder or next(iter(self.encoders), None)
+
+    @property
+    def pair_counts(self) -> dict[str, int]:
+        """Pairs per kind of what is evaluated."""
+        counts = self.evaluation.pairs.model_dump()
+        return {name: counts[name] for name in pair_kinds(factors_named(self.coded))}
 
     def seen_by(self, name: str) -> list[str]:
         """Data sets that an entry of ``models`` sees, in its training or while it is sampled."""
@@ -374,7 +431,7 @@ class Settings(Section):
             found[self.evaluation.split] = "evaluation.split"
         train, val, test = "train-redirector", "val", "test"
         for name, entry in self.models.items():
-            learns = getattr(entry, "checkpoint", None) is None
+            learns = self.declarations[name].published is None
             if learns and not entry.data.per and self.data_of(name).labelled == dataset:
                 found = dict.fromkeys((train, val), f"models.{name}") | found
             if learns and self.data_of(name).unlabelled == dataset:
@@ -613,17 +670,19 @@ def missing_files(settings: Settings, results: str | Path = "results") -> list[s
     }
     for name, entry in settings.encoders.items():
         named[f"encoders.{name}"] = entry.published
-    for section in ("estimators", "models"):
-        for name, entry in getattr(settings, section).items():
-            named[f"{section}.{name}.checkpoint"] = getattr(entry, "checkpoint", None)
+    for name, entry in settings.estimators.items():
+        named[f"estimators.{name}.checkpoint"] = entry.checkpoint
     if settings.identity:
         named["identity.checkpoint"] = settings.identity.checkpoint
-    for name, model in settings.models.items():
-        start = getattr(model.train, "transfer", None)
-        # Models of this configuration are trained first.
-        own = [Path(results, "models", other) for other in settings.models]
-        if start is not None and not any(Path(start).is_relative_to(folder) for folder in own):
-            named[f"models.{name}.train.transfer"] = transfer_file(start)
+    # Models of this configuration are trained first.
+    own = [Path(results, "models", other) for other in settings.models]
+    for name, declaration in settings.declarations.items():
+        for one in declaration.starts:
+            if not any(Path(one.path).is_relative_to(folder) for folder in own):
+                named[f"models.{name}.{one.key}"] = one.path
+        for one in declaration.used:
+            if one.section == "assets":
+                named[f"assets.{one.entry}"] = settings.network_weights(one)
     for name in settings.read:
         options = settings.datasets[name]
         if isinstance(options.split, str):

@@ -19,7 +19,7 @@ from regaze.face3d.model import load_flame
 from regaze.face3d.parsing import load_parser
 from regaze.face3d.pickles import PickleRefused, read_npy_object, read_pickle
 from regaze.identity.store import load_published, load_recogniser
-from regaze.metrics.perceptual import load_inception, load_lpips
+from regaze.perceptual import load_inception, load_lpips
 from regaze.redirectors.sted.checkpoints import read_checkpoint
 from regaze.redirectors.transfer import read_start
 from regaze.weights import torch_content

@@ -19,7 +19,7 @@ from regaze.identity.mobilefacenet import MobileFaceNet
 from regaze.identity.small import SmallRecogniser
 from regaze.landmarks.face_alignment import Detector, _Faces
 from regaze.landmarks.mesh import MeshDetector
-from regaze.metrics.perceptual import inception_features, lpips_distance
+from regaze.perceptual import inception_features, lpips_distance
 from regaze.redirectors.base import build_redirector
 from regaze.redirectors.inversion.settings import ModelSettings
 from regaze.stylegan.encoder import SIZE_PX

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from regaze.faces import FacesAttributes, FacesReader, FacesWriter
-from regaze.factors import FACTORS, KINDS, compared_kinds, current_kind, pair_kinds
+from regaze.factors import CODED, FACTORS, KINDS, compared_kinds, current_kind, pair_kinds
 from regaze.pairs import draw_pairs, read_pairs, write_pairs
 from regaze.report.inputs import read_metrics, read_per_pair
 from regaze.report.settings import PairCounts, StudySettings
@@ -27,12 +27,12 @@ from regaze import factors
 def brightness(pixels):
     return pixels.mean((1, 2, 3), keepdims=True)[:, :, 0, 0].astype(np.float32)
 
-factors.FACTORS["light"] = factors.Factor(
-    "light", "Light", "light", "how much brighter or darker than asked for",
+factors.FACTORS["glow"] = factors.Factor(
+    "glow", "Glow", "glow", "how much brighter or darker than asked for",
     labels=lambda faces, rows: brightness(faces.pixels(rows)),
     read=lambda reading: brightness(reading.pixels),
     difference=lambda a, b: np.abs(np.asarray(a) - b)[:, 0],
-    moved="light_moved", keeps=("gaze", "head"), unit=" levels", suffix="levels", parts=("",),
+    moved="glow_moved", keeps=("gaze", "head"), unit=" levels", suffix="levels", parts=("",),
     same=8.0, turn=None, dial=factors.Dial((20.0,), steps=3),
 )
 factors.KINDS.update(factors.pair_kinds(factors.FACTORS))
@@ -68,8 +68,9 @@ class Still(GazeHeadEstimator):
 
 root = Path(sys.argv[1])
 reader = FacesReader(root / "f.h5")
-counts = PairCounts(gaze_and_head=6, gaze_only=0, head_only=0, light_only=4, sweep=0, light_sweep=1)
-pairs = draw_pairs(reader, ["a", "b"], counts.model_dump(), seed=0, dataset="d")
+counts = PairCounts(gaze_and_head=6, gaze_only=0, head_only=0, glow_only=4, sweep=0, glow_sweep=1)
+counts = {name: counts.model_dump()[name] for name in factors.pair_kinds(factors.FACTORS)}
+pairs = draw_pairs(reader, ["a", "b"], counts, seed=0, dataset="d")
 write_pairs(root / "pairs.parquet", pairs)
 measure.load_estimator = lambda folder: Still()
 entries = []
@@ -84,7 +85,7 @@ for name in ("truth", "copy", "mine"):
 results = read_results(entries)
 tables.write_comparison(root / "comparison.csv", tables.comparisons({"d": results}))
 stores = {"mine": root / "mine/samples.h5"}
-redirection_grid(reader, pairs, stores, root / "grid.png", kind="light_only", n=2,
+redirection_grid(reader, pairs, stores, root / "grid.png", kind="glow_only", n=2,
     per_pair_by_model={"mine": root / "mine/per_pair.parquet"})
 (root / "verdict.txt").write_text("\n".join([verdict(results).headline, *verdict(results).details]))
 (root / "induced.txt").write_text(" ".join(INDUCED))
@@ -110,38 +111,42 @@ def test_a_row_gives_pairs_metrics_tables_a_dial_and_a_verdict(tmp_path):
     )
     assert done.returncode == 0, done.stderr[-3000:]
     pairs = pq.read_table(tmp_path / "pairs.parquet").to_pandas()
-    only = pairs[pairs["kind"] == "light_only"]
+    only = pairs[pairs["kind"] == "glow_only"]
     assert len(only) == 4
     for row in only.itertuples():
         np.testing.assert_array_equal(row.source_gaze, row.target_gaze)
-        assert abs(row.source_light[0] - row.target_light[0]) >= 8
-    swept = pairs[pairs["kind"] == "light_sweep"]
+        assert abs(row.source_glow[0] - row.target_glow[0]) >= 8
+    swept = pairs[pairs["kind"] == "glow_sweep"]
     wanted = [0, 20 * np.sin(2 * np.pi / 3), -20 * np.sin(2 * np.pi / 3)]
-    assert np.allclose(np.concatenate(swept["target_light"].to_list()), wanted, atol=1e-5)
+    assert np.allclose(np.concatenate(swept["target_glow"].to_list()), wanted, atol=1e-5)
     content = {
-        name: json.loads((tmp_path / name / "metrics.json").read_text())["kinds"]["light_only"]
+        name: json.loads((tmp_path / name / "metrics.json").read_text())["kinds"]["glow_only"]
         for name in ("truth", "copy")
     }
-    moved = np.abs([row.source_light[0] - row.target_light[0] for row in only.itertuples()]).mean()
-    assert content["truth"]["light_error_levels"]["mean"] == 0
-    assert content["copy"]["light_error_levels"]["mean"] == pytest.approx(moved, abs=0.01)
-    assert content["copy"]["light_vs_truth_levels"]["mean"] == pytest.approx(moved, abs=0.01)
+    moved = np.abs([row.source_glow[0] - row.target_glow[0] for row in only.itertuples()]).mean()
+    assert content["truth"]["glow_error_levels"]["mean"] == 0
+    assert content["copy"]["glow_error_levels"]["mean"] == pytest.approx(moved, abs=0.01)
+    assert content["copy"]["glow_vs_truth_levels"]["mean"] == pytest.approx(moved, abs=0.01)
     rows = pd.read_parquet(tmp_path / "copy/per_pair.parquet")
-    assert {"light_moved", "light_error_levels", "read_light"} <= set(rows)
-    assert "light_error_levels" in pd.read_csv(tmp_path / "comparison.csv")
+    assert {"glow_moved", "glow_error_levels", "read_glow"} <= set(rows)
+    assert "glow_error_levels" in pd.read_csv(tmp_path / "comparison.csv")
     said = (tmp_path / "verdict.txt").read_text()
-    assert "On light-only pairs the best is: light 0.0 levels (mine; source" in said
-    assert "gaze_to_light_levels" in (tmp_path / "induced.txt").read_text().split()
+    assert "On glow-only pairs the best is: glow 0.0 levels (mine; source" in said
+    assert "gaze_to_glow_levels" in (tmp_path / "induced.txt").read_text().split()
     assert (tmp_path / "grid.png").stat().st_size > 500
 
 
 def test_kinds_follow_the_factors_and_keep_their_seeds():
-    assert list(KINDS) == ["gaze_and_head", "gaze_only", "head_only", "sweep"]
-    assert compared_kinds() == ("gaze_only", "head_only", "gaze_and_head")
+    plain = pair_kinds(FACTORS)
+    assert list(plain) == ["gaze_and_head", "gaze_only", "head_only", "sweep"]
+    coded = [f"{name}_only" for name in CODED]
+    assert set(KINDS) == {*plain, *coded}
+    assert compared_kinds() == ("gaze_only", "head_only", *coded, "gaze_and_head")
     # Other seeds would draw other pairs than have been published.
-    assert [kind.seed for kind in KINDS.values()] == ["free", "gaze_only", "head_only", "sweep"]
+    assert [kind.seed for kind in plain.values()] == ["free", "gaze_only", "head_only", "sweep"]
+    assert all(KINDS[name].seed == kind.seed for name, kind in plain.items())
     fewer = pair_kinds({"head": FACTORS["head"]} | {"gaze": FACTORS["gaze"]})
-    assert set(fewer) == set(KINDS)
+    assert set(fewer) == set(plain)
 
 
 def test_files_with_the_old_word_are_read(tmp_path):

@@ -32,8 +32,8 @@ from regaze.filetypes import damage, file_type, read_npz, unreadable
 from regaze.hdf5 import open_hdf5
 from regaze.identity.store import load_published
 from regaze.landmarks.face_alignment import _load
-from regaze.metrics.perceptual import load_lpips
 from regaze.pairs import read_pairs
+from regaze.perceptual import load_lpips
 from regaze.redirectors.sted.checkpoints import read_checkpoint
 from regaze.redirectors.transfer import read_start
 from regaze.sources.hdf5 import opened

@@ -65,6 +65,8 @@ RERUN = {
     "pairs.py draw_pairs": "fix_pairs",
     "metrics/bootstrap.py": "measure_model, measure_weights, measure_study, write_report, "
     "write_augmentation",
+    # No entry edits what is read from codes.
+    "metrics/coded.py": "",
     # What decides nothing.
     "jobs.py": "",
     "versioning/code.py": "",

@@ -81,6 +81,14 @@ def test_models_depend_on_what_their_training_is_given():
     ]
 
 
+def test_code_of_pictures_is_no_dependency_of_a_training():
+    sampling = "src/regaze/redirectors/xunet/sampling.py"
+    for name in ("xunet", "regression"):
+        training = STAGES[f"train-{name}"]["deps"]
+        assert not [one for one in training if f"{sampling}/".startswith(f"{one}/")]
+        assert sampling in STAGES[f"evaluate-{name}"]["deps"]
+
+
 @pytest.mark.parametrize(
     "overlay",
     [

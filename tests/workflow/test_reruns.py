@@ -24,6 +24,7 @@ from running import ROOT
 from snakemake_interface_common.exceptions import WorkflowError
 
 from regaze.configfiles import merge
+from regaze.factors import CODED
 from regaze.redirectors.declaration import declared
 from regaze.settings import ConfigurationError, load_settings
 from regaze.versioning import dvc_yaml
@@ -188,6 +189,9 @@ EXPECTED = {
     "evaluation.split": "fix_pairs, perturb_model, train_labelled_estimator, write_augmentation",
     "evaluation.same_deg": "fix_pairs",
     "evaluation.pairs": "fix_pairs",
+    # No entry edits what is read from codes (test_networks.py).
+    "evaluation.encoder": "",
+    **dict.fromkeys((f"evaluation.pairs.{name}_only" for name in CODED), ""),
     "evaluation.albums": "draw_albums, fix_pairs, perturb_model",
     "evaluation.bootstrap": f"{MEASURED}, write_augmentation",
     "evaluation.perturbed": "perturb_model",
@@ -260,6 +264,7 @@ models.sted.objective.mixing:
   models:
     sted: {{objective: {{mixing: false, disentangle_embedding: 0, disentangle_pseudo_label: 0}}}}
 evaluation.albums: {{evaluation: {{albums: {{size: 3}}}}}}
+evaluation.encoder: {{evaluation: {{encoder: given_deca}}}}
 evaluation.datasets: {{evaluation: {{datasets: [], remove_background: []}}}}
 evaluation.models: {{evaluation: {{models: [copy]}}}}
 augmentation.counts: {{augmentation: {{counts: [13]}}}}

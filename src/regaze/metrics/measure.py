@@ -9,42 +9,33 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from regaze.estimators.base import GazeHeadEstimator
 from regaze.estimators.store import load_estimator
 from regaze.faces import FacesReader
-from regaze.factors import FACTORS, KINDS
+from regaze.factors import FACTORS, Factor, factors_of, pair_kinds
 from regaze.identity.align import why_not_sted_view
 from regaze.images import eye_boxes, reduce_patches
 from regaze.masks.background import WithoutBackground, faces_reader
 from regaze.metrics import optional
+from regaze.metrics.coded import CodeReader
+from regaze.metrics.columns import both_by_factor, columns, errors_by_factor, write_per_pair
 from regaze.metrics.disentanglement import INDUCED, induced_values, read_perturbed
 from regaze.metrics.entries import by_angle, column_entry, mean_entry, null, sted_protocol
 from regaze.metrics.frechet import Moments, bias_warning, frechet_distance
-from regaze.metrics.redirection import factor_errors, read_pictures
-from regaze.metrics.similarity import eye_psnr, l1, psnr, ssim, ssim_grey
-from regaze.outputs import replacing, several, write_json
+from regaze.metrics.redirection import Reading, factor_errors, read_pictures
+from regaze.metrics.similarity import SIMILARITY
+from regaze.outputs import several, write_json
 from regaze.pairs import read_pairs
 from regaze.samples import Samples
 
 log = logging.getLogger("regaze.metrics")
 
-READ = {name: factor.column("error") for name, factor in FACTORS.items()}
-"""Metrics that are read from the redirected picture, by factor."""
-READ_BOTH = {name: factor.column("vs_truth") for name, factor in FACTORS.items()}
-"""Differences between the readings of the redirected and of the true picture: GazeNeRF's errors.
-On ``gaze_only`` pairs that of the head is what the change of gaze induced, on ``head_only`` pairs
-that of the gaze what the turn of the head induced."""
-_SIMILARITY = {"psnr": psnr, "ssim": ssim, "eye_psnr": eye_psnr, "l1": l1, "ssim_grey": ssim_grey}
-COMPARED = tuple(_SIMILARITY)
-"""Metrics that compare the redirected picture with the true one."""
 PERTURBED = "perturbed"
 """Where the induced errors of random turns stand beside the kinds of pairs."""
 STED_NAMES = {
@@ -57,25 +48,6 @@ STED_NAMES = {
 
 _CHUNK = 64
 _NO_TRUTH = "these pairs have no true image"
-_MOVED = tuple(factor.moved for factor in FACTORS.values())
-_ESTIMATES = tuple(name for factor in FACTORS.values() for name in factor.readings)
-COLUMNS = pa.schema(
-    [
-        ("pair", pa.int64()),
-        ("person", pa.string()),
-        ("kind", pa.string()),
-        ("source_index", pa.int64()),
-        ("target_index", pa.int64()),
-        *(
-            (name, pa.float32())
-            for part in (_MOVED, READ.values(), READ_BOTH.values(), COMPARED, optional.COLUMNS)
-            for name in part
-        ),
-        *((name, pa.float32()) for name in _ESTIMATES),
-    ]
-)
-"""Columns of ``per_pair.parquet``. ``angle_deg`` and ``head_angle_deg`` say how far gaze and head
-were to turn (degrees), ``read_*`` what the estimator reads (radians); null where undefined."""
 
 
 def measure_samples(
@@ -84,7 +56,7 @@ def measure_samples(
     faces_paths: Sequence[str | os.PathLike],
     estimator_folder: str | os.PathLike,
     *,
-    kinds: Sequence[str] = tuple(KINDS),
+    kinds: Sequence[str] | None = None,
     seed: int = 0,
     resamples: int = 1000,
     level: float = 0.95,
@@ -95,6 +67,7 @@ def measure_samples(
     assets: Mapping[str, Mapping] | None = None,
     perturbed: str | os.PathLike | None = None,
     inversions: FacesReader | None = None,
+    encoder: Mapping[str, Any] | None = None,
 ) -> tuple[dict[str, Any], pd.DataFrame]:
     """Measure the samples of one model.
 
@@ -106,7 +79,7 @@ def measure_samples(
         pairs_path: pairs parquet; gives targets, persons and kinds.
         faces_paths: shards of the faces the pairs were drawn from; give the true pictures.
         estimator_folder: model folder of the evaluation estimator.
-        kinds: kinds of pair to measure; others in the file are passed over.
+        kinds: kinds of pair to measure; others in the file are passed over. None: all.
         seed, resamples, level: of the bootstrap by person.
         device: where the estimator runs.
         masks: masks of the faces; given, the true pictures' background is replaced by
@@ -117,17 +90,25 @@ def measure_samples(
         perturbed: ``perturbed.parquet`` of the model, for the induced errors of random turns.
         inversions: of the faces, as :class:`regaze.metrics.inverted.InvertedFaces` reads them;
             given, they stand in the place of the true pictures, and of the sources for identity.
+        encoder: of the pairs' factors that are read from codes, as
+            :func:`regaze.face3d.encode.open_encoder` takes it.
 
     Returns:
-        The content of ``metrics.json`` and the table of ``per_pair.parquet`` (:data:`COLUMNS`), in
+        The content of ``metrics.json`` and the table of ``per_pair.parquet`` (:func:`columns`), in
         order of ``pair``. True faces larger than the samples are reduced by the mean over blocks
         (:func:`regaze.images.reduce_patches`) and compared unrounded.
 
     Raises:
         FileNotFoundError: a file is missing.
-        ValueError: an unknown pair, a pair sampled twice, or sizes that do not fit.
+        ValueError: an unknown pair, a pair sampled twice, sizes that do not fit, or pairs with
+            factors that are read from codes and no encoder.
     """
     pairs = read_pairs(pairs_path).set_index("pair", drop=False)
+    factors = factors_of(pairs.columns)
+    coded = [name for name, factor in factors.items() if factor.code]
+    if coded and encoder is None:
+        raise ValueError(f"{pairs_path}: {coded[0]} is read from codes; expected their encoder")
+    kinds = tuple(pair_kinds(factors)) if kinds is None else kinds
     network = load_estimator(estimator_folder).to(device)
     reader = inversions
     if reader is None:
@@ -149,25 +130,30 @@ def measure_samples(
         }
         for kind in kinds
     }
-    judge = _Judge(network, extras, reader, pairs, size, boxes=not no_boxes)
+    coder = open_coder(encoder, device) if coded else None
+    judge = _Judge(network, extras, reader, pairs, size, factors, coder, boxes=not no_boxes)
     tables = [
         judge.measure(chunk, samples.read(chunk), sums)
         for chunk in np.split(wanted, range(_CHUNK, len(wanted), _CHUNK))
         if len(chunk)
     ]
-    table = pd.concat(tables or [COLUMNS.empty_table().to_pandas()], ignore_index=True)
+    empty = columns(factors).empty_table().to_pandas()
+    table = pd.concat(tables or [empty], ignore_index=True)
+    judges = dict.fromkeys(FACTORS, _judged(network))
+    if coded:
+        judges |= dict.fromkeys(coded, {"encoder": coder.identity["encoder"]})
 
     options = {"seed": seed, "resamples": resamples, "level": level}
     metrics: dict[str, Any] = {"kinds": {}, "by_angle": {}, "sted_protocol": {}}
     for kind in kinds:
         rows = table[table["kind"] == kind]
         entry: dict[str, Any] = {"pairs": len(rows), "persons": int(rows["person"].nunique())}
-        for factor, name in READ.items():
+        for factor, name in errors_by_factor(factors).items():
             unknown = f"the {factor} asked for is not known of these pairs"
-            entry[name] = column_entry(rows, name, options, unknown) | _judged(network)
-        for name in READ_BOTH.values():
-            entry[name] = column_entry(rows, name, options, _NO_TRUTH) | _judged(network)
-        for name in COMPARED:
+            entry[name] = column_entry(rows, name, options, unknown) | judges[factor]
+        for factor, name in both_by_factor(factors).items():
+            entry[name] = column_entry(rows, name, options, _NO_TRUTH) | judges[factor]
+        for name in SIMILARITY:
             reason = no_boxes if no_boxes and name == "eye_psnr" else _NO_TRUTH
             entry[name] = column_entry(rows, name, options, reason)
         for name in optional.COLUMNS:
@@ -191,6 +177,8 @@ def measure_samples(
         "config": network.config(),
         "held_out": network.record.get("held_out"),
     }
+    if coded:
+        metrics["encoder"] = coder.identity
     metrics["pixels"] = {
         "size": list(size),
         "sampled": list(samples.size),
@@ -225,12 +213,9 @@ def measure_files(
         write_per_pair(rows, table)
 
 
-def write_per_pair(path: str | os.PathLike, table: pd.DataFrame) -> None:
-    """Write ``per_pair.parquet`` with the columns :data:`COLUMNS`; NaN becomes null; atomic."""
-    content = pa.Table.from_pandas(table[COLUMNS.names], schema=COLUMNS, preserve_index=False)
-    # pandas' own metadata names library versions; the bytes should depend on the numbers alone.
-    with replacing(path) as part:
-        pq.write_table(content.replace_schema_metadata(None), part, compression="zstd")
+def open_coder(encoder: Mapping[str, Any], device: str) -> CodeReader:
+    """What reads codes from pictures; see :class:`regaze.metrics.coded.CodeReader`."""
+    return CodeReader(encoder, device)
 
 
 def _check(samples_path, numbers: np.ndarray, pairs: pd.DataFrame, pairs_path) -> None:
@@ -255,6 +240,8 @@ class _Judge:
     reader: FacesReader
     pairs: pd.DataFrame
     size: tuple[int, int]
+    factors: Mapping[str, Factor]
+    coder: Any
     boxes: bool
 
     def measure(self, chunk: np.ndarray, pixels: np.ndarray, sums: Mapping[str, Mapping]):
@@ -263,20 +250,23 @@ class _Judge:
         source, target = (
             {
                 name: np.stack(rows[f"{side}_{name}"].to_list()).astype(np.float64)
-                for name in FACTORS
+                for name in self.factors
             }
             for side in ("source", "target")
         )
-        reading = read_pictures(self.network, pixels)
-        columns = ["pair", "person", "kind", "source_index", "target_index"]
-        table = rows[columns].reset_index(drop=True)
-        for name in COLUMNS.names[len(columns) :]:
+        keys = ["pair", "person", "kind", "source_index", "target_index"]
+        table = rows[keys].reset_index(drop=True)
+        reading = self._read(table, pixels)
+        numbers = columns(self.factors).names[len(keys) :]
+        for name in numbers:
             table[name] = np.nan
-        for name, factor in FACTORS.items():
+        for name, factor in self.factors.items():
             table[factor.moved] = factor.difference(source[name], target[name])
-            table[list(factor.readings)] = factor.read(reading)
+            if not factor.code:
+                table[list(factor.readings)] = factor.reading(reading)
+        errors = errors_by_factor(self.factors)
         for name, values in factor_errors(reading, target).items():
-            table[READ[name]] = values
+            table[errors[name]] = values
         if self.extras.identity is not None:
             source = reduce_patches(self._stored(table, "source_index"), self.size)
             ours = reduce_patches(pixels, self.size)
@@ -285,25 +275,40 @@ class _Judge:
         known = np.flatnonzero(table["target_index"] >= 0)
         if len(known):
             self._compare(table, known, pixels[known], reading, sums)
-        return table.astype({name: np.float32 for name in COLUMNS.names[len(columns) :]})
+        return table.astype(dict.fromkeys(numbers, np.float32))
+
+    def _read(self, table: pd.DataFrame, pixels: np.ndarray) -> Reading:
+        """The estimator's reading, and the encoder's where there is one."""
+        reading = read_pictures(self.network, pixels)
+        if self.coder is None:
+            return reading
+        shown = table["target_index"].where(table["target_index"] >= 0, table["source_index"])
+        rows = self._rows(table, shown)
+        landmarks = np.full((len(rows), 68, 2), np.nan)
+        if self.reader.has("landmarks"):
+            landmarks = self.reader.dataset("landmarks", rows)
+        codes = self.coder.read(pixels, landmarks, self.reader.patch_size)
+        return replace(reading, codes=codes)
+
+    def _rows(self, table: pd.DataFrame, index: pd.Series) -> np.ndarray:
+        places = zip(table["person"], index, strict=True)
+        return np.array([self.reader.global_index(person, int(index)) for person, index in places])
 
     def _stored(self, table: pd.DataFrame, column: str) -> np.ndarray:
-        places = zip(table["person"], table[column], strict=True)
-        rows = [self.reader.global_index(person, int(index)) for person, index in places]
-        return self.reader.pixels(rows)
+        return self.reader.pixels(self._rows(table, table[column]))
 
     def _compare(self, table, known, pixels, reading, sums) -> None:
         stored = self._stored(table.iloc[known], "target_index")
         ours, wanted = (reduce_patches(images, self.size) for images in (pixels, stored))
-        for name, measure in _SIMILARITY.items():
+        for name, measure in SIMILARITY.items():
             if name != "eye_psnr" or self.boxes:
                 table.loc[known, name] = measure(ours, wanted)
         for name, values in self.extras.compare(ours, wanted).items():
             table.loc[known, name] = values
-        truth = read_pictures(self.network, stored)
-        ours_read = {name: factor.read(reading[known]) for name, factor in FACTORS.items()}
+        truth, both = self._read(table.iloc[known], stored), both_by_factor(self.factors)
+        ours_read = {name: factor.reading(reading[known]) for name, factor in self.factors.items()}
         for name, values in factor_errors(truth, ours_read).items():
-            table.loc[known, READ_BOTH[name]] = values
+            table.loc[known, both[name]] = values
         kinds = table["kind"].to_numpy()[known]
         features = {"estimator": (reading.embedding[known], truth.embedding)}
         if self.extras.inception is not None:

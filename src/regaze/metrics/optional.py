@@ -143,7 +143,7 @@ def gather(
 
 def _perceptual():
     """The networks of LPIPS and FID: torchvision takes seconds to import, seldom for anything."""
-    from regaze.metrics import perceptual
+    from regaze import perceptual
 
     return perceptual
 

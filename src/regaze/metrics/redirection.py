@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from regaze.estimators.base import GazeHeadEstimator, estimate_and_embed
 from regaze.estimators.preprocess import prepare
-from regaze.factors import FACTORS
+from regaze.factors import CODED, factors_named
 
 
 @dataclass(frozen=True)
@@ -20,16 +20,20 @@ class Reading:
         angles: (n,4) float64 radians: gaze pitch, yaw, head pitch, yaw.
         embedding: (n,E) float64, input of the Fréchet distance; None where nobody asked for it.
         pixels: (n,H,W,3) uint8, the pictures, for factors that no estimator reads.
+        codes: what a 3-D face encoder sees in them by the names of
+            :data:`regaze.codes.CODES`, (n,length), NaN without a face; empty without an encoder.
     """
 
     angles: np.ndarray
     embedding: np.ndarray | None
     pixels: np.ndarray
+    codes: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __getitem__(self, rows: np.ndarray) -> Reading:
         """The reading of some of the pictures."""
         embedding = None if self.embedding is None else self.embedding[rows]
-        return Reading(self.angles[rows], embedding, self.pixels[rows])
+        codes = {name: values[rows] for name, values in self.codes.items()}
+        return Reading(self.angles[rows], embedding, self.pixels[rows], codes)
 
 
 def read_pictures(network: GazeHeadEstimator, pixels: np.ndarray) -> Reading:
@@ -55,7 +59,8 @@ def factor_errors(reading: Reading, wanted: Mapping[str, np.ndarray]) -> dict[st
     the label that the method was told, as in ST-ED's ``gaze_redirection`` and ``head_redirection``
     (zhengyuf/STED-gaze), not another picture's estimate.
     """
+    rows = factors_named(CODED)
     return {
-        name: FACTORS[name].difference(FACTORS[name].read(reading), np.asarray(label, np.float64))
+        name: rows[name].difference(rows[name].reading(reading), np.asarray(label, np.float64))
         for name, label in wanted.items()
     }

@@ -123,3 +123,7 @@ def ssim(found: Tensor, wanted: Tensor) -> np.ndarray:
         (mean_f**2 + mean_w**2 + c1) * (variance_f + variance_w + c2)
     )
     return index.mean(dim=(1, 2, 3)).cpu().numpy()
+
+
+SIMILARITY = {"psnr": psnr, "ssim": ssim, "eye_psnr": eye_psnr, "l1": l1, "ssim_grey": ssim_grey}
+"""Metrics that compare the redirected picture with the true one."""

@@ -83,7 +83,7 @@ def write_record(
         "code": params.get("code"),
         "threads": threads,
         "revision": git_revision(),
-        "versions": {**versions(), "python": platform.python_version()},
+        "versions": {**versions(_method(params)), "python": platform.python_version()},
         "machine": machine(),
     }
     path = record_path(rule, wildcards, folder)
@@ -97,6 +97,12 @@ def _read(raw: Mapping) -> dict:
         return {"fingerprint": content_hash(raw["persons"]), "by": PERSONS}
     told = {key: raw[key] for key in ("files", "bytes", "dates")}
     return {"fingerprint": raw["sizes"], "by": READ, **told}
+
+
+def _method(params: Mapping) -> str:
+    """The class of the model that a job trains, whose package may be from outside."""
+    config = params.get("config")
+    return str(config.get("class", "")) if isinstance(config, Mapping) else ""
 
 
 def _seen(path: str) -> dict:

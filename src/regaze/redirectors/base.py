@@ -26,8 +26,8 @@ Of sources: ``source`` (B,3,H,W) in [-1,1], ``source_gaze`` and ``source_head`` 
 ``source_<column>`` and ``source_<kind>_known`` (B,) bool. With several pictures of the source
 ``sources``, ``sources_gaze``, ... (B,K,...), of which number 0 is the source itself.
 
-Of targets: ``target_gaze``, ``target_head``, of pairs ``target_<name>`` of every other row of
-:data:`regaze.factors.FACTORS`, ``target_row`` (-1 where there is no picture of it),
+Of targets: ``target_gaze``, ``target_head``, of pairs ``target_<name>`` of every other factor that
+is evaluated (:mod:`regaze.factors`), ``target_row`` (-1 where there is no picture of it),
 inputs as above, and ``pair`` (B,) int64, the identity that a picture's noise is seeded by. While
 training also ``target`` (B,3,H,W) and ``target_labelled`` (B,) bool.
 
@@ -97,6 +97,17 @@ class Redirector(nn.Module):
             ValueError: keys are missing or unexpected, or shapes differ; all are listed.
         """
         load_strictly(self.saved, state)
+
+    def begin_with(self, files: Mapping[str, str]) -> None:
+        """Take weights of parts from files; before training, after all others of its kind.
+
+        Args:
+            files: paths by the options that the method declares as ``starts``; it checks what is
+                in them, and reads nothing but plain tensors.
+
+        Raises:
+            FileNotFoundError, ValueError: a file is missing, or does not fit.
+        """
 
     def phases(self) -> Sequence[Phase]:
         """In the order in which they run within a step."""

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from regaze.faces import FacesReader
-from regaze.factors import FACTORS
+from regaze.factors import factors_of
 from regaze.images import reduce_patches
 from regaze.redirectors.base import Batch, State, selected
 from regaze.redirectors.declaration import Declaration
@@ -129,7 +129,7 @@ class BatchBuilder:
             source |= self.load("sources", rows[first], reader.labels[rows[first], :4])
         wanted = rows_of(reader, table, "target")
         target = self.load("target", wanted, labels["target"], picture=False)
-        for name in FACTORS:
+        for name in factors_of(table.columns):
             # Directions are labels, loaded above.
             if f"target_{name}" not in target and f"target_{name}" in table:
                 values = np.stack(table[f"target_{name}"].to_list())

@@ -17,16 +17,21 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from regaze.capture.head import HeadConfig, build_head
 from regaze.estimators.build import build_estimator
+from regaze.face3d.deca import Deca
+from regaze.face3d.model import model_hash, save_flame
 from regaze.faces import FacesAttributes, FacesReader, FacesWriter
-from regaze.factors import GAZE_AND_HEAD
+from regaze.factors import CODED, GAZE_AND_HEAD, factors_named
+from regaze.identity.store import build_recogniser
 from regaze.pairs import draw_pairs
-from regaze.provenance import fingerprint
+from regaze.perceptual import example_weights
+from regaze.provenance import file_sha256
 from regaze.redirectors.base import Redirector, build_redirector, selected
 from regaze.redirectors.batches import BatchBuilder
 from regaze.redirectors.declaration import MethodSettings, Network, declared_by
-from regaze.redirectors.inputs import KINDS, FaceInput, open_inputs, reader_of
-from regaze.redirectors.networks import load_network
+from regaze.redirectors.inputs import KINDS, FaceInput, NetworkFile, open_inputs, reader_of
+from regaze.redirectors.networks import HEAD, about_networks, load_network
 from regaze.redirectors.pairs import PairBatches
 from regaze.redirectors.train import TrainingData, Unlabelled, fit, pair_labels, train_redirector
 from regaze.redirectors.validation import few_steps
@@ -158,11 +163,19 @@ class Bench:
         return TrainingData([str(path)], self.split, files)
 
     @cached_property
-    def networks(self) -> dict[str, str]:
-        """Model folders of untrained networks by role."""
-        return {one.role: str(self._network(one)) for one in self.declaration.networks}
+    def networks(self) -> dict[str, str | NetworkFile]:
+        """Untrained networks by role: model folders, of assets what they are."""
+        return {one.role: self._network(one) for one in self.declaration.networks}
 
-    def _network(self, one: Network) -> Path:
+    def _network(self, one: Network) -> str | NetworkFile:
+        if one.section == "assets":
+            path = self.folder / f"{one.entry}.pth"
+            if not path.exists():
+                torch.save(example_weights(one.entry), path)
+            return NetworkFile(str(path), {"asset": one.entry, "sha256": file_sha256(path)})
+        return str(self._model_folder(one))
+
+    def _model_folder(self, one: Network) -> Path:
         folder = self.folder / "models" / one.entry
         if (folder / "model.json").exists():
             return folder
@@ -174,27 +187,23 @@ class Bench:
             config["preprocess"] = entry.preprocess
             torch.manual_seed(1)
             _write_model(folder, build_estimator(**config), kind="estimator", config=config)
+        elif one.section == "identity":
+            config = {"network": "tiny", "size_px": 32}
+            torch.manual_seed(1)
+            _write_model(folder, build_recogniser(**config), kind="identity", config=config)
         else:
-            raise Failed(f"{one.role}: networks of {one.section} cannot be used yet")
+            write_encoder(folder, self.folder / HEAD)
         return folder
 
     def write_untrained(self) -> None:
         """Write the model folder of this entry with random weights."""
-        networks = {
-            one.role: {
-                "entry": one.entry,
-                "always": one.always,
-                "fingerprint": fingerprint(Path(self.networks[one.role]) / "model.safetensors"),
-            }
-            for one in self.declaration.networks
-        }
         _write_model(
             self.folder / "models" / self.name,
             self.woken(seed=2).saved,
             kind="redirector",
             config=self.config,
             inputs={kind: {"identity": one.identity} for kind, one in self.inputs.items()},
-            networks=networks,
+            networks=about_networks(self.declaration, self.networks),
         )
 
     def built(self, seed: int = 0, **changes) -> Redirector:
@@ -244,9 +253,14 @@ class Bench:
     def table(self) -> pd.DataFrame:
         """Evaluation pairs: four of two pictures each, and three of a sweep without a target."""
         counts = {GAZE_AND_HEAD: 4, "sweep": 1}
-        return draw_pairs(
-            self.reader, _LISTS["test"], counts, seed=0, dataset="example", sweep_steps=3
-        )
+        factors, codes = factors_named(self.declaration.factors), self.folder / "codes.parquet"
+        given = {"factors": factors, "seed": 0, "dataset": "example", "sweep_steps": 3}
+        if set(factors) & set(CODED):
+            reader_of("codes").write_example(
+                codes, {}, self.reader, np.ones(len(self.reader), bool)
+            )
+            given["codes"] = [codes]
+        return draw_pairs(self.reader, _LISTS["test"], counts, **given)
 
     def asked(self) -> dict[str, Tensor]:
         """Sources and targets of the requests in one batch, a row per request."""
@@ -276,6 +290,17 @@ class Bench:
             return seen[0]
 
         return self.trained(f"{self.name}-unbroken", build), seen[0].eval()
+
+
+def write_encoder(folder: Path, head: Path) -> None:
+    """Write the model folder of a tiny 3-D face encoder of random weights, and its head model."""
+    model = build_head(HeadConfig.tiny())
+    head.parent.mkdir(parents=True, exist_ok=True)
+    save_flame(head, model)
+    config = {"class": "deca", "preset": "tiny"}
+    torch.manual_seed(1)
+    about = {"kind": "encoder", "config": config, "head_sha256": model_hash(model)}
+    _write_model(folder, Deca(model, "tiny"), **about)
 
 
 def _write_model(folder: Path, network: nn.Module, **record) -> None:

@@ -15,25 +15,45 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from regaze.methods import method_module
 from regaze.training.labels import SHARED, PairLabels
-from regaze.training.settings import Jitter
+from regaze.training.settings import Jitter, transfer_file
 from regaze.views import EntryData
+
+TRANSFER = "train.transfer"
+"""The option of weights that a training starts from, by which methods without any begin."""
 
 
 @dataclass(frozen=True)
 class Network:
-    """A trained network that a method uses as it is, frozen.
+    """A network that a method uses as it is, frozen.
 
     Attributes:
         role: the name under which the method is given it: ``estimator``, ``teacher``, ...
-        section: of the configuration: ``estimators``, ``encoders`` or ``models``.
-        entry: its name there; its weights are ``results/models/<entry>/model.safetensors``.
+        section: of the configuration: ``estimators``, ``encoders``, ``models``, ``identity``, or
+            ``assets`` for the networks of :data:`regaze.assets.NETWORKS`.
+        entry: its name there, ``identity`` of the section without names. What is trained lies in
+            ``results/models/<entry>``.
         always: it is needed to make pictures as well; without it in training only.
     """
 
     role: str
-    section: Literal["estimators", "encoders", "models"]
+    section: Literal["estimators", "encoders", "models", "identity", "assets"]
     entry: str
     always: bool = False
+
+
+@dataclass(frozen=True)
+class StartFile:
+    """A file of weights that a model begins with.
+
+    Attributes:
+        key: the option that names it, such as ``train.transfer``.
+        path: of the file.
+        published: it holds the weights of the model, and nothing is trained.
+    """
+
+    key: str
+    path: str
+    published: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,9 +80,12 @@ class Declaration:
 
     Attributes:
         condition: what of the target the method is conditioned on, in words for the report.
-        factors: names of :data:`regaze.factors.FACTORS` that it can edit.
+        factors: what it can edit, names of :data:`regaze.factors.FACTORS` and
+            :data:`regaze.factors.CODED`; the latter are evaluated where an entry edits them.
         inputs: what it reads of every picture, each kind once.
         networks: what it uses, each role once.
+        starts: files of weights that it begins with, besides ``checkpoint`` and ``train.transfer``,
+            which every method may have; see :meth:`regaze.redirectors.base.Redirector.begin_with`.
         unlabelled_targets: it can learn from targets without labels. Where few samples have
             labels, its batches then pair labelled sources with any target of the person, whose
             labels are zeros unless ``target_labelled`` (B,) bool says otherwise.
@@ -79,6 +102,7 @@ class Declaration:
     factors: tuple[str, ...] = ("gaze", "head")
     inputs: tuple[Input, ...] = ()
     networks: tuple[Network, ...] = ()
+    starts: tuple[StartFile, ...] = ()
     unlabelled_targets: bool = False
     unlabelled: bool = False
     denoises: bool = False
@@ -97,6 +121,16 @@ class Declaration:
     def making(self) -> Declaration:
         """The same without inputs that are read in training only."""
         return replace(self, inputs=tuple(one for one in self.inputs if one.always))
+
+    @property
+    def published(self) -> str | None:
+        """The file that has the weights of the model, None where it is trained."""
+        return next((one.path for one in self.starts if one.published), None)
+
+    @property
+    def used(self) -> tuple[Network, ...]:
+        """The networks that its model is made with: of published weights, those of pictures."""
+        return tuple(one for one in self.networks if one.always or self.published is None)
 
     def using(self, *networks: Network) -> Declaration:
         """The same with further networks."""
@@ -215,7 +249,7 @@ class MethodSettings(BaseModel):
 
 
 def declared_by(config: Mapping[str, Any]) -> Declaration:
-    """The declaration of a resolved configuration, with what ``train`` and ``labels`` use.
+    """The declaration of a resolved configuration, with what its common options use.
 
     Raises:
         ValueError: its losses and its validation name different estimators.
@@ -231,7 +265,14 @@ def declared_by(config: Mapping[str, Any]) -> Declaration:
             f"{learning!r}; expected the same one"
         )
     labeller = (config.get("labels") or {}).get("estimator")
-    return own if labeller is None else own.using(Network("labeller", "estimators", labeller))
+    if labeller is not None:
+        own = own.using(Network("labeller", "estimators", labeller))
+    starts = []
+    if checkpoint := config.get("checkpoint"):
+        starts.append(StartFile("checkpoint", checkpoint, published=True))
+    elif (start := config["train"].get("transfer")) is not None:
+        starts.append(StartFile(TRANSFER, transfer_file(start)))
+    return replace(own, starts=(*starts, *own.starts))
 
 
 def sampling_defaults(method: str) -> dict[str, Any]:

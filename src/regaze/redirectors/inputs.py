@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from regaze.factors import FACTORS
+from regaze.factors import CODED, factors_named
 from regaze.outputs import several
 from regaze.redirectors.declaration import Declaration, Input
 
@@ -80,7 +80,7 @@ code is the ``picture``'s or its ``inversion``'s; columns ``inverted`` (B, 3, S,
 ``offsets`` (B, code)."""
 
 
-_SECTIONS = ("estimators", "encoders", "models")
+_SECTIONS = ("estimators", "encoders", "models", "identity", "assets")
 _SIDES = {"source", "target", "unlabelled"}
 
 
@@ -94,12 +94,13 @@ def check_names(declaration: Declaration) -> None:
     for what, names in (
         ("kinds of input", [one.kind for one in declaration.inputs]),
         ("roles of networks", [one.role for one in declaration.networks]),
+        ("files of weights", [one.key for one in declaration.starts]),
     ):
         if len(set(names)) < len(names):
             raise ValueError(f"declares {what} {names}; expected each once")
     for name in declaration.factors:
-        if name not in FACTORS:
-            raise ValueError(f"declares factor {name!r}; expected some of {', '.join(FACTORS)}")
+        if name not in (known := factors_named(CODED)):
+            raise ValueError(f"declares factor {name!r}; expected some of {', '.join(known)}")
     for one in declaration.inputs:
         if one.kind not in KINDS:
             raise ValueError(f"declares input {one.kind!r}; expected one of {', '.join(KINDS)}")
@@ -201,13 +202,43 @@ def given_view(files) -> dict[str, list[str]]:
     return {name: several(files[name]) for name in ("view", "view_masks") if files.get(name)}
 
 
-def given_networks(files) -> dict[str, str]:
-    """Model folders by role among the inputs of a rule: weights called ``network_<role>``."""
-    return {
-        name.removeprefix("network_"): str(Path(value).parent)
-        for name, value in files.items()
-        if name.startswith("network_")
-    }
+@dataclass(frozen=True)
+class NetworkFile:
+    """Where a network lies that is not a model folder, or needs more than that.
+
+    Attributes:
+        path: its file, or its model folder.
+        options: of an asset its name as ``asset``, and ``sha256`` where it is the user's own; of a
+            published encoder those of :func:`regaze.face3d.encode.open_encoder`. Empty of what is
+            trained here.
+        head: the head model of encoders.
+    """
+
+    path: str
+    options: Mapping[str, str] = field(default_factory=dict)
+    head: str | None = None
+
+    @property
+    def weights(self) -> Path:
+        """The file of its weights."""
+        return Path(self.path) if self.options else Path(self.path, "model.safetensors")
+
+
+def given_networks(files, options: Mapping[str, Mapping] | None = None) -> dict[str, NetworkFile]:
+    """Networks by role among the inputs of a rule, where weights are called ``network_<role>``.
+
+    Args:
+        files: named inputs; ``head_of_networks`` is the head model of encoders.
+        options: those of :class:`NetworkFile` by role.
+    """
+    found = {}
+    for name, path in files.items():
+        if not name.startswith("network_"):
+            continue
+        own = (options or {}).get(role := name.removeprefix("network_"), {})
+        place = str(path if own else Path(path).parent)
+        found[role] = NetworkFile(place, own, files.get("head_of_networks"))
+    return found
 
 
 def open_inputs(
@@ -222,7 +253,8 @@ def open_inputs(
         declaration: of the method.
         files: shards by kind.
         faces: whose rows the inputs are of.
-        expect: identities by kind, of the record of a trained model; None takes any.
+        expect: identities by kind, of the record of a trained model; None takes any, as does a
+            kind that a model of published weights has none of.
 
     Raises:
         ValueError: an input is declared and no files of it were given, or they cannot be used.
@@ -233,7 +265,7 @@ def open_inputs(
             raise ValueError(
                 f"{one.kind}: this model is conditioned on them; expected their files, found none"
             )
-        wanted = None if expect is None else expect[one.kind]
+        wanted = None if expect is None else expect.get(one.kind)
         found[one.kind] = reader_of(one.kind)(one.options, files[one.kind], faces, wanted)
     return found
 

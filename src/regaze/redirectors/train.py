@@ -19,9 +19,15 @@ from regaze.faces import FacesReader
 from regaze.outputs import several
 from regaze.provenance import code_version, content_hash, fingerprint, versions
 from regaze.redirectors.base import Redirector, build_redirector
-from regaze.redirectors.declaration import Declaration, declared_by
-from regaze.redirectors.inputs import FaceInput, given_inputs, given_networks, open_inputs
-from regaze.redirectors.networks import load_network
+from regaze.redirectors.declaration import TRANSFER, Declaration, declared_by
+from regaze.redirectors.inputs import (
+    FaceInput,
+    NetworkFile,
+    given_inputs,
+    given_networks,
+    open_inputs,
+)
+from regaze.redirectors.networks import about_networks, load_network, network_file
 from regaze.redirectors.pairs import PairBatches, PictureBatches
 from regaze.redirectors.patches import KEY, describe_patches
 from regaze.redirectors.transfer import begin_from
@@ -30,7 +36,7 @@ from regaze.training.averages import prefix_of
 from regaze.training.context import START, ModelFiles, Training, published, write_model
 from regaze.training.labels import SHARED, labelled_numbers
 from regaze.training.phases import Progress
-from regaze.training.settings import RedirectorTraining, transfer_file
+from regaze.training.settings import RedirectorTraining
 from regaze.views import told_view
 
 log = logging.getLogger("regaze.training")
@@ -44,7 +50,7 @@ class TrainingData:
         faces: shards of the data set.
         split: split JSON.
         inputs: shards by kind of what the method reads of pictures besides pixels.
-        networks: model folders of the networks that it uses, by role.
+        networks: model folders of the networks that it uses, or where else they lie, by role.
         unlabelled: of the data set whose pictures it learns from without labels: ``faces``,
             ``split`` and ``inputs``; None without one.
     """
@@ -52,12 +58,15 @@ class TrainingData:
     faces: Sequence[str]
     split: str
     inputs: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    networks: Mapping[str, str] = field(default_factory=dict)
+    networks: Mapping[str, str | NetworkFile] = field(default_factory=dict)
     unlabelled: TrainingData | None = None
 
     @classmethod
     def of_job(cls, job) -> TrainingData:
-        """Named inputs of a rule; see :func:`given_inputs` and :func:`given_networks`."""
+        """Named inputs and ``networks`` among the parameters of a rule.
+
+        See :func:`given_inputs` and :func:`given_networks`.
+        """
         files, unlabelled = job.input, None
         if files.get("unlabelled"):
             unlabelled = cls(
@@ -69,7 +78,7 @@ class TrainingData:
             faces=list(files["faces"]),
             split=str(files["split"]),
             inputs=given_inputs(files),
-            networks=given_networks(files),
+            networks=given_networks(files, job.params["networks"]),
             unlabelled=unlabelled,
         )
 
@@ -116,10 +125,13 @@ def train_redirector(
     declaration = declared_by(config)
     about = {"kind": "redirector", "class": config["class"], "told": declaration.condition}
     about["versions"] = versions(config["class"])
-    if config.get("checkpoint"):
-        weights, told = _published(config)
+    if not declaration.factors:
+        about["reconstructs"] = True
+    if declaration.published is not None:
+        weights, told = _published(config, declaration, data)
         view = told_view(FacesReader(data.faces[:1]).attributes)
-        about |= {**told, "inputs": {}, "networks": {}, "view": view}
+        used = about_networks(declaration, data.networks)
+        about |= {**told, "inputs": {}, "networks": used, "view": view}
         write_model(name, config, weights, START, about, files=files, seed=seed)
         return
     training = Training(
@@ -133,9 +145,10 @@ def train_redirector(
     )
     options = RedirectorTraining(**config["train"])
     redirector = build(config, few_steps(config["class"], options.validate_steps))
-    networks = _networks(data)
+    networks = _networks(declaration, data)
     redirector.attach(networks)
-    training.use(data.networks)
+    for one in declaration.used:
+        training.use(one.role, network_file(data.networks[one.role]).weights)
     reader, persons = training.reader, training.learn_from(SHARED)
     inputs = open_inputs(declaration, data.inputs, reader)
     chosen = None
@@ -147,10 +160,15 @@ def train_redirector(
     if bare is not None:
         redirector.fit_unlabelled_rows(len(bare.reader))
         training.data["unlabelled"] = bare.told
-    begin = None
-    if options.transfer is not None:
-        begin = begin_from(redirector, transfer_file(options.transfer), options.transfer_optimizer)
-        training.data["transfer"] = fingerprint(begin.path)
+    begin, own = None, {}
+    for one in declaration.starts:
+        if one.key == TRANSFER:
+            begin = begin_from(redirector, one.path, options.transfer_optimizer)
+            training.data["transfer"] = fingerprint(begin.path)
+        else:
+            own[one.key] = one.path
+            training.data[one.key] = fingerprint(one.path)
+    redirector.begin_with(own)
     objective = config.get("objective", {})
     given = {"size": config["size_px"], "declaration": declaration, "inputs": inputs}
     given["chosen"] = chosen
@@ -199,10 +217,7 @@ def train_redirector(
         one.kind: {**one.options, "identity": inputs[one.kind].identity}
         for one in declaration.inputs
     }
-    about["networks"] = {
-        one.role: {"entry": one.entry, "always": one.always, "fingerprint": training.data[one.role]}
-        for one in declaration.networks
-    }
+    about["networks"] = about_networks(declaration, data.networks)
     rows = reader.rows(persons)
     labelled = rows[labels["labelled"]] if "labelled" in labels else None
     about[KEY] = describe_patches(
@@ -264,10 +279,10 @@ class Unlabelled:
         return PictureBatches(self.reader, self.persons, **given, **options)
 
 
-def _networks(data: TrainingData) -> dict[str, torch.nn.Module]:
+def _networks(declaration: Declaration, data: TrainingData) -> dict[str, torch.nn.Module]:
     """The networks by role; of estimators that hardly see changes of gaze the log tells."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    found = {role: load_network(folder, device) for role, folder in data.networks.items()}
+    found = {one.role: load_network(data.networks[one.role], device) for one in declaration.used}
     for role, network in found.items():
         if isinstance(network, GazeHeadEstimator):
             warn_of_blind(log, network.record, f"as {role} of this training it says little of that")
@@ -337,15 +352,18 @@ def pair_labels(
     return {"labelled": numbers, "labels": table}
 
 
-def _published(config: Mapping) -> tuple[Mapping[str, torch.Tensor], dict[str, Any]]:
-    """Weights of ``config["checkpoint"]`` in the layout of the method, and what is told of them.
+def _published(
+    config: Mapping, declaration: Declaration, data: TrainingData
+) -> tuple[Mapping[str, torch.Tensor], dict[str, Any]]:
+    """Weights of a published file in the layout of the method, and what is told of them.
 
     Raises:
         FileNotFoundError: no such file.
         ValueError: not the weights of these networks.
     """
     redirector = build_redirector(config)
-    path = config["checkpoint"]
+    redirector.attach(_networks(declaration, data))
+    path = declaration.published
     try:
         redirector.load_reference(redirector.read_reference(path), config)
     except ValueError as error:

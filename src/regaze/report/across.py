@@ -103,7 +103,9 @@ def foreign_part(data: LoadedDataset, home: LoadedDataset, rows: int) -> dict:
     if grid is None:
         sampled = any(r.samples is not None for r in data.results if r.role == "method")
         no_grid = "there are no pairs with a true image" if sampled else "no method has samples"
-    some = len(tables.empty_kinds(data.results)) < len(tables.KINDS)
+    empty = tables.empty_kinds(data.results)
+    listed = {kind for r in data.results for kind in tables.KINDS if kind in r.metrics}
+    some = bool(listed - empty.keys())
     return {
         "name": data.name,
         "anchor": data.anchor,
@@ -240,7 +242,7 @@ def _best_there(data: LoadedDataset) -> tuple[str, Results] | None:
         known = [
             (tables.metric_of(r, kind, _ERROR.key)["mean"], number, r)
             for number, r in enumerate(data.results)
-            if r.role == "method"
+            if r.competes
         ]
         known = [entry for entry in known if entry[0] is not None]
         if known:

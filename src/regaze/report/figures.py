@@ -17,6 +17,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
@@ -66,9 +67,15 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
             matplotlib.style.use(STYLE)
             figure = draw(*args, **kwargs)
             FigureCanvasSVG(figure)
+            for axes in figure.axes:
+                _part_bounds(axes)
             return figure
 
     return inside
+
+
+_BOUND = {True: "bound across", False: "bound along"}
+"""What names of bounds are called among the texts of a panel, by whether scores run along x."""
 
 
 @styled
@@ -244,7 +251,33 @@ def bound_lines(axes, bounds: Mapping[str, float | None], *, upright: bool, **st
             va="bottom",
             fontsize=9,
             color=MUTED,
+            label=_BOUND[upright],
         )
+
+
+def _part_bounds(axes: Axes) -> None:
+    """Move the names of two bounds to the outer sides of their lines where they overlap."""
+    for upright, name in _BOUND.items():
+        labels = [text for text in axes.texts if text.get_label() == name]
+        if len(labels) < 2:
+            continue
+        axes.figure.draw_without_rendering()
+        first, second = (text.get_window_extent() for text in labels)
+        if not first.padded(1).overlaps(second):
+            continue
+        low, high = sorted(labels, key=lambda text: text.xy[0 if upright else 1])
+        # On an axis that is turned, the lower score stands on the other side.
+        ends = axes.get_xlim() if upright else axes.get_ylim()
+        low, high = (low, high) if ends[0] < ends[1] else (high, low)
+        if upright:
+            low.set(ha="right", position=(-3, 2))
+            high.set(ha="left", position=(3, 2))
+        elif low.get_window_extent().y0 - axes.bbox.y0 > low.get_window_extent().height:
+            low.set(va="top", position=(0, -2))
+        else:
+            # Below are the numbers of the axis.
+            moved = low.get_window_extent().y1 - high.get_window_extent().y0
+            high.set(position=(0, 3 + moved * 72 / axes.figure.dpi))
 
 
 def running_mean(values: np.ndarray) -> np.ndarray:

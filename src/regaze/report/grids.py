@@ -11,11 +11,14 @@ import pandas as pd
 from PIL import Image, ImageDraw
 
 from regaze.faces import FacesReader
-from regaze.factors import FACTORS, KINDS
+from regaze.factors import CODED, KINDS, factors_named, factors_of
 from regaze.outputs import replacing
 from regaze.report.drawing import INK, MUTED, PAPER, RULE, dial, fitted, font
 from regaze.report.inputs import read_per_pair
 from regaze.samples import Samples
+
+ROWS = factors_named(CODED)
+"""All factors, by name."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,7 @@ def collect(
             target = fitted(target, size)
         given = {
             f"{side}_{name}": factor.shown(np.asarray(getattr(record, f"{side}_{name}")))
-            for name, factor in FACTORS.items()
+            for name, factor in factors_of(chosen.columns).items()
             for side in ("source", "target")
         }
         rows.append(
@@ -187,8 +190,8 @@ def _draw_asked(canvas, row, kind, corner, width, cell) -> None:
     draw = ImageDraw.Draw(canvas)
     radius = int(cell * 0.24)
     centre = (x + width // 2, y + radius + 8)
-    parts = KINDS[kind].factors
-    shown = next((part for part in parts if FACTORS[part].directional), None)
+    parts = [part for part in KINDS[kind].factors if f"source_{part}" in row.directions]
+    shown = next((part for part in parts if ROWS[part].directional), None)
     if shown is not None:
         start, end = row.directions[f"source_{shown}"], row.directions[f"target_{shown}"]
         dial(draw, centre, radius, end, start=start)
@@ -220,7 +223,7 @@ def _draw_cell(canvas, row, name, kind, corner, cell) -> None:
 def error_text(errors: Mapping[str, float], kind: str) -> str:
     """Return a cell's caption: the errors of the factors that change in a kind of pairs."""
     wanted = KINDS[kind].factors
-    known = {part: f"{errors[part]:.1f}{FACTORS[part].unit}" for part in wanted if part in errors}
+    known = {part: ROWS[part].text(errors[part]) for part in wanted if part in errors}
     known = {part: text for part, text in known.items() if np.isfinite(errors[part])}
     if len(wanted) == 1:
         return "".join(known.values())
@@ -228,7 +231,13 @@ def error_text(errors: Mapping[str, float], kind: str) -> str:
 
 
 def change_text(part: str, directions: Mapping[str, np.ndarray]) -> str:
-    """Return from where to where a factor shall go, as in :attr:`GridRow.directions`."""
+    """Return from where to where a factor shall go, as in :attr:`GridRow.directions`.
+
+    Of codes, which are too many numbers, by how much.
+    """
+    if part in CODED:
+        both = (directions[f"{side}_{part}"][None] for side in ("source", "target"))
+        return f"{part} by {CODED[part].text(CODED[part].difference(*both)[0])}"
     start, end = (numbers_text(directions[f"{side}_{part}"]) for side in ("source", "target"))
     return f"{part} {start} → {end}"
 
@@ -245,7 +254,7 @@ def _samples(value) -> Samples:
 def _errors(table, numbers) -> dict[int, dict[str, float]]:
     frame = table if isinstance(table, pd.DataFrame) else read_per_pair(table)
     frame = frame[frame["pair"].isin(numbers)]
-    columns = {name: factor.column("error") for name, factor in FACTORS.items()}
+    columns = {name: factor.column("error") for name, factor in ROWS.items()}
     found = {}
     for record in frame.to_dict("records"):
         values = {part: record.get(column) for part, column in columns.items()}

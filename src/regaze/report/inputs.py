@@ -107,14 +107,26 @@ class Results:
 
     @property
     def title(self) -> str:
-        """Name shown to readers; that of an upper bound says so wherever it stands."""
+        """Name shown to readers; that of a bound says so wherever it stands."""
         name = self.entry.title or self.entry.name
+        if self.reconstructs:
+            return f"{name} (reconstruction)"
         return f"{name} (upper bound)" if self.upper_bound else name
 
     @property
     def upper_bound(self) -> bool:
         """Whether it is told the target photo's own 3-D code, which shows what it has to make."""
         return self.model.get("config", {}).get("deca", {}).get("target_code") == "target"
+
+    @property
+    def reconstructs(self) -> bool:
+        """Whether it edits nothing and draws its source again, which bounds those built on it."""
+        return bool(self.model.get("reconstructs"))
+
+    @property
+    def competes(self) -> bool:
+        """Whether it is a method that may be the best one."""
+        return self.role == "method" and not self.upper_bound and not self.reconstructs
 
     @property
     def role(self) -> str:

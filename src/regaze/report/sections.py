@@ -13,7 +13,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from regaze.faces import FacesReader
-from regaze.factors import FACTORS, GAZE_AND_HEAD, KINDS
+from regaze.factors import CODED, FACTORS, GAZE_AND_HEAD, KINDS
 from regaze.report import figures, grids, sweeps, tables
 from regaze.report.drawing import dial_position
 from regaze.report.inputs import EstimatorEntry, Results, read_curve, read_mapping
@@ -108,7 +108,7 @@ def _cell(results, kind, column, mark, notes) -> dict:
 
 def _decisive() -> Iterator[tuple[str, str, str]]:
     """Every factor where it changes alone and where all do: its name, kind of pairs, heading."""
-    for name in FACTORS:
+    for name in (*FACTORS, *CODED):
         for kind in (f"{name}_only", GAZE_AND_HEAD):
             yield name, kind, f"{tables.ERRORS[name].title}, {KINDS[kind].title.lower()}"
 
@@ -154,7 +154,7 @@ def angle_plots(all_results: Sequence[Results]) -> tuple[list[Markup], list[dict
     ]
     plots = []
     for name, kind, title in _decisive():
-        if not FACTORS[name].directional:
+        if name in CODED or not FACTORS[name].directional:
             continue
         columns = {"kind": kind, "error": tables.ERRORS[name].key, "angle": FACTORS[name].moved}
         usable = [one for one in series if len(figures.points(one, **columns))]
@@ -266,11 +266,11 @@ def grid_row(
         uri = None if picture is None else picture_uri(picture)
         return {"uri": uri, "caption": caption, "alt": f"{alt}, {row.person}"}
 
-    parts = KINDS[kind].factors
+    parts = [part for part in KINDS[kind].factors if f"source_{part}" in row.directions]
     lines = [grids.change_text(part, row.directions) for part in parts]
     made = [item(row.pictures.get(name), name, title) for name, title in columns]
     given = [item(row.source, ceiling, "source"), item(row.target, floor, "target")]
-    dials = [dial_svg(row.directions, part) for part in parts if FACTORS[part].directional]
+    dials = [dial_svg(row.directions, part) for part in parts if grids.ROWS[part].directional]
     return {"dials": dials, "lines": [*lines, row.person], "given": given, "made": made}
 
 

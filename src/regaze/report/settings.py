@@ -122,6 +122,11 @@ class Evaluation(_Section):
     """What is measured on what."""
 
     estimator: str = Field("resnet", description="entry of estimators that measures all methods")
+    encoder: str | None = Field(
+        None,
+        description="entry of encoders that reads shape, expression, jaw and light where an entry "
+        "of models edits them; null: the first",
+    )
     datasets: list[str] | None = Field(
         None, description="entries of datasets to evaluate on besides the one trained on"
     )

@@ -127,7 +127,8 @@ def identity_column(variants: Sequence[Variant]) -> tuple[str | None, str]:
 
 def measures(variants: Sequence[Variant]) -> list[tables.Column]:
     """Return the metrics of the study: every factor's error, identity where it was measured."""
-    found = [*tables.ERRORS.values()]
+    measured = {name for variant in variants for name in variant.per_pair}
+    found = [*tables.measured_columns(tables.ERRORS.values(), measured)]
     identity, _ = identity_column(variants)
     if identity is not None:
         better = "lower" if "distance" in identity or "deg" in identity else "higher"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from regaze.factors import DEGREES, FACTORS, compared_kinds
+from regaze.factors import CODED, DEGREES, compared_kinds, factors_named
 from regaze.factors import KINDS as PAIR_KINDS
 from regaze.outputs import replacing, rounded
 from regaze.report.inputs import Results
@@ -34,11 +34,12 @@ class Column:
     meaning: str
 
 
+_EVERY = factors_named(CODED)
 ERRORS = {
     name: Column(
         factor.column("error"), f"{factor.title} error", factor.unit, 2, "lower", factor.meaning
     )
-    for name, factor in FACTORS.items()
+    for name, factor in _EVERY.items()
 }
 """By factor the column of its error."""
 _EYES = "PSNR inside the two eye boxes only, where a change of gaze shows"
@@ -62,7 +63,7 @@ _BOTH = "readings of both pictures"
 DETAILS = (
     *(
         Column(one.column("vs_truth"), f"{one.title} vs truth", one.unit, 2, "lower", _BOTH)
-        for one in FACTORS.values()
+        for one in _EVERY.values()
     ),
     Column("l1", "L1", "", 4, "lower", "mean absolute difference on [-1,1]"),
     Column("ssim_grey", "Grey SSIM", "", 3, "higher", "SSIM of grey levels, uniform window"),
@@ -121,6 +122,15 @@ def value_of(results: Results, kind: str, column: Column) -> dict:
     if column in COSTS:
         return cost_of(results, column.key)
     return metric_of(results, kind, column.key)
+
+
+def measured_columns(columns: Iterable[Column], measured: Collection[str]) -> tuple[Column, ...]:
+    """Return columns without those of factors that are evaluated on demand and were not asked for.
+
+    ``measured`` are the names of all that was.
+    """
+    coded = {one.column(what) for one in CODED.values() for what in ("error", "vs_truth")}
+    return tuple(one for one in columns if one.key not in coded - set(measured))
 
 
 def extra_columns(all_results: Sequence[Results]) -> tuple[Column, ...]:
@@ -185,7 +195,9 @@ def comparisons(by_dataset: Mapping[str, Sequence[Results]]) -> pd.DataFrame:
     metric's name and ``_se``, ``_low``, ``_high``, ``_n``, ``_reason``; costs, ``told``,
     ``images_seen``. Missing numbers are NaN, missing texts empty.
     """
-    columns = METRICS + DETAILS + extra_columns([r for part in by_dataset.values() for r in part])
+    everyone = [r for part in by_dataset.values() for r in part]
+    measured = {name for r in everyone for section in r.metrics.values() for name in section}
+    columns = measured_columns(METRICS + DETAILS, measured) + extra_columns(everyone)
     rows = []
     for dataset, all_results in by_dataset.items():
         for kind, results in ((kind, results) for kind in KINDS for results in all_results):
@@ -327,6 +339,11 @@ def told(results: Results) -> str:
     if results.role == "ceiling":
         return "nothing: it returns the source"
     found = str(results.model.get("told") or "not recorded")
+    judges = {"identity": "judges identity", "lpips_alexnet": "measures LPIPS"}
+    judges |= {"lpips_vgg16": "measures LPIPS (VGG)", "inception": "measures FID"}
+    used = [about["entry"] for about in results.model.get("networks", {}).values()]
+    if seen := [judges[name] for name in used if name in judges]:
+        found += f"; learnt from the network that {' and '.join(seen)}"
     if "unlabelled" in results.model.get("data", {}):
         found += "; learnt from a second data set without labels"
     covers = None if results.samples is None else results.samples.attributes.get("view_covers")
@@ -342,14 +359,14 @@ def best_methods(
 
     Best is every method whose printed value equals the best printed value. Tied is a method whose
     paired difference from the best one has a 95 % interval (by persons) that includes zero. Upper
-    bounds, which are told the target photo's code, are neither.
+    bounds, which are told the target photo's code, and reconstructions are neither.
     """
     if not column.better:
         return set(), set()
     values = {}
     for results in all_results:
         mean = value_of(results, kind, column)["mean"]
-        if results.role == "method" and not results.upper_bound and mean is not None:
+        if results.competes and mean is not None:
             values[results.name] = float(mean)
     if len(values) < 2:
         return set(), set()

@@ -8,17 +8,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from regaze.factors import (
+    CODED,
     FACTORS,
     GAZE_AND_HEAD,
     KINDS,
     Factor,
     PairKind,
     compared_kinds,
+    factors_named,
 )
 from regaze.report.inputs import Results
 from regaze.report.statistics import paired_difference
 from regaze.report.tables import counts_of, interval_of, metric_of
 
+_ROWS = factors_named(CODED)
 LEARNED = 0.25
 """A method that removes less than this share of a factor's removable error has not learned it."""
 
@@ -67,7 +70,7 @@ class _Score:
 
     def said(self, value: float) -> str:
         """A value with its unit."""
-        return f"{value:.1f}{self.factor.unit}"
+        return self.factor.text(value)
 
 
 def _score(all_results, methods, factor: Factor, kind: str) -> _Score | None:
@@ -81,7 +84,7 @@ def _score(all_results, methods, factor: Factor, kind: str) -> _Score | None:
 
 def verdict(all_results: Sequence[Results]) -> Verdict:
     """Judge the run from its errors of the first factor that was measured, the others, pictures."""
-    methods = [r for r in all_results if r.role == "method" and not r.upper_bound]
+    methods = [r for r in all_results if r.competes]
     if not methods:
         return Verdict("No method was evaluated.", ())
     first = next(iter(FACTORS))
@@ -92,7 +95,7 @@ def verdict(all_results: Sequence[Results]) -> Verdict:
     if score is None:
         return Verdict(f"No {first} error could be measured for any method.", ())
     details = [_unlearned(score), _ties(score)]
-    details += [_alone(all_results, methods, name) for name in list(FACTORS)[1:]]
+    details += [_alone(all_results, methods, one) for one in list(_ROWS.values())[1:]]
     details += [_together(all_results, methods, score), _pictures(all_results, methods)]
     return Verdict(_headline(score), tuple(text for text in details if text))
 
@@ -160,9 +163,9 @@ def _ties(score: _Score) -> str:
     return " ".join(sentences)
 
 
-def _alone(all_results, methods, name: str) -> str:
+def _alone(all_results, methods, factor: Factor) -> str:
     """The best where a further factor changes alone."""
-    score = _score(all_results, methods, FACTORS[name], f"{name}_only")
+    score = _score(all_results, methods, factor, f"{factor.name}_only")
     if score is None or score.ceiling is None:
         return ""
     return f"On {score.kind.label} pairs the best is: {_best(score)}."
@@ -171,7 +174,7 @@ def _alone(all_results, methods, name: str) -> str:
 def _together(all_results, methods, shown: _Score) -> str:
     if shown.kind.name == GAZE_AND_HEAD:
         return ""
-    found = [_score(all_results, methods, one, GAZE_AND_HEAD) for one in FACTORS.values()]
+    found = [_score(all_results, methods, one, GAZE_AND_HEAD) for one in _ROWS.values()]
     parts = [_best(score) for score in found if score is not None and score.ceiling is not None]
     return f"When everything changes, the best are: {'; '.join(parts)}." if parts else ""
 

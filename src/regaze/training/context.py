@@ -134,15 +134,17 @@ class Training:
         }
         return persons
 
-    def use(self, networks: Mapping[str, str | Path]) -> None:
-        """Name the model folders of the frozen networks, by role."""
-        for role, folder in networks.items():
-            self.data[role] = fingerprint(Path(folder) / "model.safetensors")
-            record = read_record(Path(folder) / "model.json")
-            options = {key: value for key, value in record["config"].items() if key != "train"}
-            self._frozen[role] = options
-            estimator = record["kind"] == "estimator"
-            self._sources.add("estimators" if estimator else f"redirectors/{options['class']}")
+    def use(self, role: str, weights: str | Path) -> None:
+        """Name a frozen network: its role and the file of its weights, in a model folder or not."""
+        self.data[role] = fingerprint(weights)
+        if Path(weights).name != "model.safetensors":
+            self._frozen[role] = {"weights": self.data[role]}
+            return
+        record = read_record(Path(weights).with_name("model.json"))
+        options = {key: value for key, value in record["config"].items() if key != "train"}
+        self._frozen[role] = options
+        known = {"estimator": "estimators", "identity": "identity", "encoder": "face3d"}
+        self._sources.add(known.get(record["kind"]) or f"redirectors/{options['class']}")
 
     def share(self, rank: int, world: int) -> dict[str, Any]:
         """Arguments of a process' batches."""

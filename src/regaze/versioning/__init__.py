@@ -58,7 +58,8 @@ _STAGES = {
 }
 _STAGE_OF = {rule: stage for stage, rules in _STAGES.items() for rule in rules.split()}
 
-_MEASURED = "seed assets evaluation.bootstrap evaluation.remove_background evaluation.background"
+_MEASURED = "seed assets evaluation.encoder evaluation.bootstrap "
+_MEASURED += "evaluation.remove_background evaluation.background"
 _SAMPLED = "sampling.*-max_w-sample_only-save_gif models.{model}.sampling models.{model}.data "
 _SAMPLED += "evaluation.remove_background evaluation.background"
 _FACES = "seed shards datasets.{dataset} faces.*-threads views.{view}"
@@ -73,7 +74,7 @@ _KEYS = {
     "gather_faces": _FACES,
     "write_split": _FACES,
     "draw_albums": "seed evaluation.split evaluation.albums",
-    "fix_pairs": "seed evaluation.split evaluation.pairs evaluation.same_deg",
+    "fix_pairs": "seed evaluation.encoder evaluation.split evaluation.pairs evaluation.same_deg",
     "make_head": "capture.head_model",
     "train_deca": "seed encoders.{encoder}",
     "encode_shard": "shards encoders.{encoder}.class encoders.{encoder}.head_sha256",
@@ -82,8 +83,8 @@ _KEYS = {
     "mask_shard": "shards masks datasets.{dataset} encoders.{masking}.rasterizer",
     "invert_shard": "shards",
     # How it samples decides no weights.
-    "train_model": "seed models.{model}.*-sampling",
-    "train_albums": "seed shards models.{model}.*-sampling",
+    "train_model": "seed models.{model}.*-sampling assets",
+    "train_albums": "seed shards models.{model}.*-sampling assets",
     "measure_model": _MEASURED,
     "sample_model": f"{_SAMPLED} estimators.{{judge}}.size_px",
     "perturb_model": f"{_SAMPLED} evaluation.split evaluation.perturbed",
@@ -176,7 +177,8 @@ def _stage(
     own = {path for job in group for path in job.outputs}
     read = [path for job in group for path in job.inputs if path not in own]
     # The architecture of a network stands beside its weights, single pairs beside their means.
-    read += [_beside(path, "model.json") for job in group for path in job.networks]
+    weights = [path for job in group for path in job.networks]
+    read += [_beside(one, "model.json") for one in weights if _name(one) == "model.safetensors"]
     read += [_beside(path, "per_pair.parquet") for path in read if _name(path) == "metrics.json"]
     # Their checksums are parameters; only the machine's own folder tells where they lie.
     assets = {asset["path"] for asset in settings.assets.model_dump().values()}
@@ -227,14 +229,20 @@ def _folded(path: str) -> str:
 
 
 def _sources(files: Collection[Path]) -> set[str]:
-    """Paths of sources; a folder stands for its files where they are most of it."""
+    """Paths of sources; a folder stands for its files where they are most of it.
+
+    A method's folder where they are all of it: what makes its pictures is no part of its training.
+    """
     found = set(files)
     for folder in sorted({path.parent for path in files}, key=lambda one: -len(one.parts)):
         # Methods are no part of each other.
         if folder in (LIBRARY, LIBRARY / "redirectors") or not folder.is_relative_to(LIBRARY):
             continue
         inside = {path for path in folder.rglob("*.py") if not _decides_nothing(path)}
-        if len(inside) > 1 and 2 * len(inside & set(files)) > len(inside):
+        missing = inside - set(files)
+        of_method = folder.is_relative_to(LIBRARY / "redirectors")
+        most = not missing if of_method else 2 * len(missing) < len(inside)
+        if len(inside) > 1 and most:
             found = {path for path in found if not path.is_relative_to(folder)} | {folder}
     # Of a method elsewhere its folder, which need not be below the repository.
     outer = {method_folder(name) for name in methods() if distribution_of(name)}
@@ -280,6 +288,9 @@ def _unread(settings: Settings, job: Job, pattern: str) -> bool:
         return pattern.startswith(("sampling", "models") if pseudo else "estimators")
     if job.rule == "encode_shard" and pattern.startswith("encoders"):
         return settings.encoders[job.wildcards["encoder"]].published is None
+    if job.rule in ("train_model", "train_albums") and pattern == "assets":
+        used = settings.declarations[job.wildcards["model"]].networks
+        return not any(one.section == "assets" for one in used)
     if job.rule == "mask_shard" and pattern.startswith("encoders"):
         source = settings.options_of(job.wildcards["dataset"]).source
         return settings.masks.method_for(source) != "mesh"

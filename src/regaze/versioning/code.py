@@ -141,6 +141,9 @@ def choices() -> dict[str, tuple[Symbol, dict[str, tuple[Symbol, ...]]]]:
             {
                 "estimators": "regaze.estimators.store:load_estimator",
                 "models": "regaze.redirectors.networks:load_redirector",
+                "encoders": "regaze.face3d.encode:open_encoder",
+                "identity": "regaze.identity.store:load_recogniser",
+                "assets": "regaze.perceptual:load_asset",
             },
         ),
         # Pictures on the way of a training decide weights where an estimator reads them.
@@ -166,6 +169,12 @@ def choices() -> dict[str, tuple[Symbol, dict[str, tuple[Symbol, ...]]]]:
         "recognisers": (
             "regaze.identity.store:build_recogniser",
             {name: f"regaze.identity.{module}" for name, module in nets.items()},
+        ),
+        # Factors that are read from codes are seldom evaluated.
+        "coded labels": ("regaze.pairs:coded_labels", {"latents": "regaze.codes.latents"}),
+        "coded readings": (
+            "regaze.metrics.measure:open_coder",
+            {"encoder": "regaze.metrics.coded:CodeReader"},
         ),
         "masks": (
             "regaze.masks.stage:make_masks",

@@ -30,6 +30,8 @@ def picks(settings: Settings, rule: str, wildcards: Mapping[str, str]) -> Picked
     # A network that was trained by another job is that job's: where its architecture changes, it is
     # trained again, and what uses it follows.
     found: dict[str, list[str]] = {"estimators": [], "recognisers": []}
+    found["coded labels"] = ["latents"] if settings.coded else []
+    found["coded readings"] = ["encoder"] if settings.coded else []
     without = list(_LABELS) if rule == "detect_landmarks" else []
     names = [wildcards[one] for one in ("model", "redirector", "inverter") if one in wildcards]
     name = names[0] if names else None
@@ -41,7 +43,7 @@ def picks(settings: Settings, rule: str, wildcards: Mapping[str, str]) -> Picked
         if rule == "train_labelled_redirector" and not about[0].unlabelled_targets:
             sections |= {"estimators"} if settings.augmentation.pseudo_labels else set()
         found["methods"] = [settings.models[one].class_ for one in models]
-        found["networks"] = [one for one in ("estimators", "models") if one in sections]
+        found["networks"] = sorted(sections)
         found["inputs"] = [given.kind for one in about for given in one.inputs]
         if training:
             scored = getattr(settings.models[name].train, "validate_estimator", None)
@@ -74,7 +76,7 @@ def _used(settings: Settings, name: str, training: bool) -> tuple[list[str], lis
         if model in models or model not in settings.models:
             continue
         models.append(model)
-        used = [one for one in settings.declarations[model].networks if one.always or learning]
+        used = [one for one in settings.declarations[model].used if one.always or learning]
         networks += used
         todo += [(one.entry, False) for one in used if one.section == "models"]
     return models, networks

@@ -13,12 +13,13 @@ import torch
 import torchvision
 from safetensors.torch import save_file
 
+from regaze import perceptual
 from regaze.estimators.build import build_estimator
 from regaze.faces import FacesAttributes, FacesWriter
 from regaze.identity.store import build_recogniser
 from regaze.images import reduce_patches, to_uint8
 from regaze.masks import MasksWriter
-from regaze.metrics import measure, perceptual
+from regaze.metrics import measure
 from regaze.metrics.disentanglement import SCHEMA
 from regaze.metrics.frechet import Moments, frechet_distance
 from regaze.metrics.measure import measure_samples, write_per_pair

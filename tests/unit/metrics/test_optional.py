@@ -7,7 +7,7 @@ import pytest
 import torch
 import torchvision
 
-from regaze.metrics.perceptual import (
+from regaze.perceptual import (
     FidInception,
     inception_features,
     load_inception,

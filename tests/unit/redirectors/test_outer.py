@@ -2,6 +2,7 @@
 
 import json
 from functools import partial
+from pathlib import Path
 
 import h5py
 import method_folders
@@ -12,6 +13,7 @@ from regaze.cli import app
 from regaze.methods import method_folder, method_module, methods
 from regaze.pairs import write_pairs
 from regaze.provenance import code_version
+from regaze.provenance.record import write_record
 from regaze.redirectors.bench import Bench
 from regaze.redirectors.checks import run_checks
 from regaze.redirectors.declaration import Sampling
@@ -83,6 +85,36 @@ def test_it_keeps_the_contract_and_is_named_in_what_it_made(site, tmp_path):
     with h5py.File(tmp_path / "samples.h5") as file:
         assert file["pixels"].shape == (7, 16, 16, 3)
         assert file.attrs["sources_without_masks"] + file.attrs["targets_without_masks"] > 0
+
+
+def test_what_it_made_is_followed_to_its_data_and_its_package(site, tmp_path, monkeypatch):
+    settings = load_settings(CONFIG)
+    monkeypatch.chdir(tmp_path)
+    bench = Bench("guest", settings.models, settings.estimators, Path("results"))
+    model = bench.trained("guest")
+    judge = f"{bench.networks['estimator']}/model.safetensors"
+    read = [*bench.faces, bench.split, *bench.input_files["masks"]]
+    for name in read:
+        write_record(f"make_{Path(name).stem}", {}, inputs=[], outputs=[name], params={}, threads=1)
+    write_record("train_estimator", {}, inputs=read[:2], outputs=[judge], params={}, threads=1)
+    write_record(
+        "train_model",
+        {"model": "guest"},
+        inputs=[*read, judge],
+        outputs=[f"{model}/{name}" for name in ("model.safetensors", "model.json")],
+        params={"config": bench.config, "code": code_version("redirectors/visitor")},
+        threads=1,
+    )
+    record = json.loads(Path("results/provenance/train_model/guest.json").read_text())
+    assert record["versions"][PACKAGE] == "1.2"
+    told = run("provenance", str(model))
+    assert told.exit_code == 0, told.output
+    for part in (f"{model}/model.safetensors: ok", "| train_model", judge, *read):
+        assert str(part) in told.output
+    assert f"code {code_version('redirectors/visitor')}" in told.output
+    Path(read[2]).write_bytes(b"other")
+    told = run("provenance", str(model))
+    assert told.exit_code == 1 and f"wrong: {read[2]}" in told.output
 
 
 def test_its_sources_are_part_of_its_version(site):

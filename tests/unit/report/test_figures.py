@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from regaze.report import figures
 
@@ -129,3 +130,42 @@ def test_methods_that_share_a_title_keep_their_own_numbers():
     )
     one, other = (line.get_ydata() for line in figure.axes[0].lines)
     np.testing.assert_allclose(other, one + 2)
+
+
+def labels(figure):
+    """Extents of the names of the two bounds, as they are drawn."""
+    figures.svg_text(figure, "a")
+    (axes,) = figure.axes
+    found = {text.get_text(): text.get_window_extent() for text in axes.texts}
+    return found["true image"], found["source"]
+
+
+BOUNDS = [(3.0, 15.0), (14.6, 15.1), (15.0, 15.0), (15.1, 14.6)]
+
+
+@pytest.mark.parametrize(("floor", "ceiling"), BOUNDS)
+def test_names_of_bounds_beside_each_other_do_not_overlap(floor, ceiling):
+    rows = [{"title": "a", "slot": 0, "mean": mean} for mean in (9.0, 12.0)]
+    options = {"title": "t", "xlabel": "degrees", "better": "lower"}
+    figure = figures.dots(rows, floor=floor, ceiling=ceiling, **options)
+    first, second = labels(figure)
+    assert not first.overlaps(second)
+    across = figure.axes[0].transData.transform([(floor, 0), (ceiling, 0)])[:, 0]
+    # Each is still at its own line.
+    for box, place in zip((first, second), across, strict=True):
+        assert min(abs(box.x0 - place), abs(box.x1 - place), abs((box.x0 + box.x1) / 2 - place)) < 8
+
+
+@pytest.mark.parametrize(("floor", "ceiling"), [*BOUNDS, (8.1, 8.0), (0.0, 0.2)])
+def test_names_of_bounds_above_each_other_do_not_overlap(floor, ceiling):
+    @figures.styled
+    def draw():
+        figure = Figure(figsize=(4.4, 2.4))
+        axes = figure.subplots()
+        axes.plot([1, 2, 4], [9, 7, 16])
+        bounds = {"floor": floor, "ceiling": ceiling}
+        figures.bound_lines(axes, bounds, upright=False, linewidth=1)
+        return figure
+
+    first, second = labels(draw())
+    assert not first.overlaps(second)

@@ -62,6 +62,26 @@ def test_a_method_told_the_target_photos_code_is_called_an_upper_bound_and_never
     assert "own misses" in verdict(found).headline
 
 
+def test_a_reconstruction_stands_in_the_tables_and_is_no_competitor():
+    bare = replace(results("inverter", 1.0), model={"reconstructs": True, "told": "nothing"})
+    found = [bare, results("a", 3.0), results("b", 2.0), results("truth", 0.5)]
+    assert tables.best_methods(found, "gaze_only", GAZE)[0] == {"b"}
+    said = verdict(found)
+    assert "b misses" in said.headline and "inverter" not in " ".join(said.details)
+    table = tables.comparisons({"d": found}).set_index("model")
+    assert table.loc["inverter", "title"] == "inverter (reconstruction)"
+    assert table.loc["inverter", "gaze_error_deg"] == 1.0
+    assert verdict([bare]).headline == "No method was evaluated."
+
+
+def test_a_method_that_learnt_from_a_judge_says_so():
+    networks = {"person": {"entry": "identity"}, "likeness": {"entry": "lpips_vgg16"}}
+    own = replace(results("own", 1.0), model={"told": "angles", "networks": networks})
+    assert tables.told(own) == (
+        "angles; learnt from the network that judges identity and measures LPIPS (VGG)"
+    )
+
+
 def test_how_a_method_learnt_and_sees_otherwise_is_told():
     own = replace(
         results("own", 1.0),

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -212,7 +213,8 @@ def test_the_method_of_a_teacher_counts_its_training_does_not(faces, monkeypatch
         files = ModelFiles("m", "r", "c", "s")
         given = {"faces": faces.faces, "split": faces.split, "seed": 0, "files": files}
         training = Training("m", {"train": {"lr": 1}}, **given, code=code)
-        training.use(networks)
+        for role, folder in networks.items():
+            training.use(role, Path(folder) / "model.safetensors")
         return training.identity({})
 
     found = identity("1", teacher=home)

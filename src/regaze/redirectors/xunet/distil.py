@@ -36,8 +36,8 @@ from regaze.diffusion.noise import image_noise
 from regaze.diffusion.samplers import euler, evaluations, sample
 from regaze.diffusion.schedules import karras_sigmas
 from regaze.redirectors.base import Batch, Progress, State
+from regaze.redirectors.xunet.objective import SOURCE_LOGSNR
 from regaze.redirectors.xunet.redirector import XUNetRedirector
-from regaze.redirectors.xunet.sampling import SOURCE_LOGSNR
 from regaze.redirectors.xunet.settings import teacher_faults
 from regaze.weights import load_strictly
 

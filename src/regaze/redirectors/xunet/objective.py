@@ -27,6 +27,9 @@ from regaze.training.draws import whole_batch
 REGRESSION_LOGSNR = -20.0
 """Level told to a regression network: its noisy input carries no information."""
 
+SOURCE_LOGSNR = 20.0
+"""Level told for the source frame, which is clean."""
+
 Network = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """``network(scaled noisy image (B,3,H,W), logsnr (B,)) -> (B,3,H,W)``, the rest bound to it."""
 

@@ -13,9 +13,9 @@ from regaze.diffusion.preconditioning import per_image
 from regaze.redirectors.base import Batch, Progress, Redirector, State
 from regaze.redirectors.xunet.face_codes import warm_start
 from regaze.redirectors.xunet.network import XUNet, XUNetConfig
-from regaze.redirectors.xunet.objective import Objective
+from regaze.redirectors.xunet.objective import SOURCE_LOGSNR, Objective
 from regaze.redirectors.xunet.rays import gaze_poses
-from regaze.redirectors.xunet.sampling import SOURCE_LOGSNR, PictureSampler
+from regaze.redirectors.xunet.sampling import PictureSampler
 from regaze.redirectors.xunet.start import fitted
 from regaze.redirectors.xunet.warp import warp_head
 from regaze.weights import load_strictly

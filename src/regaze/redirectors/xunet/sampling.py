@@ -25,11 +25,8 @@ from regaze.diffusion.schedules import alpha_sigma, cosine_grid, karras_sigmas, 
 from regaze.redirectors.base import Batch
 from regaze.redirectors.xunet.memory import bytes_per_image
 from regaze.redirectors.xunet.network import Prepared, XUNet
-from regaze.redirectors.xunet.objective import Objective
+from regaze.redirectors.xunet.objective import SOURCE_LOGSNR, Objective
 from regaze.redirectors.xunet.settings import SamplingSettings
-
-SOURCE_LOGSNR = 20.0
-"""Level told for the source frame, which is clean."""
 
 PATH_FRAMES = 40
 """Most estimates that are kept of one path from noise to picture."""

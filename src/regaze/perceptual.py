@@ -16,8 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torchvision import models
 from torchvision.models import inception as tv
 
+from regaze.assets import require
 from regaze.weights import load_strictly, state_dict_of, torch_content
 
 BACKBONES = {"alex": "alexnet", "vgg": "vgg16"}
@@ -164,3 +166,30 @@ def inception_features(network: FidInception, images: Tensor) -> np.ndarray:
     device = next(network.parameters()).device
     with torch.no_grad():
         return network.embed(images.float().to(device)).double().cpu().numpy()
+
+
+def load_asset(name: str, path: str | os.PathLike, sha256: str | None = None) -> nn.Module:
+    """Return the network of an asset of :data:`regaze.assets.NETWORKS`.
+
+    Args:
+        name: of the asset. LPIPS is called with two batches (N,3,H,W) in [-1,1] and gives
+            (N,1,1,1), with gradients; FID's network has ``embed``.
+        path: its file.
+        sha256: checksum of a file of the user's own.
+
+    Raises:
+        AssetError: the file is missing or another one.
+        ValueError: it does not hold the network's weights.
+    """
+    require(name, path, sha256)
+    if name == "inception":
+        return load_inception(path)
+    return load_lpips(path, {"lpips_alexnet": "alex", "lpips_vgg16": "vgg"}[name])
+
+
+def example_weights(name: str) -> dict[str, Tensor]:
+    """Random weights in the layout of an asset's file, which tests of methods read."""
+    torch.manual_seed(1)
+    if name == "inception":
+        return FidInception().state_dict()
+    return {"lpips_alexnet": models.alexnet, "lpips_vgg16": models.vgg16}[name]().state_dict()
