@@ -63,9 +63,9 @@ class StripNetwork(nn.Module):
 
     def forward(self, strips: Tensor, asked: Tensor) -> Tensor:
         """See the class."""
-        told = F.silu(self.ask(asked))[..., None, None]
+        condition = F.silu(self.ask(asked))[..., None, None]
         blocks = [*self.down, self.middle, *self.up]
-        films = iter(film_maps([one.film for one in blocks], told))
+        films = iter(film_maps([one.film for one in blocks], condition))
         h = F.pixel_unshuffle(strips, self.unshuffle)
         h = torch.cat([h, _places(h)], 1).contiguous(memory_format=torch.channels_last)
         h, skips = self.stem(h), []

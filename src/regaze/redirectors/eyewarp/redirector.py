@@ -23,8 +23,8 @@ _RIM = 6
 """Pixels of the strip's soft edge."""
 _SOFT = 1e-4
 """Square of the error, in [-1, 1], below which it is squared rather than absolute."""
-_ASKED, _UNIT = 6, 0.2
-"""Numbers that are asked for, and their unit in radians."""
+_CONDITIONS, _UNIT = 6, 0.2
+"""Numbers of the condition, and their unit in radians."""
 _LOST = (4.0, 16.0)
 """Grey levels between moved and painted up to which a pixel keeps the photo's detail, and from
 which a painted one has none."""
@@ -38,7 +38,7 @@ class EyeWarp(Redirector):
         self.config = config
         left, top, right, bottom = config["region"]
         self.height, self.width = bottom - top, right - left
-        self.net = StripNetwork(config["network"], _ASKED, _CHANNELS)
+        self.net = StripNetwork(config["network"], _CONDITIONS, _CHANNELS)
         self.register_buffer("rim", window(self.height, self.width, _RIM), persistent=False)
         weight = torch.ones(1, 1, config["size_px"], config["size_px"])
         for x0, y0, x1, y1 in eye_boxes(config["size_px"]):
@@ -94,7 +94,7 @@ class EyeWarp(Redirector):
 
     def _made(self, source: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Strips, displacements (B, 2, h, w) in pixels and kept shares (B, 1, h, w)."""
-        output = self.net(source, self._asked(batch)).float()
+        output = self.net(source, self._condition(batch)).float()
         flow = output[:, :2] * (self.config["objective"]["reach"] * self.config["size_px"])
         share = (output[:, 2:3] + _SURE).sigmoid()
         source = source.float()
@@ -108,14 +108,14 @@ class EyeWarp(Redirector):
             share = 1 - (1 - share) * ((apart - low) / (high - low)).clamp(0, 1)
         return source + self.rim * (made - source), flow, share
 
-    def _asked(self, batch: Batch) -> Tensor:
-        """What is asked for (B, 6): target's gaze, what is told of the source's, head."""
+    def _condition(self, batch: Batch) -> Tensor:
+        """The condition (B, 6): target's gaze, the source's as far as it is given, head."""
         names = ("source_gaze", "target_gaze", "source_head")
         source, target, head = torch.broadcast_tensors(*(batch[name].float() for name in names))
-        told = self.config["objective"]["told"]
-        if told == "difference":
+        condition = self.config["objective"]["condition"]
+        if condition == "difference":
             target, source = target - source, torch.zeros_like(source)
-        elif told == "target":
+        elif condition == "target":
             source = torch.zeros_like(source)
         return torch.cat([target, source, head], 1) / _UNIT
 

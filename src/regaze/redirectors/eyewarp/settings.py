@@ -44,10 +44,10 @@ class ObjectiveOptions(Section):
     edges: float = Field(1.0, ge=0, description="weight of errors of the picture's gradients")
     paint: float = Field(0.05, ge=0, description="price of what is painted instead of moved")
     rough: float = Field(0.02, ge=0, description="price of displacements that differ by pixel")
-    told: Literal["both", "difference", "target"] = Field(
+    condition: Literal["both", "difference", "target"] = Field(
         "both",
-        description="gaze that the network is told: those of source and target, their difference, "
-        "or the target's alone, so that it reads the source's from the eyes",
+        description="gaze that the network is conditioned on: those of source and target, their "
+        "difference, or the target's alone, so that it reads the source's from the eyes",
     )
     same_head_fraction: float = Field(
         1.0, ge=0, le=1, description="share of training pairs with equal head pose"

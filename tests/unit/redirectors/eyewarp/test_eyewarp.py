@@ -95,18 +95,18 @@ def test_the_strip_learns_to_follow_the_target():
 
 
 @pytest.mark.parametrize(
-    "told, counts",
+    "condition, counts",
     [("both", (True, True)), ("difference", (True, True)), ("target", (False, True))],
 )
-def test_what_is_told_of_directions(told, counts):
-    made, data = trained_a_little(objective={"told": told}), batch()
+def test_condition_on_directions(condition, counts):
+    made, data = trained_a_little(objective={"condition": condition}), batch()
     first = redirected(made, data).pictures
     for name, counted in zip(("source_gaze", "target_gaze"), counts, strict=True):
         other = redirected(made, {**data, name: data[name] + 0.2}).pictures
         assert (not torch.allclose(first, other, atol=1e-5)) == counted
     both = {name: data[name] + 0.2 for name in ("source_gaze", "target_gaze")}
     same = torch.allclose(redirected(made, {**data, **both}).pictures, first, atol=1e-5)
-    assert same == (told == "difference")
+    assert same == (condition == "difference")
 
 
 @pytest.mark.parametrize(
