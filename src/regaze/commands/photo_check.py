@@ -35,7 +35,10 @@ def photo_check(
         typer.Option(help="Half axes of the directions: pitch and yaw in degrees."),
     ] = (10.0, 15.0),
     align: Annotated[bool, typer.Option(help="As of `regaze redirect`.")] = True,
-    match_colours: Annotated[bool, typer.Option(help="As of `regaze redirect`.")] = True,
+    match_colours: Annotated[
+        bool | None,
+        typer.Option("--match-colours/--no-match-colours", help="As of `regaze redirect`."),
+    ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Sampler's steps.")] = None,
     out: Annotated[Path, typer.Option(help="Folder of tables and sheet.")] = Path("photo-check"),
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",

@@ -100,8 +100,13 @@ def redirect(
         bool, typer.Option(help="Photos: put the eyes where the model was trained to have them.")
     ] = True,
     match_colours: Annotated[
-        bool, typer.Option(help="Photos: show the model colours as it was trained on.")
-    ] = True,
+        bool | None,
+        typer.Option(
+            "--match-colours/--no-match-colours",
+            help="Photos: show the model colours as it was trained on; default: yes, but where it "
+            "learnt of changed colours.",
+        ),
+    ] = None,
     beyond: Annotated[
         str,
         typer.Option(help="Directions that the model was not trained on: clip, keep or refuse."),

@@ -88,7 +88,9 @@ class Redirection:
         device: ``auto``, ``cpu`` or ``cuda``.
         published: files of published 3-D encoders, see
             :class:`regaze.redirect.codes.SourceCodes`.
-        options: of :class:`regaze.redirect.adjust.Adjustment`: what is done to photos.
+        match_colours: see :class:`regaze.redirect.adjust.Adjustment`; None: unless the model learnt
+            from pictures of changed colours.
+        options: of the same: what else is done to photos.
 
     Attributes:
         adjust: how faces of photos are adjusted to the model.
@@ -106,6 +108,7 @@ class Redirection:
         estimator=None,
         device: str = "auto",
         published: Mapping[str, Mapping[str, str]] | None = None,
+        match_colours: bool | None = None,
         **options,
     ):
         if device not in ("auto", "cpu", "cuda"):
@@ -114,7 +117,9 @@ class Redirection:
             device = "cuda" if torch.cuda.is_available() else "cpu"
         self.redirector, self.record = load_redirector(folder, sampling, device)
         trained = read_patches(self.record, Path(folder) / "model.json")
-        self.adjust = Adjustment(trained, **options)
+        if match_colours is None:
+            match_colours = not _saw_colours(self.record["config"])
+        self.adjust = Adjustment(trained, match_colours=match_colours, **options)
         self.declaration = declared_by(self.record["config"]).making()
         self._makers = {}
         for one in self.declaration.inputs:
@@ -435,6 +440,12 @@ class _Single:
     @staticmethod
     def finish(values, size_px, flip):
         return values
+
+
+def _saw_colours(config: Mapping[str, Any]) -> bool:
+    """Whether training changed the colours of its pictures: such a model takes any."""
+    jitter = config.get("train", {}).get("jitter") or {}
+    return any(jitter.get(name) for name in ("gain", "white", "offset"))
 
 
 def read_angles(network: GazeHeadEstimator, patches: np.ndarray) -> np.ndarray:

@@ -131,6 +131,16 @@ def test_of_a_table_only_the_photos_that_are_given_are_made(here, scene, models)
     assert "t.csv: expected lines for three.png, found none" in refused("three.png", *arguments)
 
 
+def test_models_that_learnt_of_changed_colours_are_shown_the_photos_own(tmp_path, models):
+    assert Redirection(models / "small", {}).adjust.match_colours
+    shutil.copytree(models / "small", tmp_path / "small")
+    record = json.loads((tmp_path / "small/model.json").read_text())
+    record["config"]["train"]["jitter"] = {"white": 0.1}
+    (tmp_path / "small/model.json").write_text(json.dumps(record))
+    assert not Redirection(tmp_path / "small", {}).adjust.match_colours
+    assert Redirection(tmp_path / "small", {}, match_colours=True).adjust.match_colours
+
+
 def test_photos_of_one_name_would_overwrite_each_other(here, scene, models):
     for folder in ("a", "b"):
         (here / folder).mkdir()
