@@ -24,7 +24,10 @@ ENTRIES = {
     "redirtrans": {"class": "redirtrans", "preset": "reference", "size_px": 128},
     "gan": {"class": "redirtrans_gan", "preset": "reference", "inverter": "inverter"},
     "inverter": {"class": "inversion", "objective": {"path": 2.0, "features": 1.0}},
+    "field": {"class": "gazenerf", "objective": {"angular": 1e-4, "codes": "source"}},
+    "branch": {"class": "gazenerf", "variant": "headnerf_gaze", "objective": {"crop": 6}},
 }
+WHOLE = ("told", "student", "branch")
 LITE = {"class": "xunet", "network": {"frames": 1}}
 
 
@@ -53,7 +56,7 @@ def benches(tmp_path_factory):
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=[pytest.mark.whole] * (name in ("told", "student")))
+        pytest.param(name, marks=[pytest.mark.whole] * (name in WHOLE))
         for name in ENTRIES
     ],
 )
