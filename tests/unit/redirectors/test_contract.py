@@ -55,10 +55,7 @@ def benches(tmp_path_factory):
 @pytest.mark.parametrize("check", CHECKS)
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(name, marks=[pytest.mark.whole] * (name in WHOLE))
-        for name in ENTRIES
-    ],
+    [pytest.param(name, marks=[pytest.mark.whole] * (name in WHOLE)) for name in ENTRIES],
 )
 def test_every_method_keeps_the_contract(benches, name, check):
     try:

@@ -211,8 +211,8 @@ class HeadField(nn.Module):
             found[name] = Map(wide(features), 1 - total, weights)
         return found
 
-    def _shaders(self, prepared, rows, gaze, eyes, template) -> list[tuple[Shader, Mapping]]:
-        """Of every picture its shader, and its trunk by chunk where that is known."""
+    def _shaders(self, prepared, rows, gaze, eyes, template) -> list[tuple[list[Shader], Mapping]]:
+        """Of every picture its shaders, and its trunk by chunk where that is known."""
         if self.variant == "headnerf_gaze":
             return self._looking(prepared, rows, gaze, eyes, template)
         told = prepared.told
@@ -222,22 +222,18 @@ class HeadField(nn.Module):
             shape = torch.cat([shape, self._tiled(gaze)], 1)
             directions = prepared.samples.directions[heads]
             told, rows = self._told(directions, shape, appearance), range(len(gaze))
-        streams = list(self.streams.values())
 
-        def shader(row: int) -> Shader:
-            own = [told[name].of(row) for name in self.streams]
+        def shader(name: str, row: int) -> Shader:
+            mlp, biases = self.streams[name], told[name].of(row)
 
             def shade(points, rays, colours):
-                found = []
-                for mlp, biases in zip(streams, own, strict=True):
-                    values = mlp.trunk(points, biases.first, biases.again)
-                    seen = mlp.colour(values, _of_rays(biases.colour, rays)) if colours else None
-                    found.append((mlp.density(values), seen))
-                return found
+                values = mlp.trunk(points, biases.first, biases.again)
+                seen = mlp.colour(values, _of_rays(biases.colour, rays)) if colours else None
+                return [(mlp.density(values), seen)]
 
             return shade
 
-        return [(shader(row), {}) for row in rows]
+        return [([shader(name, row) for name in self.streams], {}) for row in rows]
 
     def _tiled(self, gaze: Tensor) -> Tensor:
         return gaze.repeat(1, self.gaze_dim // 2)
@@ -250,7 +246,7 @@ class HeadField(nn.Module):
         gazes = self._tiled(gaze)[:, None].expand(-1, count, -1)
         return torch.cat([shares, gazes, places.expand(len(gaze), -1, -1)], -1)
 
-    def _looking(self, prepared, rows, gaze, eyes, template) -> list[tuple[Shader, Mapping]]:
+    def _looking(self, prepared, rows, gaze, eyes, template) -> list[tuple[list[Shader], Mapping]]:
         mlp, share = self.fg_CD_predictor, self.gaze_share
         plain = torch.zeros_like(gaze) if template is None else template
         asked = [gaze]
@@ -281,59 +277,52 @@ class HeadField(nn.Module):
             return shade
 
         trunks = prepared.trunks or [{}] * (max(heads) + 1)
-        return [(shader(number), trunks[head]) for number, head in enumerate(heads)]
+        return [([shader(number)], trunks[head]) for number, head in enumerate(heads)]
 
-    def _picture(self, prepared: Prepared, head: int, shade: Shader, trunks: Mapping) -> list:
+    def _picture(self, prepared: Prepared, head: int, shaders: list[Shader], trunks) -> list:
         """Colours (R,h/2) added up and weights (R,N) of every stream, of one picture."""
-        samples = prepared.samples
-        lengths = samples.lengths[head]
+        samples = prepared.samples.of(head)
         if self.fine:
-            points, lengths = self._finer(samples, head, shade)
-            samples = Samples(points[None], samples.depths, lengths[None], samples.directions)
-            head = 0
+            samples = samples.finer(self._finer_depths(samples, shaders))
         if not torch.is_grad_enabled():
-            return self._shown(samples, head, shade, trunks)
-        points, count = samples.points[head], lengths.shape[1]
-        step = max(1, _CHUNK // count) if self.recompute else len(points)
-        parts = []
-        for start in range(0, len(points), step):
-            own = slice(start, start + step)
-            given = (shade, points[own], lengths[own], start)
-            parts.append(
-                checkpoint(self._learnt, *given, use_reentrant=False, preserve_rng_state=False)
-                if self.recompute
-                else self._learnt(*given)
-            )
-        return _joined(parts)
+            return self._shown(samples, shaders, trunks)
+        points, lengths = samples.points[0], samples.lengths[0]
+        step = max(1, _CHUNK // lengths.shape[1]) if self.recompute else len(points)
+        made = []
+        for shade in shaders:
+            parts = []
+            for start in range(0, len(points), step):
+                own = slice(start, start + step)
+                given = (shade, points[own], lengths[own], start)
+                parts.append(
+                    checkpoint(self._learnt, *given, use_reentrant=False, preserve_rng_state=False)
+                    if self.recompute
+                    else self._learnt(*given)
+                )
+            made += _joined(parts)
+        return made
 
-    def _shown(self, samples: Samples, head: int, shade: Shader, trunks: Mapping) -> list:
+    def _shown(self, samples: Samples, shaders: list[Shader], trunks: Mapping) -> list:
         parts, count = [], samples.lengths.shape[2]
-        for start, points, rays in self._chunks(samples, head):
+        for start, points, rays in self._chunks(samples, 0):
             known = {"known": trunks[start]} if start in trunks else {}
-            lengths = samples.lengths[head, start : start + len(points) // count]
+            lengths = samples.lengths[0, start : start + len(points) // count]
             made = []
-            for densities, colours in shade(points, rays, True, **known):
-                weights = sample_weights(densities.view_as(lengths), lengths)
-                shaped = wide(colours).unflatten(0, lengths.shape)
-                made.append(((weights[:, None] @ shaped)[:, 0], weights))
+            for shade in shaders:
+                for densities, colours in shade(points, rays, True, **known):
+                    weights = sample_weights(densities.view_as(lengths), lengths)
+                    shaped = wide(colours).unflatten(0, lengths.shape)
+                    made.append(((weights[:, None] @ shaped)[:, 0], weights))
             parts.append(made)
         return _joined(parts)
 
     def _learnt(self, shade: Shader, points: Tensor, lengths: Tensor, start: int) -> list:
         """The same of rays from number ``start`` on, for gradients."""
-        count = lengths.shape[1]
-        rays = torch.arange(len(points), device=points.device).repeat_interleave(count)
-        with torch.no_grad():
-            there = torch.zeros(len(rays), dtype=torch.bool, device=points.device)
-            step = _CHUNK
-            for first in range(0, len(rays), step):
-                own = slice(first, first + step)
-                some = encoded(points.flatten(0, 1)[own], POINT_BANDS)
-                for densities, _ in shade(some, rays[own] + start, False):
-                    there[own] |= densities > 0
-            filled = there.nonzero()[:, 0]
+        flat = points.flatten(0, 1)
+        rays = torch.arange(len(points), device=flat.device).repeat_interleave(lengths.shape[1])
+        filled = self._filled(shade, flat, rays + start)
         own = rays[filled]
-        some = encoded(points.flatten(0, 1)[filled], POINT_BANDS)
+        some = encoded(flat[filled], POINT_BANDS)
         made = []
         for densities, colours in shade(some, own + start, True):
             whole = densities.new_zeros(len(rays)).index_copy(0, filled, densities)
@@ -345,19 +334,24 @@ class HeadField(nn.Module):
         return made
 
     @torch.no_grad()
-    def _finer(self, samples: Samples, head: int, shade: Shader) -> tuple[Tensor, Tensor]:
-        """Points and lengths of one picture with further samples where the densities are."""
-        weights, lengths = [], samples.lengths[head]
-        for _, points, rays in self._chunks(samples, head):
+    def _filled(self, shade: Shader, points: Tensor, rays: Tensor) -> Tensor:
+        """Numbers (F,) of the points (M,3) that have a density in one of the shader's streams."""
+        there = []
+        for part, own in zip(points.split(_CHUNK), rays.split(_CHUNK), strict=True):
+            found = shade(encoded(part, POINT_BANDS), own, False)
+            there.append(torch.stack([one > 0 for one, _ in found]).any(0))
+        return torch.cat(there).nonzero()[:, 0]
+
+    @torch.no_grad()
+    def _finer_depths(self, samples: Samples, shaders: list[Shader]) -> Tensor:
+        """Depths (1,R,N+M+1) of one picture with further samples where the densities are."""
+        weights, lengths = [], samples.lengths[0]
+        for _, points, rays in self._chunks(samples, 0):
             own = lengths[rays[:: lengths.shape[1]]]
-            found = [one for one, _ in shade(points, rays, False)]
+            found = [one for shade in shaders for one, _ in shade(points, rays, False)]
             weights.append(sum(sample_weights(one.view_as(own), own) for one in found))
-        draws = torch.linspace(0, 1, self.fine + 1, device=lengths.device)
-        depths = finer(samples.depths[head], torch.cat(weights), draws)
-        step = samples.directions[head] / -samples.directions[head][:, 2:]
-        start = samples.points[head, :, 0] - step * samples.depths[head, :, :1]
-        points = start[:, None] + step[:, None] * depths[:, :-1, None]
-        return points, (depths[:, 1:] - depths[:, :-1]) * step.norm(dim=-1, keepdim=True)
+        draws = torch.linspace(0, 1, self.fine + 1).to(lengths)
+        return finer(samples.depths, torch.cat(weights)[None], draws)
 
     # Pictures of that.
 

@@ -158,12 +158,22 @@ class Samples:
         depths: (B,R,N+1), distances along world z from the camera to the points and a last node.
         lengths: (B,R,N), from one node to the next along the ray.
         directions: (B,R,3) of the rays.
+        centres: (B,3) of the cameras.
     """
 
     points: Tensor
     depths: Tensor
     lengths: Tensor
     directions: Tensor
+    centres: Tensor
+
+    def of(self, row: int) -> Samples:
+        """Those of one camera, as of a batch of one."""
+        return Samples(*(value[row : row + 1] for value in vars(self).values()))
+
+    def finer(self, depths: Tensor) -> Samples:
+        """Others on the same rays."""
+        return _samples(self.centres, self.directions, depths)
 
 
 def plane_depths(camera: Camera, count: int) -> Tensor:
@@ -188,11 +198,16 @@ def jittered(depths: Tensor, draws: Tensor) -> Tensor:
 
 def samples_at(camera: Camera, directions: Tensor, depths: Tensor) -> Samples:
     """The points of depths (B,R or 1,N+1) on rays (B,R,3); the last node is the end of the rays."""
-    stretch = -1 / directions[..., 2:]
     depths = depths.expand(-1, directions.shape[1], -1)
+    return _samples(camera.centre[..., 0], directions, depths)
+
+
+def _samples(centres: Tensor, directions: Tensor, depths: Tensor) -> Samples:
+    stretch = -1 / directions[..., 2:]
     step = (directions * stretch)[:, :, None]
-    points = camera.centre[:, None, None, :, 0] + step * depths[..., :-1, None]
-    return Samples(points, depths, (depths[..., 1:] - depths[..., :-1]) * stretch, directions)
+    points = centres[:, None, None] + step * depths[..., :-1, None]
+    lengths = (depths[..., 1:] - depths[..., :-1]) * stretch
+    return Samples(points, depths, lengths, directions, centres)
 
 
 def finer(depths: Tensor, weights: Tensor, draws: Tensor) -> Tensor:
