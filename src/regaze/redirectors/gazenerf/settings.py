@@ -215,7 +215,9 @@ class ModelSettings(MethodSettings):
         inputs = [Input("masks", {"names": ["head", "eyes"]})]
         if config["encoder"] is not None:
             parts = [part for part in CODES if part in CODE_PARTS]
-            inputs.append(Input("codes", {"encoder": config["encoder"], "parts": parts}))
+            told = {"encoder": config["encoder"], "parts": parts}
+            sides = ("source", "target") if objective["codes"] == "own" else ("source",)
+            inputs.append(Input("codes", told, sides))
         seen = objective["perceptual"] or objective["perceptual_parts"]
         read = objective["angular"] or (seen and config["vgg16"] is None)
         networks = (Network("estimator", "estimators", config["estimator"]),) if read else ()

@@ -80,6 +80,9 @@ def test_offsets_of_pictures_are_learnt_by_row_and_not_saved():
         learnt.heads, learnt.cameras)]  # fmt: skip
     assert moved == [[0, 1, 2], [3, 4, 5]]
     assert not [key for key in method.saved.state_dict() if "learnt" in key or "heads" in key]
+    sides = [declared(settings(objective={"codes": one})).input("codes").sides for one in (
+        "source", "own")]  # fmt: skip
+    assert sides == [("source",), ("source", "target")]
     own = built(objective={"codes": "own"})
     losses(own)["loss"].backward()
     assert own.net["learnt"].heads.weight.grad.abs().sum(1).nonzero()[:, 0].tolist() == [3, 4, 5]
@@ -253,6 +256,19 @@ def test_published_files_are_read_and_their_objects_are_not_made(tmp_path):
         method.load_reference(found, method.config)
         for key, value in method.field.state_dict().items():
             assert torch.equal(value, other.field.state_dict()[key]), f"{name}: {key}"
+
+
+def test_with_published_weights_heads_are_fitted_from_nothing():
+    small = {"side": 8, "channels": 48, "hidden": 16, "samples": 8}
+    entry = settings(preset="reference", encoder=None, checkpoint="a.json", network=small)
+    given = {name: batch()[name] for name in ("source", "source_gaze", "source_head")}
+    asked = {name: batch()[name] for name in ("target_gaze", "target_head")}
+    method = build_redirector(entry.resolve(), {"steps": 1, "rate": 1.0}).eval()
+    with torch.no_grad():
+        state = method.invert(given, seed=0)
+        made = method.edit(state, asked, seed=0)
+    assert state["codes"].shape == (3, 306) and bool(state["codes"].any())
+    assert made.shape == (3, 3, 32, 32) and bool(made.isfinite().all())
 
 
 class Harm:
