@@ -183,7 +183,7 @@ def gaze_mlp(case):
 
 def added_by(branch, embedded):
     points, told = embedded.tensor_split([branch.points], 1)
-    return branch(points, *branch.told_biases(told))
+    return branch(*branch.near(points, *branch.told_biases(told)))
 
 
 @adapter("gazenerf/headnerf_gaze_mlp")

@@ -12,6 +12,7 @@ therefore computed first without gradients, and everything else for the samples 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -151,28 +152,31 @@ class HeadField(nn.Module):
         seen = encoded(directions, DIRECTION_BANDS) if self.directions else None
         return {name: one.tell(shape, appearance, seen) for name, one in self.streams.items()}
 
-    def _trunks(self, prepared: Prepared) -> tuple[dict[int, tuple[Tensor, Tensor]], ...]:
+    def _trunks(self, prepared: Prepared) -> tuple[dict[int, tuple], ...]:
         found, mlp = [], self.fg_CD_predictor
         for row in range(len(prepared.codes[0])):
             told, parts = prepared.told["image"].of(row), {}
             for start, points, rays in self._chunks(prepared.samples, row):
                 values = mlp.trunk(points, told.first, told.again)
-                parts[start] = values, mlp.colour(values, _of_rays(told.colour, rays))
+                colours = mlp.colour(values, _of_rays(told.colour, rays))
+                parts[start] = values, colours, mlp.passed(points)
             found.append(parts)
         return tuple(found)
 
-    def _chunks(self, samples: Samples, row: int):
-        """First ray, encoded points (M,63) and numbers (M,) of their rays, of one picture."""
+    def _chunks(self, samples: Samples, row: int, known: Mapping = MappingProxyType({})):
+        """First ray, encoded points (M,63) and numbers (M,) of their rays, of one picture.
+
+        Points (M,3) are not encoded of rays of which all that is made of them is known.
+        """
         rays, count = samples.points.shape[1:3]
         step = max(1, _CHUNK // count)
         for start in range(0, rays, step):
             points = samples.points[row, start : start + step]
             numbers = torch.arange(start, start + len(points), device=points.device)
-            yield (
-                start,
-                encoded(points.flatten(0, 1), POINT_BANDS),
-                numbers.repeat_interleave(count),
-            )
+            points = points.flatten(0, 1)
+            if start not in known:
+                points = encoded(points, POINT_BANDS)
+            yield start, points, numbers.repeat_interleave(count)
 
     # What gazes make of them.
 
@@ -264,9 +268,10 @@ class HeadField(nn.Module):
                 if known is None:
                     values = mlp.trunk(points, told.first, told.again)
                     seen = mlp.colour(values, _of_rays(told.colour, rays)) if colours else None
+                    added = [mlp.looking(points, rays, biases) for biases in own]
                 else:
-                    values, seen = known
-                added = [mlp.looking(points, rays, biases) for biases in own]
+                    values, seen, passed = known
+                    added = [mlp.looking_again(passed, rays, biases) for biases in own]
                 used = [added[0] if share == 1 else mixed(*added, share)]
                 used += added[1:] if template is not None else []
                 return [
@@ -304,7 +309,7 @@ class HeadField(nn.Module):
 
     def _shown(self, samples: Samples, shaders: list[Shader], trunks: Mapping) -> list:
         parts, count = [], samples.lengths.shape[2]
-        for start, points, rays in self._chunks(samples, 0):
+        for start, points, rays in self._chunks(samples, 0, trunks):
             known = {"known": trunks[start]} if start in trunks else {}
             lengths = samples.lengths[0, start : start + len(points) // count]
             made = []

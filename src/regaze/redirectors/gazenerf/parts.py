@@ -35,12 +35,12 @@ class Prepared:
         pixels: (R,) int64, which pixels of the map these rays go through.
         told: codes as biases by stream; none where they are told the gaze as well.
         codes: shape (B,s) and appearance (B,a).
-        trunks: of ``headnerf_gaze`` without gradients: the trunk's features and colours by chunk
-            of every head.
+        trunks: of ``headnerf_gaze`` without gradients, by the first ray of chunks of every head:
+            the trunk's features and colours, and what the gaze branch is given of points.
     """
 
     samples: Samples
     pixels: Tensor
     codes: tuple[Tensor, Tensor]
     told: Mapping[str, Told] = field(default_factory=dict)
-    trunks: tuple[Mapping[int, tuple[Tensor, Tensor]], ...] = ()
+    trunks: tuple[Mapping[int, tuple[Tensor, Tensor, tuple[Tensor, Tensor] | None]], ...] = ()

@@ -68,16 +68,24 @@ class Trunk(nn.Module):
             for number in (0, _SKIP)
         )
 
+    def near(self, points: Tensor, first: Tensor, again: Tensor) -> tuple[Tensor, Tensor]:
+        """What the first layer and the sixth are given of points (M,points) and of biases."""
+        return tuple(
+            affine(points, matrix(self.layer(number))[:, : self.points], bias)
+            for number, bias in ((0, first), (_SKIP, again))
+        )
+
     def trunk(self, points: Tensor, first: Tensor, again: Tensor) -> Tensor:
         """Features (M,hidden) of encoded points (M,points), with :meth:`told_biases`."""
-        values = points
-        for number in range(_DEPTH):
+        return self.onwards(*self.near(points, first, again))
+
+    def onwards(self, first: Tensor, again: Tensor) -> Tensor:
+        """Features (M,hidden) of what :meth:`near` gives; the first is written over."""
+        values = first.relu_()
+        for number in range(1, _DEPTH):
             weight, bias = matrix(self.layer(number)), self.layer(number).bias
-            if number == 0:
-                weight, bias = weight[:, : self.points], first
-            elif number == _SKIP:
-                bias = affine(points, weight[:, : self.points], again)
-                weight = weight[:, self.points + self.told :]
+            if number == _SKIP:
+                weight, bias = weight[:, self.points + self.told :], again
             values = affine(values, weight, bias).relu_()
         return values
 
@@ -180,9 +188,12 @@ class GazeBranch(Trunk):
         self.Gaze_RGB_layer_0.requires_grad_(False)
         self.Gaze_RGB_layer_1 = nn.Conv2d(hidden, hidden // 2, 1)
 
-    def forward(self, points: Tensor, first: Tensor, again: Tensor) -> tuple[Tensor, Tensor]:
-        """What is added to the trunk's features (M,hidden), and to colours (M,hidden/2)."""
-        values = self.trunk(points, first, again)
+    def forward(self, first: Tensor, again: Tensor) -> tuple[Tensor, Tensor]:
+        """What is added to the trunk's features (M,hidden), and to colours (M,hidden/2).
+
+        Of what :meth:`near` gives.
+        """
+        values = self.onwards(first, again)
         layer = self.Gaze_RGB_layer_1
         return values, affine(values, matrix(layer), layer.bias).relu_()
 
@@ -200,11 +211,34 @@ class RadianceMLPGaze(RadianceMLP):
         Args:
             biases: of the branch, (R,hidden) each; see :meth:`Trunk.told_biases`.
         """
-        if self.gaze_layers.points:
-            return self.gaze_layers(points, *(one[rays] for one in biases))
+        branch = self.gaze_layers
+        if branch.points:
+            return branch(*branch.near(points, *(one[rays] for one in biases)))
         # Without points it is the same all along a ray.
-        found = self.gaze_layers(biases[0].new_empty(len(biases[0]), 0), *biases)
-        return tuple(one[rays] for one in found)
+        nothing = biases[0].new_empty(len(biases[0]), 0)
+        return tuple(one[rays] for one in branch(*branch.near(nothing, *biases)))
+
+    def passed(self, points: Tensor) -> tuple[Tensor, Tensor] | None:
+        """What the branch is given of points whatever the gaze; None where it sees none."""
+        branch, nothing = self.gaze_layers, points.new_zeros(self.hidden)
+        return branch.near(points, nothing, nothing) if branch.points else None
+
+    def looking_again(self, passed, rays: Tensor, biases) -> tuple[Tensor, Tensor]:
+        """The same as :meth:`looking` at all samples of neighbouring rays, in their order.
+
+        Args:
+            passed: of :meth:`passed`.
+            rays: (M,), every ray as often as it has samples.
+            biases: see there.
+        """
+        if passed is None:
+            return self.looking(rays, rays, biases)
+        first, last = int(rays[0]), int(rays[-1]) + 1
+        given = (
+            (one.unflatten(0, (last - first, -1)) + bias[first:last, None]).flatten(0, 1)
+            for one, bias in zip(passed, biases, strict=True)
+        )
+        return self.gaze_layers(*given)
 
 
 def mixed(first, second, share: float):

@@ -75,14 +75,14 @@ def test_only_samples_with_a_density_are_learnt_from(plain, monkeypatch):
     field, given = built(), (camera(), codes(), gazes())
     plain.fill(field, 0.25, *given)
     seen = []
-    trunk = Trunk.trunk
+    onwards = Trunk.onwards
 
-    def counted(self, points, *biases):
+    def counted(self, first, again):
         if torch.is_grad_enabled():
-            seen.append(len(points))
-        return trunk(self, points, *biases)
+            seen.append(len(first))
+        return onwards(self, first, again)
 
-    monkeypatch.setattr(Trunk, "trunk", counted)
+    monkeypatch.setattr(Trunk, "onwards", counted)
     field(field.prepare(given[0], *given[1]), given[2])
     # Each of the two streams by itself.
     assert 0.15 * 2048 < sum(seen) < 0.35 * 2048
@@ -96,9 +96,9 @@ def test_a_sweep_is_that_of_the_plain_order_and_walks_the_trunk_once(
     sweep, eyes = gazes(3), torch.rand(1, 1, 32, 32).double().round()
     given = camera(1), codes(1)
     walked = []
-    trunk = Trunk.trunk
+    onwards = Trunk.onwards
     monkeypatch.setattr(
-        Trunk, "trunk", lambda self, *given: walked.append(self.prefix) or trunk(self, *given)
+        Trunk, "onwards", lambda self, *given: walked.append(self.prefix) or onwards(self, *given)
     )
     with torch.no_grad():
         wanted = plain.plain_sweep(field, *given, sweep, eyes) if near_points else None
