@@ -89,19 +89,19 @@ def fields(case):
     atol = 1e-4 if case.folder.name in LARGE else 1e-5
     heads = field.prepare(camera, *codes)
     shown = {key: name for key, name in PICTURES.items() if key in case.golden}
-    found = field(heads, gaze, eyes=eyes, names=tuple(shown.values()))
+    rays_of = field.follow(heads, gaze, eyes)
+    found = field.pictures(rays_of, gaze, names=tuple(shown.values()))
     for key, name in shown.items():
         wanted = case.golden[key]
         step = found[name].shape[-1] // wanted.shape[-1]
         assert_close(found[name][..., ::step, ::step], wanted, atol, name=key)
-    followed(case, field, heads, gaze, eyes, atol)
+    followed(case, heads, rays_of, atol)
     if "gaze_embed" in case.golden:
         trained(case, field, camera, codes, gaze, eyes)
 
 
-def followed(case, field, heads, gaze, eyes, atol) -> None:
+def followed(case, heads, found, atol) -> None:
     """What rays add up to; every so many channels and rays are stored of large ones."""
-    found = field.follow(heads, gaze, eyes)
     for name, one in found.items():
         end = "" if name == "image" else f"_{name}"
         depth = (one.weights * heads.samples.depths[..., :-1]).sum(-1)

@@ -396,7 +396,16 @@ class HeadField(nn.Module):
                 outermost pixels are others than those of whole pictures, as far as two pixels of
                 the feature map reach.
         """
-        found = self.follow(prepared, gaze, eyes, of, template)
+        return self.pictures(self.follow(prepared, gaze, eyes, of, template), gaze, window, names)
+
+    def pictures(
+        self,
+        found: Mapping[str, Map],
+        gaze: Tensor | None,
+        window: Window | None = None,
+        names: tuple[str, ...] = ("image",),
+    ) -> dict[str, Tensor]:
+        """The pictures of what rays add up to, all in one batch; see :meth:`forward`."""
         behind = self.neural_render.bg_featmap
         with torch.autocast(behind.device.type, enabled=False):
             maps = self.feature_maps(found, gaze, window)
