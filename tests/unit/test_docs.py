@@ -214,7 +214,9 @@ def commented(title):
     return yaml.safe_load("\n".join(line[4:] for line in block))
 
 
-@pytest.mark.parametrize("method", ["xunet", "sted", "redirtrans", "inversion", "eyewarp"])
+@pytest.mark.parametrize(
+    "method", ["xunet", "sted", "redirtrans", "inversion", "eyewarp", "gazenerf"]
+)
 def test_options_in_comments_are_the_preset_of_the_default(method):
     entry = method_module(method, "settings").ModelSettings(**{"class": method})
     resolved = json.loads(json.dumps(entry.resolve()))

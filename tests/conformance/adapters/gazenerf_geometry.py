@@ -19,6 +19,7 @@ from regaze.normalise.face_model import FACE_MODELS
 from regaze.normalise.geometry import Variant, normalise, rotation_from_vector, virtual_view
 from regaze.normalise.head_pose import estimate_head_pose
 from regaze.normalise.warp import make_patch, transform_points
+from regaze.redirectors.gazenerf.rays import turn_features
 
 DOWN = np.array([-1.0, 1.0])
 """Between the sign of our pitch and that of the head frame."""
@@ -58,8 +59,9 @@ def feature_rotation(inputs, golden) -> None:
     assert_close(rotation, golden["rot_mats"], 1e-5, name="rot_mats")
     inverse = np.swapaxes(rotation, -1, -2)
     assert_close(inverse, golden["rot_mats_inverse"], 1e-5, name="rot_mats_inverse")
-    turned = np.einsum("bji,bnjhw->bnihw", rotation, inputs["emb"])
-    assert_close(turned, golden["rotated"], 1e-5, name="rotated")
+    maps = torch.from_numpy(np.asarray(inputs["emb"])).flatten(1, 2)
+    turned = turn_features(maps, torch.from_numpy(np.asarray(inputs["gaze"])).to(maps))
+    assert_close(turned.view(inputs["emb"].shape), golden["rotated"], 1e-5, name="rotated")
 
 
 def columbia_angles(manifest, golden) -> None:

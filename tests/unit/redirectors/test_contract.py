@@ -25,7 +25,10 @@ ENTRIES = {
     "gan": {"class": "redirtrans_gan", "preset": "reference", "inverter": "inverter"},
     "eyewarp": {"class": "eyewarp"},
     "inverter": {"class": "inversion", "objective": {"path": 2.0, "features": 1.0}},
+    "field": {"class": "gazenerf", "objective": {"angular": 1e-4, "codes": "source"}},
+    "branch": {"class": "gazenerf", "variant": "headnerf_gaze", "objective": {"crop": 6}},
 }
+WHOLE = ("told", "student", "branch")
 LITE = {"class": "xunet", "network": {"frames": 1}}
 
 
@@ -53,10 +56,7 @@ def benches(tmp_path_factory):
 @pytest.mark.parametrize("check", CHECKS)
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(name, marks=[pytest.mark.whole] * (name in ("told", "student")))
-        for name in ENTRIES
-    ],
+    [pytest.param(name, marks=[pytest.mark.whole] * (name in WHOLE)) for name in ENTRIES],
 )
 def test_every_method_keeps_the_contract(benches, name, check):
     try:

@@ -1,0 +1,78 @@
+"""Feature maps of rays to pictures: the convolutions of HeadNeRF (``neural_render.*``)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+_LEAST = 32
+"""Channels below which blocks do not go."""
+
+
+class Blur(nn.Module):
+    """Smooth maps by [1, 2, 1] in both directions; edges are reflected."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("f", torch.tensor([1.0, 2.0, 1.0]))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Return maps (B,C,H,W) of the same shape."""
+        kernel = (self.f[:, None] * self.f) / self.f.sum().square()
+        kernel = kernel.to(maps.dtype).expand(maps.shape[1], 1, 3, 3)
+        return F.conv2d(F.pad(maps, (1, 1, 1, 1), "reflect"), kernel, groups=maps.shape[1])
+
+
+class Upsample(nn.Module):
+    """Twice the side by moving channels into pixels."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.layer_1 = nn.Conv2d(channels, 2 * channels, 1)
+        self.layer_2 = nn.Conv2d(2 * channels, 4 * channels, 1)
+        self.blur_layer = Blur()
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Return (B,C,2H,2W)."""
+        values = F.leaky_relu(self.layer_1(maps), 0.2)
+        values = F.leaky_relu(self.layer_2(values), 0.2) + maps.repeat(1, 4, 1, 1)
+        return self.blur_layer(F.pixel_shuffle(values, 2))
+
+
+class NeuralRenderer(nn.Module):
+    """Feature maps (B,channels,h,w) to pictures (B,3,h s,w s) in [0,1].
+
+    Args:
+        channels: of the maps.
+        side: of the whole map, which the background has.
+        size_px: of the whole picture, ``side`` times a power of two.
+        white: whether the background begins white; else black.
+    """
+
+    def __init__(self, channels: int, side: int, size_px: int, white: bool = True):
+        super().__init__()
+        blocks = (size_px // side).bit_length() - 1
+        if blocks < 1 or side << blocks != size_px:
+            raise ValueError(
+                f"size_px: expected {side} times 2, 4, 8, ..., the side of the feature map, found "
+                f"{size_px}"
+            )
+        widths = [max(channels // 2**number, _LEAST) for number in range(blocks + 1)]
+        self.bg_featmap = nn.Parameter(torch.full((1, channels, side, side), float(white)))
+        self.feat_upsample_list = nn.ModuleList(Upsample(width) for width in widths[:-1])
+        self.rgb_upsample = nn.Sequential(nn.Upsample(scale_factor=2, mode="bilinear"), Blur())
+        self.feat_2_rgb_list = nn.ModuleList(nn.Conv2d(width, 3, 1) for width in widths)
+        pairs = zip(widths, widths[1:], strict=False)
+        self.feat_layers = nn.ModuleList(nn.Conv2d(*pair, 1) for pair in pairs)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Return the pictures."""
+        picture = self.rgb_upsample(self.feat_2_rgb_list[0](maps))
+        last = len(self.feat_layers) - 1
+        for number, layer in enumerate(self.feat_layers):
+            maps = F.leaky_relu(layer(self.feat_upsample_list[number](maps)), 0.2)
+            picture = picture + self.feat_2_rgb_list[number + 1](maps)
+            if number < last:
+                picture = self.rgb_upsample(picture)
+        return picture.sigmoid()
