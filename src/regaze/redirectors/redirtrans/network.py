@@ -25,6 +25,10 @@ class CompactCoder(CompactTrunk):
     def __init__(self, channels: int, width: int, hidden: int, vector: int):
         super().__init__(channels, width, hidden)
         self.fc_code = nn.Linear(hidden, vector)
+        # Nearly the same for all faces at first, as embeddings are: what the decoder then reads are
+        # edits, and not what an untrained encoder makes of a face.
+        nn.init.normal_(self.fc_code.weight, std=0.01)
+        nn.init.zeros_(self.fc_code.bias)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return codes (B, channels (S/8)^2 + vector)."""
@@ -94,6 +98,16 @@ class Decoder(nn.Module):
         self.deprojector, self.drawer = deprojector, drawer
 
 
+def start_strong(deprojector: Deprojector) -> None:
+    """Let edits begin larger than the codes that they change: what is weak at first is learnt late.
+
+    With PyTorch's own start, a turn of gaze changes the map of an untrained code by as much as the
+    map's numbers vary; with this one, by ten times that.
+    """
+    nn.init.kaiming_normal_(deprojector.fc1.weight)
+    nn.init.normal_(deprojector.fc2.weight, std=3 * deprojector.fc2.in_features**-0.5)
+
+
 class RedirTransNetwork(StedNetwork):
     """ST-ED's parts around a code that is edited.
 
@@ -132,5 +146,8 @@ def build_network(config: Mapping, size_px: int, *, adversarial: bool) -> RedirT
     factors = edit_factors(columns, code)
     projector = Projector(code, columns, config["projector_hidden"])
     encoder = Encoder(coder, projector, factors, config["canonical"])
-    decoder = Decoder(Deprojector(code, columns, config["deprojector_hidden"]), drawer)
+    deprojector = Deprojector(code, columns, config["deprojector_hidden"])
+    if config["kind"] == "compact":
+        start_strong(deprojector)
+    decoder = Decoder(deprojector, drawer)
     return RedirTransNetwork(factors, encoder, decoder, Discriminator() if adversarial else None)

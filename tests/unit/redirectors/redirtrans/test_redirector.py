@@ -69,6 +69,21 @@ def test_an_edit_towards_its_own_angles_changes_nothing():
     assert float(deproject.fc2.weight.grad.abs().max()) > 1e-2
 
 
+def test_small_networks_begin_with_edits_that_are_larger_than_the_codes_they_change():
+    torch.manual_seed(0)
+    network = build_redirector(settings(preset="small", size_px=32).resolve()).net
+    factors, data = network.factors, batch(8)
+    with torch.no_grad():
+        angles, embeddings = network.encode(data["source"])
+    turned = factors.moved(embeddings, angles, factors.with_angles(angles, gaze=drawn(8, 2) / 2))
+    codes, own = embeddings.tensor_split([factors.shapes[0][1]], 1)
+    with torch.no_grad():
+        edited = network.decoder.deprojector.edited(codes, own, turned[:, codes.shape[1] :])
+    assert float((edited - codes).std()) > 3 * float(codes.std())
+    vectors = codes[:, -96:]
+    assert float(vectors.std(0).max()) < 0.05
+
+
 def test_turns_are_rotations():
     rotation = turn(drawn(5, 2) * 3)
     torch.testing.assert_close(rotation @ rotation.mT, torch.eye(3).expand(5, 3, 3))
