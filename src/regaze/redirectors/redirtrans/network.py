@@ -102,10 +102,10 @@ def start_strong(deprojector: Deprojector) -> None:
     """Let edits begin larger than the codes that they change: what is weak at first is learnt late.
 
     With PyTorch's own start, a turn of gaze changes the map of an untrained code by as much as the
-    map's numbers vary; with this one, by ten times that.
+    map's numbers vary; with this one, by over thirty times that.
     """
     nn.init.kaiming_normal_(deprojector.fc1.weight)
-    nn.init.normal_(deprojector.fc2.weight, std=3 * deprojector.fc2.in_features**-0.5)
+    nn.init.normal_(deprojector.fc2.weight, std=10 * deprojector.fc2.in_features**-0.5)
 
 
 class RedirTransNetwork(StedNetwork):
