@@ -231,6 +231,7 @@ def versioned(finished, tmp_path_factory):
     return folder
 
 
+@pytest.mark.whole
 def test_a_recorded_run_is_up_to_date(versioned):
     told = run(versioned, "dvc", "repro")
     assert "Data and pipelines are up to date" in told and "Running stage" not in told
