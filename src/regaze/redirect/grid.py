@@ -60,17 +60,18 @@ def _line(facts: dict) -> list[str]:
     if read is None:
         return [f"{value:.2f}" for value in asked] + [""] * 6
     found = [*read["head_deg"], *read["gaze_deg"], read["head_error_deg"], read["gaze_error_deg"]]
-    return [f"{value:.2f}" for value in (*asked, *found)]
+    return ["" if value is None else f"{value:.2f}" for value in (*asked, *found)]
 
 
-def mean_errors(results: Sequence[Result]) -> tuple[float, float] | None:
-    """Mean head and gaze error in degrees; None where nothing measured."""
+def mean_errors(results: Sequence[Result]) -> dict[str, float]:
+    """Mean head and gaze error in degrees, of what was measured."""
     read = [one.facts.get("measured_patch") or one.facts.get("measured_photo") for one in results]
-    if None in read:
-        return None
-    return tuple(
-        float(np.mean([one[f"{name}_error_deg"] for one in read])) for name in ("head", "gaze")
-    )
+    found = {}
+    for name in ("head", "gaze"):
+        errors = [None if one is None else one[f"{name}_error_deg"] for one in read]
+        if None not in errors:
+            found[name] = float(np.mean(errors))
+    return found
 
 
 def draw_sheet(

@@ -324,8 +324,8 @@ def _measured_only(photo: np.ndarray) -> None:
 def _grid_told(results: Sequence[Result]) -> str:
     """The mean errors of a grid in a few words."""
     errors = mean_errors(results)
-    told = "" if errors is None else f", off by head {errors[0]:.1f}, gaze {errors[1]:.1f} degrees"
-    return f"({len(results)} pictures{told})"
+    off = ", ".join(f"{name} {error:.1f}" for name, error in errors.items())
+    return f"({len(results)} pictures{f', off by {off} degrees' if off else ''})"
 
 
 def _coefficients(text: str | None) -> list[float] | None:

@@ -142,6 +142,23 @@ def test_a_grid_without_an_estimator_has_empty_cells(tmp_path, portrait, models)
     assert first["asked_gaze_yaw"] == "-10.00" and first["gaze_error"] == ""
 
 
+def test_of_a_grid_what_the_estimator_hardly_reads_is_left_empty(tmp_path, portrait, models):
+    shutil.copytree(models, tmp_path / "models")
+    (record,) = [
+        one
+        for one in (tmp_path / "models").glob("*/model.json")
+        if json.loads(one.read_text())["kind"] == "estimator"
+    ]
+    slopes = {"gaze_pitch_slope": 0.1, "gaze_yaw_slope": 0.9}
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"held_out": slopes}))
+    out = tmp_path / "out"
+    said = done(*asked(portrait, tmp_path / "models", "--grid", "--out", out, gaze=None))
+    assert "81 pictures, off by head" in said and "gaze" not in said.split("81 pictures")[1]
+    (first, *_) = csv.DictReader((out / "photo.grid.csv").read_text().splitlines())
+    assert first["measured_gaze_pitch"] == first["gaze_error"] == ""
+    assert first["measured_gaze_yaw"] and first["head_error"]
+
+
 def test_requests_of_a_grid():
     made = grid()
     assert (made[0].head, made[0].gaze) == ((-10, -10), (-10, -10))
