@@ -45,7 +45,7 @@ def pose_files(wildcards):
     if options.needs_landmarks():
         return {"poses": f"{folder}/supplementary/shard-{wildcards.shard}.h5"}
     if settings.faces_in(wildcards.dataset).aligned and not options.brings_landmarks():
-        return {"landmarks": f"{folder}/landmarks/shard-{wildcards.shard}.h5"}
+        return {"found": f"{folder}/landmarks/shard-{wildcards.shard}.h5"}
     return {}
 
 

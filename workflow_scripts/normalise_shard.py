@@ -14,7 +14,7 @@ def main(job):
         shards=job.params.shards,
         persons=job.params.raw and job.params.raw["persons"],
         poses=job.input.get("poses"),
-        landmarks=job.input.get("landmarks"),
+        landmarks=job.input.get("found"),
         threads=job.threads,
         **job.params.faces,
     )

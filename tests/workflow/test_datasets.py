@@ -3,6 +3,7 @@
 That every layout gives right labels is tested where it takes no workflow: test_truth_*.py.
 """
 
+import re
 import shutil
 
 import pandas as pd
@@ -13,6 +14,7 @@ from running import ROOT, planned, snakemake
 
 from regaze.faces import FacesReader
 from regaze.normalise.rejections import read_rejected
+from regaze.sources import KINDS, options_class
 
 FACES = ("released", "columbia")
 EVALUATED = "mpiifacegaze"
@@ -39,6 +41,13 @@ def datasets(tmp_path_factory):
         },
         "phones": {"source": "gazecapture", "root": str(root / "phones")},
     }
+
+
+def test_files_that_the_workflow_makes_are_not_named_as_those_that_a_data_set_brings():
+    script = (ROOT / "workflow_scripts/normalise_shard.py").read_text()
+    made = set(re.findall(r'job.input.get\("(\w+)"\)', script))
+    brought = {name for kind in KINDS for name in options_class(kind).model_fields}
+    assert made == {"poses", "found"} and not made & brought
 
 
 def overlay(folder, entries, **evaluation):

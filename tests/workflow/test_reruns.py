@@ -272,6 +272,7 @@ augmentation.counts: {{augmentation: {{counts: [13]}}}}
 # Leaves without another value: what their entry is, or that it is published.
 WITHOUT = {
     *("datasets.synthetic.source", "datasets.synthetic.split", "datasets.photos.source"),
+    *("datasets.synthetic.capture.photo", "datasets.synthetic.capture.quality"),
     *(f"encoders.given_deca.{key}" for key in ("class", "preset", "checkpoint")),
     *("encoders.deca.head_sha256", "estimators.resnet.checkpoint", "estimators.resnet.view"),
     *(f"estimators.given.{key}" for key in ("preset", "size_px", "preprocess", "labels")),

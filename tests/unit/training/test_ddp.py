@@ -164,10 +164,11 @@ def test_a_stopped_run_resumes_to_the_same_bytes(unbroken, tmp_path):
 
 
 @pytest.mark.whole
-def test_the_state_of_one_process_is_refused_by_two(unbroken, tmp_path):
+def test_the_state_of_one_process_is_refused_by_two(tmp_path):
+    single(tmp_path / "one", {"train": TRAIN})
+    state = torch.load(tmp_path / "one/state.pt", weights_only=True)
     (tmp_path / "state").mkdir()
-    state = torch.load(unbroken[2] / "state/state.pt", weights_only=True)
-    torch.save(state | {"processes": 1, "step": 7}, tmp_path / "state/state.pt")
+    torch.save(state | {"step": 7}, tmp_path / "state/state.pt")
     with pytest.raises(RuntimeError, match=r"state\.pt: .* with 1 process, found 2,"):
         run(tmp_path)
 
