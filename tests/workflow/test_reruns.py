@@ -228,6 +228,8 @@ datasets.photos.root: {{datasets: {{photos: {{root: others}}}}}}
 datasets.photos.intrinsics: {{datasets: {{photos: {{intrinsics: files/other-cameras.csv}}}}}}
 datasets.photos.gaze: {{datasets: {{photos: {{gaze: files/other-gaze.csv}}}}}}
 datasets.photos.landmarks: {{datasets: {{photos: {{landmarks: files/photos-landmarks.csv}}}}}}
+datasets.synthetic.capture.appearance:
+  {{datasets: {{synthetic: {{capture: {{appearance: varied}}}}}}}}
 acquire.photos: {{acquire: {{photos: others}}}}
 datasets.photos.split: {{datasets: {{photos: {{split: files/split.json}}}}}}
 faces.variant:
