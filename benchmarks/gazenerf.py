@@ -22,10 +22,10 @@ from __future__ import annotations
 import argparse
 import ctypes
 import platform
-import time
 from pathlib import Path
 
 import torch
+from clock import now
 
 from regaze.redirectors.gazenerf import rays
 from regaze.redirectors.gazenerf.field import HeadField
@@ -140,14 +140,6 @@ def given(field, count, device):
     sizes = (field.told_shape, field.told_appearance)
     codes = tuple(torch.randn(count, size, device=device) for size in sizes)
     return camera, codes, 0.3 * torch.randn(count, 2, device=device)
-
-
-def now(device):
-    """Seconds: of the process on CPUs, which it may share; of the clock elsewhere."""
-    if device == "cpu":
-        return time.process_time()
-    torch.cuda.synchronize()
-    return time.perf_counter()
 
 
 class Peak:

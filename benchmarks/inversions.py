@@ -16,9 +16,9 @@ from __future__ import annotations
 import argparse
 import copy
 import platform
-import time
 
 import torch
+from clock import now
 
 from regaze.redirectors.base import build_redirector
 from regaze.redirectors.inversion.settings import ModelSettings as Inversion
@@ -99,14 +99,6 @@ def main() -> None:
     print("|---|---|---|---|---|---|")
     row = given.encoder, given.batch, *best, best[0] / best[1], float(apart)
     print("| {} | {} | {:.3f} | {:.3f} | {:.2f} | {:.1e} |".format(*row))
-
-
-def now(device: str) -> float:
-    """Seconds: of the process on CPUs, which it may share; of the clock elsewhere."""
-    if device == "cpu":
-        return time.process_time()
-    torch.cuda.synchronize()
-    return time.perf_counter()
 
 
 if __name__ == "__main__":

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import argparse
 import platform
-import time
 
 import torch
+from clock import now
 from torch.nn import functional as F
 
 from regaze.stylegan.generator import Generator
@@ -106,14 +106,6 @@ def measure(network, codes, given):
     best = [min(times) for times in spent.values()]
     apart = (made["plain"] - made["here"]).abs().max() / made["plain"].abs().max()
     return *best, best[0] / best[1], float(apart)
-
-
-def now(device: str) -> float:
-    """Seconds: of the process on CPUs, which it may share; of the clock elsewhere."""
-    if device == "cpu":
-        return time.process_time()
-    torch.cuda.synchronize()
-    return time.perf_counter()
 
 
 if __name__ == "__main__":

@@ -171,7 +171,7 @@ rule acquire_faces:
         detector=acquired_detector(),
         options=dict(
             landmarks=settings.acquire.landmarks,
-            gaze=settings.acquire.gaze,
+            gaze=settings.acquire.gaze and [*map(radians, settings.acquire.gaze)],
             extract_texture=settings.acquire.photo_texture,
             animate=settings.acquire.turntable,
         ),

@@ -1,5 +1,6 @@
 """What the 3-D stages read: head, encoder, landmarks."""
 
+from math import radians
 from os.path import isdir
 
 from regaze.landmarks.settings import detector_options, weight_files

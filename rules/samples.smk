@@ -67,7 +67,7 @@ rule fix_pairs:
         **asks("fix_pairs"),
     params:
         dataset="{dataset}",
-        split=settings.evaluation.split,
+        part=settings.evaluation.split,
         counts=settings.pair_counts,
         coded=settings.coded,
         same_deg=settings.evaluation.same_deg,

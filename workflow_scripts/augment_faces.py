@@ -1,16 +1,14 @@
 """Redirect the labelled samples to directions drawn from their labels."""
 
-from pathlib import Path
-
 from regaze.few_labels.generate import augment_faces
-from regaze.jobs import start
+from regaze.jobs import folder_of, start
 from regaze.redirectors.inputs import given_inputs, given_view
 
 
 def main(job):
     start(job)
     augment_faces(
-        Path(job.input.model).parent,
+        folder_of(job, "model"),
         faces=job.input.faces,
         split=job.input.split,
         inputs=given_inputs(job.input),

@@ -1,6 +1,6 @@
 """Find the landmarks of one shard of persons."""
 
-from regaze.jobs import start
+from regaze.jobs import given, start
 from regaze.landmarks.settings import WEIGHTS
 from regaze.landmarks.stage import make_landmarks
 
@@ -13,7 +13,7 @@ def main(job):
         shard=int(job.wildcards.shard),
         shards=job.params.shards,
         persons=job.params.raw and job.params.raw["persons"],
-        weights={name: job.input[name] for name in WEIGHTS if job.input.get(name)},
+        weights=given(job, WEIGHTS),
         **{name: job.params[name] for name in ("detector", "sha256", "max_side")},
         **{name: job.resources[name] for name in ("device", "batch")},
         threads=job.threads,

@@ -1,9 +1,7 @@
 """Animate how the first pictures of one model come out of the noise."""
 
-from pathlib import Path
-
 from regaze.factors import GAZE_AND_HEAD
-from regaze.jobs import removed_background, start
+from regaze.jobs import folder_of, removed_background, start
 from regaze.redirectors.inputs import given_inputs, given_view
 from regaze.redirectors.sample import sample_redirector
 
@@ -13,7 +11,7 @@ def main(job):
     files = {"faces": job.input.faces, "pairs": job.input.pairs, "sampling": job.params.sampling}
     files |= given_view(job.input) | {"inputs": given_inputs(job.input), "kind": GAZE_AND_HEAD}
     files |= removed_background(job)
-    folder = Path(job.input.model).parent
+    folder = folder_of(job, "model")
     sample_redirector(folder, samples=None, speed=None, gif=job.output.path, **files)
 
 

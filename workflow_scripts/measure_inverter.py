@@ -1,10 +1,8 @@
 """What an inverter loses of unseen people, and what it draws of chance."""
 
-from pathlib import Path
-
 import torch
 
-from regaze.jobs import removed_background, start
+from regaze.jobs import folder_of, removed_background, start
 from regaze.metrics.generated import measure_inverter
 from regaze.metrics.inverted import InvertedFaces
 
@@ -12,15 +10,10 @@ from regaze.metrics.inverted import InvertedFaces
 def main(job):
     start(job)
     torch.set_num_threads(job.threads)
-    masked = removed_background(job)
-    seen = InvertedFaces(
-        list(job.input.faces),
-        Path(job.input.inverter).parent,
-        masked.get("masks"),
-        masked.get("background", (0, 0, 0)),
-    )
+    inverter = folder_of(job, "inverter")
+    seen = InvertedFaces(list(job.input.faces), inverter, **removed_background(job))
     options = {"persons": job.params.persons, "seed": job.params.seed, **dict(job.output.items())}
-    measure_inverter(seen, job.input.split, Path(job.input.estimator).parent, **options)
+    measure_inverter(seen, job.input.split, folder_of(job, "estimator"), **options)
 
 
 if "snakemake" in globals():

@@ -1,8 +1,6 @@
 """Turn gaze, head and other factors of test pictures at random, and read what moves."""
 
-from pathlib import Path
-
-from regaze.jobs import removed_background, start
+from regaze.jobs import folder_of, removed_background, start
 from regaze.metrics.disentanglement import perturb_redirector
 from regaze.redirectors.inputs import given_inputs, given_view
 
@@ -15,10 +13,8 @@ def main(job):
     given |= {"faces": job.input.faces, "split": job.input.split}
     given["albums"] = job.input.get("albums")
     given |= removed_background(job)
-    estimator = Path(job.input.estimator).parent
-    perturb_redirector(
-        Path(job.input.model).parent, estimator=estimator, output=job.output[0], **given
-    )
+    given |= {"estimator": folder_of(job, "estimator"), "output": job.output[0]}
+    perturb_redirector(folder_of(job, "model"), **given)
 
 
 if "snakemake" in globals():

@@ -1,8 +1,6 @@
 """Redirect the evaluation pairs with one model or pseudo-model."""
 
-from pathlib import Path
-
-from regaze.jobs import removed_background, start
+from regaze.jobs import folder_of, removed_background, start
 from regaze.redirectors.inputs import given_inputs, given_view
 from regaze.redirectors.sample import sample_pseudo_model, sample_redirector
 
@@ -13,7 +11,7 @@ def main(job):
     common["size_px"] = job.params.size_px
     common |= removed_background(job)
     if job.input.get("model"):
-        folder = Path(job.input.model).parent
+        folder = folder_of(job, "model")
         common |= given_view(job.input) | {"inputs": given_inputs(job.input)}
         sample_redirector(folder, sampling=job.params.sampling, **common)
     else:

@@ -1,8 +1,6 @@
 """Redirect pairs with one model in several ways: other guidance weights, steps or samplers."""
 
-from pathlib import Path
-
-from regaze.jobs import removed_background, start
+from regaze.jobs import folder_of, removed_background, start
 from regaze.outputs import several
 from regaze.redirectors.inputs import given_inputs, given_view
 from regaze.redirectors.sample import sample_variants
@@ -15,7 +13,7 @@ def main(job):
     files |= given_view(job.input) | {"inputs": given_inputs(job.input)}
     files["size_px"] = job.params.size_px
     files |= removed_background(job)
-    folder = Path(job.input.model).parent
+    folder = folder_of(job, "model")
     sampling, variants = job.params.sampling, job.params.variants
     sample_variants(folder, variants, sampling=sampling, **outputs, **files)
 

@@ -24,9 +24,9 @@ import h5py
 import numpy as np
 
 from regaze.filetypes import damage
-from regaze.hdf5 import hdf5_file, open_dataset, open_hdf5, read_rows
+from regaze.hdf5 import ShardWriter, hdf5_file, open_dataset, open_hdf5, read_rows
 from regaze.links import Rows, Sources, locate, missing_rows, read_source
-from regaze.outputs import REMEDY, replacing, several
+from regaze.outputs import REMEDY, several
 from regaze.provenance import content_hash
 
 LABELS = (
@@ -80,23 +80,13 @@ class FacesAttributes:
 _UNSAID = {("gaze", "known"), ("framing", "normalised"), ("focal", None), ("distance", None)}
 
 
-class FacesWriter:
-    """Write one shard; the file appears under its name only when the block ends without error."""
+class FacesWriter(ShardWriter):
+    """Write one shard of faces."""
 
     def __init__(self, path: str | os.PathLike, attributes: FacesAttributes):
-        self.path, self.attributes = Path(path), attributes
-
-    def __enter__(self) -> FacesWriter:
-        self._replacing = replacing(self.path)
-        self._file = h5py.File(self._replacing.__enter__(), "w")
-        for key, value in asdict(self.attributes).items():
-            if (key, value) not in _UNSAID:
-                self._file.attrs[key] = value
-        return self
-
-    def __exit__(self, *error):
-        self._file.close()
-        return self._replacing.__exit__(*error)
+        self.attributes = attributes
+        said = {key: one for key, one in asdict(attributes).items() if (key, one) not in _UNSAID}
+        super().__init__(path, said)
 
     def add_person(
         self,

@@ -7,14 +7,16 @@ import io
 import math
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
 
 import h5py
 import numpy as np
 
 from regaze.filetypes import damage, unreadable
-from regaze.outputs import REMEDY
+from regaze.outputs import REMEDY, replacing
 
 MAX_ROWS = 1_000_000
 """Rows of one person above which a file is taken for damaged; ETH-XGaze has some 20,000,
@@ -27,6 +29,28 @@ _UNABLE = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 
 class InUse(OSError):
     """An HDF5 file that cannot be opened for a lock, which says nothing of what it holds."""
+
+
+class ShardWriter:
+    """Writes an HDF5 file, which appears under its name only when the block ends without error.
+
+    Args:
+        path: the file.
+        attributes: of the file.
+    """
+
+    def __init__(self, path: str | os.PathLike, attributes: Mapping[str, Any]):
+        self.path, self._attributes = Path(path), attributes
+
+    def __enter__(self) -> Self:
+        self._replacing = replacing(self.path)
+        self._file = h5py.File(self._replacing.__enter__(), "w")
+        self._file.attrs.update(self._attributes)
+        return self
+
+    def __exit__(self, *error):
+        self._file.close()
+        return self._replacing.__exit__(*error)
 
 
 def hdf5_file(path: str | os.PathLike, **options) -> h5py.File:

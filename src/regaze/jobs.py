@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from regaze.locks import join_workflow
@@ -23,6 +23,17 @@ def removed_background(job) -> dict:
     if not job.input.get("masks"):
         return {}
     return {"masks": several(job.input.masks), "background": job.params.background}
+
+
+def folder_of(job, name: str) -> Path | None:
+    """The folder of the model whose file is the input ``name``, None without one."""
+    files = several(job.input.get(name) or [])
+    return Path(files[0]).parent if files else None
+
+
+def given(job, names: Iterable[str]) -> dict[str, str]:
+    """Those of the inputs ``names`` that the job has, by name."""
+    return {name: job.input[name] for name in names if job.input.get(name)}
 
 
 def start(job) -> logging.Logger:

@@ -14,6 +14,7 @@ the ones already drawn.
 
 from __future__ import annotations
 
+import json
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,10 +24,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from regaze.albums import evaluated_persons, free_rows
+from regaze.albums import evaluated_persons, free_rows, read_albums
 from regaze.codes.latents import LatentsReader
 from regaze.faces import FacesReader
-from regaze.factors import FACTORS, KINDS, Factor, PairKind, current_kind, factors_of
+from regaze.factors import FACTORS, KINDS, Factor, PairKind, current_kind, factors_named, factors_of
 from regaze.filetypes import unreadable
 from regaze.outputs import REMEDY, replacing
 
@@ -193,6 +194,38 @@ def _row(labels: _Labels, person, source, target, kind: PairKind, swept=None) ->
     if swept is not None:
         found[f"target_{kind.swept}"] = np.asarray(swept, np.float32)
     return found
+
+
+def fix_pairs(
+    faces: Sequence[str | Path],
+    split: str | Path,
+    pairs: str | Path,
+    *,
+    part: str,
+    counts: Mapping[str, int],
+    coded: Sequence[str] = (),
+    albums: str | Path | None = None,
+    **options,
+) -> dict[str, int]:
+    """Draw the pairs of a part of a split and write them.
+
+    Args:
+        faces: shards.
+        split: split JSON.
+        pairs: parquet to write.
+        part: the list of persons who are redirected.
+        counts, options: see :func:`draw_pairs`.
+        coded: names of the factors that are read from codes.
+        albums: albums JSON, whose rows are in no pair; None without.
+
+    Returns:
+        How many pairs of each kind there are.
+    """
+    persons = json.loads(Path(split).read_text(encoding="utf-8"))[part]
+    options |= {"albums": read_albums(albums), "factors": factors_named(coded)}
+    drawn = draw_pairs(FacesReader(faces), persons, counts, **options)
+    write_pairs(pairs, drawn)
+    return drawn["kind"].value_counts().to_dict()
 
 
 def write_pairs(path: str | Path, pairs: pd.DataFrame) -> None:

@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 from unittest import mock
 
+import yaml
 from running import ROOT
 from snakemake.api import SnakemakeApi, Workflow
 from snakemake.common import configfile
@@ -26,10 +27,19 @@ from snakemake.settings.types import (
     ResourceSettings,
 )
 
+from regaze.configfiles import merge
 from regaze.versioning import code
 
 # Importing it by name would import it before `snakemake.api`, which it cannot stand.
 planner = sys.modules[Workflow.__module__]
+
+
+def configured(*overlays):
+    """The default configuration under overlays, which are YAML."""
+    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    for above in overlays:
+        merge(config, yaml.safe_load(above))
+    return config
 
 
 class Plan:

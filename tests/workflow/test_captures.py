@@ -3,12 +3,10 @@
 import planning
 import pytest
 import yaml
-from running import ROOT
 
-from regaze.configfiles import merge
 from regaze.versioning import dvc_yaml
 
-CONFIG = yaml.safe_load("""
+CONFIG = """
 shards: 1
 datasets: {varied: {source: synthetic, capture: {appearance: varied, persons: {val: 3}}}}
 encoders: {deca: {preset: tiny}}
@@ -19,14 +17,11 @@ models:
    regression: {preset: tiny, size_px: 32, data: {labelled: varied}}}
 evaluation: {study: {models: null}}
 augmentation: {redirectors: []}
-""")
+"""
 
 
 def merged(text="{}"):
-    config = yaml.safe_load((ROOT / "config.yaml").read_text())
-    merge(config, CONFIG)
-    merge(config, yaml.safe_load(text))
-    return config
+    return planning.configured(CONFIG, text)
 
 
 @pytest.fixture(scope="module")

@@ -3,13 +3,11 @@
 import planning
 import pytest
 import yaml
-from running import ROOT
 
-from regaze.configfiles import merge
 from regaze.settings import ConfigurationError, load_settings
 from regaze.versioning import dvc_yaml
 
-CONFIG = yaml.safe_load("""
+CONFIG = """
 shards: 2
 datasets: {other: {source: folder, root: photos, intrinsics: cameras.csv}}
 views: {near: {patch_size: [64, 64], focal: 400}, far: {focal: 300}}
@@ -27,14 +25,11 @@ models:
     train: {transfer: results/models/xunet_lite}}
 evaluation: {albums: {size: 4}, remove_background: true, study: {models: null}}
 augmentation: {redirectors: []}
-""")
+"""
 
 
 def merged(text="{}"):
-    config = yaml.safe_load((ROOT / "config.yaml").read_text())
-    merge(config, CONFIG)
-    merge(config, yaml.safe_load(text))
-    return config
+    return planning.configured(CONFIG, text)
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,9 @@ LANDMARKS = Annotated[
     ),
 ]
 """The option of commands that take photos."""
+MODELS = Annotated[Path, typer.Option(help="Folder of the trained models.")]
+STEPS = Annotated[int | None, typer.Option(min=1, help="Sampler's steps.")]
+DEVICE = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 
 
 def known_settings(config: list[Path] | None):

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from regaze.commands import LANDMARKS, known_settings
+from regaze.commands import DEVICE, LANDMARKS, known_settings
 
 app = typer.Typer(help="3-D face acquisition.", add_completion=False)
 
@@ -41,7 +41,7 @@ def face3d(
         bool, typer.Option(help="Texture from the photo where it shows the face.")
     ] = True,
     turntable: Annotated[bool, typer.Option(help="Write turntable.gif.")] = True,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: DEVICE = "auto",
     config: Annotated[
         list[Path] | None, typer.Option(help="Configuration files; default config.yaml.")
     ] = None,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from regaze.commands import known_settings
+from regaze.commands import DEVICE, MODELS, STEPS, known_settings
 
 
 def photo_check(
@@ -19,9 +19,7 @@ def photo_check(
             "in photos, where it is trained, else xunet."
         ),
     ] = None,
-    models: Annotated[Path, typer.Option(help="Folder of the trained models.")] = Path(
-        "results/models"
-    ),
+    models: MODELS = Path("results/models"),
     estimator: Annotated[
         list[str] | None,
         typer.Option(help="Estimator in --models that reads the photos; default: the best there."),
@@ -39,9 +37,9 @@ def photo_check(
         bool | None,
         typer.Option("--match-colours/--no-match-colours", help="As of `regaze redirect`."),
     ] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Sampler's steps.")] = None,
+    steps: STEPS = None,
     out: Annotated[Path, typer.Option(help="Folder of tables and sheet.")] = Path("photo-check"),
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: DEVICE = "auto",
     config: Annotated[
         list[Path] | None,
         typer.Option(help="Configuration: sampling; default config.yaml if there is one."),

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from regaze.commands import LANDMARKS, known_settings
+from regaze.commands import DEVICE, LANDMARKS, MODELS, STEPS, known_settings
 
 app = typer.Typer(help="Redirect photos.", add_completion=False)
 
@@ -62,9 +62,7 @@ def redirect(
         Path | None,
         typer.Option(help="Folder of the pictures (default: redirected); sweeps: .gif or .mp4."),
     ] = None,
-    models: Annotated[Path, typer.Option(help="Folder of the trained models.")] = Path(
-        "results/models"
-    ),
+    models: MODELS = Path("results/models"),
     landmarks: LANDMARKS = None,
     face: Annotated[int, typer.Option(min=0, help="Which face of a photo; 0: the largest.")] = 0,
     focal: Annotated[
@@ -111,9 +109,9 @@ def redirect(
         str,
         typer.Option(help="Directions that the model was not trained on: clip, keep or refuse."),
     ] = "clip",
-    steps: Annotated[int | None, typer.Option(min=1, help="Sampler's steps.")] = None,
+    steps: STEPS = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of the noise.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: DEVICE = "auto",
     config: Annotated[
         list[Path] | None,
         typer.Option(help="Configuration: sampling, assets; default config.yaml if there is one."),

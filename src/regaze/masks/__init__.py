@@ -20,14 +20,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
 import h5py
 import numpy as np
 
 from regaze.faces import COMPRESSION, FacesReader
-from regaze.hdf5 import hdf5_file, open_hdf5
-from regaze.outputs import replacing, several
+from regaze.hdf5 import ShardWriter, hdf5_file, open_hdf5
+from regaze.outputs import several
 
 NAMES = (
     "background", "skin", "hair", "left_eye", "right_eye", "clothes", "glasses", "lips", "neck",
@@ -67,8 +66,8 @@ def derive(segmentation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return _IS_HEAD[segmentation], _IS_EYE[segmentation]
 
 
-class MasksWriter:
-    """Write one shard; it appears under its name only when the block ends without error.
+class MasksWriter(ShardWriter):
+    """Write one shard of masks.
 
     Args:
         path: the HDF5 file.
@@ -87,24 +86,15 @@ class MasksWriter:
         told_apart: Sequence[str],
         patch_size: tuple[int, int],
     ):
-        self.path, self.patch_size = Path(path), tuple(patch_size)
-        self._attributes = {
+        self.patch_size = tuple(patch_size)
+        attributes = {
             "names": json.dumps(NAMES),
             "told_apart": json.dumps([name for name in NAMES if name in told_apart]),
             "method": method,
             "method_version": version,
             "patch_size": self.patch_size,
         }
-
-    def __enter__(self) -> MasksWriter:
-        self._replacing = replacing(self.path)
-        self._file = h5py.File(self._replacing.__enter__(), "w")
-        self._file.attrs.update(self._attributes)
-        return self
-
-    def __exit__(self, *error):
-        self._file.close()
-        return self._replacing.__exit__(*error)
+        super().__init__(path, attributes)
 
     def start_person(self, person: str, count: int) -> None:
         """Make room for ``count`` rows of a person; :meth:`add` fills them in order."""

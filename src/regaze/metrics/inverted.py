@@ -23,7 +23,7 @@ class InvertedFaces(FacesReader):
     Args:
         paths: shards of the faces, or one file.
         inverter: model folder of class ``inversion``.
-        masks, colour: of faces without their background, which is removed before they are inverted.
+        masks, background: of faces whose background is removed before they are inverted.
         device: where the inverter works.
 
     Raises:
@@ -35,11 +35,11 @@ class InvertedFaces(FacesReader):
         paths: str | os.PathLike | Sequence[str | os.PathLike],
         inverter: str | os.PathLike,
         masks: Sequence[str | os.PathLike] | None = None,
-        colour: Sequence[int] = (0, 0, 0),
+        background: Sequence[int] = (0, 0, 0),
         device: str = "cpu",
     ):
         super().__init__(paths)
-        self._seen, self._device = faces_reader(paths, masks, colour), device
+        self._seen, self._device = faces_reader(paths, masks, background), device
         self._inverter, record = load_redirector(inverter, device=device)
         if not isinstance(self._inverter, Inversion):
             found = record["config"]["class"]

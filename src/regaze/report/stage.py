@@ -4,14 +4,62 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from regaze.masks.background import faces_reader
 from regaze.outputs import several
+from regaze.provenance import versions
 from regaze.report.across import DatasetEntry
 from regaze.report.inputs import CEILING, FLOOR, EstimatorEntry, ModelEntry
+from regaze.report.inverted import inverted_files
+from regaze.report.page import write_report
+from regaze.report.studies import StudyEntry
+
+_OF_DATASETS = ("faces", "pairs", "rejected", "sheets", "masks")
 
 MEASURES = "measures every picture of this report"
 TRAINS = "for methods whose losses read gaze and head; measures nothing here"
+
+
+def write_run(
+    inputs: Mapping[str, Any],
+    params: Mapping[str, Any],
+    *,
+    page: str | Path,
+    table: str | Path,
+    study: str | Path,
+) -> None:
+    """Write the page of a run whose files lie in ``results``.
+
+    Args:
+        inputs: files by name, lists or one alone: those of :func:`dataset_entries`, and
+            ``estimators``, ``encoders``, ``inverted``, ``inverters`` (each with its picture).
+        params: ``datasets``, ``rows``, ``evaluator``, ``background``, ``settings``, ``study``
+            (options of :class:`regaze.report.studies.StudyEntry`), ``kind``, ``inverted``
+            (inverters by model).
+        page, table, study: files to write, see :func:`regaze.report.page.write_report`.
+
+    Raises:
+        FileNotFoundError, ValueError: see the functions used.
+    """
+    datasets = dataset_entries(
+        params["datasets"],
+        results="results",
+        **{name: params[name] for name in ("rows", "settings", "background")},
+        **{name: inputs[name] for name in _OF_DATASETS},
+    )
+    write_report(
+        *(page, table, datasets),
+        estimators=estimator_entries(several(inputs["estimators"]), params["evaluator"]),
+        encoders=several(inputs["encoders"]),
+        config=params["settings"],
+        versions=versions(),
+        study=[StudyEntry(**entry) for entry in params["study"]],
+        study_kind=params["kind"],
+        inverted=inverted_files(params["inverted"], inputs.get("inverted")),
+        inverters=several(inputs.get("inverters") or [])[::2],
+        out_study=study,
+    )
 
 
 def dataset_entries(

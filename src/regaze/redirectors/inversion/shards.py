@@ -20,13 +20,12 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import h5py
 import numpy as np
 import torch
 
 from regaze.faces import COMPRESSION, FacesReader
+from regaze.hdf5 import ShardWriter
 from regaze.images import reduce_patches, to_uint8
-from regaze.outputs import replacing
 from regaze.provenance import fingerprint
 from regaze.redirectors.inversion.redirector import Inversion
 from regaze.redirectors.networks import load_redirector
@@ -36,8 +35,8 @@ LISTS = (SHARED, "val")
 """Lists of the split whose persons have inversions: those of trainings and their validation."""
 
 
-class InversionsWriter:
-    """Write one shard; it appears under its name only when the block ends without error.
+class InversionsWriter(ShardWriter):
+    """Write one shard of inversions.
 
     Args:
         path: the HDF5 file.
@@ -47,18 +46,8 @@ class InversionsWriter:
     """
 
     def __init__(self, path: str | os.PathLike, *, inverter: str, size_px: int, code: int):
-        self.path, self._size, self._code = Path(path), size_px, code
-        self._attributes = {"inverter": inverter, "size_px": size_px, "code": code}
-
-    def __enter__(self) -> InversionsWriter:
-        self._replacing = replacing(self.path)
-        self._file = h5py.File(self._replacing.__enter__(), "w")
-        self._file.attrs.update(self._attributes)
-        return self
-
-    def __exit__(self, *error):
-        self._file.close()
-        return self._replacing.__exit__(*error)
+        self._size, self._code = size_px, code
+        super().__init__(path, {"inverter": inverter, "size_px": size_px, "code": code})
 
     def parts(self, faces: FacesReader, persons: Sequence[str], most: int) -> Iterator[np.ndarray]:
         """Start each of ``persons`` in turn and yield its rows of ``faces``, ``most`` at a time.
