@@ -3,7 +3,8 @@ from snakemake.utils import min_version
 from regaze.configfiles import merge, read_arguments
 from regaze.face3d.editions import foreign_heads
 from regaze.locks import Occupied, hold_workflow
-from regaze.settings import load_settings, missing_files
+from regaze.faults import missing_files
+from regaze.settings import load_settings
 from regaze.slurm import attend
 from regaze.sources.raw import RawSets
 

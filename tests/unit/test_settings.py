@@ -10,8 +10,9 @@ import yaml
 
 import regaze.redirectors
 from regaze.configfiles import read_settings
+from regaze.faults import missing_files
 from regaze.redirectors.declaration import SamplingOptions
-from regaze.settings import ConfigurationError, json_schema, load_settings, missing_files
+from regaze.settings import ConfigurationError, json_schema, load_settings
 
 ROOT = Path(__file__).parents[2]
 DEFAULT = yaml.safe_load((ROOT / "config.yaml").read_text())

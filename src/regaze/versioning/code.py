@@ -39,6 +39,7 @@ EXEMPT = {
     "regaze.provenance.record": "names results; decides none",
     "regaze.training.launch": "starts processes; what they compute is the loop's",
     "regaze.settings": "its values are parameters of the rules",
+    "regaze.faults": "refuses; decides nothing",
     "regaze.views": "tells views apart and refuses; its values are parameters of the rules",
     "regaze.weights": "loads weights as they are, or refuses them",
     "regaze.assets": "verifies files by their checksums",

@@ -11,6 +11,7 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
+from regaze.faults import missing_files
 from regaze.methods import method_module
 from regaze.pairs import write_pairs
 from regaze.provenance import file_sha256, fingerprint
@@ -22,7 +23,7 @@ from regaze.redirectors.listing import describe_entry
 from regaze.redirectors.networks import load_network, load_redirector
 from regaze.redirectors.sample import sample_redirector
 from regaze.redirectors.train import TrainingData, train_redirector
-from regaze.settings import ConfigurationError, load_settings, missing_files
+from regaze.settings import ConfigurationError, load_settings
 from regaze.training.context import ModelFiles
 from regaze.versioning import dvc_yaml
 
