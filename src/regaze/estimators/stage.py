@@ -55,7 +55,7 @@ def train_estimator(
         augmented: faces file of :mod:`regaze.few_labels` to learn from in place of ``faces``.
         code: version of the sources that decide the weights; None takes all of the library.
         finished: whether nothing else is to be made of the training; see
-            :func:`regaze.training.loop.mark_finished`.
+            :func:`regaze.training.state.mark_finished`.
     """
     about = {"kind": "estimator", "class": config["arch"]}
     if config.get("checkpoint"):

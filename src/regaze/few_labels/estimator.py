@@ -21,7 +21,7 @@ from regaze.faces import FacesReader
 from regaze.outputs import replacing
 from regaze.training.context import ModelFiles
 from regaze.training.labels import SHARED
-from regaze.training.loop import mark_finished
+from regaze.training.state import mark_finished
 
 SCHEMA = pa.schema(
     [

@@ -20,7 +20,7 @@ from regaze.redirectors.patches import KEY
 from regaze.redirectors.train import Album, TrainingData, train_redirector
 from regaze.sources.splits import deal
 from regaze.training.context import ModelFiles
-from regaze.training.loop import mark_finished
+from regaze.training.state import mark_finished
 from regaze.weights import read_record
 
 RECORD, WEIGHTS, CURVE = "model.json", "model.safetensors", "curve.csv"

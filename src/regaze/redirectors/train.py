@@ -110,7 +110,7 @@ def train_redirector(
     """Train a redirector on the list ``train-redirector`` of the split and write its folder.
 
     Or on an album: then it is validated on the album as well, of whose person nothing else may be
-    looked at, and its state stays until :func:`regaze.training.loop.mark_finished` is called.
+    looked at, and its state stays until :func:`regaze.training.state.mark_finished` is called.
 
     Args:
         name: entry of ``models:``.

@@ -17,9 +17,10 @@ from torch import Tensor
 from regaze.faces import FacesReader
 from regaze.outputs import replacing, write_json
 from regaze.provenance import code_version, content_hash, fingerprint, git_revision, versions
-from regaze.training.loop import mark_finished, resolve_precision, train
+from regaze.training.loop import resolve_precision, train
 from regaze.training.phases import Task
 from regaze.training.settings import TrainSettings
+from regaze.training.state import mark_finished
 from regaze.views import told_view
 from regaze.weights import read_record
 

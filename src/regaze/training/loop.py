@@ -10,10 +10,8 @@ results are written. Several processes share each batch and its draws
 
 from __future__ import annotations
 
-import json
 import logging
 import secrets
-import shutil
 import signal
 import threading
 import time
@@ -28,8 +26,6 @@ from accelerate.utils import DistributedDataParallelKwargs
 from torch import distributed, nn
 
 from regaze.diffusion.averages import half_life_decay
-from regaze.filetypes import damage
-from regaze.outputs import replacing, write_json
 from regaze.provenance import content_hash, versions
 from regaze.training.averages import PowerAverages, prefix_of, smooth_into
 from regaze.training.compiling import compile_network, told, uncompiled
@@ -37,11 +33,9 @@ from regaze.training.draws import WholeBatch
 from regaze.training.loader import Batches, loading
 from regaze.training.phases import Progress, Task
 from regaze.training.settings import TrainSettings
+from regaze.training.state import STATE, leaves, mark_finished, read_state, write_state
 
 log = logging.getLogger("regaze.training")
-
-STATE, FINISHED = "state.pt", "finished.json"
-"""What a folder of a state holds: the state, and the number of the training that is finished."""
 
 _COMPUTING = ("torch", "torchvision", "numpy", "opencv-python-headless", "embreex")
 """Packages whose versions decide what a training computes from its data."""
@@ -161,35 +155,6 @@ def train(
     return result
 
 
-def mark_finished(state: str | Path) -> None:
-    """Say that the results of the training whose state a folder holds are written.
-
-    The state stays for those who start from it (``train.transfer``), but nothing continues it.
-    """
-    path = Path(state) / STATE
-    if path.exists():
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        write_json(path.with_name(FINISHED), {"training": content["training"]})
-
-
-def _is_finished(path: Path, content: Mapping) -> bool:
-    try:
-        told = json.loads(path.with_name(FINISHED).read_text(encoding="utf-8"))
-        return told["training"] == content["training"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-
-
-def _leaves(content, name: str = "") -> dict[str, str]:
-    """A hash of every value of nested dictionaries by its dotted name."""
-    if not isinstance(content, Mapping):
-        return {name: content_hash(content)}
-    found = {}
-    for key, value in content.items():
-        found |= _leaves(value, f"{name}.{key}" if name else str(key))
-    return found
-
-
 def _copied(module: nn.Module) -> dict[str, torch.Tensor]:
     return {key: value.detach().clone() for key, value in module.state_dict().items()}
 
@@ -218,7 +183,7 @@ class _Run:
         found = versions()
         packages = {name: found[name] for name in _COMPUTING}
         # Not the number of processes: a state of another number is not another training's.
-        self.identity = _leaves({**config, "precision": precision, "packages": packages})
+        self.identity = leaves({**config, "precision": precision, "packages": packages})
         self.training = secrets.token_hex(8)
         self.accelerator = Accelerator(
             cpu=not torch.cuda.is_available(),
@@ -506,18 +471,15 @@ class _Run:
         return SummaryWriter(self.state_file.parent / "tensorboard", purge_step=purge)
 
     def _save(self):
-        if self.accelerator.is_main_process:
-            self._write()
         if self.writer:
             # Of what is before the state, nothing will be written again.
             self.writer.flush()
+        if self.accelerator.is_main_process:
+            self._write()
         # Whoever ends first makes torchrun end the others.
         self.accelerator.wait_for_everyone()
 
     def _write(self):
-        if self.writer:
-            # Of what is before the state, nothing is written again.
-            self.writer.flush()
         content = {
             "config": content_hash(self.identity),
             "identity": self.identity,
@@ -532,19 +494,12 @@ class _Run:
             "optimisers": {name: o.state_dict() for name, o in self.optimisers.items()},
             "curve": self.curve,
         }
-        with replacing(self.state_file) as part:
-            try:
-                torch.save(content, part)
-            except RuntimeError as error:
-                # What torch says of a full disk is a position in the file.
-                free = shutil.disk_usage(part.parent).free >> 20
-                raise OSError(
-                    f"{self.state_file}: the state cannot be written, {free} MiB are free there "
-                    f"({str(error).splitlines()[0]})"
-                ) from error
+        write_state(self.state_file, content)
 
     def _resume(self):
-        content = self._saved()
+        # A process of several is told "cpu:0", which torch.load does not know.
+        device = "cpu" if self.device.type == "cpu" else self.device
+        content = read_state(self.state_file, self.identity, self.world, self.steps, device)
         if content is None:
             return
         self.network.load_state_dict(content["network"])
@@ -555,43 +510,3 @@ class _Run:
         self.curve, self.step = content["curve"], content["step"]
         self.seconds, self.training = content["seconds"], content["training"]
         log.info("resuming at step %d of %d", self.step, self.steps)
-
-    def _saved(self) -> dict | None:
-        """The state of this training, if it was interrupted."""
-        if not self.state_file.exists():
-            return None
-        try:
-            # A process of several is told "cpu:0", which torch.load does not know.
-            device = "cpu" if self.device.type == "cpu" else self.device
-            content = torch.load(self.state_file, map_location=device, weights_only=True)
-            found = content["config"]
-        except Exception as error:
-            told = (self.state_file, damage(error))
-            log.warning("%s: unreadable state, starting afresh (%s)", *told)
-            return None
-        if found != content_hash(self.identity):
-            log.warning(
-                "%s: state of another configuration, other data or code (%s), starting afresh",
-                *(self.state_file, self._different(content.get("identity", {}))),
-            )
-            return None
-        if _is_finished(self.state_file, content):
-            log.info("%s: state of a finished training, this is a new one", self.state_file)
-            return None
-        if content["processes"] != self.world:
-            count = content["processes"]
-            many = "es" if count > 1 else ""
-            raise ValueError(
-                f"{self.state_file}: this training was interrupted at step {content['step']} of "
-                f"{self.steps} with {count} process{many}, found {self.world}, whose sums have "
-                "other bytes; go on with as many as before (train.gpus, train.nodes), or delete "
-                "the file to start afresh"
-            )
-        return content
-
-    def _different(self, theirs: Mapping[str, str]) -> str:
-        """Names of what a state does not share with this training."""
-        names = sorted({*theirs, *self.identity})
-        found = [name for name in names if theirs.get(name) != self.identity.get(name)]
-        more = f" and {len(found) - 6} more" if len(found) > 6 else ""
-        return ", ".join(found[:6]) + more if theirs else "of an earlier version"

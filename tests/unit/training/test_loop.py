@@ -15,9 +15,10 @@ from torch import nn
 from regaze.diffusion.averages import power_decay
 from regaze.provenance import versions
 from regaze.training import compiling, loop
-from regaze.training.loop import Interrupted, lr_factor, mark_finished, train
+from regaze.training.loop import Interrupted, lr_factor, train
 from regaze.training.phases import Phase
 from regaze.training.settings import TrainSettings
+from regaze.training.state import mark_finished
 
 SETTINGS = TrainSettings(
     images=160,

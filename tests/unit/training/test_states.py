@@ -20,7 +20,7 @@ from regaze.faces import FacesAttributes, FacesReader, FacesWriter
 from regaze.links import PixelLink
 from regaze.redirectors.train import TrainingData, train_redirector
 from regaze.redirectors.xunet.settings import ModelSettings
-from regaze.training import context, loop
+from regaze.training import context, loop, state
 from regaze.training.context import ModelFiles, Training
 from regaze.training.loop import Interrupted
 
@@ -94,7 +94,7 @@ class Faces:
         told = []
 
         def train(*_, config, **__):
-            told.append(loop._leaves(config))
+            told.append(state.leaves(config))
             raise Interrupted
 
         with monkeypatch.context() as patch, pytest.raises(Interrupted):
