@@ -22,6 +22,18 @@ def several(paths: str | os.PathLike | Sequence) -> list:
     return [paths] if isinstance(paths, str | os.PathLike) else list(paths)
 
 
+def ending_of(path: str | os.PathLike, kinds: Sequence[str], what: str) -> str:
+    """The ending of a file's name in lower case.
+
+    Raises:
+        ValueError: none of ``kinds``; the message begins with ``what``.
+    """
+    kind = Path(path).suffix.lower()
+    if kind not in kinds:
+        raise ValueError(f"{path}: {what} a {' or '.join(kinds)} file; found {kind!r}")
+    return kind
+
+
 @contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` and rename it to ``path`` on success.

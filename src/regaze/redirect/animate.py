@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from regaze.animation import gif
-from regaze.outputs import replacing
+from regaze.outputs import ending_of, replacing
 
 KINDS = (".gif", ".mp4")
 MOST_SIDE = 960
@@ -25,10 +25,7 @@ def check_kind(path: str | os.PathLike) -> str:
     Raises:
         ValueError: none of :data:`KINDS`.
     """
-    kind = Path(path).suffix.lower()
-    if kind not in KINDS:
-        raise ValueError(f"{path}: a sweep is written to a .gif or .mp4 file; found {kind!r}")
-    return kind
+    return ending_of(path, KINDS, "a sweep is written to")
 
 
 def write_animation(

@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from regaze.filetypes import read_npz
-from regaze.outputs import replacing
+from regaze.outputs import ending_of, replacing
 
 KINDS = (".npz", ".safetensors")
 _CODE, _FINGERPRINT = "code", "fingerprint"
@@ -30,10 +30,7 @@ def code_kind(path: str | os.PathLike) -> str:
     Raises:
         ValueError: none of :data:`KINDS`.
     """
-    kind = Path(path).suffix.lower()
-    if kind not in KINDS:
-        raise ValueError(f"{path}: a code is a .npz or .safetensors file; found {kind!r}")
-    return kind
+    return ending_of(path, KINDS, "a code is")
 
 
 def generator_of(record: Mapping[str, Any], own: str) -> str:
