@@ -22,7 +22,10 @@ def plain():
     path = Path(__file__).parents[4] / "benchmarks/gazenerf.py"
     spec = importlib.util.spec_from_file_location("gazenerf_benchmark", path)
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as patch:
+        # As for a script, whose neighbours can be imported.
+        patch.syspath_prepend(path.parent)
+        spec.loader.exec_module(module)
     return module
 
 
