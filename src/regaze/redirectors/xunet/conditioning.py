@@ -130,8 +130,25 @@ class ConditioningProcessor(nn.Module):
         poses, codes = frames.split((POSE_CHANNELS, self.code_channels), 2)
         return poses.flatten(1, 2).contiguous(), codes.flatten(1, 2)
 
+    def learned_maps(self) -> list[torch.Tensor]:
+        """What the learned position map adds to the map of each level, (1, h * w, E).
+
+        The same for all images and both frames; nothing where there is no such map.
+        """
+        if self.pos_emb is None:
+            return []
+        weights = [conv.weight for conv in self.convs]
+        if self.code_channels:
+            weights = [self._split(weight)[0] for weight in weights]
+        frames = [weight.unflatten(1, (-1, POSE_CHANNELS)) for weight in weights]
+        return [self._learned(*both) for both in zip(self.convs, frames, strict=True)]
+
+    def _learned(self, conv, frames):
+        learned = F.conv2d(self.pos_emb[None], frames.sum(1), None, conv.stride, 1)
+        return learned.permute(0, 2, 3, 1).flatten(1, 2)
+
     def pose_maps(
-        self, R, t, K, cond_mask=None, codes=None, frames: slice = slice(0, 2)
+        self, R, t, K, cond_mask=None, codes=None, frames: slice = slice(0, 2), learned=None
     ) -> list[torch.Tensor]:
         """Return one map per level, (F * B, E, h, w), frame 0 first; (B, E, h, w) if together.
 
@@ -139,6 +156,7 @@ class ConditioningProcessor(nn.Module):
         None where every image is conditioned. Unconditioned images keep the learned maps.
         ``codes`` (B, F, code_channels), zero where unconditioned, if the processor has any.
         ``frames``: which of the two, F of them; both where they are told together.
+        ``learned``: of :meth:`learned_maps`, where it was called already.
         """
         device = R.device.type
         with torch.autocast(device, enabled=False):
@@ -164,8 +182,7 @@ class ConditioningProcessor(nn.Module):
                 response = response + (codes @ taps).unflatten(1, (9, self.emb_ch))
             flat = getattr(self, f"taps_{level}") @ response
             if self.pos_emb is not None:
-                learned = F.conv2d(self.pos_emb[None], frames.sum(1), None, conv.stride, 1)
-                flat = flat + learned.permute(0, 2, 3, 1).flatten(1, 2)
+                flat = flat + (self._learned(conv, frames) if learned is None else learned[level])
             constant_map = flat.unflatten(1, out.shape[2:]).permute(0, 3, 1, 2)
             maps.append(out + constant_map)
         return maps

@@ -72,12 +72,24 @@ def double(h):
     return _Double.apply(h)
 
 
+def _attention_by_heads(q, k, v, scale: float):
+    """The same without copies of queries, keys and values (N, heads, L, c), to (N, L, C)."""
+    heads = []
+    for part in zip(*(one.unbind(1) for one in (q, k, v)), strict=True):
+        scores = torch.baddbmm(part[0].new_empty(()), part[0], part[1].mT, beta=0, alpha=scale)
+        with torch.autocast("cpu", enabled=False):
+            heads.append(torch.bmm(torch.softmax(scores, -1), part[2]))
+    return torch.cat(heads, -1)
+
+
 def attention(q, k, v, heads: int):
     """Multi-head attention of (N, L, C) queries over (N, M, C) keys and values -> (N, L, C)."""
     q, k, v = (part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in (q, k, v))
     if q.device.type != "cpu" or k.shape[2] > _EXPLICIT_TOKENS:
         return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
     size, scale = q.shape[:2], q.shape[-1] ** -0.5
+    if not (torch.is_grad_enabled() and q.requires_grad):
+        return _attention_by_heads(q, k, v, scale)
     q, k, v = (part.flatten(0, 1) for part in (q, k, v))
     scores = torch.baddbmm(q.new_empty(()), q, k.transpose(1, 2), beta=0, alpha=scale)
     # Autocast would widen the softmax to float32; inputs are bounded scores, outputs in [0, 1].

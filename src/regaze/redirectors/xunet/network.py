@@ -85,7 +85,8 @@ class Prepared:
     """What of a call depends on neither the noisy image nor its noise level; see ``prepare``.
 
     ``told`` is what frame 1's code adds to its noise embedding or to its first convolution,
-    ``source_told`` what frame 0's adds to the first convolution.
+    ``source_told`` what frame 0's adds to the first convolution. ``skips`` are frame 0's that the
+    way up reads beside frame 1's. ``shared`` holds what is the same for all images.
     """
 
     maps: list[torch.Tensor]
@@ -94,6 +95,14 @@ class Prepared:
     skips: list[torch.Tensor]
     told: torch.Tensor | None = None
     source_told: torch.Tensor | None = None
+    shared: Shared | None = None
+
+
+class Shared:
+    """Answers to the learned position map by level: of no image, and so no rows of a state."""
+
+    def __init__(self, learned: list[torch.Tensor]):
+        self.learned = learned
 
 
 def _fit(tensor, count: int):
@@ -220,6 +229,9 @@ class XUNet(nn.Module):
             self._join, self._part = crosses[0], crosses[-1]
         else:
             self._join, self._part = 0, len(steps)
+        # Skips of before the join that are read where frame 0 still runs: the last ones.
+        both = [kind for kind, _ in steps[self._join : self._part]]
+        self._joined_skips = max(0, both.count("pop") - both.count("push"))
         # Which steps of a level each frame's modulation is needed for, in order.
         self._film_steps = {
             frame: [
@@ -267,7 +279,8 @@ class XUNet(nn.Module):
             return self.conv(image)
         # Apart from the code's channels: their sum is the same at every step of sampling.
         weight = self.conv.weight[:, :-STACKED_CHANNELS].contiguous()
-        return F.conv2d(image, weight, self.conv.bias, padding=1) + _fit(told, len(image))
+        told = told if len(image) == 1 else _fit(told, len(image))
+        return F.conv2d(image, weight, self.conv.bias, padding=1) + told
 
     def _run(self, h, skips, films, start: int, end: int):
         for index in range(start, end):
@@ -275,7 +288,10 @@ class XUNet(nn.Module):
             if kind == "push":
                 skips.append(h)
             elif kind == "pop":
-                h = torch.cat([h, skips.pop()[-len(h) :]], 1)
+                skip = skips.pop()
+                # One for all, where the noisy images were one.
+                skip = _fit(skip, len(h)) if len(skip) == 1 else skip[-len(h) :]
+                h = torch.cat([h, skip], 1)
             elif kind == "resnet":
                 h = module(h, films[index])
             else:
@@ -311,7 +327,7 @@ class XUNet(nn.Module):
                     f"expected {(size, *shape)}"
                 )
 
-    def _poses(self, batch: dict, cond_mask, frames: slice):
+    def _poses(self, batch: dict, cond_mask, frames: slice, shared: Shared | None = None):
         """Pose maps of frames (F * B, E, h, w) and what their codes add, (F) or Nones."""
         K = batch["K"]
         if self.config.unshuffle > 1:
@@ -328,6 +344,7 @@ class XUNet(nn.Module):
             cond_mask,
             code if self.config.code == "concatenate" else None,
             frames,
+            None if shared is None else shared.learned,
         )
         return maps, told
 
@@ -358,10 +375,12 @@ class XUNet(nn.Module):
             logsnr: frame 0's level.
         """
         self._check(batch, 1)
-        maps, told = self._poses(batch, None, slice(0, 1))
+        shared = Shared(self.conditioningprocessor.learned_maps())
+        maps, told = self._poses(batch, None, slice(0, 1), shared)
         level = batch["t"].new_full((len(batch["t"]),), logsnr)
         films = self._films(0, maps, self._noise(level, told[0]))
-        return self.settle(self.look(Prepared([], films, None, [], None, told[0]), batch["x"]))
+        prepared = Prepared([], films, None, [], None, told[0], shared)
+        return self.settle(self.look(prepared, batch["x"]))
 
     def prepare_target(self, source: Prepared, batch: dict) -> Prepared:
         """Complete :meth:`prepare_source` by the target's part.
@@ -372,7 +391,7 @@ class XUNet(nn.Module):
                 frame 1.
         """
         self._check(batch, 1)
-        maps, told = self._poses(batch, None, slice(1, 2))
+        maps, told = self._poses(batch, None, slice(1, 2), source.shared)
         return replace(source, maps=maps, told=told[0])
 
     def look(self, prepared: Prepared, x) -> Prepared:
@@ -385,7 +404,7 @@ class XUNet(nn.Module):
         skips: list[torch.Tensor] = []
         h = self._stem(x, x, prepared.source_told)
         h = self._run(h, skips, prepared.films, 0, self._join)
-        return replace(prepared, h=h, skips=skips)
+        return replace(prepared, h=h, skips=skips[len(skips) - self._joined_skips :])
 
     def settle(self, prepared: Prepared) -> Prepared:
         """Return ``prepared`` without what only :meth:`look` needs, a large part of its memory."""
@@ -405,7 +424,8 @@ class XUNet(nn.Module):
                 codes add. None: all True.
             prepared: of :meth:`prepare`, for repeated calls that differ in ``z`` and its level.
                 It may be of fewer images: ``z`` then holds all of them in turn several times, or
-                ``prepared`` is of one image whose source images were given to :meth:`look`.
+                ``prepared`` is of one image whose source images were given to :meth:`look`. And
+                ``z`` may be one for all images of ``prepared``, with one ``base`` or ``x``.
                 ``logsnr`` may then be (1, 2), one level for all, which costs least.
 
         Raises:
@@ -415,7 +435,7 @@ class XUNet(nn.Module):
             prepared = self.prepare(batch, cond_mask)
         noise = self._noise(batch["logsnr"][:, 1], prepared.told)
         films = self._films(1, prepared.maps, noise)
-        count = len(batch["z"])
+        count = max(len(batch["z"]), len(prepared.maps[0]))
         if len(prepared.maps[0]) not in (1, count):
             films = {step: tuple(_fit(one, count) for one in film) for step, film in films.items()}
         beside = batch.get("base", batch.get("x")) if self.config.concat_source else None
@@ -424,17 +444,20 @@ class XUNet(nn.Module):
         if self.config.frames == 2:
 
             def join(source, target):
-                return torch.cat([_fit(source, count), _fit(target, count)])
+                turns = [[one] * (count // len(one)) for one in (source, target)]
+                return torch.cat([*turns[0], *turns[1]])
 
             h = self._run(h, skips, films, 0, self._join)
             h = join(prepared.h, h)
-            skips = [join(*pair) for pair in zip(prepared.skips, skips, strict=True)]
+            at = len(skips) - self._joined_skips
+            joined = [join(*pair) for pair in zip(prepared.skips, skips[at:], strict=True)]
+            skips = [*skips[:at], *joined]
             for index, film in prepared.films.items():
                 if index >= self._join:
                     pairs = zip(film, films[index], strict=True)
                     films[index] = tuple(join(*pair) for pair in pairs)
         h = self._run(h, skips, films, self._join, len(self._steps))
-        h = h[-len(batch["z"]) :]
+        h = h[-count:]
         out = self.lastconv(self.lastgn.then_silu(h))
         if self.config.unshuffle > 1:
             out = F.pixel_shuffle(out, self.config.unshuffle)

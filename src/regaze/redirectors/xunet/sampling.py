@@ -11,7 +11,7 @@ and those of a single picture in the second.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,7 +22,7 @@ from regaze.diffusion.noise import image_noise
 from regaze.diffusion.preconditioning import per_image
 from regaze.diffusion.samplers import ancestral, asked_levels, sample
 from regaze.diffusion.schedules import alpha_sigma, cosine_grid, karras_sigmas, sigma_from_logsnr
-from regaze.redirectors.base import Batch
+from regaze.redirectors.base import Batch, selected
 from regaze.redirectors.xunet.memory import bytes_per_image
 from regaze.redirectors.xunet.network import Prepared, XUNet
 from regaze.redirectors.xunet.objective import SOURCE_LOGSNR, Objective
@@ -30,6 +30,10 @@ from regaze.redirectors.xunet.settings import SamplingSettings
 
 PATH_FRAMES = 40
 """Most estimates that are kept of one path from noise to picture."""
+
+_ON_CPU = 18
+"""Pictures that a CPU makes at a time: more of them no longer fit into its caches, and modulations
+of more take fresh memory from the system at every step."""
 
 _SOURCE = ("source", "source_gaze", "source_head", "source_code", "source_codes_known")
 
@@ -96,11 +100,28 @@ class PictureSampler:
         chosen = [self.options["guidance"]] if weights is None else [float(w) for w in weights]
         if not chosen:
             raise ValueError("weights: expected at least one guidance weight, found none")
-        if self.objective.regression:
-            made = self._regress(state, target).expand(len(chosen), -1, -1, -1, -1)
-        else:
-            made = _Run(self, state, target, seed, chosen).pictures()
+        made = [self._made(*part, seed, chosen) for part in self._parts(state, target, len(chosen))]
+        made = made[0] if len(made) == 1 else torch.cat(made, 1)
         return made[0] if weights is None else made
+
+    def _made(self, state: Mapping, target: Batch, seed: int, weights: list[float]) -> torch.Tensor:
+        if self.objective.regression:
+            return self._regress(state, target).expand(len(weights), -1, -1, -1, -1)
+        return _Run(self, state, target, seed, weights).pictures()
+
+    def _parts(
+        self, state: Mapping, target: Batch, weights: int
+    ) -> Iterator[tuple[Mapping, Batch]]:
+        """Equal parts of a batch that are made at a time."""
+        rows = torch.arange(len(target["pair"]))
+        on_cpu = next(self.net.parameters()).device.type == "cpu"
+        count = -(-len(rows) * weights // _ON_CPU) if on_cpu else 1
+        if count <= 1:
+            yield state, target
+            return
+        one = len(state["columns"][0]["source"]) == 1
+        for part in rows.tensor_split(min(count, len(rows))):
+            yield state if one else selected(state, part), selected(target, part)
 
     def record_path(
         self, state: Mapping, target: Batch, *, seed: int, frames: int = PATH_FRAMES
@@ -256,6 +277,7 @@ class _Run:
         kept = np.linspace(0, steps - 1, min(frames, steps)).round() if frames else []
         self.kept, self.seen = [int(step) for step in kept], []
         self.images, self.choices = self._conditioned(state, target)
+        self.alike = self._begins_alike(state)
         self.blank = None
         if any(sampler.guides(w, level) for w in weights for _, level in self.asked):
             self.blank = self._unconditioned()
@@ -271,6 +293,11 @@ class _Run:
             start = first if self.base is None else self.base + first
             made = sample(self.options["sampler"], self._denoise, start, self.sigmas)
         return made.clamp(-1, 1).unflatten(0, (count, -1))
+
+    def _begins_alike(self, state: Mapping) -> bool:
+        """Whether all noisy pictures are one at first, as in a sweep of the gaze of one source."""
+        one = len(state["columns"][0]["source"]) == len(set(self.pairs)) == len(self.weights) == 1
+        return one and (self.base is None or bool((self.base == self.base[:1]).all()))
 
     def _noise(self, stream: int) -> torch.Tensor:
         noise = image_noise(self.seed, self.pairs, self.shape, stream)
@@ -356,28 +383,31 @@ class _Run:
         )
         return _Branch(prepared, {"x": pick([branch.inputs["x"] for branch in self.images])})
 
-    def _estimate(self, branch: _Branch, z, sigma, base) -> torch.Tensor:
-        """Clean pictures as one branch sees them, not clipped."""
+    def _estimate(self, branch: _Branch, z, sigma, base, alike: bool = False) -> torch.Tensor:
+        """Clean pictures as one branch sees them, not clipped; ``alike``: noisy ones are one."""
         times = len(z) // len(self.pairs)
         beside = {}
+        first = slice(0, 1) if alike else slice(None)
         if base is not None:
-            beside["base"] = base
+            beside["base"] = base[first]
         elif self.net.config.concat_source:
-            beside["x"] = branch.inputs["x"].repeat(times, 1, 1, 1)
+            beside["x"] = branch.inputs["x"].repeat(times, 1, 1, 1)[first]
 
         def network(noisy, logsnr):
             # One level for all, so that its embedding cannot depend on how many there are.
             one = logsnr[:1]
             levels = torch.stack([torch.full_like(one, SOURCE_LOGSNR), one], 1)
             with self.sampler.autocast():
-                return self.net({"z": noisy, "logsnr": levels, **beside}, None, branch.prepared)
+                batch = {"z": noisy[first], "logsnr": levels, **beside}
+                return self.net(batch, None, branch.prepared)
 
         return self.sampler.objective.denoise(network, z, sigma, base)
 
     def _denoise(self, z, sigma) -> torch.Tensor:
         """Guided estimates of the clean pictures, clipped, for the next of the asked levels."""
         number, (step, level) = next(self.asks)
-        made = self._estimate(self._drawn(step), z, sigma, self.base)
+        alike = self.alike and number == 0
+        made = self._estimate(self._drawn(step), z, sigma, self.base, alike)
         acting = [i for i, w in enumerate(self.weights) if self.sampler.guides(w, level)]
         if acting:
             branch = self.blank
