@@ -300,7 +300,10 @@ class _Run:
         return one and (self.base is None or bool((self.base == self.base[:1]).all()))
 
     def _noise(self, stream: int) -> torch.Tensor:
-        noise = image_noise(self.seed, self.pairs, self.shape, stream)
+        pairs = list(dict.fromkeys(self.pairs))
+        noise = image_noise(self.seed, pairs, self.shape, stream)
+        if len(pairs) < len(self.pairs):
+            noise = noise[[pairs.index(pair) for pair in self.pairs]]
         if self.device.type == "cuda":
             return noise.pin_memory().to(self.device, non_blocking=True)
         return noise
