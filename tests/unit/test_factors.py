@@ -43,7 +43,7 @@ from torch import nn
 from regaze.estimators.base import GazeHeadEstimator
 from regaze.faces import FacesReader
 from regaze.metrics import measure
-from regaze.metrics.disentanglement import INDUCED
+from regaze.metrics.induced import INDUCED
 from regaze.pairs import draw_pairs, write_pairs
 from regaze.redirectors.sample import sample_pseudo_model
 from regaze.report import tables

@@ -7,9 +7,12 @@ the same data hold the same samples; the random generators are local to each cal
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.stats import gaussian_kde
+
+if TYPE_CHECKING:
+    from scipy.stats import gaussian_kde
 
 
 def sample_index(
@@ -39,6 +42,9 @@ def label_density(labels: np.ndarray) -> gaussian_kde:
     Bandwidth by Scott's rule, n^(-1/8) in four dimensions. Evaluate with ``density(points (4,m))``.
     Raises ValueError for another shape or fewer than five labels, whose covariance is singular.
     """
+    # Here, since it takes a second to import, and most that ask for samples want no density.
+    from scipy.stats import gaussian_kde
+
     labels = np.asarray(labels, np.float64)
     if labels.ndim != 2 or labels.shape[1] != 4 or len(labels) < 5:
         raise ValueError(f"labels: expected shape (n>=5, 4), found {labels.shape}")

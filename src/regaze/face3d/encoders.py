@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
 CODE = {"shape": 100, "tex": 50, "exp": 50, "pose": 6, "cam": 3, "light": 27}
 """Parts of the coarse encoder's output, in order, with their lengths; 236 numbers in all."""
@@ -58,7 +57,7 @@ class CodeEncoder(nn.Module):
             )
         trunk = PRESETS[preset]
         self.preset, self.size_px = preset, trunk.size_px
-        self.encoder = SmallTrunk(trunk) if trunk.widths else _Resnet50()
+        self.encoder = SmallTrunk(trunk) if trunk.widths else _resnet50()
         self.layers = nn.Sequential(
             nn.Linear(self.encoder.features, trunk.hidden), nn.ReLU(), nn.Linear(trunk.hidden, out)
         )
@@ -76,20 +75,32 @@ class CodeEncoder(nn.Module):
         return self.layers(self.features(images))
 
 
-class _Resnet50(ResNet):
+def _resnet50() -> nn.Module:
     """torchvision's ResNet-50 up to its average over the 7 x 7 map."""
+    # Here, since torchvision takes seconds to import, and no other preset wants it.
+    from torchvision.models import resnet50
 
-    features = 2048
+    network = resnet50()
+    network.fc = nn.Identity()
+    network.features = 2048
+    return network
 
-    def __init__(self):
-        super().__init__(Bottleneck, [3, 4, 6, 3])
-        del self.fc
+
+class Block(nn.Module):
+    """ResNet-18's basic block: two 3x3 convolutions with batch norm, and a shortcut."""
+
+    def __init__(self, before: int, after: int, stride: int, downsample: nn.Module | None):
+        super().__init__()
+        self.conv1 = nn.Conv2d(before, after, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(after)
+        self.conv2 = nn.Conv2d(after, after, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(after)
+        self.downsample = downsample
 
     def forward(self, values: Tensor) -> Tensor:
-        values = self.maxpool(self.relu(self.bn1(self.conv1(values))))
-        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
-            values = stage(values)
-        return self.avgpool(values).flatten(1)
+        shortcut = values if self.downsample is None else self.downsample(values)
+        values = F.relu(self.bn1(self.conv1(values)), inplace=True)
+        return F.relu(self.bn2(self.conv2(values)).add_(shortcut), inplace=True)
 
 
 class SmallTrunk(nn.Module):
@@ -111,7 +122,7 @@ class SmallTrunk(nn.Module):
                 shortcut = nn.Sequential(
                     nn.Conv2d(channels, width, 1, stride, bias=False), nn.BatchNorm2d(width)
                 )
-            stages.append(BasicBlock(channels, width, stride, shortcut))
+            stages.append(Block(channels, width, stride, shortcut))
             channels = width
         self.stages = nn.Sequential(*stages)
         self.features = 16 * channels

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -37,6 +36,7 @@ from regaze.faces import FacesReader
 from regaze.factors import FACTORS
 from regaze.images import to_uint8
 from regaze.masks.background import faces_reader
+from regaze.metrics.induced import CHANGES, SCHEMA, TURNED
 from regaze.metrics.redirection import Reading, factor_errors
 from regaze.outputs import replacing
 from regaze.redirectors.base import Batch, Perturbable, Redirector, State
@@ -47,34 +47,6 @@ log = logging.getLogger("regaze.metrics")
 
 LIMIT = 0.1 * np.pi
 """Largest turn of directions, radians."""
-CHANGES = {name: factor.column("change") for name, factor in FACTORS.items()}
-TURNED = [name for name, factor in FACTORS.items() if factor.turn is not None]
-SCHEMA = pa.schema(
-    [
-        ("sample", pa.int64()),
-        ("person", pa.string()),
-        ("index", pa.int64()),
-        ("protocol", pa.string()),
-        ("factor", pa.string()),
-        *((name, pa.float32()) for name in CHANGES.values()),
-    ]
-)
-"""``perturbed.parquet``: how far the reading of each factor moved when ``factor`` was turned."""
-
-
-def _induced(prefix: str) -> dict[str, tuple[str, str]]:
-    """Metrics of what turning one factor does to another: both, by the metric's name."""
-    return {
-        f"{prefix}{one}_to_{FACTORS[other].column('')}": (one, other)
-        for one in TURNED
-        for other in FACTORS
-        if other != one
-    }
-
-
-PROTOCOLS = {"angles": _induced(""), "factors": _induced("factor_")}
-OTHERS = {f"others_to_{factor.column('')}": name for name, factor in FACTORS.items()}
-"""ST-ED's ``gaze_disentangle`` (u->g) and ``head_disentangle`` (u->h)."""
 
 
 def turn(
@@ -264,46 +236,3 @@ def _write(path: str | Path, table: pd.DataFrame, metadata: Mapping[str, Any]) -
     told = {"perturbed": json.dumps(dict(metadata), sort_keys=True)}
     with replacing(path) as part:
         pq.write_table(content.replace_schema_metadata(told), part, compression="zstd")
-
-
-def read_perturbed(path: str | os.PathLike) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Return the table of a ``perturbed.parquet`` and what was recorded of its making.
-
-    Raises FileNotFoundError, or ValueError for a file with other columns.
-    """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"{path}: expected readings of turned factors, found no such file")
-    content = pq.read_table(path)
-    told = (content.schema.metadata or {}).get(b"perturbed")
-    if content.schema.names != SCHEMA.names or told is None:
-        raise ValueError(f"{path}: expected columns {SCHEMA.names}, found {content.schema.names}")
-    return content.to_pandas(), json.loads(told)
-
-
-def induced_values(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Return per metric a table ``person``, ``value`` (degrees) with a row per picture.
-
-    ``others_to_*`` are means over all of a method's factors that are no row of
-    :data:`regaze.factors.FACTORS`, as in ST-ED; they are absent where a method has no such factors,
-    and all of ``factors`` where it has none at all.
-    """
-    found = {}
-
-    def take(name: str, rows: pd.DataFrame, column: str) -> None:
-        if len(rows):
-            means = rows.groupby("sample").agg(person=("person", "first"), value=(column, "mean"))
-            found[name] = means.reset_index(drop=True)
-
-    for protocol, names in PROTOCOLS.items():
-        part = table[table["protocol"] == protocol]
-        for name, (one, other) in names.items():
-            take(name, part[part["factor"] == one], CHANGES[other])
-        if protocol == "factors":
-            others = part[~part["factor"].isin(list(FACTORS))]
-            for name, other in OTHERS.items():
-                take(name, others, CHANGES[other])
-    return found
-
-
-INDUCED = (*PROTOCOLS["angles"], *PROTOCOLS["factors"], *OTHERS)
-"""All metrics of :func:`induced_values`."""

@@ -25,9 +25,9 @@ from regaze.masks.background import WithoutBackground, faces_reader
 from regaze.metrics import optional
 from regaze.metrics.coded import CodeReader
 from regaze.metrics.columns import both_by_factor, columns, errors_by_factor, write_per_pair
-from regaze.metrics.disentanglement import INDUCED, induced_values, read_perturbed
 from regaze.metrics.entries import by_angle, column_entry, mean_entry, null, sted_protocol
 from regaze.metrics.frechet import Moments, bias_warning, frechet_distance
+from regaze.metrics.induced import INDUCED, induced_values, read_perturbed
 from regaze.metrics.redirection import Reading, factor_errors, read_pictures
 from regaze.metrics.similarity import SIMILARITY
 from regaze.outputs import several, write_json

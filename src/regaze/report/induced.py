@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from regaze.factors import FACTORS
-from regaze.metrics.disentanglement import OTHERS, PROTOCOLS
+from regaze.metrics.induced import OTHERS, PROTOCOLS
 from regaze.report import tables
 from regaze.report.inputs import PERTURBED, Results
 from regaze.report.tables import Column

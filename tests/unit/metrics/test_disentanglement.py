@@ -16,11 +16,10 @@ from regaze.metrics import disentanglement
 from regaze.metrics.disentanglement import (
     LIMIT,
     changes,
-    induced_values,
     perturb_redirector,
-    read_perturbed,
     turn,
 )
+from regaze.metrics.induced import induced_values, read_perturbed
 from regaze.metrics.redirection import Reading
 from regaze.metrics.targets import kde_targets
 from regaze.redirectors import sample

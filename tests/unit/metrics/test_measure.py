@@ -20,8 +20,8 @@ from regaze.identity.store import build_recogniser
 from regaze.images import reduce_patches, to_uint8
 from regaze.masks import MasksWriter
 from regaze.metrics import measure
-from regaze.metrics.disentanglement import SCHEMA
 from regaze.metrics.frechet import Moments, frechet_distance
+from regaze.metrics.induced import SCHEMA
 from regaze.metrics.measure import measure_samples, write_per_pair
 from regaze.metrics.similarity import PSNR_LIMIT_DB
 from regaze.outputs import write_json

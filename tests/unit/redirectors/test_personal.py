@@ -12,7 +12,8 @@ from safetensors.torch import load_file
 
 import regaze.redirectors.personal as personal
 from regaze.albums import write_albums
-from regaze.metrics.disentanglement import perturb_redirector, read_perturbed
+from regaze.metrics.disentanglement import perturb_redirector
+from regaze.metrics.induced import read_perturbed
 from regaze.pairs import draw_pairs, write_pairs
 from regaze.redirect.models import model_folder
 from regaze.redirectors.bench import Bench
