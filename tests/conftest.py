@@ -16,11 +16,10 @@ APART = ("test_code_versions.py", "test_reruns.py")
 
 FIRST = (
     "tests/workflow",
-    "tests/workflow/test_reruns.py",
-    "tests/faults",
-    "tests/unit/training/test_ddp.py",
-    "tests/conformance/test_conformance.py",
     "tests/unit/redirectors/test_contract.py",
+    "tests/conformance/test_conformance.py",
+    "tests/unit/training/test_ddp.py",
+    "tests/workflow/test_reruns.py",
     "tests/workflow/test_code_versions.py",
     "tests/unit/landmarks/test_face_alignment.py",
     "tests/unit/training/test_redirector_stage.py",

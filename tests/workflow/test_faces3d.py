@@ -1,16 +1,15 @@
 """3-D faces through the real DAG: an encoder is trained, its codes belong to the faces."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 from running import ROOT, planned, snakemake
+from typer.testing import CliRunner
 
+from regaze.cli import app
 from regaze.codes.latents import LatentsReader
 from regaze.faces import FacesReader
 from regaze.masks import MasksReader
@@ -56,7 +55,7 @@ def test_published_weights_on_another_head_end_the_run_before_its_jobs(tmp_path)
     assert "found the procedural head" in done.output and not (tmp_path / "results").exists()
 
 
-def test_masks_and_a_mesh_on_demand(finished, faces, tmp_path):
+def test_masks_and_a_mesh_on_demand(finished, faces, tmp_path, monkeypatch):
     folder = tmp_path / "run"
     shutil.copytree(finished, folder)
     done = snakemake(folder, "--", "masks")
@@ -69,10 +68,11 @@ def test_masks_and_a_mesh_on_demand(finished, faces, tmp_path):
 
     shard = sorted((folder / "results/synthetic/faces").glob("shard-*.h5"))[0]
     person = FacesReader(shard).persons[0]
-    line = [sys.executable, "-m", "regaze.cli", "face3d", f"{shard}:{person}/0", "--out", "made"]
+    line = ["face3d", f"{shard}:{person}/0", "--out", "made"]
     line += ["--config", str(ROOT / "config.yaml"), "--config", str(ROOT / "configs/tiny.yaml")]
-    made = subprocess.run(line, cwd=folder, capture_output=True, text=True, env=os.environ)
-    assert made.returncode == 0, made.stdout + made.stderr
+    monkeypatch.chdir(folder)
+    made = CliRunner().invoke(app, line)
+    assert made.exit_code == 0, made.output
     (mesh,) = (folder / "made").rglob("mesh_coarse.obj")
     assert mesh.read_text().count("\nf ") > 1000
     assert (mesh.parent / "turntable.gif").stat().st_size > 10_000

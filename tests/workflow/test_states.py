@@ -1,16 +1,25 @@
-"""Whose state a training goes on from, and whom a split must have, seen from the command line."""
+"""Whose state a training goes on from, and whom a split must have, seen from the command line.
+
+The kill harness, tests/faults/kills.py, kills all stages; here it is a training alone.
+"""
 
 import os
 import shutil
+import signal
 import subprocess
+import time
 
 import h5py
 import pytest
 import yaml
+from kills import differences
 from running import ROOT, command, snakemake
 
 MODEL = "results/models/regression/model.safetensors"
 LOG = "logs/train_model/regression.log"
+ESTIMATOR = "results/models/vgg/model.safetensors"
+# It goes on for some time after its first state.
+LONGER = ("--config", "estimators={vgg: {train: {images: 1600}}}", "--", ESTIMATOR)
 REPOSITORY = ("Snakefile", "config.yaml", "configs", "profiles", "rules", "src")
 
 
@@ -26,6 +35,29 @@ def test_a_forced_training_begins_anew_and_ends_in_the_same_bytes(again):
     log = (again / LOG).read_text()
     assert "resuming" not in log and "step 5/20" in log
     assert (again / MODEL).read_bytes() == before
+
+
+def test_a_workflow_that_is_killed_ends_in_the_bytes_of_an_undisturbed_one(again, tmp_path):
+    done = snakemake(again, *LONGER)
+    assert done.returncode == 0, done.output[-3000:]
+    # What is made before the training is there.
+    broken = shutil.copytree(again, tmp_path.resolve() / "broken")
+    for kind in ("models", "state"):
+        shutil.rmtree(broken / "results" / kind / "vgg")
+    with open(tmp_path / "killed.log", "w") as log:
+        running = subprocess.Popen(
+            command(broken, *LONGER), cwd=ROOT, stdout=log, stderr=log, start_new_session=True
+        )
+    while not (broken / "results/state/vgg/state.pt").exists():
+        assert running.poll() is None, (tmp_path / "killed.log").read_text()[-3000:]
+        time.sleep(0.01)
+    os.killpg(running.pid, signal.SIGKILL)
+    assert running.wait(60) != 0 and not (broken / ESTIMATOR).exists()
+
+    done = snakemake(broken, *LONGER)
+    assert done.returncode == 0, done.output[-3000:]
+    assert "resuming at step" in (broken / "logs/train_estimator/vgg.log").read_text()
+    assert differences(broken, again) == []
 
 
 @pytest.fixture

@@ -85,6 +85,8 @@ def test_a_loader_process_that_is_killed_ends_the_training(number, words):
 
 def test_loader_processes_that_hang_end_the_training(monkeypatch):
     monkeypatch.setattr(loader, "PATIENCE_S", 1)
+    # How long the library waits for them before it ends them.
+    monkeypatch.setattr(torch.utils.data._utils, "MP_STATUS_CHECK_INTERVAL", 0.2)
     with pytest.raises(LoaderError, match=r"DataLoader timed out after 1 seconds; 2 loader"):
         follow(lambda: time.sleep(30))
 

@@ -108,6 +108,7 @@ def test_estimators_that_hardly_see_changes_of_gaze_are_told(world, tmp_path, ca
     blind = shutil.copytree(world / "vgg", tmp_path / "vgg")
     record = json.loads((blind / "model.json").read_text())
     config = settings(validate_estimator="vgg")
+    config["train"]["images"] = 8
     for pitch, told in ((0.79, True), (0.8, False)):
         caplog.clear()
         slopes = {"gaze_pitch_slope": pitch, "gaze_yaw_slope": 0.9}
@@ -145,18 +146,18 @@ def test_the_file_counts_by_its_content_not_by_its_name(world, cold, tmp_path, c
     first, second = tmp_path / "first.pt", tmp_path / "second.pt"
     torch.save(cold[1], first)
     second.write_bytes(first.read_bytes())
-    once, record, _ = trained(world, tmp_path, settings(transfer=str(first)))
-    _, again, _ = trained(world, tmp_path, settings(transfer=str(second)))
+    once, record, _ = trained(world, tmp_path, settings(transfer=str(first), images=8))
+    _, again, _ = trained(world, tmp_path, settings(transfer=str(second), images=8))
     assert again["data"] == record["data"] and "starting afresh" not in caplog.text
     torch.save({key: value + 1 for key, value in cold[1].items()}, second)
-    moved, _, _ = trained(world, tmp_path, settings(transfer=str(second)))
+    moved, _, _ = trained(world, tmp_path, settings(transfer=str(second), images=8))
     assert "state of another configuration" in caplog.text
     assert not torch.equal(moved["conv.weight"], once["conv.weight"])
 
 
 def test_moments_come_along_when_asked_for(world, cold, tmp_path):
     path = str(cold[0] / "state/m/state.pt")
-    trained(world, tmp_path / "b", settings(transfer=path, transfer_optimizer=True))
+    trained(world, tmp_path / "b", settings(transfer=path, transfer_optimizer=True, images=8))
     state = torch.load(tmp_path / "b/state/m/state.pt", weights_only=True)
     before = torch.load(path, weights_only=True)
     taken = state["optimisers"]["main"]["state"][0]["step"]
@@ -214,7 +215,7 @@ def test_moments_of_another_kind_are_refused(saved, message):
 
 def test_weights_of_another_image_size_fit_by_their_position_map(world, cold, tmp_path):
     entry = {"class": "xunet", "preset": "tiny", "size_px": 16, "train": TRAIN | {"lr": 1e-30}}
-    entry["train"] |= {"transfer": str(cold[0] / "models/m"), "ema_halflife_images": 0}
+    entry["train"] |= {"images": 8, "transfer": str(cold[0] / "models/m"), "ema_halflife_images": 0}
     found, _, _ = trained(world, tmp_path, ModelSettings(**entry).resolve())
     name = "conditioningprocessor.pos_emb"
     wanted = torch.nn.functional.interpolate(
@@ -272,8 +273,6 @@ def test_the_training_estimator_scores_redirected_pairs(world, tmp_path):
         assert float(row["val_score"]) == pytest.approx(gaze + head, rel=1e-4)
         assert 0 < gaze < 180 and 0 < head < 180 and float(row["val_loss"]) > 0
     assert "estimator" in record["data"]
-    _, _, again = trained(world, tmp_path / "again", config, estimator=str(world / "vgg"))
-    assert [row["val_score"] for row in rows] == [row["val_score"] for row in again]
 
 
 def test_validation_pairs_are_shown(world, tmp_path):
@@ -348,7 +347,7 @@ def test_a_published_estimator_is_measured_where_there_are_faces(world, tmp_path
 
 
 def test_a_record_tells_of_the_patches_that_were_trained_on(world, tmp_path):
-    config = settings()
+    config = settings(images=8)
     assert config["objective"]["flip"]
     _, record, _ = trained(world, tmp_path, config)
     told = record["patches"]
