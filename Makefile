@@ -13,6 +13,8 @@ help:            ## list the targets
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/base.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	# Also where PYTHONDONTWRITEBYTECODE has every process compile the library anew.
+	$(BIN)/python -m compileall -q src
 	touch $@
 
 .venv/.dev: .venv/.base requirements/dev.txt
