@@ -9,7 +9,12 @@ from typing import Annotated
 
 import typer
 
-head_app = typer.Typer(help="Head models in FLAME's format (.npz).", no_args_is_help=True)
+from regaze.commands.nl3dmm import fit
+
+head_app = typer.Typer(
+    help="Head models in FLAME's format (.npz), and fits of HeadNeRF's.", no_args_is_help=True
+)
+head_app.command("fit")(fit)
 
 _Optional = Annotated[Path | None, typer.Option(exists=True, dir_okay=False)]
 

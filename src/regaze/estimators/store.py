@@ -120,7 +120,7 @@ def load_reference(path: str | os.PathLike, arch: str) -> GazeHeadEstimator:
         raise ValueError(
             f"{path}: expected the weights of ST-ED's {arch} estimator, found a checkpoint of "
             "ETH-XGaze's training code, which GazeNeRF's estimators are too: the same layers, but "
-            "for 224 px and with ImageNet's mean and deviation"
+            "for 224 px and with ImageNet's mean and deviation, which preset xgaze is"
         )
     for key in _NESTED:
         if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):

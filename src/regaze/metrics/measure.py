@@ -30,6 +30,7 @@ from regaze.metrics.entries import by_angle, column_entry, mean_entry, null, ste
 from regaze.metrics.frechet import Moments, bias_warning, frechet_distance
 from regaze.metrics.redirection import Reading, factor_errors, read_pictures
 from regaze.metrics.similarity import SIMILARITY
+from regaze.metrics.sweeps import sweep_entries
 from regaze.outputs import several, write_json
 from regaze.pairs import read_pairs
 from regaze.samples import Samples
@@ -169,6 +170,9 @@ def measure_samples(
         metrics["kinds"][kind] = entry
         metrics["by_angle"][kind] = by_angle(rows, options)
         metrics["sted_protocol"][kind] = sted_protocol(rows, STED_NAMES)
+    swept = table[table["kind"] == "sweep"]
+    asked = pairs.loc[swept["pair"], "target_gaze"].to_list()
+    metrics["sweeps"] = sweep_entries(swept, np.array(asked).reshape(-1, 2), options)
     metrics["kinds"][PERTURBED] = _induced(perturbed, network, options)
     metrics["samples"] = samples.attributes
     metrics["estimator"] = {
