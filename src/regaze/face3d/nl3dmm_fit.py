@@ -165,7 +165,7 @@ def fit_head(
             loss.backward()
             optimiser.step()
             done += 1
-            told(done, float(loss))
+            told(done, float(loss.detach()))
     with torch.no_grad():
         turned = head_rotation(camera[0])
         rotation, moved = (base @ turned)[0], (shift + (base @ camera[1][..., None])[..., 0])[0]

@@ -43,9 +43,8 @@ def files(folder: Path) -> Path:
     quads = quads.reshape(-1, 4)
     triangles = np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]])
     np.savez(folder / FILES["topology"], fv_indices=triangles)
-    contour = np.tile(place[4:20:4, :1].T, (17, 1))
-    contour[9:] = place[4:20:4, -1]
-    contour[8] = place[-1, 6:14:2]
+    rows = place[3:19:2]
+    contour = np.concatenate([rows[:, :4], place[None, -1, 9:13], rows[::-1, -4:]])
     marks = {"contour_idx": contour, "inface_idx": draws.choice(place.size, 51, replace=False)}
     (folder / FILES["landmarks"]).write_bytes(pickle.dumps(marks))
     np.save(folder / FILES["skin"], np.ones(place.size))
@@ -80,6 +79,7 @@ def test_sizes_and_a_picture(model):
     # The contour is the outermost of its candidates: of a plane grid its very sides.
     left, right = seen.landmarks[0, :8, 0], seen.landmarks[0, 9:17, 0]
     assert left.max() < seen.landmarks[0, 8, 0] < right.min()
+    assert (seen.landmarks[0, :17, 1].diff().sign()[[0, -1]] == torch.tensor([1.0, -1.0])).all()
 
 
 def test_a_fit_finds_what_was_drawn(model):
@@ -90,7 +90,7 @@ def test_a_fit_finds_what_was_drawn(model):
         model, seen.image[0], seen.landmarks[0], scale=0.5, stages=((15, 100.0), (25, 25.0)),
         told=lambda step, loss: losses.append(loss),
     )  # fmt: skip
-    assert len(losses) == 40 and losses[14] < 0.2 * losses[0] and losses[-1] < 0.5 * losses[15]
+    assert len(losses) == 40 and losses[14] < 0.5 * losses[0] and losses[-1] < 0.5 * losses[15]
     assert found.code.shape == (sum(model.sizes),)
     assert torch.allclose(found.c2w_Rmat @ found.w2c_Rmat, torch.eye(3), atol=1e-3)
     assert torch.allclose(found.w2c_Rmat @ found.c2w_Tvec, -found.w2c_Tvec, atol=1e-3)
