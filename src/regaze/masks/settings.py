@@ -31,7 +31,9 @@ class MaskSettings(BaseModel):
         return self
 
     def method_for(self, source: str) -> str:
-        """How masks of a data set of this kind are made: ``exact``, ``released``, ``mesh``, ``parsing``.
+        """How masks of this kind of data set are made.
+
+        ``exact``, ``released``, ``mesh`` or ``parsing``.
         """
         if self.method != "auto":
             return self.method

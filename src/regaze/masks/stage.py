@@ -24,8 +24,8 @@ def make_masks(
     Args:
         faces: the faces HDF5.
         out: the masks HDF5.
-        method: ``exact`` and ``released`` need ``source``, ``mesh`` needs ``latents`` and ``head``, ``parsing``
-            needs ``parsing``.
+        method: ``exact`` and ``released`` need ``source``, ``mesh`` needs ``latents``
+            and ``head``, ``parsing`` needs ``parsing``.
         source: the entry of ``datasets``, with its ``root``.
         latents: latents of this faces file.
         head: the head model's ``.npz``.

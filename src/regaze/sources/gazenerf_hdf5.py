@@ -22,7 +22,6 @@ What these files do not say, and those of :mod:`regaze.exchange` do, is an attri
 from __future__ import annotations
 
 import json
-import logging
 import math
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -49,8 +48,6 @@ from regaze.sources.hdf5 import (
 )
 from regaze.sources.options import ReleasedOptions
 from regaze.sources.records import NormalisedRows, SourceError
-
-log = logging.getLogger(__name__)
 
 PIXELS = "face_patch"
 MATRICES = ("w2c_Rmat", "c2w_Rmat", "inmat", "inv_inmat")
@@ -137,8 +134,14 @@ class GazeNerfPatches(PersonFiles):
         self.root = data_folder(options.root)
         self._home: dict[str, Path] = {}
         self._said: dict[str, dict] = {}
+        fault: SourceError | None = None
         for path in self._files(options.part):
-            person, said = _read_head(path, options)
+            person, said = _named(path), {}
+            try:
+                person, said = _read_head(path, options)
+            except SourceError as error:
+                # Rejected when it is read, with its reason.
+                fault = fault or error
             if person in self._home:
                 other = self._home[person]
                 raise SourceError(f"{path}: person {person}: expected one file, found {other} too")
@@ -150,10 +153,8 @@ class GazeNerfPatches(PersonFiles):
             )
         self.persons = sorted(self._home)
         said = [one for one in self._said.values() if one]
-        if not said:
-            # What is wrong with the first one is wrong with all of them.
-            with opened(next(iter(self._home.values()))) as file:
-                raise _strange(file.filename, file)
+        if not said and fault is not None:
+            raise fault
         first = said[0]
         for person, one in self._said.items():
             for key, value in one.items():
@@ -276,22 +277,21 @@ class GazeNerfPatches(PersonFiles):
         return self._home[person]
 
 
+def _named(path: Path) -> str:
+    return path.stem if path.suffix == ".h5" else path.name.removeprefix(TEST).removeprefix(TRAIN)
+
+
 def _read_head(path: Path, options: Options) -> tuple[str, dict]:
-    """Whose file it is, and what it says of how it was made; nothing where it cannot be read."""
-    named = path.stem if path.suffix == ".h5" else path.name.removeprefix(TEST).removeprefix(TRAIN)
-    try:
-        with opened(path) as file:
-            person = text_of(file.attrs.get("person", named))
-            layout = _layout(str(path), file)
-            shape = rows_dataset(str(path), file, PIXELS, 3).shape
-            if shape[1] != shape[2] or shape[3] != 3:
-                raise SourceError(f"{path}: {PIXELS}: expected (N,S,S,3), found {shape}")
-            said = {key: _told(path, file, key) for key in ("focal", "distance")}
-            order = text_of(file.attrs.get("channel_order", "bgr"))
-            gaze = layout == _GAZENERF or has(file, "face_gaze")
-    except SourceError as error:
-        log.debug("%s: rejected when it is read: %s", path, error)
-        return named, {}
+    """Whose file it is, and what it says of how it was made."""
+    with opened(path) as file:
+        person = text_of(file.attrs.get("person", _named(path)))
+        layout = _layout(str(path), file)
+        shape = rows_dataset(str(path), file, PIXELS, 3).shape
+        if shape[1] != shape[2] or shape[3] != 3:
+            raise SourceError(f"{path}: {PIXELS}: expected (N,S,S,3), found {shape}")
+        said = {key: _told(path, file, key) for key in ("focal", "distance")}
+        order = text_of(file.attrs.get("channel_order", "bgr"))
+        gaze = layout == _GAZENERF or has(file, "face_gaze")
     side = int(shape[1])
     if options.channel_order != "auto":
         order = options.channel_order
