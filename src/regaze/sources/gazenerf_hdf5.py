@@ -26,7 +26,7 @@ import math
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import h5py
 import numpy as np
@@ -34,6 +34,7 @@ from pydantic import Field
 
 from regaze.angles import angles_from_rotation, angles_from_vector, vector_from_angles
 from regaze.angles import rotation_from_angles as turned_by
+from regaze.paper_pairs import listed_split, published_name
 from regaze.sources.files import PersonFiles, data_folder
 from regaze.sources.hdf5 import (
     files_of,
@@ -74,6 +75,8 @@ _MASKS = {
 
 class Options(ReleasedOptions):
     """An entry of ``datasets`` for files of GazeNeRF or of the system that it grew from."""
+
+    deserted: ClassVar[tuple[str, ...]] = ("val",)
 
     source: Literal["gazenerf_hdf5"] = Field(
         description="folder of GazeNeRF's *.h5, or of processed_subject0000 and so on of the seed"
@@ -186,6 +189,10 @@ class GazeNerfPatches(PersonFiles):
     def person_files(self, person: str) -> list[str]:
         """Return the names of the files that a person is read from."""
         return files_of(self._home[person], self.root, {person: PIXELS})[person]
+
+    def split(self) -> dict[str, list[str]]:
+        """Return GazeNeRF's split by the names of files; others are all trained on."""
+        return listed_split(published_name(self.kind, self.persons), self.persons)
 
     def read_faces(self, person: str) -> NormalisedRows:
         """Return the rows of ``person``.

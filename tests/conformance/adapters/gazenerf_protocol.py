@@ -10,6 +10,7 @@ from regaze.face3d import nl3dmm_fit
 from regaze.face3d.nl3dmm import Drawing, lit, mean_normals, projected
 from regaze.masks.clean import dilated_eyes, without_fringes
 from regaze.metrics.sweeps import per_apparent_gaze, step_errors
+from regaze.paper_pairs import listed_pairs, listed_split, published_name
 from regaze.redirectors.gazenerf import cameras, rays
 from regaze.redirectors.gazenerf.field import HeadField
 from regaze.rotations import euler_to_matrix, matrix_to_euler
@@ -128,3 +129,21 @@ LOSS_NAMES = {
     "codes": "code_regu",
     "skin": "skin",
 }
+
+
+@adapter("gazenerf/eval_pairs")
+def eval_pairs(golden):
+    """What pairs are drawn, and which persons are tested and trained on."""
+    for key, wanted in golden.items():
+        if key.startswith("target_index_"):
+            name = key.removeprefix("target_index_")
+            pairs = listed_pairs(name, 0, len(wanted) + 1)
+            assert_close([source for source, _ in pairs], np.arange(len(wanted)), name=key)
+            assert_close([target for _, target in pairs], wanted, name=key)
+            continue
+        part, _, name = key.split("_", 2)
+        name = {"gazecapture": "gaze_capture"}.get(name, name)
+        everybody = [f"{name}_subject{number:05d}" for number in range(4000)]
+        assert published_name("gazenerf_hdf5", everybody) == name
+        found = listed_split(name, everybody)[part]
+        assert_close([int(one[-5:]) for one in found], np.sort(wanted), name=key)
