@@ -74,7 +74,8 @@ def sweep_entries(rows: pd.DataFrame, asked: np.ndarray, options: Mapping) -> di
         error = np.deg2rad(run["head_error_deg"].to_numpy(np.float64))
         slopes.append(per_apparent_gaze(np.linalg.norm(read, axis=1), error))
         of_slopes.append(person)
-    return {
-        "step_error_deg": mean_entry(np.concatenate(steps), np.array(of_steps), options),
-        "head_error_per_gaze": mean_entry(np.array(slopes), np.array(of_slopes), options),
-    }
+    step = null("no sweep has two pictures")
+    if of_steps:
+        step = mean_entry(np.concatenate(steps), np.array(of_steps), options)
+    slope = mean_entry(np.array(slopes), np.array(of_slopes), options)
+    return {"step_error_deg": step, "head_error_per_gaze": slope}

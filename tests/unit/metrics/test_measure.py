@@ -426,3 +426,5 @@ def test_listed_pairs_are_measured_apart(world, tmp_path):
     assert metrics["protocols"]["gazenerf_paper"]["camera"] == "virtual"
     assert "gazenerf_paper" not in metrics["by_angle"]
     assert "gazenerf_paper" not in measured(root)[0]["kinds"]
+    assert metrics["sweeps"]["step_error_deg"]["reason"] == "no sweep has two pictures"
+    assert metrics["sweeps"]["head_error_per_gaze"]["n"] == 1

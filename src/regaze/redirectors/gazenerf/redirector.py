@@ -306,7 +306,7 @@ class GazeNerf(Redirector):
 
     def read_reference(self, path: str) -> Mapping:
         """See :func:`regaze.redirectors.gazenerf.checkpoints.read_checkpoint`."""
-        return read_checkpoint(path)
+        return read_checkpoint(path, self.config)
 
     def reference_state(self) -> Mapping:
         """The field's own weights."""
