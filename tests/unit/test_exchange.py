@@ -308,3 +308,11 @@ def test_without_latents_codes_are_not_known(tmp_path, made):
     with pytest.raises(ValueError, match="expected a row below 3, found 7"):
         row_fit(tmp_path, "ben", 7)
     assert isinstance(material(made).latents, LatentsReader)
+
+
+def test_inspect_knows_the_files(tmp_path, made):
+    from regaze.inspection import inspect_file
+
+    export(material(made), tmp_path, "gazenerf", persons=["ben"])
+    found = inspect_file(tmp_path / "xgaze_subject0001.h5")
+    assert found.kind == "GazeNeRF, one person of its data sets (24x24 px)"

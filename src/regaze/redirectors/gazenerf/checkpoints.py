@@ -62,6 +62,18 @@ def read_checkpoint(path: str | Path, config: Mapping | None = None) -> dict[str
         ValueError: it is something else, is cut off, has no weights, or is of a network of other
             sizes; the message says which file, and which option of ours has to be what.
     """
+    state, options = read_published(path)
+    if config is not None:
+        _require_options(path, options, config)
+    return state
+
+
+def read_published(path: str | Path) -> tuple[dict[str, Tensor], dict]:
+    """The weights and the options of such a file.
+
+    Raises:
+        FileNotFoundError, ValueError: as :func:`read_checkpoint`.
+    """
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: expected a checkpoint with net, found no such file")
     known = [(Options, OPTIONS), Namespace, *_NUMPY]
@@ -72,9 +84,7 @@ def read_checkpoint(path: str | Path, config: Mapping | None = None) -> dict[str
             sorted(map(str, content)) if isinstance(content, Mapping) else type(content).__name__
         )
         raise ValueError(f"{path}: expected a checkpoint with net, found {found}")
-    if config is not None:
-        _require_options(path, options_of(content), config)
-    return state_dict_of(content["net"], f"{path}: net")
+    return state_dict_of(content["net"], f"{path}: net"), options_of(content)
 
 
 def options_of(content: Mapping) -> dict[str, int | float | str | bool]:
