@@ -7,9 +7,8 @@ from functools import partial
 
 from regaze.estimators.base import GazeHeadEstimator
 from regaze.estimators.preprocess import PREPROCESSES
-from regaze.estimators.resnet import ResnetReference, ResnetSmall
-from regaze.estimators.vgg import VggReference, VggSmall
-from regaze.estimators.xgaze import ResnetXGaze, VggXGaze
+from regaze.estimators.resnet import ResnetReference, ResnetSmall, ResnetXGaze
+from regaze.estimators.vgg import VggReference, VggSmall, VggXGaze
 
 _tiny_vgg = partial(VggSmall, preset="tiny", widths=(8, 16, 16, 16), eye_widths=(8, 8), hidden=16)
 _tiny_resnet = partial(

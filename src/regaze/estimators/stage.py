@@ -14,8 +14,7 @@ from regaze.estimators.batches import ImageBatches
 from regaze.estimators.build import build_estimator
 from regaze.estimators.evaluate import held_out_error
 from regaze.estimators.objective import Augmentation, EstimatorTask
-from regaze.estimators.store import load_reference
-from regaze.estimators.xgaze import load_xgaze_estimator
+from regaze.estimators.store import load_reference, load_xgaze_estimator
 from regaze.faces import FacesReader
 from regaze.provenance import fingerprint
 from regaze.training.context import (

@@ -17,8 +17,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from regaze.estimators.base import GazeHeadEstimator
-from regaze.estimators.vgg import VggReference
 from regaze.provenance import fingerprint
 from regaze.weights import load_strictly, state_dict_of, torch_content
 
@@ -71,36 +69,6 @@ class XGazeResnet(nn.Module):
         return np.concatenate(found)[:, :2]
 
 
-class ResnetXGaze(GazeHeadEstimator):
-    """The ResNet-50 of four outputs as an estimator of the workflow."""
-
-    arch, preset = "resnet", "xgaze"
-
-    def __init__(self, size_px: int = VIEW["patch_size"][0], preprocess: str = "none"):
-        super().__init__()
-        self.size_px, self.preprocess = size_px, preprocess
-        self.network = XGazeResnet(50, 4)
-        self.embedding_size = self.network.resnet.fc.in_features
-
-    def embed(self, images: Tensor) -> Tensor:
-        return self.network.embed(normalised(images))
-
-    def head(self, embedding: Tensor) -> Tensor:
-        return self.network.resnet.fc(embedding)
-
-
-class VggXGaze(VggReference):
-    """ST-ED's VGG-16 on pictures that are normalised as ImageNet's."""
-
-    preset = "xgaze"
-
-    def __init__(self, size_px: int = VIEW["patch_size"][0], preprocess: str = "none"):
-        super().__init__(size_px, preprocess)
-
-    def _maps(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-        return super()._maps(normalised(images))
-
-
 def normalised(images: Tensor) -> Tensor:
     """Pictures (B, 3, H, W) in [-1, 1] with ImageNet's mean 0, spread 1."""
     mean, std = (images.new_tensor(values)[:, None, None] for values in (_MEAN, _STD))
@@ -132,7 +100,7 @@ def load_xgaze(path: str | os.PathLike) -> XGazeResnet:
         raise FileNotFoundError(
             f"judge: {path}: expected the weights of an ETH-XGaze ResNet, found no such file"
         )
-    state = _state(path)
+    state = read_state(path)
     state = {_plain(key): value for key, value in state.items()}
     state = {f"resnet.{key}": one for key, one in state.items() if not key.startswith(_CLASSES)}
     deep = "resnet.layer1.0.conv3.weight" in state
@@ -143,40 +111,12 @@ def load_xgaze(path: str | os.PathLike) -> XGazeResnet:
     return network.eval().requires_grad_(False)
 
 
-def load_xgaze_estimator(path: str | os.PathLike, arch: str) -> ResnetXGaze | VggXGaze:
-    """A published estimator of gaze and head with the weights of a checkpoint, in evaluation mode.
-
-    Args:
-        path: a checkpoint in a layout of :func:`load_xgaze`; the VGG-16's keys are ST-ED's.
-        arch: ``resnet`` or ``vgg``.
+def read_state(path: Path) -> dict[str, Tensor]:
+    """The weights of a torch file, bare or below a key of training scripts.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: no torch file of weights, those of another network, or of one that answers the
-            gaze alone.
+        ValueError: no torch file of weights.
     """
-    path = Path(path)
-    if arch == "resnet":
-        made = load_xgaze(path)
-        depth, answers = 50 if len(made.resnet.layer1) == 3 else 18, made.resnet.fc.out_features
-        network = ResnetXGaze()
-        if made.resnet.fc.weight.shape != network.network.resnet.fc.weight.shape:
-            raise ValueError(
-                f"{path}: expected a ResNet-50 that answers gaze and head, found a ResNet-{depth} "
-                f"with {answers} outputs; `regaze photo-check --judge` takes such"
-            )
-        network.network = made
-    else:
-        if not path.is_file():
-            raise FileNotFoundError(f"{path}: expected the weights of a VGG-16, found no such file")
-        network = VggXGaze()
-        load_strictly(network, _state(path), f"{path}: not the weights of GazeNeRF's VGG-16")
-    network.record = {"name": path.name, "kind": "estimator", "config": network.config()}
-    network.fingerprint = fingerprint(path)
-    return network.eval().requires_grad_(False)
-
-
-def _state(path: Path) -> dict[str, Tensor]:
     content = torch_content(path)
     for key in _NESTED:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):

@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 from kit import adapter, assert_close
 
-from regaze.estimators.xgaze import load_xgaze, load_xgaze_estimator
+from regaze.estimators.store import load_xgaze_estimator
+from regaze.estimators.xgaze import load_xgaze
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 

@@ -7,12 +7,8 @@ import torch
 from regaze.estimators.base import estimate
 from regaze.estimators.build import build_estimator
 from regaze.estimators.settings import EstimatorSettings
-from regaze.estimators.xgaze import (
-    XGazeResnet,
-    load_xgaze,
-    load_xgaze_estimator,
-    prepared,
-)
+from regaze.estimators.store import load_xgaze_estimator
+from regaze.estimators.xgaze import XGazeResnet, load_xgaze, prepared
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
