@@ -57,7 +57,7 @@ def mask_method(wildcards):
 def mask_options(wildcards):
     """What the method is told besides files."""
     method = mask_method(wildcards)
-    if method == "exact":
+    if method in ("exact", "released"):
         source = settings.options_of(wildcards.dataset).model_dump(exclude=NO_MATTER)
         return {"source": source}
     if method == "mesh":
@@ -68,7 +68,7 @@ def mask_options(wildcards):
 def mask_files(wildcards):
     """What the masks of a data set are made from, by the method that is used on it."""
     method = mask_method(wildcards)
-    if method == "exact":
+    if method in ("exact", "released"):
         return source_files(wildcards)
     if method == "parsing":
         return {"parsing": settings.masks.parsing}

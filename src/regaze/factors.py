@@ -213,6 +213,8 @@ class PairKind:
         seed: its name in the random generator, which outlives names.
         swept: factor whose dial the targets run along; such pairs have no picture of the target.
         default: how many there are unless the configuration says otherwise.
+        listed: whether the pairs are those of a published list; such are of a protocol of their
+            own and in no table with others.
         title, label, about: in headings, within sentences, and what it is.
     """
 
@@ -225,6 +227,7 @@ class PairKind:
     about: str
     default: int
     swept: str = ""
+    listed: bool = False
 
     @property
     def phrase(self) -> str:
@@ -234,6 +237,8 @@ class PairKind:
 
 GAZE_AND_HEAD = "gaze_and_head"
 """The kind of pairs whose target is any other picture of the person."""
+LISTED = "gazenerf_paper"
+"""The kind of pairs that GazeNeRF's evaluation lists."""
 
 
 def pair_kinds(factors: Mapping[str, Factor]) -> dict[str, PairKind]:
@@ -254,6 +259,10 @@ def pair_kinds(factors: Mapping[str, Factor]) -> dict[str, PairKind]:
             found.append(
                 PairKind(name, (one.name,), (), name, title, title.lower(), about, 4, one.name)
             )
+    about = "of each person the first so many pairs that GazeNeRF's evaluation lists"
+    title, label = "GazeNeRF's protocol", "listed"
+    everything = "gaze", "head"
+    found.append(PairKind(LISTED, everything, (), LISTED, title, label, about, 0, listed=True))
     return {kind.name: kind for kind in found}
 
 
@@ -269,5 +278,5 @@ def current_kind(name: Any) -> Any:
 
 def compared_kinds() -> tuple[str, ...]:
     """Kinds that have a picture of the target, in the order of tables: one factor, then all."""
-    pictured = [name for name, kind in KINDS.items() if not kind.swept]
+    pictured = [name for name, kind in KINDS.items() if not (kind.swept or kind.listed)]
     return (*(name for name in pictured if KINDS[name].keeps), GAZE_AND_HEAD)

@@ -6,7 +6,8 @@ Kinds of pairs are those of :data:`regaze.factors.KINDS`, always of one person:
   ``zhengyuf/STED-gaze``);
 - ``gaze_only``: a picture with the same head pose and another gaze, and so for each factor;
 - ``head_only``: a picture with the same gaze and another head pose;
-- ``sweep``: no target picture; the gaze runs along an ellipse, the head stays.
+- ``sweep``: no target picture; the gaze runs along an ellipse, the head stays;
+- ``gazenerf_paper``: the pairs of a published list, see :mod:`regaze.paper_pairs`.
 
 Draw n of a kind depends on (seed, data set, kind, n) alone, so that asking for more pairs keeps
 the ones already drawn.
@@ -15,6 +16,7 @@ the ones already drawn.
 from __future__ import annotations
 
 import json
+import logging
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -30,6 +32,9 @@ from regaze.faces import FacesReader
 from regaze.factors import FACTORS, KINDS, Factor, PairKind, current_kind, factors_named, factors_of
 from regaze.filetypes import unreadable
 from regaze.outputs import REMEDY, replacing
+from regaze.paper_pairs import listed_pairs, listed_persons, published_name
+
+log = logging.getLogger(__name__)
 
 SAME_DEG = 0.05
 """Rendered labels closer than this are the same direction: above float32 rounding, below any
@@ -73,7 +78,7 @@ def draw_pairs(
         reader: the faces of the data set.
         persons: whom to draw from, normally the test split.
         counts: pairs per kind; for sweeps the number of source pictures, each of which gives
-            ``sweep_steps`` rows.
+            ``sweep_steps`` rows; of ``gazenerf_paper`` pairs of each person.
         seed: seed of the draw.
         dataset: name of the data set, part of the seed.
         same_deg: labels closer than this many degrees are the same direction; real heads never
@@ -111,6 +116,10 @@ def draw_pairs(
     rows: list[dict] = []
     for kind in KINDS.values():
         wanted, seen = counts.get(kind.name, 0), set()
+        if kind.listed:
+            drawn = _listed(reader, able, free, wanted, seed, dataset)
+            rows += [_row(labels, *one, kind) for one in drawn]
+            continue
         # Distinct pairs are collected by rejection; the bound ends it when the data have fewer.
         for number in range(40 * wanted):
             if len(seen) == wanted:
@@ -132,6 +141,39 @@ def draw_pairs(
     table = pd.DataFrame(rows, columns=[name for name in names if name != "pair"])
     table.insert(0, "pair", np.arange(len(table), dtype=np.int64))
     return table
+
+
+def _listed(
+    reader: FacesReader, persons: Sequence[str], free: Mapping[str, np.ndarray], most, seed, dataset
+) -> list[tuple[str, int, int]]:
+    """Pairs (person, source, target) of the published list, of pictures that are there."""
+    if not most:
+        return []
+    name = published_name(str(reader.attributes.get("source")), reader.persons)
+    tested = listed_persons(name, "test", persons)
+    numbers = {}
+    for person in tested:
+        rows = reader.rows([person])
+        # Lists are of rows as they were before any was rejected.
+        kept = name is not None and reader.has("source_index")
+        taken = reader.dataset("source_index", rows).astype(int) if kept else reader.row_of[rows]
+        numbers[person] = {int(taken[row]): int(row) for row in free[person]}
+    fewest = min(map(len, numbers.values()), default=0)
+    listed = listed_pairs(name, fewest, most, seed=seed, dataset=dataset)
+    if name is None:
+        numbers = {p: dict(enumerate(found.values())) for p, found in numbers.items()}
+    found = [
+        (person, rows[source], rows[target])
+        for person, rows in numbers.items()
+        for source, target in listed
+        if source in rows and target in rows
+    ]
+    if len(found) < len(listed) * len(persons):
+        told = (dataset, len(found), len(listed) * len(tested), len(persons) - len(tested))
+        log.warning(
+            "%s: %d of %d listed pairs are there; %d evaluated persons are not in the list", *told
+        )
+    return found
 
 
 class _Labels:

@@ -24,7 +24,7 @@ from regaze.masks import NAMES, NUMBER, MasksError, MasksReader, MasksWriter, de
 from regaze.masks.background import WithoutBackground, faces_reader
 from regaze.masks.exact import write_exact
 from regaze.masks.mesh import MeshMasks, crop_size_of, vertex_parts
-from regaze.masks.parsed import assign_eyes, part_numbers
+from regaze.masks.parsed import assign_eyes, part_numbers, tidied
 from regaze.masks.settings import MaskSettings
 from regaze.masks.sheet import mask_sheet
 from regaze.masks.stage import make_masks
@@ -365,7 +365,7 @@ def test_masks_of_the_parser_are_its_classes_as_parts(tmp_path, monkeypatch, kno
     masks = MasksReader(out, FacesReader(tmp_path / "faces.h5"))
     found = masks.read(np.arange(3))["segmentation"]
     parts = part_numbers()[parse_faces(parser, torch.from_numpy(pixels)).numpy()]
-    np.testing.assert_array_equal(found, assign_eyes(parts, marks if known else None))
+    np.testing.assert_array_equal(found, assign_eyes(tidied(parts), marks if known else None))
     left = NUMBER["left_eye"] == found
     # the line between the eyes is column 5, or the middle where no landmarks are known
     assert left[..., 6 if known else 15 :].any() and left[..., 6:15].any() == known

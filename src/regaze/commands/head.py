@@ -9,7 +9,14 @@ from typing import Annotated
 
 import typer
 
-head_app = typer.Typer(help="Head models in FLAME's format (.npz).", no_args_is_help=True)
+from regaze.commands.draw_head import draw
+from regaze.commands.nl3dmm import fit
+
+head_app = typer.Typer(
+    help="Head models in FLAME's format (.npz), and fits of HeadNeRF's.", no_args_is_help=True
+)
+head_app.command("fit")(fit)
+head_app.command("draw")(draw)
 
 _Optional = Annotated[Path | None, typer.Option(exists=True, dir_okay=False)]
 

@@ -7,8 +7,8 @@ from functools import partial
 
 from regaze.estimators.base import GazeHeadEstimator
 from regaze.estimators.preprocess import PREPROCESSES
-from regaze.estimators.resnet import ResnetReference, ResnetSmall
-from regaze.estimators.vgg import VggReference, VggSmall
+from regaze.estimators.resnet import ResnetReference, ResnetSmall, ResnetXGaze
+from regaze.estimators.vgg import VggReference, VggSmall, VggXGaze
 
 _tiny_vgg = partial(VggSmall, preset="tiny", widths=(8, 16, 16, 16), eye_widths=(8, 8), hidden=16)
 _tiny_resnet = partial(
@@ -21,6 +21,8 @@ _PRESETS: dict[tuple[str, str], tuple[Callable[[int, str], GazeHeadEstimator], i
     ("vgg", "reference"): (VggReference, 128, "equalise"),
     ("vgg", "small"): (VggSmall, 64, "none"),
     ("vgg", "tiny"): (_tiny_vgg, 32, "none"),
+    ("vgg", "xgaze"): (VggXGaze, 224, "none"),
+    ("resnet", "xgaze"): (ResnetXGaze, 224, "none"),
     ("resnet", "reference"): (ResnetReference, 128, "equalise"),
     ("resnet", "small"): (ResnetSmall, 64, "none"),
     ("resnet", "tiny"): (_tiny_resnet, 32, "none"),
@@ -35,7 +37,8 @@ def build_estimator(
 
     Args:
         arch: ``"vgg"`` (training losses) or ``"resnet"`` (evaluation).
-        preset: ``"reference"`` (published, 128 px), ``"small"`` (64 px, CPU), ``"tiny"`` (tests).
+        preset: ``"reference"`` (published, 128 px), ``"xgaze"`` (published, 224 px of ETH-XGaze's
+            normalisation), ``"small"`` (64 px, CPU), ``"tiny"`` (tests).
         size_px: side of the square patch; None takes the preset's own.
         preprocess: ``"equalise"`` or ``"none"``; None takes the preset's own (``"equalise"`` for
             ``reference``).

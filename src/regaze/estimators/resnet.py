@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from regaze.estimators.base import GazeHeadEstimator
 from regaze.estimators.eyes import eye_crops, side_by_side
+from regaze.estimators.xgaze import VIEW, XGazeResnet, normalised
 
 
 class ResnetReference(GazeHeadEstimator):
@@ -41,6 +42,24 @@ class ResnetReference(GazeHeadEstimator):
 
     def head(self, embedding: Tensor) -> Tensor:
         return self.resnet50.fc(embedding)
+
+
+class ResnetXGaze(GazeHeadEstimator):
+    """The ResNet-50 of four outputs as an estimator of the workflow."""
+
+    arch, preset = "resnet", "xgaze"
+
+    def __init__(self, size_px: int = VIEW["patch_size"][0], preprocess: str = "none"):
+        super().__init__()
+        self.size_px, self.preprocess = size_px, preprocess
+        self.network = XGazeResnet(50, 4)
+        self.embedding_size = self.network.resnet.fc.in_features
+
+    def embed(self, images: Tensor) -> Tensor:
+        return self.network.embed(normalised(images))
+
+    def head(self, embedding: Tensor) -> Tensor:
+        return self.network.resnet.fc(embedding)
 
 
 class _Block(nn.Module):

@@ -17,8 +17,10 @@ class EstimatorSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     arch: Literal["vgg", "resnet"] = Field(description="vgg: training losses; resnet: evaluation")
-    preset: Literal["reference", "small", "tiny"] = Field(
-        "small", description="reference: the published network; small, tiny: for CPUs"
+    preset: Literal["reference", "xgaze", "small", "tiny"] = Field(
+        "small",
+        description="reference: the published network of ST-ED; xgaze: GazeNeRF's, for patches as "
+        "ETH-XGaze's baseline sees them; small, tiny: for CPUs",
     )
     persons: str = Field(description="list of the split file whose persons it is trained on")
     size_px: int = Field(64, ge=16, description="side of the images it works on")
@@ -33,7 +35,7 @@ class EstimatorSettings(BaseModel):
         None,
         exclude_if=lambda value: value is None,
         description="published weights (.tar, at_step_*.pth.tar, or a folder of these) of preset "
-        "reference; then nothing is trained",
+        "reference or xgaze; then nothing is trained",
     )
     labels: LabelSubset | None = Field(
         None,
@@ -52,6 +54,8 @@ class EstimatorSettings(BaseModel):
         if self.checkpoint is None:
             return self
         published = {"preset": "reference", "size_px": 128, "preprocess": "equalise"}
+        if self.preset == "xgaze":
+            published = {"size_px": 224, "preprocess": "none"}
         for key, wanted in published.items():
             if getattr(self, key) != wanted:
                 raise ValueError(

@@ -14,7 +14,7 @@ from regaze.estimators.batches import ImageBatches
 from regaze.estimators.build import build_estimator
 from regaze.estimators.evaluate import held_out_error
 from regaze.estimators.objective import Augmentation, EstimatorTask
-from regaze.estimators.store import load_reference
+from regaze.estimators.store import load_reference, load_xgaze_estimator
 from regaze.faces import FacesReader
 from regaze.provenance import fingerprint
 from regaze.training.context import (
@@ -112,7 +112,8 @@ def _published(config: Mapping, faces: Sequence[str], split: str):
         FileNotFoundError: no such file.
         ValueError: not the weights of this network, or no checkpoint at all.
     """
-    network = load_reference(config["checkpoint"], config["arch"])
+    load = load_xgaze_estimator if config["preset"] == "xgaze" else load_reference
+    network = load(config["checkpoint"], config["arch"])
     about: dict[str, Any] = published(config["checkpoint"])
     reader = FacesReader(faces)
     rows = reader.rows(json.loads(Path(split).read_text(encoding="utf-8"))["test"])

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from regaze.estimators.base import GazeHeadEstimator
 from regaze.estimators.build import build_estimator
+from regaze.estimators.xgaze import load_xgaze, read_state
 from regaze.provenance import fingerprint
 from regaze.weights import load_strictly, read_model, state_dict_of, torch_content
 
@@ -120,7 +121,7 @@ def load_reference(path: str | os.PathLike, arch: str) -> GazeHeadEstimator:
         raise ValueError(
             f"{path}: expected the weights of ST-ED's {arch} estimator, found a checkpoint of "
             "ETH-XGaze's training code, which GazeNeRF's estimators are too: the same layers, but "
-            "for 224 px and with ImageNet's mean and deviation"
+            "for 224 px and with ImageNet's mean and deviation, which preset xgaze is"
         )
     for key in _NESTED:
         if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
@@ -131,4 +132,38 @@ def load_reference(path: str | os.PathLike, arch: str) -> GazeHeadEstimator:
     _load(network, state, str(path))
     network.record = {"name": path.name, "kind": "estimator", "config": network.config()}
     network.fingerprint = fingerprint(path) if path.is_file() else ""
+    return network.eval().requires_grad_(False)
+
+
+def load_xgaze_estimator(path: str | os.PathLike, arch: str) -> GazeHeadEstimator:
+    """A published estimator of gaze and head with the weights of a checkpoint, in evaluation mode.
+
+    Args:
+        path: a checkpoint in a layout of :func:`regaze.estimators.xgaze.load_xgaze`; the keys of
+            the VGG-16 are ST-ED's.
+        arch: ``resnet`` or ``vgg``.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: no torch file of weights, those of another network, or of one that answers the
+            gaze alone.
+    """
+    path = Path(path)
+    if arch == "resnet":
+        made = load_xgaze(path)
+        depth, answers = 50 if len(made.resnet.layer1) == 3 else 18, made.resnet.fc.out_features
+        network = build_estimator(arch, "xgaze")
+        if made.resnet.fc.weight.shape != network.network.resnet.fc.weight.shape:
+            raise ValueError(
+                f"{path}: expected a ResNet-50 that answers gaze and head, found a ResNet-{depth} "
+                f"with {answers} outputs; `regaze photo-check --judge` takes such"
+            )
+        network.network = made
+    else:
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: expected the weights of a VGG-16, found no such file")
+        network = build_estimator(arch, "xgaze")
+        load_strictly(network, read_state(path), f"{path}: not the weights of GazeNeRF's VGG-16")
+    network.record = {"name": path.name, "kind": "estimator", "config": network.config()}
+    network.fingerprint = fingerprint(path)
     return network.eval().requires_grad_(False)

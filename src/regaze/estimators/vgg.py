@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from regaze.estimators.base import GazeHeadEstimator
 from regaze.estimators.eyes import CELLS, eye_crops, side_by_side
+from regaze.estimators.xgaze import VIEW, normalised
 
 _VGG16 = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 FEATURES = 5
@@ -92,6 +93,18 @@ class VggReference(_VggHead):
             if isinstance(layer, nn.ReLU) and len(maps) < FEATURES:
                 maps.append(values)
         return values, maps
+
+
+class VggXGaze(VggReference):
+    """ST-ED's VGG-16 on pictures that are normalised as ImageNet's."""
+
+    preset = "xgaze"
+
+    def __init__(self, size_px: int = VIEW["patch_size"][0], preprocess: str = "none"):
+        super().__init__(size_px, preprocess)
+
+    def _maps(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        return super()._maps(normalised(images))
 
 
 class VggSmall(_VggHead):

@@ -377,9 +377,15 @@ def _xgaze(found: Findings, file: h5py.File, chosen: Sequence[Group]) -> Picture
     for name in {"cam_index", "frame_index"} & datasets.keys():
         one = measure(found, chosen, name, (name,))
         found.fact(name, f"{one.least[0]:.0f} to {one.greatest[0]:.0f}")
-    labels = (datasets["face_gaze"], datasets["face_head_pose"])
-    part = Part(found.path.stem, patch, labels, datasets.get("facial_landmarks"))
-    return Pictures([part], "bgr", "the release")
+    part = Part(found.path.stem, patch, _camera_labels(datasets), datasets.get("facial_landmarks"))
+    order = text_of(file.attrs.get("channel_order", "bgr"))
+    return Pictures([part], order, "the release")
+
+
+def _camera_labels(datasets: Mapping[str, h5py.Dataset]):
+    """Gaze and head of the virtual camera's frame; none where the gaze is of the head's."""
+    names = ("face_gaze", "face_head_pose")
+    return tuple(datasets[name] for name in names) if set(names) <= datasets.keys() else ()
 
 
 def _samples(found: Findings, file: h5py.File, chosen: Sequence[Group]) -> Pictures:
@@ -407,6 +413,15 @@ def _landmarks(found: Findings, file: h5py.File, chosen: Sequence[Group]) -> Non
 
 
 _KINDS = (
+    Kind(
+        "GazeNeRF, one person of its data sets",
+        ("face_patch", "head_mask", "latent_codes", "pitchyaw_head", "face_head_pose"),
+        {"pitchyaw_head": ("gaze pitch, down", "gaze yaw, head"), "face_head_pose": LABELS[2:4]},
+        "Labels in degrees, the gaze in the head's frame",
+        factor=_DEGREES,
+        more=_xgaze,
+        of_root=True,
+    ),
     Kind(
         "ETH-XGaze, one subject of the normalised release",
         ("face_patch", "face_gaze", "face_head_pose"),

@@ -11,7 +11,8 @@ A masks HDF5 goes with a faces file: a group per person whose rows are those of 
 
 File attributes: ``names`` (JSON list, the name of every number), ``told_apart`` (JSON list, the
 parts that the method knows; what it does not know counts to the part around it), ``method``
-(``exact``, ``mesh`` or ``parsing``), ``method_version`` (what it was made with), ``patch_size``.
+(``exact``, ``released``, ``mesh`` or ``parsing``), ``method_version`` (what it was made with),
+``patch_size``.
 Left and right are the subject's own.
 """
 
@@ -71,7 +72,7 @@ class MasksWriter(ShardWriter):
 
     Args:
         path: the HDF5 file.
-        method: ``exact``, ``mesh`` or ``parsing``.
+        method: ``exact``, ``released``, ``mesh`` or ``parsing``.
         version: what the masks were made with: a checkpoint's or an encoder's SHA-256, or a word.
         told_apart: names of the parts that the method knows.
         patch_size: (width, height) of the patches.

@@ -9,7 +9,8 @@ import torch
 
 from regaze.face3d.parsing import CLASSES, load_parser, parse_faces
 from regaze.faces import FacesReader
-from regaze.masks import NAMES, NUMBER, MasksWriter
+from regaze.masks import NAMES, NUMBER, MasksWriter, derive
+from regaze.masks.clean import FACE, HAIR, ROUNDS, in_pixels, without_fringes
 from regaze.provenance import file_sha256
 
 PARTS = {
@@ -50,6 +51,17 @@ def assign_eyes(parts: np.ndarray, landmarks: np.ndarray | None = None) -> np.nd
     return np.where(eye, sides, parts)
 
 
+def tidied(parts: np.ndarray) -> np.ndarray:
+    """Part numbers (N, H, W) whose heads have no stray pieces and no fringes of hair.
+
+    What :func:`regaze.masks.clean.without_fringes` takes away becomes background.
+    """
+    labels = np.where(parts == NUMBER["hair"], HAIR, np.where(derive(parts)[0], FACE, 0))
+    rounds = in_pixels(ROUNDS, parts.shape[1])
+    kept = np.stack([without_fringes(one, rounds) for one in labels.astype(np.uint8)])
+    return np.where((labels != 0) & (kept == 0), NUMBER["background"], parts).astype(np.uint8)
+
+
 def write_parsed(
     faces: str | os.PathLike,
     weights: str | os.PathLike,
@@ -84,5 +96,5 @@ def write_parsed(
         for part in writer.parts(reader, _ROWS):
             classes = parse_faces(parser, torch.from_numpy(reader.pixels(part))).numpy()
             marks = reader.dataset("landmarks", part) if reader.has("landmarks") else None
-            writer.add(assign_eyes(numbers[classes], marks))
+            writer.add(assign_eyes(tidied(numbers[classes]), marks))
     return len(reader)

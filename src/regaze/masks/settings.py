@@ -14,8 +14,8 @@ class MaskSettings(BaseModel):
 
     method: Literal["auto", "mesh", "parsing"] = Field(
         "auto",
-        description="auto: exact on rendered photos, the fitted mesh on others; mesh and parsing "
-        "are used on all",
+        description="auto: exact on rendered photos, those that the data set brings, the fitted "
+        "mesh on others; mesh and parsing are used on all",
     )
     encoder: str | None = Field(
         None, description="entry of encoders whose latents the mesh follows; default the first one"
@@ -31,7 +31,10 @@ class MaskSettings(BaseModel):
         return self
 
     def method_for(self, source: str) -> str:
-        """How masks of a data set of this kind are made: ``exact``, ``mesh`` or ``parsing``."""
+        """How masks of this kind of data set are made.
+
+        ``exact``, ``released``, ``mesh`` or ``parsing``.
+        """
         if self.method != "auto":
             return self.method
-        return "exact" if source == "synthetic" else "mesh"
+        return {"synthetic": "exact", "gazenerf_hdf5": "released"}.get(source, "mesh")

@@ -24,8 +24,8 @@ def make_masks(
     Args:
         faces: the faces HDF5.
         out: the masks HDF5.
-        method: ``exact`` needs ``source``, ``mesh`` needs ``latents`` and ``head``, ``parsing``
-            needs ``parsing``.
+        method: ``exact`` and ``released`` need ``source``, ``mesh`` needs ``latents``
+            and ``head``, ``parsing`` needs ``parsing``.
         source: the entry of ``datasets``, with its ``root``.
         latents: latents of this faces file.
         head: the head model's ``.npz``.
@@ -41,6 +41,10 @@ def make_masks(
         from regaze.masks.parsed import write_parsed
 
         return write_parsed(faces, parsing, out, device=device)
+    if method == "released":
+        from regaze.masks.released import write_released
+
+        return write_released(faces, source, out)
     from regaze.masks.exact import write_exact
     from regaze.sources import open_source
 

@@ -18,9 +18,11 @@ import pandas as pd
 from regaze.estimators.base import GazeHeadEstimator
 from regaze.estimators.store import load_estimator
 from regaze.faces import FacesReader
-from regaze.factors import FACTORS, Factor, factors_of, pair_kinds
+from regaze.factors import FACTORS, LISTED, Factor, factors_of, pair_kinds
 from regaze.identity.align import why_not_sted_view
 from regaze.images import eye_boxes, reduce_patches
+from regaze.landmarks.base import FindFaces
+from regaze.landmarks.detectors import open_detector
 from regaze.masks.background import WithoutBackground, faces_reader
 from regaze.metrics import optional
 from regaze.metrics.coded import CodeReader
@@ -28,8 +30,10 @@ from regaze.metrics.columns import both_by_factor, columns, errors_by_factor, wr
 from regaze.metrics.entries import by_angle, column_entry, mean_entry, null, sted_protocol
 from regaze.metrics.frechet import Moments, bias_warning, frechet_distance
 from regaze.metrics.induced import INDUCED, induced_values, read_perturbed
+from regaze.metrics.protocols import facts, not_detected, paper_entry
 from regaze.metrics.redirection import Reading, factor_errors, read_pictures
 from regaze.metrics.similarity import SIMILARITY
+from regaze.metrics.sweeps import sweep_entries
 from regaze.outputs import several, write_json
 from regaze.pairs import read_pairs
 from regaze.samples import Samples
@@ -68,6 +72,7 @@ def measure_samples(
     perturbed: str | os.PathLike | None = None,
     inversions: FacesReader | None = None,
     encoder: Mapping[str, Any] | None = None,
+    find: FindFaces | None = None,
 ) -> tuple[dict[str, Any], pd.DataFrame]:
     """Measure the samples of one model.
 
@@ -92,6 +97,7 @@ def measure_samples(
             given, they stand in the place of the true pictures, and of the sources for identity.
         encoder: of the pairs' factors that are read from codes, as
             :func:`regaze.face3d.encode.open_encoder` takes it.
+        find: detector of faces, for pairs of ``gazenerf_paper``; default MediaPipe's.
 
     Returns:
         The content of ``metrics.json`` and the table of ``per_pair.parquet`` (:func:`columns`), in
@@ -166,9 +172,19 @@ def measure_samples(
             entry[optional.FID] = null(reason)
         else:
             entry[optional.FID] = _frechet(*sums[kind]["inception"]) | extras.about[optional.FID]
+        if kind == LISTED:
+            if not len(rows):
+                continue
+            lost = _lost(samples, rows["pair"].to_list(), find)
+            metrics["kinds"][kind] = paper_entry(rows, lost, entry, options)
+            metrics["protocols"] = {LISTED: facts(reader.attributes, samples.attributes)}
+            continue
         metrics["kinds"][kind] = entry
         metrics["by_angle"][kind] = by_angle(rows, options)
         metrics["sted_protocol"][kind] = sted_protocol(rows, STED_NAMES)
+    swept = table[table["kind"] == "sweep"]
+    asked = pairs.loc[swept["pair"], "target_gaze"].to_list()
+    metrics["sweeps"] = sweep_entries(swept, np.array(asked).reshape(-1, 2), options)
     metrics["kinds"][PERTURBED] = _induced(perturbed, network, options)
     metrics["samples"] = samples.attributes
     metrics["estimator"] = {
@@ -211,6 +227,13 @@ def measure_files(
         found, table = measure_samples(made, *data, **options)
         write_json(summary, found)
         write_per_pair(rows, table)
+
+
+def _lost(samples: Samples, numbers: Sequence[int], find: FindFaces | None) -> set[int]:
+    """Pairs in whose pictures no face is found; the detector is opened where there are pairs."""
+    if not numbers:
+        return set()
+    return not_detected(samples, numbers, find or open_detector("mediapipe").all_faces)
 
 
 def open_coder(encoder: Mapping[str, Any], device: str) -> CodeReader:

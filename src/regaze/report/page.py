@@ -18,6 +18,7 @@ from regaze.report.encoders import encoder_section
 from regaze.report.induced import identity_note, induced_table
 from regaze.report.inputs import EstimatorEntry, Results
 from regaze.report.inverted import InvertedEntry, inverted_section, inverter_parts
+from regaze.report.protocols import paper_table
 from regaze.report.published import published_section
 from regaze.report.studies import StudyEntry
 from regaze.report.verdict import listed, verdict
@@ -83,6 +84,7 @@ def write_report(
         "table": sections.comparison_table(results),
         "overview": sections.overview_plots(results),
         "induced": induced_table(results),
+        "paper": paper_table(results),
         "inverted": inverted_section(results, inverted or {}),
         "inverters": inverter_parts(inverters),
         "identity_note": identity_note(results),
@@ -185,6 +187,7 @@ def _navigation(context: Mapping) -> list[tuple[str, str]]:
         ("sweep", "Sweep", context["sweep"]),
         ("angles", "Error by angle", context["angle_plots"]),
         ("induced", "Induced errors", context["induced"]),
+        ("paper", "GazeNeRF's protocol", context["paper"]),
         ("inversions", "Inversions", context["inverted"] or context["inverters"]),
         ("sampling", "Steps and guidance", context["study"]),
         ("training", "Training", context["curves"]),

@@ -31,6 +31,7 @@ KINDS = (
     "eth_xgaze_hdf5",
     "columbia",
     "faces_hdf5",
+    "gazenerf_hdf5",
     "folder",
 )
 """Kinds of data sets, each the name of a module of this package."""

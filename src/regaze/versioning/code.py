@@ -130,6 +130,7 @@ def choices() -> dict[str, tuple[Symbol, dict[str, tuple[Symbol, ...]]]]:
             {
                 "mesh": "regaze.masks.mesh:write_mesh",
                 "parsing": "regaze.masks.parsed:write_parsed",
+                "released": "regaze.masks.released:write_released",
                 "exact": "regaze.masks.exact:write_exact regaze.sources:open_source",
             },
         ),

@@ -58,6 +58,9 @@ def picks(settings: Settings, rule: str, wildcards: Mapping[str, str]) -> Picked
     if rule in ("detect_landmarks", "acquire_faces"):
         given = rule == "acquire_faces" and settings.acquire.landmarks is not None
         found["detectors"] = [] if given else [settings.landmarks.detector]
+    if rule.startswith("measure_"):
+        # A detector looks for faces in the pictures of listed pairs alone.
+        found["detectors"] = ["mediapipe"] if settings.evaluation.pairs.gazenerf_paper else []
     if rule == "train_identity":
         found["recognisers"] = [settings.identity.network]
     if "dataset" in wildcards:

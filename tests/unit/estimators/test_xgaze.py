@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 import torch
 
+from regaze.estimators.base import estimate
+from regaze.estimators.build import build_estimator
+from regaze.estimators.settings import EstimatorSettings
+from regaze.estimators.store import load_xgaze_estimator
 from regaze.estimators.xgaze import XGazeResnet, load_xgaze, prepared
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +69,7 @@ def test_what_cannot_be_loaded(tmp_path, network):
     state = bare(network)
     for change, message in (
         (
-            {"fc.weight": torch.zeros(4, 512), "fc.bias": torch.zeros(4)},
+            {"fc.weight": torch.zeros(3, 512), "fc.bias": torch.zeros(3)},
             "fc.weight expected \\(2, ",
         ),
         ({"extra.weight": torch.zeros(1)}, "unexpected resnet.extra.weight"),
@@ -99,3 +105,47 @@ def test_patches_are_shown_r_g_b_with_imagenets_mean(network):
     wanted = [(1 - 0.485) / 0.229, -0.456 / 0.224, (0.2 - 0.406) / 0.225]
     np.testing.assert_allclose(found, wanted, rtol=1e-6)
     assert network.read(np.zeros((2, 64, 64, 3), np.uint8)).shape == (2, 2)
+
+
+def test_a_judge_of_gaze_and_head_is_an_estimator_of_the_workflow(tmp_path):
+    torch.manual_seed(0)
+    made = XGazeResnet(50, 4).eval()
+    torch.save({"model_state": as_the_data_sets_authors(bare(made))}, tmp_path / "epoch.pth.tar")
+    found = load_xgaze_estimator(tmp_path / "epoch.pth.tar", "resnet")
+    patches = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)
+    pictures = torch.from_numpy(patches).permute(0, 3, 1, 2).float() / 127.5 - 1
+    with torch.no_grad():
+        wanted = made(prepared(patches))
+    assert torch.allclose(estimate(found, pictures), wanted, rtol=1e-3, atol=1e-3)
+    again = build_estimator(**found.config())
+    again.load_state_dict(found.state_dict())
+    assert found.record["config"]["preset"] == "xgaze" and len(found.fingerprint) == 16
+    assert found.embed(pictures).shape == (2, found.embedding_size)
+    assert made.read(np.zeros((1, 64, 64, 3), np.uint8)).shape == (1, 2)
+
+
+def test_their_vgg_is_shown_other_colours_than_st_eds(tmp_path):
+    torch.manual_seed(0)
+    plain = build_estimator("vgg", "reference").eval()
+    trained = {"epoch": 1, "model_state": plain.state_dict(), "optim_state": {}}
+    torch.save(trained, tmp_path / "vgg.pth.tar")
+    found = load_xgaze_estimator(tmp_path / "vgg.pth.tar", "vgg")
+    pictures = torch.rand(1, 3, 32, 32) * 2 - 1
+    mean, std = (torch.tensor(values)[:, None, None] for values in (MEAN, STD))
+    wanted = estimate(plain, ((pictures + 1) / 2 - mean) / std)
+    assert torch.allclose(estimate(found, pictures), wanted, atol=1e-6)
+
+
+def test_a_network_that_reads_the_gaze_alone_is_no_estimator(tmp_path, network):
+    torch.save(bare(network), tmp_path / "gaze.pth")
+    with pytest.raises(ValueError, match="found a ResNet-18 with 2 outputs; `regaze photo-check"):
+        load_xgaze_estimator(tmp_path / "gaze.pth", "resnet")
+    with pytest.raises(FileNotFoundError, match="no.pth: expected the weights of a VGG-16"):
+        load_xgaze_estimator(tmp_path / "no.pth", "vgg")
+
+
+def test_their_settings():
+    entry = {"arch": "resnet", "persons": "train-evaluator", "preset": "xgaze", "size_px": 224}
+    assert EstimatorSettings(**entry, checkpoint="e.pth.tar").checkpoint == "e.pth.tar"
+    with pytest.raises(ValueError, match="preprocess: published weights need 'none'"):
+        EstimatorSettings(**entry, checkpoint="e.pth.tar", preprocess="equalise")

@@ -407,3 +407,24 @@ def test_induced_errors_come_from_the_readings(world, tmp_path):
         measured(world[0], perturbed=tmp_path / "other")
     nothing = measured(world[0])[0]["kinds"]["perturbed"]["gaze_to_head_deg"]
     assert nothing["mean"] is None and "pseudo-model" in nothing["reason"]
+
+
+def test_listed_pairs_are_measured_apart(world, tmp_path):
+    """Of GazeNeRF's pairs there is a section of its own, and faces are looked for in pictures."""
+    root, truth = world
+    pairs = pd.read_parquet(root / "pairs.parquet")
+    pairs.loc[pairs["kind"] == "gaze_and_head", "kind"] = "gazenerf_paper"
+    write_pairs(tmp_path / "pairs.parquet", pairs)
+    dark = np.where(np.arange(len(truth))[:, None, None, None] == 1, 0, truth).astype(np.uint8)
+    write_samples(tmp_path / "dark.h5", dark, range(len(truth)))
+    files = tmp_path / "dark.h5", tmp_path / "pairs.parquet", [root / "faces.h5"], root / "judge"
+    metrics, _ = measure_samples(*files, find=lambda picture: [1] if picture.any() else [])
+    paper = metrics["kinds"]["gazenerf_paper"]
+    assert paper["pairs"] == 3 and paper["paper_not_detected"]["count"] == 1
+    assert paper["paper_gaze_deg"]["mean"] < 1e-3 and paper["paper_gaze_deg"]["n"] == 2
+    assert paper["paper_psnr"]["n"] == 3 and "gaze_error_deg" not in paper
+    assert metrics["protocols"]["gazenerf_paper"]["camera"] == "virtual"
+    assert "gazenerf_paper" not in metrics["by_angle"]
+    assert "gazenerf_paper" not in measured(root)[0]["kinds"]
+    assert metrics["sweeps"]["step_error_deg"]["reason"] == "no sweep has two pictures"
+    assert metrics["sweeps"]["head_error_per_gaze"]["n"] == 1

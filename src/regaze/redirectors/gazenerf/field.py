@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from regaze.redirectors.gazenerf.cameras import gaze_columns
 from regaze.redirectors.gazenerf.parts import Map, Prepared
 from regaze.redirectors.gazenerf.radiance import RadianceMLP, RadianceMLPGaze, Told, mixed, wide
 from regaze.redirectors.gazenerf.rays import (
@@ -64,6 +65,7 @@ class HeadField(nn.Module):
         gaze_dim: numbers that the gaze is told in (``headnerf_gazecat``, ``headnerf_gaze``): the
             two angles again and again.
         near_points: whether the gaze branch sees points (``headnerf_gaze``).
+        gaze_columns: the gaze is told as two columns of a rotation in place of its angles.
         gaze_share: of the gaze's features against those of a gaze of 0 (``headnerf_gaze``).
         directions: whether rays' directions are seen.
         fine: further samples per ray where the density is.
@@ -83,6 +85,7 @@ class HeadField(nn.Module):
         shape: int,
         appearance: int,
         gaze_dim: int = 64,
+        gaze_columns: bool = False,
         near_points: bool = True,
         gaze_share: float = 1.0,
         directions: bool = False,
@@ -93,6 +96,7 @@ class HeadField(nn.Module):
         super().__init__()
         self.variant, self.side, self.count, self.fine = variant, side, samples, fine
         self.gaze_dim = {"headnerf": 0, "gazenerf": 2}.get(variant, gaze_dim)
+        self.gaze_columns = gaze_columns
         self.gaze_share, self.recompute, self.directions = gaze_share, recompute, directions
         self.told_shape, self.told_appearance = shape, appearance
         self.neural_render = NeuralRenderer(channels, side, size_px, white)
@@ -240,7 +244,8 @@ class HeadField(nn.Module):
         return [([shader(name, row) for name in self.streams], {}) for row in rows]
 
     def _tiled(self, gaze: Tensor) -> Tensor:
-        return gaze.repeat(1, self.gaze_dim // 2)
+        numbers = gaze_columns(gaze) if self.gaze_columns else gaze
+        return numbers.repeat(1, self.gaze_dim // numbers.shape[1])
 
     def gaze_embedding(self, gaze: Tensor, eyes: Tensor) -> Tensor:
         """What the gaze branch is told of every ray besides points, (B, side^2, 1+G+2)."""

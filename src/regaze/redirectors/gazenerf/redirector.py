@@ -36,7 +36,7 @@ class GazeNerf(Redirector):
         self.variant, self.sizes = config["variant"], sizes_of(own)
         self.objective = Objective(**config["objective"])
         same = ("side", "channels", "hidden", "samples", "fine", "gaze_dim", "near_points")
-        same += ("gaze_share", "directions", "white", "recompute")
+        same += ("gaze_columns", "gaze_share", "directions", "white", "recompute")
         field = HeadField(
             self.variant,
             size_px=config["size_px"],
@@ -306,7 +306,7 @@ class GazeNerf(Redirector):
 
     def read_reference(self, path: str) -> Mapping:
         """See :func:`regaze.redirectors.gazenerf.checkpoints.read_checkpoint`."""
-        return read_checkpoint(path)
+        return read_checkpoint(path, self.config)
 
     def reference_state(self) -> Mapping:
         """The field's own weights."""

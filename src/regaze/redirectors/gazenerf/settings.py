@@ -41,6 +41,11 @@ class NetworkOptions(Section):
         description="numbers in which the gaze is told, its angles again and again "
         "(headnerf_gazecat, headnerf_gaze)",
     )
+    gaze_columns: bool = Field(
+        False,
+        description="the gaze is told as two columns of a rotation; `gaze_dim`: a multiple of 6 "
+        "(headnerf_gazecat, headnerf_gaze)",
+    )
     near_points: bool = Field(True, description="the gaze branch sees points (headnerf_gaze)")
     gaze_share: float = Field(
         1.0, ge=0, le=1, description="of the gaze's features against those of a gaze of 0"
@@ -238,6 +243,9 @@ def _faults(done: Mapping, entry: ModelSettings) -> Iterator[str]:
             "network.channels: gazenerf turns triples; expected a multiple of 3, found "
             f"{network['channels']}"
         )
+    if network["gaze_columns"] and network["gaze_dim"] % 6:
+        found = network["gaze_dim"]
+        yield f"network.gaze_dim: expected a multiple of 6 with gaze_columns, found {found}"
     own = {"face": "gazenerf", "eyes": "gazenerf", "perceptual_parts": "gazenerf"}
     own |= {"template": "headnerf_gaze", "template_eyes": "headnerf_gaze"}
     for term, of in own.items():

@@ -258,6 +258,16 @@ def test_published_files_are_read_and_their_objects_are_not_made(tmp_path):
             assert torch.equal(value, other.field.state_dict()[key]), f"{name}: {key}"
 
 
+@pytest.mark.parametrize("para", [dict, lambda **options: argparse.Namespace(**options)])
+def test_a_file_of_another_size_says_which(tmp_path, para):
+    path, config = tmp_path / "model_Reso64.pth", built().config
+    torch.save({"net": {}, "para": para(featmap_size=64, pred_img_size=512)}, path)
+    told = "model_Reso64.pth: featmap_size: expected 8, which network.side is, found 64"
+    with pytest.raises(ValueError, match=told):
+        read_checkpoint(path, config)
+    assert read_checkpoint(path) == {}
+
+
 def test_with_published_weights_heads_are_fitted_from_nothing():
     small = {"side": 8, "channels": 48, "hidden": 16, "samples": 8}
     entry = settings(preset="reference", encoder=None, checkpoint="a.json", network=small)
