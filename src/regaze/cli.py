@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from regaze.commands.face3d import face3d
+from regaze.commands.gcgan import gcgan_app
 from regaze.commands.head import head_app
 from regaze.commands.photo_check import photo_check
 from regaze.commands.redirect import redirect
@@ -26,6 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(head_app, name="head")
+app.add_typer(gcgan_app, name="gcgan")
 app.command("face3d")(face3d)
 app.command("photo-check")(photo_check)
 app.command("redirect")(redirect)
