@@ -5,9 +5,10 @@
 
 The plain order is the published one: the generator of each class is called by itself, every layer
 is a convolution in as many groups as there are pictures, features are made for each class and
-weighted afterwards, colours and classes are drawn and enlarged one after the other. Both make the
-same losses and gradients from the same weights, codes and noise, in double precision; times and
-memory are those of single precision.
+weighted afterwards, colours and classes are drawn and enlarged one after the other; filters are
+native ones, map by map, of both generator and discriminator. Both make the same losses and
+gradients from the same weights, codes and noise, in double precision; times and memory are those of
+single precision.
 
 Rows are the four steps; an iteration is the discriminator's and the generator's with their share of
 the lazy ones. Times on a CPU are the process's own; memory is what was held at once above what was
@@ -17,11 +18,13 @@ before.
 from __future__ import annotations
 
 import argparse
+import copy
 import math
 import platform
 
 import torch
 from gazenerf import apart, measure
+from stylegan import filtered
 from torch.nn import functional as F
 
 from regaze.redirectors.gcgan.adversary import DualDiscriminator
@@ -29,6 +32,7 @@ from regaze.redirectors.gcgan.generator import SemanticGenerator, shares_of
 from regaze.redirectors.gcgan.objective import one_hot
 from regaze.redirectors.gcgan.settings import ModelSettings
 from regaze.redirectors.gcgan.steps import Asked, Real, Steps
+from regaze.stylegan.ops import Filter
 
 _GAIN = math.sqrt(2)
 
@@ -117,8 +121,18 @@ class _Made:
         return iter((self.rgb, self.seg, self.coarse, self.depths))
 
 
+def filtered_plainly(network):
+    """The same network, whose filters run in native operations, map by map."""
+    for one in network.modules():
+        if isinstance(one, Filter):
+            one.forward = lambda values, one=one: filtered(values, one.kernel, one.up, one.pad)[
+                :, :, :: one.down, :: one.down
+            ]
+    return network
+
+
 def networks(config, dtype, device):
-    """Both generators with the same weights, and the discriminator."""
+    """Generator and discriminator of both ways, with the same weights."""
     made = []
     for kind in (SemanticGenerator, PlainGenerator):
         torch.manual_seed(0)
@@ -130,12 +144,14 @@ def networks(config, dtype, device):
     network = config["network"]
     widths = (network["channel_multiplier"], network["channel_max"])
     judge = DualDiscriminator(config["size_px"], network["seg_dim"], *widths)
-    return dict(zip(("here", "plain"), made, strict=True)), judge.to(device, dtype)
+    judge = judge.to(device, dtype)
+    plain = filtered_plainly(made[1]), filtered_plainly(copy.deepcopy(judge))
+    return {"here": (made[0], judge), "plain": plain}
 
 
-def ways_of(config, generators, judge, batch):
-    """The four steps of both generators: closures that return a loss and gradients."""
-    like = next(judge.parameters())
+def ways_of(config, both, batch):
+    """The four steps of both ways: closures that return a loss and gradients."""
+    like = next(both["here"][1].parameters())
     draws = torch.Generator().manual_seed(1)
     size, classes = config["size_px"], config["network"]["seg_dim"]
 
@@ -147,7 +163,7 @@ def ways_of(config, generators, judge, batch):
     z, gaze = drawn(batch, config["network"]["style_dim"]), 0.3 * drawn(batch, 2)
     unit = drawn(max(1, batch // 2), 3, size, size)
     mean, found = torch.zeros((), dtype=like.dtype, device=like.device), {}
-    for name, generator in generators.items():
+    for name, (generator, judge) in both.items():
         steps, noise = Steps(generator, judge, config["objective"]), generator.stored_noise()
         half = slice(0, len(unit))
 
@@ -182,8 +198,8 @@ def main():
     options = parser.parse_args()
     settings = ModelSettings(**{"class": "gcgan"}, preset=options.preset, size_px=options.size)
     config = settings.resolve()
-    double = ways_of(config, *networks(config, torch.float64, options.device), options.batch)
-    ways = ways_of(config, *networks(config, torch.float32, options.device), options.batch)
+    double = ways_of(config, networks(config, torch.float64, options.device), options.batch)
+    ways = ways_of(config, networks(config, torch.float32, options.device), options.batch)
     shares = {"discriminator": 1, "generator": 1}
     shares |= {"r1": 1 / config["objective"]["r1_every"]}
     shares |= {"path": 1 / config["objective"]["path_every"]}
