@@ -72,6 +72,8 @@ class PlainGenerator(SemanticGenerator):
             values = activated(self.modulated(layer.conv, values, style), layer.activate.bias)
             if number == self.layout.depth_layers - 1 and own.to_depth is not None:
                 depth = own.to_depth(values)
+            if number == self.layout.depth_layers - 1 and self.local_nets.detach_texture:
+                values = values.detach()
         return own.to_feat(values), depth
 
     @staticmethod

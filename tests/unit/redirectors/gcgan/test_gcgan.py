@@ -43,7 +43,12 @@ def benches(tmp_path_factory):
     return {name: Bench(name, models, {}, folder) for name in models}
 
 
-@pytest.mark.parametrize("check", CHECKS)
+LONG = ("reloading", "resuming")
+
+
+@pytest.mark.parametrize(
+    "check", [pytest.param(one, marks=[pytest.mark.whole] * (one in LONG)) for one in CHECKS]
+)
 def test_the_second_stage_keeps_the_contract(benches, check):
     try:
         CHECKS[check](benches["second"])
