@@ -197,14 +197,14 @@ _REFERENCE = {
 }
 _SMALL = derived(
     _REFERENCE,
-    network={"style_dim": 128, "n_mlp": 4, "channel_multiplier": 1, "channel_max": 64}
-    | {"coarse_size": 32, "min_feat_size": 8, "local_channel": 32, "coarse_channel": 64},
+    network={"style_dim": 128, "n_mlp": 4, "channel_multiplier": 1, "channel_max": 32}
+    | {"coarse_size": 32, "min_feat_size": 8, "local_channel": 32, "coarse_channel": 32},
     objective={"r1_img": 1.0, "r1_seg": 100.0},
 )
 _TINY = derived(
     _SMALL,
-    network={"style_dim": 32, "n_mlp": 2, "channel_max": 32, "coarse_size": 16}
-    | {"min_feat_size": 4, "local_channel": 16, "coarse_channel": 32},
+    network={"style_dim": 32, "n_mlp": 2, "coarse_size": 16}
+    | {"min_feat_size": 4, "local_channel": 16},
 )
 
 PRESETS = {"reference": _REFERENCE, "small": _SMALL, "tiny": _TINY}
