@@ -112,7 +112,7 @@ def iterations(case):
         row["ema_delta"] = torch.stack([(average[n] - start[n]).norm() for n in names]).norm()
         for name, value in (row | lazy).items():
             if name in found:
-                found[name].append(float(value))
+                found[name].append(float(torch.as_tensor(value).detach()))
     for name, values in found.items():
         wanted = case.golden[name]
         assert_close(np.array(values)[:1], wanted[:1], atol=1e-6, rtol=1e-3, name=name)

@@ -103,8 +103,10 @@ class Steps:
         image, mask = gradient_penalties(logits, images, masks)
         weights = self.weights
         loss = weights["r1_img"] / 2 * image + weights["r1_seg"] / 2 * mask
+        # Biases behind the last slope get a gradient of 0 rather than none, as published: the
+        # shared optimiser's moments then count this step for them too.
         return {
-            "loss": loss * weights["r1_every"],
+            "loss": loss * weights["r1_every"] + 0 * logits.sum(),
             "r1_img": image.detach(),
             "r1_seg": mask.detach(),
         }
