@@ -11,6 +11,7 @@ import typer
 
 from regaze.commands.exchange import exchange_app
 from regaze.commands.face3d import face3d
+from regaze.commands.gcgan import gcgan_app
 from regaze.commands.head import head_app
 from regaze.commands.photo_check import photo_check
 from regaze.commands.redirect import redirect
@@ -28,6 +29,7 @@ app = typer.Typer(
 )
 app.add_typer(head_app, name="head")
 app.add_typer(exchange_app, name="exchange")
+app.add_typer(gcgan_app, name="gcgan")
 app.command("face3d")(face3d)
 app.command("photo-check")(photo_check)
 app.command("redirect")(redirect)

@@ -48,9 +48,12 @@ class IrSeUnit(nn.Module):
         return self.res_layer(values) + self.shortcut_layer(values)
 
 
-def irse_trunk(num_layers: int = 50, squeeze: bool = True) -> tuple[nn.Sequential, nn.Sequential]:
-    """Return ``(input_layer, body)``: (B,3,H,W) to (B,64,H,W) to (B,512,H/16,W/16)."""
-    stem = nn.Sequential(nn.Conv2d(3, 64, 3, 1, 1, bias=False), nn.BatchNorm2d(64), nn.PReLU(64))
+def irse_trunk(
+    num_layers: int = 50, squeeze: bool = True, inputs: int = 3
+) -> tuple[nn.Sequential, nn.Sequential]:
+    """Return ``(input_layer, body)``: (B,inputs,H,W) to (B,64,H,W) to (B,512,H/16,W/16)."""
+    first = nn.Conv2d(inputs, 64, 3, 1, 1, bias=False)
+    stem = nn.Sequential(first, nn.BatchNorm2d(64), nn.PReLU(64))
     units, channels = [], 64
     for width, count in zip(WIDTHS, UNITS[num_layers], strict=True):
         for index in range(count):

@@ -69,6 +69,26 @@ _LISTS = {"train-redirector": list("abcd"), "val": ["e"], "test": list("fg")}
 _HEADS, _GAZES = 2, 3
 
 
+def _landmarks() -> np.ndarray:
+    """The 68 landmarks (68, 2) of the ovals that are drawn here, x and y from -1 to 1."""
+    turn = np.linspace(0, 2 * np.pi, 13)[:-1]
+    ring = np.stack([np.cos(turn), np.sin(turn)], 1)
+    jaw = np.stack([0.7 * np.cos(np.linspace(np.pi, 0, 17)), np.linspace(0, 1, 17)], 1)
+    jaw[:, 1] = 0.9 * np.sin(np.linspace(0, np.pi, 17))
+    brow = np.stack([np.linspace(-0.14, 0.14, 5), [-0.36, -0.4, -0.41, -0.4, -0.36]], 1)
+    nose = np.stack([np.zeros(4), np.linspace(-0.2, 0.1, 4)], 1)
+    base = np.stack([np.linspace(-0.1, 0.1, 5), np.full(5, 0.16)], 1)
+    eye = np.float64([(-0.12, 0), (-0.05, -0.06), (0.05, -0.06), (0.12, 0), (0.05, 0.06)])
+    eye = np.vstack([eye, [(-0.05, 0.06)]]) + [0, -0.2]
+    left, right = np.float64([-0.3, 0]), np.float64([0.3, 0])
+    mouth = np.float64([0, 0.45])
+    lips = mouth + ring * [0.25, 0.1], mouth + ring[::3].repeat(2, 0) * [0.15, 0.04]
+    return np.vstack([jaw, brow + left, brow + right, nose, base, eye + left, eye + right, *lips])
+
+
+_LANDMARKS = _landmarks()
+
+
 class Failed(AssertionError):
     """A method does not do what it has to; the message says what was found."""
 
@@ -331,4 +351,5 @@ def _write_faces(path: Path, size: int, gazes: int = _GAZES, first: int = 0) -> 
                     face = face * (1 - 0.9 * np.exp(-eye / 0.01))
                 shown = face[..., None] * skin + light * x[..., None]
                 pixels[row] = np.clip(shown + rng.normal(0, 4, shown.shape), 0, 255)
-            writer.add_person(person, pixels, labels)
+            marks = (_LANDMARKS - 0.4 * labels[:, None, [3, 2]] + 1) / 2 * (size - 1)
+            writer.add_person(person, pixels, labels, landmarks=marks)

@@ -64,6 +64,14 @@ KINDS = {
         {},
         mirrored=True,
     ),
+    "eye_regions": Kind(
+        "results/{dataset}/masks/shard-{shard}.h5",
+        "regaze.masks.regions:EyeRegionRows",
+        ("classes", "crop"),
+        {},
+        mirrored=True,
+        of_photo="regaze.redirect.regions:SourceRegions",
+    ),
     "inversions": Kind(
         "results/{dataset}/inversions/{inverter}/shard-{shard}.h5",
         "regaze.redirectors.inversion.rows:InversionRows",
@@ -74,10 +82,12 @@ KINDS = {
 }
 """``codes``: 3-D face codes, options ``encoder`` and ``parts``, column ``code`` (B, Dc). ``masks``:
 parts of the face, option ``names`` (of ``head`` and ``eyes``), column ``masks`` (B, names, h, w),
-shares of each pixel. ``inversions``: what an inverter, an entry of class ``inversion``, makes of
-faces that are trained on, options its name, side and numbers of a code, and ``of``, whether the
-code is the ``picture``'s or its ``inversion``'s; columns ``inverted`` (B, 3, S, S) in [-1, 1] and
-``offsets`` (B, code)."""
+shares of each pixel. ``eye_regions``: classes of the face painted from masks and landmarks, options
+``classes`` (6 or 7) and ``crop`` (``eye_strip`` or ``face``), columns ``parts`` (B, H, W) of the
+patch and ``place`` (B, 4) of what is shown of it. ``inversions``: what an inverter, an entry of
+class ``inversion``, makes of faces that are trained on, options its name, side and numbers of a
+code, and ``of``, whether the code is the ``picture``'s or its ``inversion``'s; columns ``inverted``
+(B, 3, S, S) in [-1, 1] and ``offsets`` (B, code)."""
 
 
 _SECTIONS = ("estimators", "encoders", "models", "identity", "assets")

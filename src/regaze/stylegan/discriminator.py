@@ -14,8 +14,14 @@ from regaze.stylegan.generator import channels_at, style_count
 from regaze.stylegan.ops import EqualConv2d, EqualLinear, FusedLeakyReLU, blur_before
 
 
-def _layer(inputs: int, outputs: int, size: int, *, down: bool = False, plain: bool = False):
-    """[blur], convolution and [activation]; the indices are those of the published keys."""
+def layer(inputs: int, outputs: int, size: int, *, down: bool = False, plain: bool = False):
+    """[blur], convolution and [activation]; the indices are those of the published keys.
+
+    Args:
+        inputs, outputs, size: channels and side of the kernel.
+        down: halves the side.
+        plain: without activation.
+    """
     pad = 0 if down else size // 2
     if down and size == 1:
         # Only the samples that the convolution reads are filtered.
@@ -30,12 +36,27 @@ def _layer(inputs: int, outputs: int, size: int, *, down: bool = False, plain: b
 class _Block(nn.Module):
     def __init__(self, inputs: int, outputs: int):
         super().__init__()
-        self.conv1 = _layer(inputs, inputs, 3)
-        self.conv2 = _layer(inputs, outputs, 3, down=True)
-        self.skip = _layer(inputs, outputs, 1, down=True, plain=True)
+        self.conv1 = layer(inputs, inputs, 3)
+        self.conv2 = layer(inputs, outputs, 3, down=True)
+        self.skip = layer(inputs, outputs, 1, down=True, plain=True)
 
     def forward(self, values: Tensor) -> Tensor:
         return (self.conv2(self.conv1(values)) + self.skip(values)) / math.sqrt(2)
+
+
+def branch(
+    size: int, channel_multiplier: int = 2, width: int = 512, inputs: int = 3
+) -> nn.Sequential:
+    """Pictures (B,inputs,size,size) to maps (B,C,4,4); arguments are those of `Discriminator`.
+
+    Raises:
+        ValueError: the side is no power of two from 8.
+    """
+    style_count(size)
+    sides = [size >> step for step in range(int(math.log2(size)) - 1)]
+    widths = [channels_at(side, channel_multiplier, width) for side in sides]
+    blocks = [_Block(*pair) for pair in zip(widths, widths[1:], strict=False)]
+    return nn.Sequential(layer(inputs, widths[0], 1), *blocks)
 
 
 class Discriminator(nn.Module):
@@ -52,13 +73,9 @@ class Discriminator(nn.Module):
 
     def __init__(self, size: int, channel_multiplier: int = 2, width: int = 512):
         super().__init__()
-        style_count(size)
-        sides = [size >> step for step in range(int(math.log2(size)) - 1)]
-        widths = [channels_at(side, channel_multiplier, width) for side in sides]
-        blocks = [_Block(*pair) for pair in zip(widths, widths[1:], strict=False)]
-        self.convs = nn.Sequential(_layer(3, widths[0], 1), *blocks)
-        last = widths[-1]
-        self.final_conv = _layer(last + 1, last, 3)
+        self.convs = branch(size, channel_multiplier, width)
+        last = channels_at(4, channel_multiplier, width)
+        self.final_conv = layer(last + 1, last, 3)
         self.final_linear = nn.Sequential(
             EqualLinear(last * 16, last, activation=True), EqualLinear(last, 1)
         )

@@ -22,7 +22,9 @@ _TAPS = (6, 20, 23)
 _COARSE, _MIDDLE = 3, 7
 
 
-class _Style(nn.Module):
+class Style(nn.Module):
+    """A map (B,C,side,side) to a row of a code (B,C)."""
+
     def __init__(self, side: int, channels: int = 512):
         super().__init__()
         layers: list[nn.Module] = []
@@ -32,6 +34,7 @@ class _Style(nn.Module):
         self.linear = EqualLinear(channels, channels)
 
     def forward(self, values: Tensor) -> Tensor:
+        """Return (B,channels) of (B,channels,side,side)."""
         return self.linear(self.convs(values).flatten(1))
 
 
@@ -48,7 +51,7 @@ class Encoder4Editing(nn.Module):
         self.style_count = style_count(size)
         self.input_layer, self.body = irse_trunk(num_layers, squeeze)
         self.styles = nn.ModuleList(
-            _Style(16 if row < _COARSE else 32 if row < _MIDDLE else 64)
+            Style(16 if row < _COARSE else 32 if row < _MIDDLE else 64)
             for row in range(self.style_count)
         )
         self.latlayer1 = nn.Conv2d(256, 512, 1)

@@ -228,6 +228,7 @@ class _Run:
                 fused=True,
             )
             for name, options in self.options.items()
+            if not self.phases[name].shares
         }
         averaged = settings.ema_halflife_images > 0
         self.average = _copied(self.averaged) if averaged else None
@@ -353,7 +354,7 @@ class _Run:
         for number, (name, phase) in enumerate(self.phases.items()):
             if self.step % phase.every or images < phase.after:
                 continue
-            optimiser, options = self.optimisers[name], self.options[name]
+            optimiser, options = self.optimisers[phase.shares or name], self.options[name]
             # The 0 was the process once; all of them draw alike now.
             seeds = [self.seed, self.step, 0, number]
             noise_seed = int(content_hash(seeds), 16) >> 1

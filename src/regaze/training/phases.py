@@ -42,6 +42,8 @@ class Phase:
         options: some of :data:`OPTIONS`. Schedules go by all images of the training.
         every: steps from one time to the next; 1: every step.
         after: training images before its first step; what it trains is frozen until then.
+        shares: an earlier phase of the same parameters and options, whose optimiser this one steps,
+            so that its gradients are weighed against that one's; "": it has its own.
 
     Raises:
         ValueError: other options, or a cadence that there is not.
@@ -52,6 +54,7 @@ class Phase:
     options: Mapping[str, Any] = field(default_factory=dict)
     every: int = 1
     after: int = 0
+    shares: str = ""
 
     def __post_init__(self):
         if unknown := sorted(set(self.options) - set(OPTIONS)):

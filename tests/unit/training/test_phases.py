@@ -244,3 +244,31 @@ def test_an_average_of_what_is_not_saved_is_refused(tmp_path):
     task.averaged = task.network.late
     with pytest.raises(ValueError, match="averaged: expected a part of what is saved, found Lin"):
         run(tmp_path, task)
+
+
+class Sharing(Toy):
+    """A phase, and every third step another that weighs its gradients against that one's."""
+
+    def phases(self):
+        made = list(self.network.made.parameters())
+        return [
+            Phase("made", made, OPTIONS),
+            Phase("again", made, OPTIONS, every=3, shares="made"),
+        ]
+
+    def losses(self, batch, phase, at):
+        found = super().losses(batch, "made", at)["loss"]
+        return {"loss": found if phase == "made" else 0.01 * found}
+
+
+def test_phases_that_share_step_one_optimiser(tmp_path):
+    task, begun = Sharing(), {}
+    run(tmp_path / "whole", task, begin=begun.update)
+    assert list(begun) == ["made"]
+    steps = {int(one["step"]) for one in begun["made"].state.values()}
+    assert steps == {STEPS + len(range(0, STEPS, 3))}
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "broken", Sharing(stop_at=11))
+    resumed = Sharing()
+    run(tmp_path / "broken", resumed)
+    assert same(resumed.network.state_dict(), task.network.state_dict())

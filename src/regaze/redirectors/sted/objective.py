@@ -194,7 +194,7 @@ class Objective(ObjectiveOptions):
         return found
 
 
-def held(judge: nn.Module, values: Tensor) -> Tensor:
+def held(judge: nn.Module, *values: Tensor | None) -> Tensor:
     """What a network says of ``values``, whose gradient reaches those and not its parameters."""
     fixed = {name: value.detach() for name, value in judge.named_parameters()}
-    return functional_call(judge, fixed, (values,))
+    return functional_call(judge, fixed, values)

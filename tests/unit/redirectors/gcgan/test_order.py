@@ -1,0 +1,36 @@
+"""All classes in one product, against the published order of the work."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+import torch
+
+from regaze.redirectors.gcgan.settings import ModelSettings
+
+
+@pytest.fixture(scope="module")
+def plain():
+    """The plain order, as the benchmark has it."""
+    path = Path(__file__).parents[4] / "benchmarks/gcgan.py"
+    spec = importlib.util.spec_from_file_location("gcgan_benchmark", path)
+    module = importlib.util.module_from_spec(spec)
+    with pytest.MonkeyPatch.context() as patch:
+        # As for a script, whose neighbours can be imported.
+        patch.syspath_prepend(path.parent)
+        spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"gaze_ids": (), "depth_layers": 2, "transparent_dims": (4,), "detach_texture": True}],
+)
+def test_losses_and_gradients_are_those_of_the_plain_order(plain, changes):
+    config = ModelSettings(**{"class": "gcgan", "preset": "tiny", "size_px": 32}).resolve()
+    config["network"] |= changes
+    ways = plain.ways_of(config, plain.networks(config, torch.float64, "cpu"), 4)
+    for step in ("discriminator", "r1", "generator", "path"):
+        here, there = (ways[name][step]() for name in ("here", "plain"))
+        assert here.shape == there.shape and float(here.abs().max()) > 0
+        assert plain.apart(here, there) < 1e-10, step
