@@ -215,7 +215,7 @@ def commented(title):
 
 
 @pytest.mark.parametrize(
-    "method", ["xunet", "sted", "redirtrans", "inversion", "eyewarp", "gazenerf"]
+    "method", ["xunet", "sted", "redirtrans", "inversion", "eyewarp", "gazenerf", "diffusionrig"]
 )
 def test_options_in_comments_are_the_preset_of_the_default(method):
     entry = method_module(method, "settings").ModelSettings(**{"class": method})

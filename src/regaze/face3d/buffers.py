@@ -8,7 +8,7 @@ rows of codes; eye poses are this project's addition.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -16,7 +16,6 @@ from torch import Tensor
 from regaze.face3d.crop import CROP_SIZE, to_image_space, to_photo
 from regaze.face3d.flame import Flame
 from regaze.face3d.render import Renderer
-from regaze.face3d.texture import TextureSpace
 
 Codes = Mapping[str, Tensor]
 
@@ -140,7 +139,7 @@ def to_picture(
 def physical_buffers(
     codes: Codes,
     flame: Flame,
-    texture: TextureSpace,
+    texture: Callable[[Tensor], Tensor],
     renderer: Renderer,
     image_size: int | tuple[int, int] = 256,
     tform: Tensor | None = None,
@@ -150,7 +149,7 @@ def physical_buffers(
 
     Args:
         codes: ``shape, tex, exp, pose, cam, light`` and, where eyes turn, ``eye_pose``.
-        flame, texture, renderer: of one head model.
+        flame, texture, renderer: of one head model; ``texture`` makes maps of codes.
         image_size: side, or (height, width), of the picture in pixels.
         tform: (B or 1, 3, 3), see :func:`to_picture`; its pixels are those of a picture of
             ``image_size``.
@@ -160,7 +159,8 @@ def physical_buffers(
     Returns:
         ``rendered`` (albedo under the light, not clamped), ``normal`` (world axes: x the
         subject's left, y up, z towards the viewer, in [-1, 1]) and ``albedo``, each float32
-        (B, 3, H, W), zero off the head. The whole head is drawn, without displacement.
+        (B, 3, H, W), zero off the head. The whole head is drawn, without displacement. Also
+        ``triangles`` (B, 1, H, W) int64, the triangle of the mesh that a pixel shows, -1 for none.
 
     Raises:
         ValueError: a code is missing.
@@ -177,7 +177,8 @@ def physical_buffers(
     flat = to_picture(vertices, codes["cam"], tform, height, width)
     light = codes["light"].reshape(-1, 9, 3)
     drawn = renderer(vertices, flat, texture(codes["tex"]), light, size=(height, width))
-    return {"rendered": drawn.images, "normal": drawn.normals, "albedo": drawn.albedo}
+    found = {"rendered": drawn.images, "normal": drawn.normals, "albedo": drawn.albedo}
+    return {**found, "triangles": drawn.triangles}
 
 
 def code_centre(codes: Codes, flame: Flame) -> Tensor:

@@ -57,6 +57,13 @@ KINDS = {
         {"encoder": "encoders"},
         of_photo="regaze.redirect.codes:SourceCodes",
     ),
+    "crops": Kind(
+        "results/{dataset}/faces/shard-{shard}.h5",
+        "regaze.face3d.crop_rows:CropRows",
+        (),
+        {},
+        of_photo="regaze.redirect.codes:SourceCrop",
+    ),
     "masks": Kind(
         "results/{dataset}/masks/shard-{shard}.h5",
         "regaze.masks.condition:MaskRows",
@@ -72,7 +79,9 @@ KINDS = {
         mirrored=True,
     ),
 }
-"""``codes``: 3-D face codes, options ``encoder`` and ``parts``, column ``code`` (B, Dc). ``masks``:
+"""``codes``: 3-D face codes, options ``encoder`` and ``parts``, column ``code`` (B, Dc). ``crops``:
+where the square lies that these are read from, column ``crop`` (B, 3, 3), from the picture in
+[-1, 1] to pixels of a crop of 224 px. ``masks``:
 parts of the face, option ``names`` (of ``head`` and ``eyes``), column ``masks`` (B, names, h, w),
 shares of each pixel. ``inversions``: what an inverter, an entry of class ``inversion``, makes of
 faces that are trained on, options its name, side and numbers of a code, and ``of``, whether the
