@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from regaze.commands.edit import edit
 from regaze.commands.face3d import face3d
 from regaze.commands.head import head_app
 from regaze.commands.photo_check import photo_check
@@ -29,6 +30,7 @@ app.add_typer(head_app, name="head")
 app.command("face3d")(face3d)
 app.command("photo-check")(photo_check)
 app.command("redirect")(redirect)
+app.command("edit")(edit)
 
 
 @app.command()
