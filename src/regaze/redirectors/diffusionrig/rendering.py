@@ -65,20 +65,19 @@ class Rendered:
             rows: numbers; -1 of pictures that are of no data set.
             codes, crop, known, gaze: as for :meth:`edited`.
         """
-        names = rows.tolist()
-        # Rounded whether they were kept or not, so that a resumed training sees the same.
-        lack = [place for place, row in enumerate(names) if row not in self._kept]
-        made: dict[int, Tensor] = {}
-        if lack:
-            at = torch.tensor(lack, device=rows.device)
-            own = {name: value[at] for name, value in codes.items()}
-            found = self.edited(own, None, crop[at], known[at], gaze[at]).half()
-            made = dict(zip(lack, found.cpu(), strict=True))
-            for place, one in made.items():
-                if names[place] >= 0 and len(self._kept) < self._room:
-                    self._kept[names[place]] = one
-        held = [made[p] if p in made else self._kept[row] for p, row in enumerate(names)]
-        return torch.stack(held).to(rows.device).float()
+        found = []
+        for place, row in enumerate(rows.tolist()):
+            made = self._kept.get(row)
+            if made is None:
+                # One at a time, and rounded whether it is kept or not: what a training sees must
+                # not depend on what it was rendered with, or a resumed one would end elsewhere.
+                one = slice(place, place + 1)
+                own = {name: value[one] for name, value in codes.items()}
+                made = self.edited(own, None, crop[one], known[one], gaze[one])[0].half().cpu()
+                if row >= 0 and len(self._kept) < self._room:
+                    self._kept[row] = made
+            found.append(made.float())
+        return torch.stack(found).to(rows.device)
 
     @torch.no_grad()
     def edited(

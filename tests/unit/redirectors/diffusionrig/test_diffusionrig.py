@@ -106,6 +106,13 @@ def test_weights_without_a_gaze_buffer_begin_where_they_were(face):
     assert loss(wide, data)["loss"].detach() > 0
 
 
+def test_losses_are_computed_in_bfloat16_too(face):
+    made, data = rig(face, variant="gaze"), batch()
+    with torch.autocast("cpu", torch.bfloat16):
+        low = loss(made, data)["loss"].detach()
+    torch.testing.assert_close(low, loss(made, data)["loss"].detach(), rtol=0.1, atol=0)
+
+
 def test_an_untrained_network_has_the_published_first_loss():
     # Its output is zero: what is left is the mean of 1 - abar, with weights, and 1 without.
     for gamma, wanted in ((1.0, 0.7245), (0.0, 1.0)):
@@ -159,6 +166,13 @@ def test_buffers_of_rows_are_rendered_once(face):
     given = kept_codes(data["target_code"]), data["target_crop"], torch.ones(3, dtype=torch.bool)
     given = (*given, data["target_gaze"])
     first = kept.of_rows(data["target_row"], *given)
+    # Bit by bit what each is alone, so that a resumed training sees the same.
+    rows, *others = data["target_row"], *given
+    other = Rendered(face, 32, False)
+    last = [
+        {k: v[2:] for k, v in one.items()} if isinstance(one, dict) else one[2:] for one in others
+    ]
+    assert torch.equal(other.of_rows(rows[2:], *last), first[2:])
     kept.edited = None
     assert torch.equal(kept.of_rows(data["target_row"], *given), first)
 
