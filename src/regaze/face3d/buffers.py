@@ -15,7 +15,7 @@ from torch import Tensor
 
 from regaze.face3d.crop import CROP_SIZE, to_image_space, to_photo
 from regaze.face3d.flame import Flame
-from regaze.face3d.render import Renderer
+from regaze.face3d.render import Renderer, Rendering
 
 Codes = Mapping[str, Tensor]
 
@@ -159,12 +159,29 @@ def physical_buffers(
     Returns:
         ``rendered`` (albedo under the light, not clamped), ``normal`` (world axes: x the
         subject's left, y up, z towards the viewer, in [-1, 1]) and ``albedo``, each float32
-        (B, 3, H, W), zero off the head. The whole head is drawn, without displacement. Also
-        ``triangles`` (B, 1, H, W) int64, the triangle of the mesh that a pixel shows, -1 for none.
+        (B, 3, H, W), zero off the head. The whole head is drawn, without displacement.
 
     Raises:
         ValueError: a code is missing.
     """
+    return buffers_of(drawn_codes(codes, flame, texture, renderer, image_size, tform, recentre_to))
+
+
+def buffers_of(drawn: Rendering) -> dict[str, Tensor]:
+    """The buffers of :func:`physical_buffers` of what :func:`drawn_codes` has drawn."""
+    return {"rendered": drawn.images, "normal": drawn.normals, "albedo": drawn.albedo}
+
+
+def drawn_codes(
+    codes: Codes,
+    flame: Flame,
+    texture: Callable[[Tensor], Tensor],
+    renderer: Renderer,
+    image_size: int | tuple[int, int] = 256,
+    tform: Tensor | None = None,
+    recentre_to: Tensor | None = None,
+) -> Rendering:
+    """All that is rendered of rows of codes; arguments as of :func:`physical_buffers`."""
     needed = ("shape", "tex", "exp", "pose", "cam", "light")
     missing = [name for name in needed if codes.get(name) is None]
     if missing:
@@ -176,9 +193,7 @@ def physical_buffers(
         vertices = recentre(vertices, face_centre(head.landmarks2d), recentre_to)
     flat = to_picture(vertices, codes["cam"], tform, height, width)
     light = codes["light"].reshape(-1, 9, 3)
-    drawn = renderer(vertices, flat, texture(codes["tex"]), light, size=(height, width))
-    found = {"rendered": drawn.images, "normal": drawn.normals, "albedo": drawn.albedo}
-    return {**found, "triangles": drawn.triangles}
+    return renderer(vertices, flat, texture(codes["tex"]), light, size=(height, width))
 
 
 def code_centre(codes: Codes, flame: Flame) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from regaze.angles import vector_from_angles
 from regaze.codes import SHORT, code_columns
-from regaze.face3d.buffers import BUFFERS, code_centre, physical_buffers
+from regaze.face3d.buffers import BUFFERS, buffers_of, code_centre, drawn_codes
 from regaze.face3d.deca import Deca
 from regaze.face3d.gaze import eye_pose_from_labels
 from regaze.masks import NUMBER
@@ -124,13 +124,14 @@ class Rendered:
                 [0, 0, 1],
             ]
         )
-        drawn = physical_buffers(
+        drawn = drawn_codes(
             codes, face.flame, face.albedo, face.renderer(), self.size, crop @ pixels, centre
         )
-        found = torch.cat([drawn[name] for name in BUFFERS], 1)
+        buffers = buffers_of(drawn)
+        found = torch.cat([buffers[name] for name in BUFFERS], 1)
         if not self.gaze:
             return found
-        seen = drawn["triangles"]
+        seen = drawn.triangles
         eyes = self._eyes.to(seen.device)[seen.clamp(min=0)] & (seen >= 0)
         # Labels point from what is looked at to the eyes.
         towards = -vector_from_angles(gaze) * camera_flip(gaze)
