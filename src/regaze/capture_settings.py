@@ -78,6 +78,14 @@ class Capture(Section):
     persons: CapturePersons = CapturePersons()
     head_poses: int = Field(4, ge=1, description="head poses per person")
     gazes: int = Field(4, ge=1, description="gaze directions per head pose, the same for all")
+    expressions: int = Field(
+        0,
+        ge=0,
+        description="further photos per head pose, of its first gaze, with another expression",
+    )
+    lights: int = Field(
+        0, ge=0, description="further photos per head pose, of its first gaze, in another light"
+    )
     head_range: tuple[float, float] = Field(
         (15.0, 20.0), description="largest pitch and yaw of heads, degrees"
     )
@@ -113,6 +121,11 @@ class Capture(Section):
                 f"degrees, found {list(given)}"
             )
         return given
+
+    @property
+    def photos_of_person(self) -> int:
+        """Photos that are rendered of a person."""
+        return self.head_poses * (self.gazes + self.expressions + self.lights)
 
     def over(self, changes: BaseModel) -> Capture:
         """These options with those of a ``CaptureChanges`` in their place.

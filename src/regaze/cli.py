@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from regaze.commands.edit import edit
 from regaze.commands.exchange import exchange_app
 from regaze.commands.face3d import face3d
 from regaze.commands.gcgan import gcgan_app
@@ -33,6 +34,7 @@ app.add_typer(gcgan_app, name="gcgan")
 app.command("face3d")(face3d)
 app.command("photo-check")(photo_check)
 app.command("redirect")(redirect)
+app.command("edit")(edit)
 
 
 @app.command()

@@ -133,4 +133,4 @@ def _rendered_rows(capture: Capture, persons: str) -> int:
     people = capture.persons
     count = {"train-redirector": people.train_redirector, "train-evaluator": people.train_evaluator}
     count |= {"train": sum(count.values()), "val": people.val, "test": people.test}
-    return count.get(persons, 0) * capture.head_poses * capture.gazes
+    return count.get(persons, 0) * capture.photos_of_person

@@ -40,6 +40,11 @@ class ViewSettings(BaseModel):
     )
     focal: float | None = Field(None, gt=0, description="px")
     distance: float | None = Field(None, gt=0, description="mm")
+    resampling: Literal["one_step", "two_step"] | None = Field(
+        None,
+        description="two_step follows the reference order; of ffhq by way of 4096 px, as FFHQ's "
+        "own script and DiffusionRig's albums",
+    )
 
     @model_validator(mode="after")
     def _ffhq(self):
@@ -60,6 +65,8 @@ class ViewSettings(BaseModel):
 
     def over(self, faces: Mapping[str, Any]) -> dict[str, Any]:
         """The section ``faces`` with what this view says on top, as plain values."""
+        if self.resampling is not None:
+            faces = {**faces, "resampling": self.resampling}
         if self.framing == FFHQ:
             return {**faces, "framing": FFHQ, "patch_size": self.patch_size or _FFHQ_SIZE}
         own = {name: getattr(self, name) for name in _CAMERA if getattr(self, name) is not None}

@@ -215,7 +215,17 @@ def commented(title):
 
 
 @pytest.mark.parametrize(
-    "method", ["xunet", "sted", "redirtrans", "inversion", "eyewarp", "gazenerf", "gcgan"]
+    "method",
+    [
+        "xunet",
+        "sted",
+        "redirtrans",
+        "inversion",
+        "eyewarp",
+        "gazenerf",
+        "gcgan",
+        "diffusionrig",
+    ],
 )
 def test_options_in_comments_are_the_preset_of_the_default(method):
     entry = method_module(method, "settings").ModelSettings(**{"class": method})

@@ -108,24 +108,9 @@ def expression_rows(meta: dict, word: str) -> dict[int, float]:
     return {names[one]: factor for one, factor in members.items() if one in names}
 
 
-def draw_look(seed: int, person: int, meta: dict) -> Look:
-    """Draw the person's traits from (seed, person) alone.
-
-    Args:
-        seed: of the data set.
-        person: number of the person.
-        meta: of the head model: ``feminine`` codes and names of the first ``expressions``;
-            where these differ from the procedural head's, ``expression_groups`` says for each
-            of its names which expressions, by what factors, stand for it.
-    """
-    rng = np.random.default_rng([seed, person, 11])
-    kind = "masculine" if rng.random() < 0.5 else "feminine"
-    man = kind == "masculine"
-    feminine, expressions = np.array(meta["feminine"]), meta["expressions"]
-    shape = 0.85 * np.clip(rng.normal(size=feminine.size), -2, 2)
-    shape = np.clip(shape + (-0.6 if man else 1.0) * feminine, -2.5, 2.5)
-    shape[40:] *= 0.7
-    expression = np.zeros(len(expressions))
+def draw_expression(rng: np.random.Generator, meta: dict) -> np.ndarray:
+    """Codes (n,) of an expression of the names in ``meta``; see :func:`draw_look`."""
+    expression = np.zeros(len(meta["expressions"]))
     amounts = {
         "smile": float(np.clip(rng.normal(0.25, 0.45), -0.2, 1.1)),
         "brow_up": float(np.clip(rng.normal(0, 0.5), -0.6, 1.0)),
@@ -146,6 +131,27 @@ def draw_look(seed: int, person: int, meta: dict) -> Look:
     squint = float(np.clip(rng.normal(0.06, 0.08), 0, 0.2))
     for word in ("eye_blink_left", "eye_blink_right"):
         set_to(word, squint)
+    return expression
+
+
+def draw_look(seed: int, person: int, meta: dict) -> Look:
+    """Draw the person's traits from (seed, person) alone.
+
+    Args:
+        seed: of the data set.
+        person: number of the person.
+        meta: of the head model: ``feminine`` codes and names of the first ``expressions``;
+            where these differ from the procedural head's, ``expression_groups`` says for each
+            of its names which expressions, by what factors, stand for it.
+    """
+    rng = np.random.default_rng([seed, person, 11])
+    kind = "masculine" if rng.random() < 0.5 else "feminine"
+    man = kind == "masculine"
+    feminine = np.array(meta["feminine"])
+    shape = 0.85 * np.clip(rng.normal(size=feminine.size), -2, 2)
+    shape = np.clip(shape + (-0.6 if man else 1.0) * feminine, -2.5, 2.5)
+    shape[40:] *= 0.7
+    expression = draw_expression(rng, meta)
     tone_index = int(rng.integers(len(TONES)))
     tone = linear(TONES[tone_index]) * (1 + rng.normal(0, 0.06) + rng.normal(0, 0.02, 3))
     # the camera's shoulder pales colours a little

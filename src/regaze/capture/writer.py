@@ -29,7 +29,7 @@ from regaze.capture.lamps import draw_lamps
 from regaze.capture.parts import LABELS
 from regaze.capture.renderer import SUB, View
 from regaze.capture.style import Style, draw_style, stream
-from regaze.capture.subject import draw_look
+from regaze.capture.subject import Look, draw_expression, draw_look
 from regaze.capture_settings import shares
 from regaze.face3d.model import FlameModel
 from regaze.outputs import replacing, write_json
@@ -47,6 +47,8 @@ class CaptureConfig:
     Attributes:
         persons: split name of ``SPLITS`` -> how many persons.
         head_poses, gazes: every person shows every gaze in every head pose, in one series.
+        expressions, lights: further photos of the first gaze of every head pose, in which the
+            expression, or the light, is another and nothing else.
         photo: short side of the photos in pixels, even; the long side is 4/3 of it.
         focal: mean focal length in pixels.
         quality: of the JPEG files, 1..100.
@@ -61,6 +63,8 @@ class CaptureConfig:
     persons: Mapping[str, int]
     head_poses: int = 4
     gazes: int = 4
+    expressions: int = 0
+    lights: int = 0
     photo: int = 240
     focal: float = 470.0
     quality: int = 95
@@ -143,41 +147,30 @@ def render_person(model: FlameModel, config: CaptureConfig, name: str) -> Person
     film = _Film(config, number, style, max(camera.width, camera.height))
     actor = Actor(model, look, style)
     grid = camera.ray_grid(SUB)
+    stage = _Stage(actor, camera, grid, background, series, film)
     out: dict[str, list] = defaultdict(list)
-    expression = np.zeros(model.shapedirs.shape[2] - model.n_shape_total)
-    expression[: look.expression.size] = look.expression
     for head in range(config.head_poses):
-        view = View(actor, camera, grid, light, background, series, head)
-        rotation, translation = series.head_rotation(head), series.translation(head)
-        vector = cv2.Rodrigues(rotation)[0].ravel()
+        view = stage.view(actor, light, head)
         for gaze in range(config.gazes):
-            target = series.target(head, gaze)
-            spot = view.to_head @ (target - translation)
-            eyes = actor.eyes(np.stack([spot, spot]))
-            frame = view.finish(eyes)
-            out["jpeg"].append(film.developed(frame.pixels, len(out["jpeg"])))
-            out["mask"].append(frame.labels)
-            out["marks"].append(camera.project(view.camera_points(actor.landmarks(eyes))))
-            out["pose"].append(np.concatenate([vector, translation]))
-            out["target"].append(target)
-            out["label"].append(np.concatenate([series.gazes[gaze], series.heads[head]]))
-            out["eye"].append(actor.eye_pose(eyes))
-            out["expression"].append(expression + eyes.codes)
-            centres = view.camera_points(actor.centres)
-            # image left first: the subject's right eye
-            lines = (target - centres)[::-1] @ series.rotation[head].T
-            out["eye_label"].append(angles_from_vector(-lines).ravel())
+            stage.shoot(out, view, head, gaze)
+        others = _others(model, config, look, style, light, (number, head))
+        for variation, (other, changed) in enumerate(others, 1):
+            # Whatever is not changed is the very same, so that nothing else differs.
+            there = actor if other is look else Actor(model, other, style)
+            stage.shoot(out, stage.view(there, changed, head), head, 0, variation)
     count = len(out["jpeg"])
     parameters = {
         "shape": np.tile(look.shape, (count, 1)),
         "expression": np.array(out["expression"]),
         "eye_pose": np.array(out["eye"]),
-        "light": np.tile(light.codes(), (count, 1)),
+        "light": np.array(out["light"]),
         "labels": np.concatenate([out["label"], out["eye_label"]], 1),
-        "normalisation": np.repeat(series.rotation, config.gazes, 0),
-        "head_index": np.repeat(np.arange(config.head_poses), config.gazes),
-        "gaze_index": np.tile(np.arange(config.gazes), config.head_poses),
+        "normalisation": series.rotation[out["head"]],
+        "head_index": np.array(out["head"]),
+        "gaze_index": np.array(out["gaze"]),
     }
+    if config.expressions or config.lights:
+        parameters["variation"] = np.array(out["variation"])
     return Person(
         name=name,
         jpegs=out["jpeg"],
@@ -191,6 +184,70 @@ def render_person(model: FlameModel, config: CaptureConfig, name: str) -> Person
         landmarks=np.array(out["marks"], np.float32),
         masks=np.array(out["mask"]),
     )
+
+
+class _Stage:
+    """What all photos of a person share, and how one is taken."""
+
+    def __init__(self, actor: Actor, camera, grid, background, series, film: _Film):
+        self.camera, self.grid, self.background = camera, grid, background
+        self.series, self.film = series, film
+        model = actor.model
+        self.codes = model.shapedirs.shape[2] - model.n_shape_total
+
+    def view(self, actor: Actor, light: scene.Light, head: int) -> View:
+        """The person in a head pose."""
+        return View(actor, self.camera, self.grid, light, self.background, self.series, head)
+
+    def shoot(
+        self, out: dict[str, list], view: View, head: int, gaze: int, variation: int = 0
+    ) -> None:
+        """Add a photo of a gaze, and all that is known of it, to columns."""
+        series, actor, camera = self.series, view.actor, self.camera
+        rotation, translation = series.head_rotation(head), series.translation(head)
+        target = series.target(head, gaze)
+        spot = view.to_head @ (target - translation)
+        eyes = actor.eyes(np.stack([spot, spot]))
+        frame = view.finish(eyes)
+        expression = np.zeros(self.codes)
+        expression[: actor.look.expression.size] = actor.look.expression
+        out["jpeg"].append(self.film.developed(frame.pixels, len(out["jpeg"])))
+        out["mask"].append(frame.labels)
+        out["marks"].append(camera.project(view.camera_points(actor.landmarks(eyes))))
+        out["pose"].append(np.concatenate([cv2.Rodrigues(rotation)[0].ravel(), translation]))
+        out["target"].append(target)
+        out["label"].append(np.concatenate([series.gazes[gaze], series.heads[head]]))
+        out["eye"].append(actor.eye_pose(eyes))
+        out["expression"].append(expression + eyes.codes)
+        out["light"].append(view.light.codes())
+        out["head"].append(head)
+        out["gaze"].append(gaze)
+        out["variation"].append(variation)
+        centres = view.camera_points(actor.centres)
+        # image left first: the subject's right eye
+        lines = (target - centres)[::-1] @ series.rotation[head].T
+        out["eye_label"].append(angles_from_vector(-lines).ravel())
+
+
+def _others(
+    model: FlameModel,
+    config: CaptureConfig,
+    look: Look,
+    style: Style,
+    light: scene.Light,
+    place: tuple[int, int],
+) -> Iterator[tuple[Look, scene.Light]]:
+    """Looks with other expressions, then other lights, of a person's head pose (number, head)."""
+    for kind, count in enumerate((config.expressions, config.lights)):
+        for index in range(count):
+            rng = np.random.default_rng([config.seed, place[0], 23, place[1], kind, index])
+            if kind == 0:
+                yield replace(look, expression=draw_expression(rng, model.meta)), light
+                continue
+            draw = scene.draw_wide_light if style.light else scene.draw_light
+            other = scene.expose(draw(rng), look.skin)
+            lamps = style.highlights or style.lenses
+            yield look, replace(other, lamps=draw_lamps(rng, other)) if lamps else other
 
 
 def _box(points: np.ndarray, scale: float) -> np.ndarray:

@@ -162,6 +162,8 @@ class CodeRows:
         codes = {
             name: 0.3 * rng.standard_normal((len(faces), width)) for name, width in CODES.items()
         }
+        # A head fills most of its crop.
+        codes["camera"] = codes["camera"] * [1.0, 0.02, 0.02] + [8.0, 0.0, 0.0]
         persons = [faces.persons[person] for person in faces.person_of]
         with LatentsWriter(path, dict.fromkeys(IDENTITY, "example")) as writer:
             writer.add(persons, faces.row_of, codes, known)

@@ -8,15 +8,14 @@ rows of codes; eye poses are this project's addition.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
 
 from regaze.face3d.crop import CROP_SIZE, to_image_space, to_photo
 from regaze.face3d.flame import Flame
-from regaze.face3d.render import Renderer
-from regaze.face3d.texture import TextureSpace
+from regaze.face3d.render import Renderer, Rendering
 
 Codes = Mapping[str, Tensor]
 
@@ -140,7 +139,7 @@ def to_picture(
 def physical_buffers(
     codes: Codes,
     flame: Flame,
-    texture: TextureSpace,
+    texture: Callable[[Tensor], Tensor],
     renderer: Renderer,
     image_size: int | tuple[int, int] = 256,
     tform: Tensor | None = None,
@@ -150,7 +149,7 @@ def physical_buffers(
 
     Args:
         codes: ``shape, tex, exp, pose, cam, light`` and, where eyes turn, ``eye_pose``.
-        flame, texture, renderer: of one head model.
+        flame, texture, renderer: of one head model; ``texture`` makes maps of codes.
         image_size: side, or (height, width), of the picture in pixels.
         tform: (B or 1, 3, 3), see :func:`to_picture`; its pixels are those of a picture of
             ``image_size``.
@@ -165,6 +164,24 @@ def physical_buffers(
     Raises:
         ValueError: a code is missing.
     """
+    return buffers_of(drawn_codes(codes, flame, texture, renderer, image_size, tform, recentre_to))
+
+
+def buffers_of(drawn: Rendering) -> dict[str, Tensor]:
+    """The buffers of :func:`physical_buffers` of what :func:`drawn_codes` has drawn."""
+    return {"rendered": drawn.images, "normal": drawn.normals, "albedo": drawn.albedo}
+
+
+def drawn_codes(
+    codes: Codes,
+    flame: Flame,
+    texture: Callable[[Tensor], Tensor],
+    renderer: Renderer,
+    image_size: int | tuple[int, int] = 256,
+    tform: Tensor | None = None,
+    recentre_to: Tensor | None = None,
+) -> Rendering:
+    """All that is rendered of rows of codes; arguments as of :func:`physical_buffers`."""
     needed = ("shape", "tex", "exp", "pose", "cam", "light")
     missing = [name for name in needed if codes.get(name) is None]
     if missing:
@@ -176,8 +193,7 @@ def physical_buffers(
         vertices = recentre(vertices, face_centre(head.landmarks2d), recentre_to)
     flat = to_picture(vertices, codes["cam"], tform, height, width)
     light = codes["light"].reshape(-1, 9, 3)
-    drawn = renderer(vertices, flat, texture(codes["tex"]), light, size=(height, width))
-    return {"rendered": drawn.images, "normal": drawn.normals, "albedo": drawn.albedo}
+    return renderer(vertices, flat, texture(codes["tex"]), light, size=(height, width))
 
 
 def code_centre(codes: Codes, flame: Flame) -> Tensor:

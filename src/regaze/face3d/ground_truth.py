@@ -202,17 +202,20 @@ def read_ground_truth(
             f"{100 * np.median(misfit / size):.0f} % of a face away from it; was the capture "
             "rendered with another head_model?"
         )
-    key = np.column_stack([reader.person_of[rows], np.round(labels * 1e5)])
+    key = np.column_stack([reader.person_of[rows], np.round(labels * 1e5), found["variation"]])
     view = np.unique(key, axis=0, return_inverse=True)[1].ravel()
     camera = torch.from_numpy(camera).float()
     return GroundTruth(rows, shape, exp, pose, eye_pose, camera, landmarks, misfit, view)
 
 
 def _parameters(path: str | Path, reader: FacesReader, rows: np.ndarray) -> dict[str, np.ndarray]:
-    """``shape``, ``expression`` and ``eye_pose`` of rows, one array each."""
+    """``shape``, ``expression`` and ``eye_pose`` of rows, one array each.
+
+    Also ``variation`` (N, 1), 0 unless the capture has photos with another expression or light.
+    """
     names = ("shape", "expression", "eye_pose")
     source = reader.dataset("source_index", rows)
-    out: dict[str, np.ndarray] = {}
+    out: dict[str, np.ndarray] = {"variation": np.zeros((len(rows), 1))}
     if not Path(path).is_file():
         raise ValueError(f"{path}: no such file of capture parameters")
     with open_hdf5(path) as file:
@@ -232,6 +235,8 @@ def _parameters(path: str | Path, reader: FacesReader, rows: np.ndarray) -> dict
                 if name not in out:
                     out[name] = np.zeros((len(rows), values.shape[1]))
                 out[name][here] = values[source[here]]
+            if "variation" in file[person]:
+                out["variation"][here, 0] = file[person]["variation"][:][source[here]]
     return out
 
 
@@ -268,7 +273,7 @@ def fit_cameras(points: np.ndarray, landmarks: np.ndarray) -> tuple[np.ndarray, 
 def read_views(known: GroundTruth, reader: FacesReader, model: FlameModel, seed: int) -> Views:
     """Draw the known head of every view and note what the photo shows on its face.
 
-    Frames of a head pose differ in the eyes alone, so the first of them stands for all.
+    Frames of a view differ in the eyes alone, so the first of them stands for all.
 
     Args:
         known: rows of the reader.

@@ -43,6 +43,7 @@ class Rendering:
         front: 1 where the surface faces the viewer (DECA's ``pos_mask``), and off the mesh 0.
         shading: the light alone, or None when there is none.
         grid: (B, H, W, 2) chart position of every pixel in [-1, 1].
+        triangles: (B, 1, H, W) int64 number of the triangle that is seen, -1 off the mesh.
         vertex_normals, projected_normals: (B, V, 3) of the world mesh and the projected one.
     """
 
@@ -53,6 +54,7 @@ class Rendering:
     front: Tensor
     shading: Tensor | None
     grid: Tensor
+    triangles: Tensor
     vertex_normals: Tensor
     projected_normals: Tensor
 
@@ -118,15 +120,14 @@ class Renderer(Chart):
     def _surface(self, vertices: Tensor, projected: Tensor, size: Size):
         """Chart position (B, 2, H, W), projected normal z and world normals (B, 4, H, W).
 
-        Also the mask of the mesh, and the vertex normals of the world mesh and of the projected
-        one.
+        Also what is hit, and the vertex normals of the world mesh and of the projected one.
         """
         normals = vertex_normals(vertices, self.faces)
         turned = vertex_normals(projected, self.faces)
         hits = self.hits(projected, size)
         painted = hits.of_vertices(torch.cat([turned[..., 2:].detach(), normals], -1), self.faces)
         place = hits.of_corners(self.face_points[..., :2])
-        return place, painted, hits.mask, normals, turned
+        return place, painted, hits, normals, turned
 
     def forward(
         self,
@@ -147,7 +148,8 @@ class Renderer(Chart):
             background: (B, 3, H, W) pictures behind the mesh; None is black.
             size: see :meth:`fragments`.
         """
-        place, painted, alpha, normals, turned = self._surface(vertices, projected, size)
+        place, painted, hits, normals, turned = self._surface(vertices, projected, size)
+        alpha = hits.mask
         # Pixels off the mesh read the middle of the texture; alpha takes that away again.
         grid = place.permute(0, 2, 3, 1)
         normal_images = painted[:, 1:]
@@ -165,6 +167,7 @@ class Renderer(Chart):
             front=(painted[:, :1] < FRONT).to(alpha.dtype),
             shading=shading,
             grid=grid,
+            triangles=hits.triangles,
             vertex_normals=normals,
             projected_normals=turned,
         )
@@ -185,7 +188,8 @@ class Renderer(Chart):
             detail_normals: (B, 3, uv_size, uv_size) world normals in the chart, in place of
                 those of the mesh.
         """
-        place, painted, alpha, _, _ = self._surface(vertices, projected, size)
+        place, painted, hits, _, _ = self._surface(vertices, projected, size)
+        alpha = hits.mask
         surface = painted[:, 1:]
         if detail_normals is not None:
             grid = place.permute(0, 2, 3, 1)

@@ -55,12 +55,17 @@ class Hits:
         self.mesh = self.where[0]
         self.face = pix_to_face[self.where] - count * self.mesh
         self.weights = bary[self.where]
-        self.pixels = pix_to_face
+        self.pixels, self.count = pix_to_face, count
 
     @property
     def mask(self) -> Tensor:
         """(B, 1, H, W), 1 where there is a mesh, else 0."""
         return (self.pixels >= 0).to(self.weights.dtype)[:, None]
+
+    @property
+    def triangles(self) -> Tensor:
+        """(B, 1, H, W) numbers of triangles in their mesh, -1 where there is none."""
+        return torch.where(self.pixels >= 0, self.pixels % self.count, -1)[:, None]
 
     def of_vertices(self, values: Tensor, faces: Tensor) -> Tensor:
         """Values (B, V, D) of vertices as pictures (B, D, H, W), zero off the mesh.

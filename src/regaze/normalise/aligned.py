@@ -14,7 +14,7 @@ import numpy as np
 
 from regaze.angles import angles_from_vector, vector_from_angles
 from regaze.normalise.camera import project
-from regaze.normalise.ffhq import NotFramed, framed, require_shown, square_of
+from regaze.normalise.ffhq import NotFramed, framed, require_shown, square_of, through
 from regaze.normalise.geometry import Normalisation
 from regaze.normalise.warp import transform_points
 from regaze.sources.records import PersonRecords
@@ -35,7 +35,11 @@ def landmark_problem(records: PersonRecords, row: int) -> tuple[str, str]:
 
 
 def align_row(
-    photo: np.ndarray, landmarks: np.ndarray, size: int, turned: bool = False
+    photo: np.ndarray,
+    landmarks: np.ndarray,
+    size: int,
+    turned: bool = False,
+    resampling: str = "one_step",
 ) -> tuple[np.ndarray, np.ndarray]:
     """The patch (size, size, 3) of a photo (H, W, 3) uint8 and its matrix (3, 3).
 
@@ -44,12 +48,13 @@ def align_row(
         landmarks: (68, 2) pixels of the photo.
         size: side of the patch.
         turned: landmarks are of the photo turned by 180 degrees about (w/2, h/2).
+        resampling: ``one_step``, or ``two_step``, see :func:`regaze.normalise.ffhq.through`.
 
     Returns:
         See :func:`regaze.normalise.ffhq.framed`.
 
     Raises:
-        NotFramed: the photo's edge cuts the face.
+        NotFramed: the photo's edge cuts the face, or ``two_step`` finds it too small.
     """
     if turned:
         # As in `make_patch`: pixel (x, y) is pixel (w - x, h - y), whose first row and column are
@@ -59,7 +64,7 @@ def align_row(
         photo = upright
     square = square_of(landmarks)
     require_shown(landmarks, square, (photo.shape[1], photo.shape[0]))
-    return framed(photo, square, size)
+    return (through if resampling == "two_step" else framed)(photo, square, size)
 
 
 def place_columns(

@@ -26,6 +26,9 @@ ANCHORS = (*range(36, 48), *MOUTH)
 SIZE = 256
 """Side of the patches that published inverters take, in pixels."""
 
+WARPED = 4096
+"""Side of the patches that FFHQ's own script warps to before it reduces them."""
+
 _LEAST = 1.0
 """Half a side of the smallest square, in pixels of the photo."""
 _CLOSEST = 0.25
@@ -41,6 +44,14 @@ class NotFramed(ValueError):
     def __init__(self, reason: str, detail: str):
         super().__init__(detail)
         self.reason = reason
+
+
+class TooSmall(NotFramed):
+    """A face that has fewer pixels in its photo than in its patch."""
+
+    def __init__(self, size: int, found: tuple[int, int]):
+        told = f"expected at least {size} pixels a side around the face, found {min(found)}"
+        super().__init__("too_small", told)
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,7 +152,7 @@ def require_shown(landmarks: np.ndarray, square: Square, photo_size: tuple[int, 
 
 def placed(square: Square, photo_size: tuple[int, int], size: int = SIZE) -> np.ndarray:
     """(3, 3): pixels of a photo (width, height) to pixels of its patch, as they are sampled."""
-    plan = _planned(square, photo_size, size)
+    plan = plan_of(square, photo_size, size)
     return np.linalg.inv(plan.back @ _patch_to(plan.quad, size))
 
 
@@ -160,10 +171,32 @@ def framed(photo: np.ndarray, square: Square, size: int = SIZE) -> tuple[np.ndar
     return np.array(patch), placed(square, (photo.shape[1], photo.shape[0]), size)
 
 
+def through(
+    photo: np.ndarray, square: Square, size: int = SIZE, side: int = WARPED
+) -> tuple[np.ndarray, np.ndarray]:
+    """:func:`framed` by way of a larger patch, as FFHQ and the albums of DiffusionRig are made.
+
+    The square is warped to ``side`` pixels, which are reduced to ``size`` by Lanczos' filter
+    (``adobe-research/diffusion-rig``, scripts/align.py).
+
+    Raises:
+        TooSmall: the photo has less than ``size`` pixels of what is wanted.
+    """
+    picture, quad = prepared(photo, square, size)
+    if min(picture.size) < size:
+        raise TooSmall(size, picture.size)
+    patch = picture.transform(
+        (side, side), Image.Transform.QUAD, (quad + 0.5).flatten(), Image.Resampling.BILINEAR
+    )
+    if size < side:
+        patch = patch.resize((size, size), Image.Resampling.LANCZOS)
+    return np.array(patch), placed(square, (photo.shape[1], photo.shape[0]), size)
+
+
 def prepared(photo: np.ndarray, square: Square, size: int) -> tuple[Image.Image, np.ndarray]:
     """The photo shrunk, cropped and continued as its square needs it, and its corners (4, 2)."""
     picture = Image.fromarray(photo)
-    plan = _planned(square, picture.size, size)
+    plan = plan_of(square, picture.size, size)
     if plan.shrunk != picture.size:
         picture = picture.resize(plan.shrunk, Image.Resampling.LANCZOS)
     if plan.crop is not None:
@@ -174,7 +207,7 @@ def prepared(photo: np.ndarray, square: Square, size: int) -> tuple[Image.Image,
 
 
 @dataclass(frozen=True, eq=False)
-class _Plan:
+class Plan:
     """What is done to a photo before it is warped.
 
     ``shrunk`` is its size then, ``crop`` the box that is kept of it, ``lacking`` the pixels that
@@ -190,7 +223,8 @@ class _Plan:
     back: np.ndarray
 
 
-def _planned(square: Square, photo_size: tuple[int, int], size: int) -> _Plan:
+def plan_of(square: Square, photo_size: tuple[int, int], size: int) -> Plan:
+    """What is done to a photo (width, height) for a patch of ``size`` pixels."""
     quad, length, back = square.corners, square.side, np.eye(3)
     full = shrunk = tuple(photo_size)
     shrink = int(np.floor(length / size * 0.5))
@@ -213,7 +247,7 @@ def _planned(square: Square, photo_size: tuple[int, int], size: int) -> _Plan:
     if beyond.max() > border - 4:
         lacking = np.maximum(beyond, int(np.rint(length * 0.3)))
         quad, back = quad + lacking[:2], back @ _moved(-lacking[0], -lacking[1])
-    return _Plan(shrunk, crop, lacking, quad, length, back)
+    return Plan(shrunk, crop, lacking, quad, length, back)
 
 
 def _continued(picture: Image.Image, lacking: np.ndarray, length: float) -> Image.Image:

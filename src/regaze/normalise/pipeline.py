@@ -364,7 +364,8 @@ def _warp_row(
     turned = records.turned is not None and bool(records.turned[row])
     if recipe.aligned:
         try:
-            patch, matrix = align_row(photo, records.landmarks[row], recipe.variant.size[0], turned)
+            marks, size_px = records.landmarks[row], recipe.variant.size[0]
+            patch, matrix = align_row(photo, marks, size_px, turned, recipe.resampling)
         except NotFramed as problem:
             return _Row(reason=problem.reason, detail=str(problem))
         return _Row(patch=cv2.cvtColor(patch, cv2.COLOR_BGR2RGB), size=size, alignment=matrix)

@@ -8,8 +8,8 @@ from __future__ import annotations
 import csv
 import math
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -25,11 +25,16 @@ Angles = tuple[float, float]
 
 @dataclass(frozen=True)
 class Request:
-    """Directions in degrees; None keeps the source's. ``relative``: offsets from the source's."""
+    """Directions in degrees; None keeps the source's. ``relative``: offsets from the source's.
+
+    ``codes``: numbers (n,) of other factors (:data:`regaze.factors.CODED`), by name, in place of
+    the source's.
+    """
 
     gaze: Angles | None = None
     head: Angles | None = None
     relative: bool = False
+    codes: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self):
         for name in ("gaze", "head"):

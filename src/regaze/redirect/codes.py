@@ -10,6 +10,7 @@ import torch
 
 from regaze.codes.condition import code_rows
 from regaze.codes.latents import LatentsReader
+from regaze.face3d.crop_rows import place_of_crops
 from regaze.face3d.deca import Deca, encoder_identity
 from regaze.face3d.encode import codes_of_faces, open_encoder
 from regaze.redirect.place import Place
@@ -107,3 +108,31 @@ class SourceCodes:
                 )
             self._encoder = made
         return self._encoder
+
+
+class SourceCrop:
+    """Where a face's codes are read from, by its landmarks.
+
+    Args:
+        of_kind: as those of :class:`SourceCodes`; nothing of them is needed.
+    """
+
+    def __init__(self, *of_kind: object):
+        pass
+
+    def of(self, place: Place) -> tuple[dict[str, torch.Tensor], str]:
+        """``crop`` (1, 3, 3) of a face, and where it is from.
+
+        Raises:
+            ValueError: the face's landmarks are unknown or unusable; the message names the face.
+        """
+        if place.landmarks is None:
+            raise ValueError(
+                f"{place.source}: this model is told a rendered head, which needs the face's 68 "
+                "landmarks; found none"
+            )
+        height, width = place.patch.shape[:2]
+        crop, known = place_of_crops(place.landmarks[None], (width, height))
+        if not known[0]:
+            raise ValueError(f"{place.source}: expected landmarks of a face, found no usable ones")
+        return {"crop": crop}, "landmarks"

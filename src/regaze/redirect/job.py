@@ -163,7 +163,7 @@ class Job:
         records, left_out, names = [], [], set()
         for place, requests in self.work:
             if is_video(place):
-                _require_new(place, f"{Path(place).stem}.mp4", names)
+                require_new(place, f"{Path(place).stem}.mp4", names)
             try:
                 if is_video(place):
                     about = self._video(place, engine, detector, requests[0])
@@ -194,7 +194,7 @@ class Job:
                 about["results"] = [one.facts for one in results]
                 yield f"{place}: {self.out}"
             else:
-                _require_new(place, face.name, names)
+                require_new(place, face.name, names)
                 about |= self._write_inversion(face, known, engine)
                 if self.grid:
                     about |= self._write_grid(face, known, results)
@@ -337,7 +337,8 @@ def _coefficients(text: str | None) -> list[float] | None:
         raise ValueError(f"distortion: expected k1,k2,p1,p2[,k3...], found {text!r}") from None
 
 
-def _require_new(place: str, name: str, names: set[str]) -> None:
+def require_new(place: str, name: str, names: set[str]) -> None:
+    """Note a name of files; ValueError where another photo has it."""
     if name in names:
         raise ValueError(f"{place}: {name}: expected photos of different names, found two")
     names.add(name)

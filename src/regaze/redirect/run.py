@@ -268,7 +268,8 @@ class Redirection:
                     raise ValueError(f"{place.source}: {error}") from None
             targets.append(target)
             asked.append(other)
-        pictures, motions = self._edited(known, targets, batch)
+        codes = [request.codes for request in requests]
+        pictures, motions = self._edited(known, targets, codes, batch)
         patches = to_uint8(pictures)
         measured = self.measure(patches) if side is None else None
         shown, levels = _levels(known.source["source"].cpu())[0], _levels(pictures)
@@ -319,9 +320,14 @@ class Redirection:
         return results, about
 
     def _edited(
-        self, known: Inverted, targets: Sequence, batch: int | None
+        self,
+        known: Inverted,
+        targets: Sequence,
+        codes: Sequence[Mapping[str, np.ndarray]],
+        batch: int | None,
     ) -> tuple[torch.Tensor, list[Motion]]:
-        """Pictures (n, 3, S, S) of targets (gaze, head), and how their pixels were moved, if so."""
+        """Pictures (n, 3, S, S) of targets (gaze, head) and codes of other factors; how their
+        pixels were moved, if so."""
         made, motions, seed = [], [], self.sampling.get("seed", 0)
         batch = batch or chunk_size(self.redirector, {"batch": "auto", **self.sampling})
         with torch.no_grad():
@@ -330,6 +336,7 @@ class Redirection:
                 nobody = np.full(len(labels), -1)
                 wanted = known.builder.load("target", nobody, labels, picture=False)
                 wanted["pair"] = torch.zeros(len(labels), dtype=torch.int64)
+                wanted |= _told(codes[start : start + batch])
                 wanted = known.builder.finish({k: v.to(self.device) for k, v in wanted.items()})
                 if isinstance(self.redirector, Moving):
                     moves = self.redirector.moves(known.state, wanted, seed=seed)
@@ -424,6 +431,16 @@ class Redirection:
         loaded["source_row"] = torch.full((1,), -1)
         source = builder.finish({key: value.to(self.device) for key, value in loaded.items()})
         return source, builder, {kind: where for kind, (_, where) in made.items()}
+
+
+def _told(codes: Sequence[Mapping[str, np.ndarray]]) -> dict[str, torch.Tensor]:
+    """Columns of targets for codes by factor, NaN where a picture is told none."""
+    told = {}
+    for name in dict.fromkeys(name for one in codes for name in one):
+        size = len(next(one[name] for one in codes if name in one))
+        rows = [one.get(name, np.full(size, np.nan)) for one in codes]
+        told[f"target_{name}"] = torch.from_numpy(np.array(rows, np.float32))
+    return told
 
 
 class _Single:

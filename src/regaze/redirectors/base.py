@@ -176,6 +176,14 @@ class Redirector(nn.Module):
         """The weights in the method's published layout, as :meth:`load_reference` takes them."""
         return self.saved.state_dict()
 
+    def reference_config(self, state: Mapping[str, Tensor], config: Mapping) -> Mapping:
+        """The configuration that published weights are of, where they tell more than its entry.
+
+        Raises:
+            ValueError: they are of no such networks.
+        """
+        return config
+
     def load_reference(self, state: Mapping[str, Tensor], config: Mapping) -> None:
         """Load the method's published checkpoint layout.
 

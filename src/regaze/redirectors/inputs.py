@@ -57,6 +57,13 @@ KINDS = {
         {"encoder": "encoders"},
         of_photo="regaze.redirect.codes:SourceCodes",
     ),
+    "crops": Kind(
+        "results/{dataset}/faces/shard-{shard}.h5",
+        "regaze.face3d.crop_rows:CropRows",
+        (),
+        {},
+        of_photo="regaze.redirect.codes:SourceCrop",
+    ),
     "masks": Kind(
         "results/{dataset}/masks/shard-{shard}.h5",
         "regaze.masks.condition:MaskRows",
@@ -80,7 +87,9 @@ KINDS = {
         mirrored=True,
     ),
 }
-"""``codes``: 3-D face codes, options ``encoder`` and ``parts``, column ``code`` (B, Dc). ``masks``:
+"""``codes``: 3-D face codes, options ``encoder`` and ``parts``, column ``code`` (B, Dc). ``crops``:
+where the square lies that these are read from, column ``crop`` (B, 3, 3), from the picture in
+[-1, 1] to pixels of a crop of 224 px. ``masks``:
 parts of the face, option ``names`` (of ``head`` and ``eyes``), column ``masks`` (B, names, h, w),
 shares of each pixel. ``eye_regions``: classes of the face painted from masks and landmarks, options
 ``classes`` (6 or 7) and ``crop`` (``eye_strip`` or ``face``), columns ``parts`` (B, H, W) of the

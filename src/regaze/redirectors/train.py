@@ -128,7 +128,7 @@ def train_redirector(
     if not declaration.factors:
         about["reconstructs"] = True
     if declaration.published is not None:
-        weights, told = _published(config, declaration, data)
+        config, weights, told = _published(config, declaration, data)
         view = told_view(FacesReader(data.faces[:1]).attributes)
         used = about_networks(declaration, data.networks)
         about |= {**told, "inputs": {}, "networks": used, "view": view}
@@ -354,8 +354,8 @@ def pair_labels(
 
 def _published(
     config: Mapping, declaration: Declaration, data: TrainingData
-) -> tuple[Mapping[str, torch.Tensor], dict[str, Any]]:
-    """Weights of a published file in the layout of the method, and what is told of them.
+) -> tuple[Mapping, Mapping[str, torch.Tensor], dict[str, Any]]:
+    """Configuration and weights of a published file in the layout of the method, and about them.
 
     Raises:
         FileNotFoundError: no such file.
@@ -365,7 +365,11 @@ def _published(
     redirector.attach(_networks(declaration, data))
     path = declaration.published
     try:
-        redirector.load_reference(redirector.read_reference(path), config)
+        state = redirector.read_reference(path)
+        found = redirector.reference_config(state, config)
+        if found != config:
+            redirector = build_redirector(found)
+        redirector.load_reference(state, found)
     except ValueError as error:
         raise ValueError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None
-    return redirector.saved.state_dict(), published(path)
+    return found, redirector.saved.state_dict(), published(path)

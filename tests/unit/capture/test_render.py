@@ -278,6 +278,22 @@ def test_a_photo_that_cannot_be_encoded_names_the_person(tmp_path, monkeypatch):
         render_person(tiny_head(), CaptureConfig({"val": 1}, photo=32, gazes=1), "00001")
 
 
+def test_further_photos_differ_in_expression_or_light_alone():
+    options = {"persons": {"val": 1}, "photo": 64, "focal": 125.0, "head_poses": 1, "gazes": 1}
+    model = tiny_head()
+    plain = render_person(model, CaptureConfig(**options), "00001")
+    found = render_person(model, CaptureConfig(**options, expressions=1, lights=1), "00001")
+    assert found.jpegs[0] == plain.jpegs[0] and "variation" not in plain.parameters
+    assert len(set(found.jpegs)) == 3
+    told = found.parameters
+    assert told["variation"].tolist() == [0, 1, 2]
+    for name, changed in (("expression", 1), ("light", 2)):
+        same = [np.array_equal(row, told[name][0]) for row in told[name]]
+        assert same == [number != changed for number in range(3)], name
+    for values in (found.head_pose, found.target, told["shape"], told["labels"][:, :4]):
+        assert (values == values[0]).all()
+
+
 def test_deal_keeps_names_when_a_split_grows():
     small, large = deal({"val": 1, "train-redirector": 1}), deal({"val": 2, "train-redirector": 9})
     assert set(small["val"]) <= set(large["val"]) and not set(large["val"]) & set(large["train"])

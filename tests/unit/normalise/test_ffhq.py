@@ -19,6 +19,7 @@ from regaze.normalise.ffhq import (
     require_shown,
     square_from,
     square_of,
+    through,
 )
 from regaze.normalise.geometry import Variant, normalise
 from regaze.normalise.pipeline import normalise_shard
@@ -219,6 +220,20 @@ def test_faces_of_a_data_set_are_framed_or_rejected_with_a_reason(shard, tmp_pat
     )
     # The head stands straight, so that the frame turns it back by what its landmarks are turned.
     np.testing.assert_allclose(reader.dataset("roll", [0])[0], -0.1, atol=0.02)
+
+
+def test_faces_are_resampled_by_way_of_a_larger_patch_where_that_is_asked_for(shard, tmp_path):
+    root, names, landmarks = shard
+    options = {"framing": "ffhq", "resampling": "two_step"}
+    reader, _ = made(root, tmp_path, **options, patch_size=48)
+    patch, _ = through(cv2.imread(str(root / names[0])), square_of(landmarks[0]), 48)
+    np.testing.assert_array_equal(reader.pixels([0])[0], patch[..., ::-1])
+    (tmp_path / "large").mkdir()
+    reader, rejected = made(root, tmp_path / "large", **options, patch_size=240)
+    assert len(reader) == 0
+    (told,) = [row for row in rejected if row["source_index"] == 0]
+    assert told["reason"] == "too_small"
+    assert "at least 240 pixels a side around the face, found " in told["detail"]
 
 
 def test_labels_are_those_of_the_virtual_camera(shard, tmp_path):

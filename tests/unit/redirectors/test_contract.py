@@ -26,6 +26,7 @@ ENTRIES = {
     "eyewarp": {"class": "eyewarp"},
     "inverter": {"class": "inversion", "objective": {"path": 2.0, "features": 1.0}},
     "field": {"class": "gazenerf", "objective": {"angular": 1e-4, "codes": "source"}},
+    "rig": {"class": "diffusionrig", "variant": "gaze"},
     "branch": {"class": "gazenerf", "variant": "headnerf_gaze", "objective": {"crop": 6}},
 }
 WHOLE = ("told", "student", "branch")

@@ -1,0 +1,282 @@
+"""One call of ``regaze edit``: what of a face is taken from another one, or from numbers."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from regaze.codes import code_columns
+from regaze.face3d.photo_faces import is_row
+from regaze.factors import CODED
+from regaze.outputs import replacing, write_json
+from regaze.redirect.angles import Request, checked
+from regaze.redirect.job import Job, require_new
+from regaze.redirect.models import model_folder, models_in, open_estimator, sampling_of
+from regaze.redirect.place import Lens
+from regaze.redirect.run import Inverted, Redirection, write_png
+from regaze.redirect.video import is_video
+from regaze.redirectors.declaration import declared_by
+from regaze.weights import read_record
+
+MODES = {
+    "exp": ("expression", "jaw"),
+    "pose": ("head",),
+    "light": ("light",),
+    "gaze": ("gaze",),
+}
+"""What a mode takes from another face: factors, some joined by ``+``."""
+
+TABLE = "edits.csv"
+_COLUMNS = (
+    *("file", "source", "like", "mode", "model", "fingerprint", "seed"),
+    *("gaze_pitch", "gaze_yaw", "head_pitch", "head_yaw"),
+)
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One edit of a source.
+
+    Attributes:
+        mode: in names of files and the table.
+        like: the face that it takes from, None of numbers.
+        named: what that face is called in names of files.
+        request: the directions and codes that it asks for.
+    """
+
+    mode: str
+    like: str | None = None
+    named: str = ""
+    request: Request = field(default_factory=Request)
+
+
+def factors_of_mode(mode: str) -> tuple[str, ...]:
+    """Factors that a mode takes, such as ``exp+light``.
+
+    Raises:
+        ValueError: an unknown word, or one twice.
+    """
+    words = mode.split("+")
+    if not set(words) <= MODES.keys() or len(set(words)) < len(words):
+        raise ValueError(
+            f"modes: expected different ones of {', '.join(MODES)}, joined by +, found {mode!r}"
+        )
+    return tuple(factor for word in words for factor in MODES[word])
+
+
+def code_of(known: Inverted, parts: Sequence[str], factor: str) -> np.ndarray:
+    """Numbers (n,) of a factor in the code of a face."""
+    one = CODED[factor]
+    column = code_columns(parts)[one.code]
+    return one.part(known.source["source_code"][:, column].cpu().numpy())[0]
+
+
+def taken(known: Inverted, head: np.ndarray, parts: Sequence[str], factors) -> Request:
+    """The request that gives a source these factors of another face.
+
+    Args:
+        known: that face.
+        head: (2,) its head's direction in radians.
+        parts: of codes that the model reads.
+        factors: names.
+    """
+    directions = {"gaze": known.gaze, "head": head}
+    found = {
+        name: tuple(np.degrees(value).tolist())
+        for name, value in directions.items()
+        if name in factors
+    }
+    codes = {name: code_of(known, parts, name) for name in factors if name in CODED}
+    return Request(**found, codes=codes)
+
+
+class Edits(Job):
+    """What the command was asked for, checked before anything heavy is done.
+
+    Args:
+        places: photos, folders, or rows of faces files.
+        like: the same, faces to take from.
+        modes: what to take, with commas between; of each like and each mode a picture is made.
+        numbers: first numbers of codes by factor, in place of the source's.
+        settings: the checked configuration or None.
+        options: the command's others.
+
+    Raises:
+        ValueError: options that do not go together.
+    """
+
+    def __init__(
+        self,
+        places: Sequence[str],
+        *,
+        like: Sequence[str],
+        modes: str,
+        numbers: Mapping[str, Sequence[float]],
+        settings=None,
+        **options,
+    ):
+        self.options, self.settings = options, settings
+        self.lens = Lens(options["focal"])
+        self.modes = [mode.strip() for mode in modes.split(",")] if like else []
+        self.numbers = {name: value for name, value in numbers.items() if value}
+        for name in ("gaze", "head"):
+            checked(name, options[name])
+        self.factors = {name for mode in self.modes for name in factors_of_mode(mode)}
+        self.factors |= self.numbers.keys()
+        self.factors |= {name for name in ("gaze", "head") if options[name] is not None}
+        if not self.factors:
+            raise ValueError(
+                "expected what to edit: --like PHOTO, --gaze, --head, --expression, --jaw or "
+                "--light; found none"
+            )
+        self.work = [(place, []) for place in self._pictures(places)]
+        self.like = self._pictures(like)
+        if not self.work:
+            raise ValueError("expected photos or rows FACES.h5:person/index, found none")
+        self.out = options["out"] or Path("edited")
+
+    def _pictures(self, places: Sequence[str]) -> list[str]:
+        found = self._listed(places)
+        if videos := [place for place in found if is_video(place)]:
+            raise ValueError(f"{videos[0]}: expected photos, found a video")
+        return found
+
+    def run(self) -> Iterator[str]:
+        """Do it; yields a line per picture written.
+
+        Raises:
+            ValueError, OSError: a face that is taken from cannot be read, no source can be, or the
+                model does not edit what is asked for.
+        """
+        o = self.options
+        folder = model_folder(o["models"], o["model"] or self._able())
+        view = read_record(folder / "model.json").get("view")
+        estimator = open_estimator(o["models"], None, view)
+        sampling = sampling_of(folder, self.settings, o["steps"], o["seed"])
+        engine = Redirection(folder, sampling, estimator, o["device"], self._published())
+        self._check_model(engine)
+        photos = any(not is_row(one) for one in (*self.like, *(one for one, _ in self.work)))
+        detector = self._detector() if photos and o["landmarks"] is None else None
+        edits = list(self._edits(engine, detector))
+        rows, records, left_out, names = [], [], [], set()
+        for place, _ in self.work:
+            try:
+                face = self._face(place, engine, detector)
+                known = engine.invert(face, None, shown=False)
+                asked = [self._completed(edit.request, known, engine) for edit in edits]
+                results, about = engine.redirect(face, asked, mode=o["paste"], inverted=known)
+            except ValueError as error:
+                if len(self.work) == 1:
+                    raise
+                left_out.append({"source": Path(place).name, "reason": str(error)})
+                yield f"left out: {error}"
+                continue
+            about["results"] = []
+            for edit, result in zip(edits, results, strict=True):
+                name = "_".join(filter(None, (face.name, edit.named, edit.mode)))
+                require_new(place, name, names)
+                files = [f"{name}.patch.png"]
+                write_png(self.out / files[0], result.patch)
+                if result.pasted is not None:
+                    files.append(f"{name}.png")
+                    write_png(self.out / files[1], result.pasted)
+                rows.append(_row(files[-1], place, edit, engine, result.facts))
+                told = {"like": edit.like, "mode": edit.mode, "files": files}
+                about["results"].append({**result.facts, **told})
+                yield f"{place}: {self.out / files[-1]} ({edit.mode})"
+            records.append(about)
+        if not records:
+            raise ValueError(
+                f"none of {len(left_out)} photos could be edited; the first: "
+                f"{left_out[0]['reason']}"
+            )
+        _write_table(self.out / TABLE, rows)
+        told = {**engine.describe(), "faces": records, "left_out": left_out}
+        write_json(self.out / "edits.json", told)
+        yield f"what was made: {self.out / TABLE}"
+
+    def _able(self) -> str:
+        """The first trained model that edits all that is asked for."""
+        known = models_in(self.options["models"], "redirector")
+        for name, record in known.items():
+            if "albums" not in record and self.factors <= set(
+                declared_by(record["config"]).factors
+            ):
+                return name
+        raise ValueError(
+            f"model: none in {self.options['models']} edits {', '.join(sorted(self.factors))}; "
+            f"there are: {', '.join(known) or 'none'}"
+        )
+
+    def _check_model(self, engine: Redirection) -> None:
+        lacking = sorted(self.factors - set(engine.declaration.factors))
+        if lacking:
+            raise ValueError(
+                f"model: {engine.record['name']!r} edits {', '.join(engine.declaration.factors)}; "
+                f"expected one that edits {', '.join(lacking)}"
+            )
+        if self.factors & CODED.keys() and engine.declaration.input("codes") is None:
+            raise ValueError(f"model: {engine.record['name']!r} reads no 3-D codes of photos")
+
+    def _edits(self, engine: Redirection, detector) -> Iterator[Edit]:
+        """All that is made of each source; faces to take from are read once."""
+        numbers = Request(self.options["gaze"], self.options["head"], codes=self._given())
+        alone = [name for name in ("gaze", "head") if self.options[name] is not None]
+        if not self.like:
+            yield Edit("+".join([*alone, *self.numbers]), request=numbers)
+            return
+        parts = self._parts(engine)
+        for place in self.like:
+            face = self._face(place, engine, detector)
+            known = engine.invert(face, None, shown=False)
+            for mode in self.modes:
+                found = taken(known, face.head, parts, factors_of_mode(mode))
+                yield Edit(mode, place, face.name, _over(found, numbers))
+
+    def _given(self) -> dict[str, np.ndarray]:
+        return {name: np.asarray(value, np.float32) for name, value in self.numbers.items()}
+
+    @staticmethod
+    def _parts(engine: Redirection) -> Sequence[str]:
+        codes = engine.declaration.input("codes")
+        return () if codes is None else codes.options["parts"]
+
+    def _completed(self, request: Request, known: Inverted, engine: Redirection) -> Request:
+        """A request whose codes have all of their numbers: the source's where none are given."""
+        codes = {}
+        for name, value in request.codes.items():
+            own = code_of(known, self._parts(engine), name).copy()
+            if len(value) > len(own):
+                raise ValueError(f"{name}: expected at most {len(own)} numbers, found {len(value)}")
+            own[: len(value)] = value
+            codes[name] = own
+        return Request(request.gaze, request.head, codes=codes)
+
+
+def _over(request: Request, numbers: Request) -> Request:
+    """A request with given numbers on top."""
+    codes = {**request.codes, **numbers.codes}
+    return Request(numbers.gaze or request.gaze, numbers.head or request.head, codes=codes)
+
+
+def _row(file: str, place: str, edit: Edit, engine: Redirection, facts: Mapping) -> dict[str, Any]:
+    angles = [*facts["target_gaze_deg"], *facts["target_head_deg"]]
+    told = (
+        *(file, place, edit.like or "", edit.mode, engine.record["name"], engine.fingerprint),
+        engine.sampling.get("seed", 0),
+        *(f"{angle:.3f}" for angle in angles),
+    )
+    return dict(zip(_COLUMNS, told, strict=True))
+
+
+def _write_table(path: Path, rows: Sequence[Mapping]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as part, open(part, "w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, _COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)

@@ -1,0 +1,163 @@
+"""How DiffusionRig's network is sampled: DDIM and few-step samplers as solvers, DDPM step by step.
+
+Without noise DDIM is Euler's method in the variance-exploding description, so that the samplers of
+:mod:`regaze.diffusion.samplers` work on the levels of a respaced chain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from regaze.diffusion.chains import Chain, respacing_of
+from regaze.diffusion.noise import image_noise
+from regaze.diffusion.samplers import evaluations, sample
+from regaze.redirectors.diffusionrig.network import RigNetwork
+
+SOLVERS = {"ddim": "euler", "heun": "heun", "dpmpp_2m": "dpmpp_2m"}
+"""Names of samplers here, and in :mod:`regaze.diffusion.samplers`."""
+
+
+class Conditioned:
+    """The network as it sees one batch of buffers and codes.
+
+    Args:
+        network: in evaluation mode.
+        chain: whose steps it is asked at.
+        buffers: (B, C, H, W).
+        code: (B, latent).
+        clip: clean pictures are clipped to [-1, 1].
+        low: compute in bfloat16.
+    """
+
+    def __init__(
+        self,
+        network: RigNetwork,
+        chain: Chain,
+        buffers: Tensor,
+        code: Tensor,
+        clip: bool = True,
+        low: bool = False,
+    ):
+        self.network, self.chain, self.clip, self.low = network, chain, clip, low
+        self.buffers, self.code = buffers, code
+        self._steps = torch.from_numpy(chain.steps)
+
+    def __call__(self, z: Tensor, index: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The clean picture in ``z`` (B, 3, H, W) at steps (B,); where variances lie, or None."""
+        steps = self._steps.to(z.device)[index]
+        with torch.autocast(z.device.type, torch.bfloat16, enabled=self.low):
+            found = self.network(z, steps, self.buffers, self.code)
+        noise, *more = found.float().split(3, 1)
+        return self.chain.clean(z, noise, index, self.clip), more[0] if more else None
+
+
+def denoiser(
+    network: RigNetwork,
+    chain: Chain,
+    buffers: Tensor,
+    code: Tensor,
+    clip: bool = True,
+    low: bool = False,
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """``denoise(z, sigma)`` of samplers, for levels of a chain; see :class:`Conditioned`."""
+    seen = Conditioned(network, chain, buffers, code, clip, low)
+    levels = torch.from_numpy(np.log(chain.sigmas))
+
+    def denoise(z: Tensor, sigma: Tensor) -> Tensor:
+        apart = sigma.double().log()[:, None] - levels.to(sigma.device)
+        index = apart.abs().argmin(1)
+        return seen(chain.at(chain.shares**0.5, index, z) * z, index)[0]
+
+    return denoise
+
+
+class RigSampler:
+    """Makes pictures; see the module.
+
+    Args:
+        network: the networks.
+        schedule, steps: of the whole chain.
+        options: those of :class:`regaze.redirectors.diffusionrig.settings.SamplingSettings`.
+    """
+
+    def __init__(self, network: RigNetwork, schedule: str, steps: int, options: Mapping[str, Any]):
+        self.network, self.options = network, options
+        word = options["respacing"] or respacing_of(min(options["steps"], steps), steps)
+        self.chain = Chain.made(schedule, steps, word)
+
+    @property
+    def low(self) -> bool:
+        """Whether networks compute in bfloat16."""
+        chosen, device = self.options["precision"], next(self.network.parameters()).device
+        return chosen == "bf16" or (chosen == "auto" and device.type == "cuda")
+
+    @property
+    def evaluations(self) -> int:
+        """Of the network, for a picture."""
+        inverted = len(self.chain) if self.options["start"] == "inverted" else 0
+        name = SOLVERS.get(self.options["sampler"])
+        return inverted + (evaluations(name, len(self.chain)) if name else len(self.chain))
+
+    def inverted(self, pictures: Tensor, buffers: Tensor, code: Tensor) -> Tensor:
+        """What deterministic steps make noise of pictures (B, 3, H, W) in [-1, 1]."""
+        seen = Conditioned(self.network, self.chain, buffers, code, self.options["clip"], self.low)
+        z = pictures
+        for step in range(len(self.chain)):
+            index = torch.full((len(z),), step, device=z.device)
+            z = self.chain.inverse_step(z, seen(z, index)[0], index)
+        return z
+
+    def made(
+        self,
+        buffers: Tensor,
+        code: Tensor,
+        *,
+        seed: int,
+        pairs: Tensor,
+        start: Tensor | None = None,
+        watch: Callable[[int, Tensor], None] | None = None,
+    ) -> Tensor:
+        """Pictures (B, 3, H, W) in [-1, 1].
+
+        Args:
+            buffers: (B, C, H, W).
+            code: (B, latent).
+            seed: of the noise, with the pairs.
+            pairs: (B,) int64.
+            start: (B, 3, H, W) noise; None: of seed and pairs.
+            watch: is told the step and the estimate before every step.
+        """
+        ids, shape = pairs.tolist(), (3, *buffers.shape[2:])
+        if start is None:
+            start = image_noise(seed, ids, shape).to(buffers.device)
+        options, chain = self.options, self.chain
+        seen = (self.network, chain, buffers, code, options["clip"], self.low)
+        name = SOLVERS.get(options["sampler"])
+        if name and not options["eta"]:
+            levels = np.append(chain.sigmas[::-1], 0.0)
+            scaled = start * float(chain.shares[-1] ** -0.5)
+            told = None if watch is None else (lambda step, _, clean: watch(step, clean))
+            return sample(name, denoiser(*seen), scaled, levels, told).clamp(-1, 1)
+        asked, z = Conditioned(*seen), start
+        for number, step in enumerate(reversed(range(len(chain)))):
+            index = torch.full((len(z),), step, device=z.device)
+            clean, learned = asked(z, index)
+            if watch is not None:
+                watch(number, clean)
+            draw = image_noise(seed, ids, shape, number + 1).to(z)
+            if options["sampler"] == "ddpm":
+                z = chain.ddpm_step(z, clean, index, draw, learned)
+            else:
+                z = chain.ddim_step(z, clean, index, options["eta"], draw)
+        return z.clamp(-1, 1)
+
+    def describe(self) -> dict[str, str | float | int]:
+        """What decides pictures besides weights and seed."""
+        kept = ("sampler", "eta", "start")
+        told = {name: self.options[name] for name in kept}
+        return {**told, "steps": len(self.chain), "guidance": 0.0}

@@ -1,0 +1,288 @@
+"""DiffusionRig as a redirector: codes are edited and rendered, and pictures drawn over them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from regaze.codes import code_columns
+from regaze.codes.condition import turned_root
+from regaze.diffusion.chains import Chain
+from regaze.diffusion.preconditioning import per_image
+from regaze.redirectors.base import Batch, Redirector, State
+from regaze.redirectors.diffusionrig.checkpoints import inferred, read_checkpoint, widened
+from regaze.redirectors.diffusionrig.network import RigConfig, RigNetwork
+from regaze.redirectors.diffusionrig.process import RigSampler
+from regaze.redirectors.diffusionrig.rendering import Rendered, kept_codes
+from regaze.redirectors.diffusionrig.settings import CHANNELS, PARTS
+from regaze.training.phases import Phase, Progress
+from regaze.weights import load_strictly
+
+_COLUMNS = code_columns(PARTS)
+
+
+class DiffusionRig(Redirector):
+    """See :mod:`regaze.redirectors.diffusionrig`."""
+
+    def __init__(self, config: Mapping, sampling: Mapping):
+        super().__init__()
+        self.config, self.sampling = config, sampling
+        self.net = RigNetwork(network_config(config))
+        if config["mean_shape"]:
+            # With the weights, since pictures are made with it as well.
+            size = _COLUMNS["shape"].stop - _COLUMNS["shape"].start
+            self.net.register_buffer("mean_shape", torch.zeros(size))
+        objective = config["objective"]
+        self.chain = Chain.made(objective["schedule"], objective["steps"])
+        self.weights = self.chain.p2_weights(objective["p2_k"], objective["p2_gamma"])
+        if config["stage"] == 2:
+            self.net.encoder.requires_grad_(False)
+        self._face: list[Rendered] = []
+
+    @property
+    def network(self) -> nn.Module:
+        """The U-Net and the encoder of pictures."""
+        return self.net
+
+    def attach(self, networks: Mapping[str, nn.Module]) -> None:
+        """Take the head model of the codes' encoder."""
+        size, gaze = self.config["size_px"], self.config["variant"] == "gaze"
+        self._face = [Rendered(networks["face"], size, gaze, self.config["cache_mb"])]
+
+    @property
+    def face(self) -> Rendered:
+        """What renders buffers."""
+        return self._face[0]
+
+    def fit_input(self, kind: str, values: Batch) -> None:
+        """Learn the mean shape of the pictures that are trained on."""
+        if kind == "codes" and self.config["mean_shape"]:
+            self.net.mean_shape.copy_(values["code"][:, _COLUMNS["shape"]].mean(0))
+
+    def load_start(self, state: Mapping[str, Tensor]) -> None:
+        """Start from trained weights, of stage 1 or published ones; before training.
+
+        Where buffers are more than those weights know, their columns begin at zero. The mean shape
+        is that of this training.
+
+        Raises:
+            ValueError: keys or shapes do not fit; all are listed, and the network that they are of.
+        """
+        own = {key: value for key, value in state.items() if key != "mean_shape"}
+        if self.config["mean_shape"]:
+            own["mean_shape"] = self.net.mean_shape
+        own = widened(own, self.net.config.inputs)
+        try:
+            load_strictly(self.net, own)
+        except ValueError as error:
+            try:
+                of = inferred(own, self.net.config)
+            except ValueError:
+                raise error from None
+            raise ValueError(f"{error}; they are of {of}") from None
+
+    def phases(self) -> list[Phase]:
+        """The networks, in stage 2 the U-Net alone."""
+        return [Phase("main", [one for one in self.net.parameters() if one.requires_grad])]
+
+    # Training.
+
+    def losses(self, batch: Batch, phase: str, at: Progress) -> dict[str, Tensor]:
+        """The weighted squared error of the noise in targets, drawn with their own codes."""
+        target, generator = batch["target"], at.generator
+        count, device = len(target), target.device
+        index = torch.randint(len(self.chain), (count,), generator=generator, device=device)
+        noise = torch.randn(target.shape, generator=generator, device=device)
+        seen = target if self.config["objective"]["code_of"] == "own" else batch["source"]
+        found = self.net(
+            self.chain.diffused(target, noise, index),
+            torch.from_numpy(self.chain.steps).to(device)[index],
+            self._training_buffers(batch),
+            self._encoded(seen),
+        )
+        error = (found[:, :3].float() - noise).square()
+        weight = per_image(torch.from_numpy(self.weights).to(device)[index], error)
+        return {"loss": (weight * error).mean(), "mse": error.mean().detach()}
+
+    def _encoded(self, pictures: Tensor) -> Tensor:
+        if self.config["stage"] == 1:
+            return self.net.encode(pictures)
+        # Its batch norms must not learn the batches of one person.
+        training = self.net.encoder.training
+        self.net.encoder.eval()
+        try:
+            return self.net.encode(pictures)
+        finally:
+            self.net.encoder.train(training)
+
+    def _training_buffers(self, batch: Batch) -> Tensor:
+        codes = kept_codes(batch["target_code"])
+        if self.config["mean_shape"]:
+            codes["shape"] = self.net.mean_shape.expand_as(codes["shape"])
+        return self.face.of_rows(
+            batch["target_row"],
+            codes,
+            batch["target_crop"],
+            known_of(batch, "target"),
+            batch["target_gaze"],
+        )
+
+    # Pictures.
+
+    @property
+    def sampler(self) -> RigSampler:
+        """What makes pictures of the networks as they are now."""
+        objective = self.config["objective"]
+        return RigSampler(self.net, objective["schedule"], objective["steps"], self.sampling)
+
+    def invert(self, source: Batch, *, seed: int) -> State:
+        """Codes of sources and, where pictures begin at it, the noise that they came of."""
+        code = source["source_code"].float()
+        found = {
+            "latent": self._encoded(source["source"]).float(),
+            "code": code,
+            "crop": source["source_crop"],
+            "known": known_of(source, "source"),
+            "head": source["source_head"],
+            "gaze": source["source_gaze"],
+        }
+        if self.sampling["start"] == "inverted":
+            same = {"target_head": found["head"], "target_gaze": found["gaze"]}
+            buffers = self._edited_buffers(found, same)
+            found["start"] = self.sampler.inverted(source["source"], buffers, found["latent"])
+        return found
+
+    def edit(self, state: State, target: Batch, *, seed: int) -> Tensor:
+        """Sources drawn over their edited codes; see :class:`~regaze.redirectors.base.Redirector`.
+
+        A factor that the target does not tell stays the source's.
+        """
+        return self._made(state, target, seed)
+
+    def record_path(self, state: State, target: Batch, *, seed: int) -> Tensor:
+        """Estimates of the pictures on the way."""
+        steps = len(self.sampler.chain)
+        kept = set(np.linspace(0, steps - 1, min(steps, 39)).round().astype(int).tolist())
+        seen: list[Tensor] = []
+
+        def watch(step: int, clean: Tensor) -> None:
+            if step in kept:
+                seen.append(clean.clamp(-1, 1))
+
+        made = self._made(state, target, seed, watch)
+        return torch.stack([*seen, made])
+
+    def _made(self, state: State, target: Batch, seed: int, watch=None) -> Tensor:
+        count = len(target["target_head"])
+        whole = {name: value.expand(count, *value.shape[1:]) for name, value in state.items()}
+        buffers = self._edited_buffers(whole, target)
+        given = {"seed": seed, "pairs": target["pair"], "start": whole.get("start")}
+        return self.sampler.made(buffers, whole["latent"], **given, watch=watch)
+
+    def _edited_buffers(self, state: Mapping[str, Tensor], target: Batch) -> Tensor:
+        """Buffers (B, C, S, S) of sources as targets describe them."""
+        own = kept_codes(state["code"])
+        codes = edited(own, state["head"], target)
+        if self.config["mean_shape"]:
+            codes["shape"] = self.net.mean_shape.expand_as(codes["shape"])
+        gaze = target["target_gaze"]
+        return self.face.edited(codes, own, state["crop"], state["known"], gaze)
+
+    def bytes_per_image(self, weights: int = 1) -> int:
+        """About how much memory a picture takes: the finest level's maps."""
+        size, own = self.config["size_px"], self.net.config
+        return 4 * size**2 * int(own.channels * own.factors[0]) * 8 * (own.blocks + 1)
+
+    def evaluations_per_image(self) -> int:
+        """Network evaluations of one picture."""
+        return self.sampler.evaluations
+
+    def describe_sampling(self) -> dict[str, str | float | int]:
+        """Sampler, steps and where pictures begin."""
+        return self.sampler.describe()
+
+    # Published weights.
+
+    def read_reference(self, path: str) -> Mapping:
+        """See :func:`regaze.redirectors.diffusionrig.checkpoints.read_checkpoint`."""
+        return read_checkpoint(path)
+
+    def reference_config(self, state: Mapping[str, Tensor], config: Mapping) -> dict:
+        """The configuration with the network that published weights are of.
+
+        Raises:
+            ValueError: they are of no such network, or of a side that does not fit.
+        """
+        of, size = inferred(state, self.net.config), config["size_px"]
+        if size % 2 ** (len(of.factors) - 1):
+            raise ValueError(
+                f"size_px: expected a multiple of {2 ** (len(of.factors) - 1)} for a network of "
+                f"{len(of.factors)} levels, found {size}"
+            )
+        return {**config, "network": {**config["network"], **_told(of, size)}}
+
+
+def network_config(config: Mapping) -> RigConfig:
+    """What networks of a resolved configuration are made of."""
+    own, size = dict(config["network"]), config["size_px"]
+    places = sorted(size // px for px in own.pop("attention_px"))
+    outputs = 6 if own.pop("learned_range") else 3
+    own["factors"] = tuple(own["factors"])
+    inputs = 3 + CHANNELS[config["variant"]]
+    return RigConfig(**own, attention=tuple(places), inputs=inputs, outputs=outputs)
+
+
+def _told(own: RigConfig, size: int) -> dict:
+    names = ("channels", "blocks", "block_resampling", "latent", "encoder")
+    return {
+        **{name: getattr(own, name) for name in names},
+        "factors": list(own.factors),
+        "attention_px": [size // factor for factor in own.attention],
+        "learned_range": own.outputs == 6,
+    }
+
+
+def known_of(batch: Batch, side: str) -> Tensor:
+    """Rows (B,) bool of a side that have a code and a place of it."""
+    known = torch.ones(
+        len(batch[f"{side}_code"]), dtype=torch.bool, device=batch[f"{side}_code"].device
+    )
+    for kind in ("codes", "crops"):
+        if (name := f"{side}_{kind}_known") in batch:
+            known = known & batch[name]
+    return known
+
+
+def edited(own: Mapping[str, Tensor], head: Tensor, target: Batch) -> dict[str, Tensor]:
+    """Codes as targets describe them.
+
+    Args:
+        own: of sources, by name, B rows.
+        head: (B, 2) their head labels.
+        target: ``target_head`` (B, 2) turns the head by as much as labels differ;
+            ``target_expression``, ``target_jaw`` and ``target_light`` (B, n), where they are there
+            and finite, replace what sources have.
+    """
+    codes = dict(own)
+    pose = codes["pose"].clone()
+    pose[:, :3] = turned_root(pose[:, :3], head, target["target_head"])
+    pose[:, 3:] = _replaced(pose[:, 3:], target.get("target_jaw"))
+    codes["pose"] = pose
+    codes["exp"] = _replaced(codes["exp"], target.get("target_expression"))
+    codes["light"] = _replaced(codes["light"], target.get("target_light"))
+    return codes
+
+
+def _replaced(own: Tensor, other: Tensor | None) -> Tensor:
+    if other is None:
+        return own
+    other = other.to(own)
+    return torch.where(other.isfinite().all(1, keepdim=True), other, own)
+
+
+def build(config: dict, sampling: dict) -> DiffusionRig:
+    """Build the redirector of a resolved configuration."""
+    return DiffusionRig(config, sampling)

@@ -1,0 +1,138 @@
+"""Buffers of rows of codes: what DiffusionRig's network sees of a 3-D face."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from regaze.angles import vector_from_angles
+from regaze.codes import SHORT, code_columns
+from regaze.face3d.buffers import BUFFERS, buffers_of, code_centre, drawn_codes
+from regaze.face3d.deca import Deca
+from regaze.face3d.gaze import eye_pose_from_labels
+from regaze.masks import NUMBER
+from regaze.masks.mesh import face_parts
+from regaze.redirectors.diffusionrig.settings import PARTS
+from regaze.rotations import camera_flip
+
+_NAMES = {part: short for short, part in SHORT.items()}
+_COLUMNS = {_NAMES.get(part, part): place for part, place in code_columns(PARTS).items()}
+_FARTHEST = np.deg2rad(60.0)
+"""Eyes turn no farther in the head."""
+
+
+def kept_codes(rows: Tensor) -> dict[str, Tensor]:
+    """Rows of codes (B, 236) by the names of :mod:`regaze.face3d.buffers`."""
+    return {name: rows[:, place].float() for name, place in _COLUMNS.items()}
+
+
+def eye_poses(gaze: Tensor, root: Tensor) -> Tensor:
+    """Eye poses (B, 6) of gaze labels (B, 2) in heads of axis-angles (B, 3), at most 60 degrees."""
+    poses = eye_pose_from_labels(gaze.float(), root).unflatten(1, (2, 3))
+    turn = poses.norm(dim=-1, keepdim=True)
+    return (poses * (_FARTHEST / turn.clamp_min(1e-9)).clamp(max=1)).flatten(1)
+
+
+class Rendered:
+    """Renders buffers (B, 9 or 12, S, S); where nothing is known of a face they are zero.
+
+    Args:
+        face: the encoder of the codes with its head model.
+        size: side of the pictures.
+        gaze: eyes turn to where labels say, and three further channels hold that direction (x the
+            person's left, y up, z towards the viewer) on visible eyeballs.
+        cache_mb: buffers of rows that are kept in memory, as float16.
+    """
+
+    def __init__(self, face: Deca, size: int, gaze: bool, cache_mb: int = 0):
+        self.face, self.size, self.gaze = face, size, gaze
+        channels = 3 * len(BUFFERS) + (3 if gaze else 0)
+        self._room = cache_mb * 10**6 // (2 * channels * size**2)
+        self._kept: dict[int, Tensor] = {}
+        parts = face_parts(face.head)
+        eyes = np.isin(parts, [NUMBER["left_eye"], NUMBER["right_eye"]])
+        self._eyes = torch.from_numpy(eyes)
+
+    def of_rows(
+        self, rows: Tensor, codes: Mapping[str, Tensor], crop: Tensor, known: Tensor, gaze: Tensor
+    ) -> Tensor:
+        """Buffers of rows (B,) of the data set that is trained on, unedited; rendered once.
+
+        Args:
+            rows: numbers; -1 of pictures that are of no data set.
+            codes, crop, known, gaze: as for :meth:`edited`.
+        """
+        found = []
+        for place, row in enumerate(rows.tolist()):
+            made = self._kept.get(row)
+            if made is None:
+                # One at a time, and rounded whether it is kept or not: what a training sees must
+                # not depend on what it was rendered with, or a resumed one would end elsewhere.
+                one = slice(place, place + 1)
+                own = {name: value[one] for name, value in codes.items()}
+                made = self.edited(own, None, crop[one], known[one], gaze[one])[0].half().cpu()
+                if row >= 0 and len(self._kept) < self._room:
+                    self._kept[row] = made
+            found.append(made.float())
+        return torch.stack(found).to(rows.device)
+
+    @torch.no_grad()
+    def edited(
+        self,
+        codes: Mapping[str, Tensor],
+        unedited: Mapping[str, Tensor] | None,
+        crop: Tensor,
+        known: Tensor,
+        gaze: Tensor,
+    ) -> Tensor:
+        """Buffers of codes.
+
+        Args:
+            codes: B rows by name.
+            unedited: those whose face's centre must stay where it is; None leaves heads where codes
+                put them, as in training.
+            crop: (B, 3, 3) picture in [-1, 1] to pixels of the encoder's crop.
+            known: (B,) bool.
+            gaze: (B, 2) labels.
+        """
+        count, device = len(known), known.device
+        made = torch.zeros(count, 9 + (3 if self.gaze else 0), self.size, self.size, device=device)
+        at = known.nonzero()[:, 0]
+        if not len(at):
+            return made
+        with torch.autocast(device.type, enabled=False):
+            made[at] = self._drawn(
+                {name: value[at] for name, value in codes.items()},
+                None if unedited is None else {n: value[at] for n, value in unedited.items()},
+                crop[at].float(),
+                gaze[at].float(),
+            )
+        return made
+
+    def _drawn(self, codes, unedited, crop: Tensor, gaze: Tensor) -> Tensor:
+        if self.gaze:
+            codes = {**codes, "eye_pose": eye_poses(gaze, codes["pose"][:, :3])}
+        face = self.face
+        centre = None if unedited is None else code_centre(unedited, face.flame)
+        pixels = crop.new_tensor(
+            [
+                [2 / self.size, 0, 1 / self.size - 1],
+                [0, 2 / self.size, 1 / self.size - 1],
+                [0, 0, 1],
+            ]
+        )
+        drawn = drawn_codes(
+            codes, face.flame, face.albedo, face.renderer(), self.size, crop @ pixels, centre
+        )
+        buffers = buffers_of(drawn)
+        found = torch.cat([buffers[name] for name in BUFFERS], 1)
+        if not self.gaze:
+            return found
+        seen = drawn.triangles
+        eyes = self._eyes.to(seen.device)[seen.clamp(min=0)] & (seen >= 0)
+        # Labels point from what is looked at to the eyes.
+        towards = -vector_from_angles(gaze) * camera_flip(gaze)
+        return torch.cat([found, towards[:, :, None, None] * eyes], 1)

@@ -1,0 +1,88 @@
+"""``regaze edit``: what of a face is taken from another one, and what is refused."""
+
+import shutil
+
+import pandas as pd
+import pytest
+from PIL import Image, ImageChops
+from safetensors.torch import load_file, save_file
+from typer.testing import CliRunner
+
+from regaze.cli import app
+from regaze.redirectors.bench import Bench
+from regaze.redirectors.diffusionrig.settings import ModelSettings
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """Results with an untrained model, and faces with codes that it was trained with."""
+    root = tmp_path_factory.mktemp("results")
+    entry = {"class": "diffusionrig", "preset": "tiny", "size_px": 32}
+    for name, variant in (("gazing", "gaze"), ("plain", "published")):
+        models = {name: ModelSettings(**entry, variant=variant)}
+        bench = Bench(name, models, {}, root)
+        bench.write_untrained()
+        weights = root / "models" / name / "model.safetensors"
+        # As if it had learnt from what it is told: else grey levels hardly change.
+        state = load_file(weights)
+        state["denoisingUNet.out.2.weight"] *= 40
+        save_file(state, weights)
+    data = root / "synthetic"
+    for kind, to in (("crops", "faces/shard-000.h5"), ("codes", "latents/deca/part-000.parquet")):
+        (data / to).parent.mkdir(parents=True)
+        shutil.copy(bench.input_files[kind][0], data / to)
+    return root
+
+
+def edit(results, *arguments):
+    given = [*map(str, arguments), "--models", str(results / "models"), "--steps", "2"]
+    return CliRunner().invoke(app, ["edit", *given])
+
+
+def row(results, name):
+    return f"{results}/synthetic/faces/shard-000.h5:{name}"
+
+
+def test_a_picture_and_a_line_of_the_table_for_every_mode(results, tmp_path):
+    like = ["--like", row(results, "b/1"), "--like", row(results, "c/0")]
+    modes = ["--modes", "exp,pose+light"]
+    told = edit(results, row(results, "a/0"), *like, *modes, "--out", tmp_path / "a")
+    assert told.exit_code == 0, told.output
+    table = pd.read_csv(tmp_path / "a/edits.csv")
+    assert table["mode"].tolist() == ["exp", "pose+light"] * 2
+    assert table["seed"].tolist() == [0] * 4 and table["file"].is_unique
+    pictures = [Image.open(tmp_path / "a" / file) for file in table["file"]]
+    assert all(ImageChops.difference(pictures[0], one).getbbox() for one in pictures[1:])
+
+
+def test_numbers_replace_the_first_of_a_code(results, tmp_path):
+    common = [row(results, "a/0"), "--gaze", "5", "-10", "--model", "gazing"]
+    made = []
+    for number, told in enumerate((["--jaw", "0.4"], ["--jaw", "0.4,0,0"], [])):
+        out = tmp_path / str(number)
+        done = edit(results, *common, *told, "--out", out)
+        assert done.exit_code == 0, done.output
+        (line,) = pd.read_csv(out / "edits.csv").itertuples()
+        assert (line.gaze_pitch, line.gaze_yaw) == (5, -10)
+        made.append(Image.open(out / line.file))
+    assert ImageChops.difference(made[0], made[2]).getbbox()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ([], "expected what to edit"),
+        (["--like", "b/1", "--modes", "exp+smile"], "modes: expected different ones of exp, pose"),
+        (["--jaw", "a"], "jaw: expected numbers with commas between, found 'a'"),
+        (["--jaw", "1,2,3,4"], "jaw: expected at most 3 numbers, found 4"),
+        (["--gaze", "0", "0", "--model", "plain"], "'plain' edits head, expression, jaw, light"),
+        (["--gaze", "95", "0"], "gaze pitch: expected degrees from -90 to 90"),
+        (["--paste", "half"], "paste: expected one of difference, full"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_done_is_told(results, arguments, told, tmp_path):
+    given = [row(results, one) if one == "b/1" else one for one in arguments]
+    found = edit(results, row(results, "a/0"), *given, "--out", tmp_path / "out")
+    assert found.exit_code not in (0, 2) and "Traceback" not in found.output
+    assert told in found.output
+    assert not (tmp_path / "out").exists()
