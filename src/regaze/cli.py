@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from regaze.commands.face3d import face3d
+from regaze.commands.fit import fit
 from regaze.commands.head import head_app
 from regaze.commands.photo_check import photo_check
 from regaze.commands.redirect import redirect
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 app.add_typer(head_app, name="head")
 app.command("face3d")(face3d)
+app.command("fit")(fit)
 app.command("photo-check")(photo_check)
 app.command("redirect")(redirect)
 

@@ -63,6 +63,7 @@ KINDS = {
         ("names",),
         {},
         mirrored=True,
+        of_photo="regaze.redirect.masks:SourceMasks",
     ),
     "inversions": Kind(
         "results/{dataset}/inversions/{inverter}/shard-{shard}.h5",

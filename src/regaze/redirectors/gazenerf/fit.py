@@ -17,7 +17,11 @@ from regaze.redirectors.gazenerf.settings import LOSSES
 RATES = {"shape": 0.015, "colours": 0.010, "camera": 0.001}
 _DECAY_STEPS = 300
 """After so many steps rates are a tenth."""
-_TERMS = Objective(**{**LOSSES["fit"], "background": 0.0})
+
+
+def _terms(eyes: float) -> Objective:
+    """The terms of a fit, with a weight of the eyes."""
+    return Objective(**{**LOSSES["fit"], "background": 0.0, "eye_region": eyes})
 
 
 def fitted(
@@ -28,6 +32,8 @@ def fitted(
     *,
     steps: int,
     rate: float = 1.0,
+    eyes: float = 0.0,
+    told: Callable[[int, float], None] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Codes and a camera that draw a photo.
 
@@ -38,6 +44,8 @@ def fitted(
         sizes: numbers of the parts of codes.
         steps: of Adam; 0 leaves the codes as they are.
         rate: factor of :data:`RATES`.
+        eyes: weight of the eyes, besides that of the head.
+        told: given every step's number and its loss.
 
     Returns:
         ``(codes, camera)``: (1,D) with the offsets, and the camera's offsets (1,6).
@@ -50,26 +58,28 @@ def fitted(
     }
     if steps:
         with torch.enable_grad():
-            _descend(drawn, start, photos, sizes, parts, steps, rate)
+            _descend(drawn, start, photos, sizes, parts, steps, rate, _terms(eyes), told)
     moved = torch.cat([parts["shape"], parts["colours"]], 1).detach()
     return start + moved, parts["camera"].detach()
 
 
-def _descend(drawn, start, photos, sizes, parts, steps, rate) -> None:
+def _descend(drawn, start, photos, sizes, parts, steps, rate, terms, told) -> None:
     groups = [
         {"params": [value.requires_grad_()], "lr": rate * RATES[name]}
         for name, value in parts.items()
     ]
     optimiser = torch.optim.Adam(groups)
     slower = torch.optim.lr_scheduler.ExponentialLR(optimiser, 0.1 ** (1 / _DECAY_STEPS))
-    for _ in range(steps):
+    for step in range(steps):
         moved = torch.cat([parts["shape"], parts["colours"]], 1)
         made = {"image": drawn(start + moved, parts["camera"])}
         offsets = offsets_of(moved, parts["camera"], sizes)
-        loss = _TERMS.total(_TERMS.terms(made, photos) | _TERMS.offset_terms(offsets))
+        loss = terms.total(terms.terms(made, photos) | terms.offset_terms(offsets))
         # Of the codes alone: weights keep their gradients, and cost none.
         slopes = torch.autograd.grad(loss, list(parts.values()))
         for value, slope in zip(parts.values(), slopes, strict=True):
             value.grad = slope
         optimiser.step()
         slower.step()
+        if told is not None:
+            told(step, float(loss.detach()))
