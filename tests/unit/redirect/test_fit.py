@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -12,7 +13,11 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from regaze.cli import app
+from regaze.faces import FacesAttributes, FacesReader, FacesWriter
+from regaze.masks.condition import MaskRows
 from regaze.redirect.fit import Taken, carried
+from regaze.redirect.masks import SourceMasks
+from regaze.redirect.place import row_place
 from regaze.redirectors.base import build_redirector
 from regaze.redirectors.declaration import declared_by
 from regaze.redirectors.gazenerf.redirector import GazeNerf
@@ -222,3 +227,33 @@ def test_what_is_taken():
     for text in ("shape@x=a.png", "=a.png", "shape=", "shape@nan=a.png"):
         with pytest.raises(ValueError, match="take: expected PART=PHOTO"):
             Taken.of(text)
+
+
+def test_masks_of_a_row_are_those_beside_its_faces(textured, models, tmp_path):
+    faces = tmp_path / "set/faces/shard-000.h5"
+    pixels = np.stack([textured(seed, (64, 64)) for seed in range(2)])
+    marks = np.random.default_rng(0).uniform(15, 49, (2, 68, 2)).astype(np.float32)
+    attributes = FacesAttributes("sted", (64, 64), 250.0, 600.0, "none", "synthetic")
+    with FacesWriter(faces, attributes) as writer:
+        writer.add_person("p", pixels, np.zeros((2, 8), np.float32), landmarks=marks)
+    reader, told = FacesReader([faces]), {"names": ["head", "eyes"]}
+    stored = tmp_path / "set/masks/shard-000.h5"
+    stored.parent.mkdir()
+    MaskRows.write_example(stored, told, reader, np.array([True, False]))
+    same = {"method": "exact", "method_version": "example"}
+    found = {}
+    for identity in (same, {**same, "method": "mesh"}):
+        maker = SourceMasks(told, models / "gazenerf", identity)
+        for row in (0, 1):
+            place = row_place(f"{faces}:p/{row}", size_px=32)
+            found[identity["method"], row] = maker.of(place)
+    assert [where for _, where in found.values()] == ["masks", *3 * ["landmarks"]]
+    values, _ = found["exact", 0]
+    rows = MaskRows(told, [stored], reader)
+    wanted = rows.finish(rows.read(np.array([0]))["masks"], 32, None)
+    assert torch.equal(values["masks"], wanted) and not values["masks_doubt"].any()
+    drawn, _ = found["mesh", 0]
+    assert drawn["masks"].shape == (1, 2, 32, 32) and bool(drawn["masks_doubt"].any())
+    blind = replace(row_place(f"{faces}:p/1", size_px=32), landmarks=None)
+    with pytest.raises(ValueError, match="p/1: this model is told masks, which need the face's 68"):
+        maker.of(blind)
