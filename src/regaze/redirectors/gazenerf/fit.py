@@ -17,11 +17,7 @@ from regaze.redirectors.gazenerf.settings import LOSSES
 RATES = {"shape": 0.015, "colours": 0.010, "camera": 0.001}
 _DECAY_STEPS = 300
 """After so many steps rates are a tenth."""
-
-
-def _terms(eyes: float) -> Objective:
-    """The terms of a fit, with a weight of the eyes."""
-    return Objective(**{**LOSSES["fit"], "background": 0.0, "eye_region": eyes})
+_TERMS = Objective(**{**LOSSES["fit"], "background": 0.0})
 
 
 def fitted(
@@ -32,7 +28,6 @@ def fitted(
     *,
     steps: int,
     rate: float = 1.0,
-    eyes: float = 0.0,
     told: Callable[[int, float], None] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Codes and a camera that draw a photo.
@@ -44,7 +39,6 @@ def fitted(
         sizes: numbers of the parts of codes.
         steps: of Adam; 0 leaves the codes as they are.
         rate: factor of :data:`RATES`.
-        eyes: weight of the eyes, besides that of the head.
         told: given every step's number and its loss.
 
     Returns:
@@ -58,12 +52,12 @@ def fitted(
     }
     if steps:
         with torch.enable_grad():
-            _descend(drawn, start, photos, sizes, parts, steps, rate, _terms(eyes), told)
+            _descend(drawn, start, photos, sizes, parts, steps, rate, told)
     moved = torch.cat([parts["shape"], parts["colours"]], 1).detach()
     return start + moved, parts["camera"].detach()
 
 
-def _descend(drawn, start, photos, sizes, parts, steps, rate, terms, told) -> None:
+def _descend(drawn, start, photos, sizes, parts, steps, rate, told) -> None:
     groups = [
         {"params": [value.requires_grad_()], "lr": rate * RATES[name]}
         for name, value in parts.items()
@@ -74,7 +68,7 @@ def _descend(drawn, start, photos, sizes, parts, steps, rate, terms, told) -> No
         moved = torch.cat([parts["shape"], parts["colours"]], 1)
         made = {"image": drawn(start + moved, parts["camera"])}
         offsets = offsets_of(moved, parts["camera"], sizes)
-        loss = terms.total(terms.terms(made, photos) | terms.offset_terms(offsets))
+        loss = _TERMS.total(_TERMS.terms(made, photos) | _TERMS.offset_terms(offsets))
         # Of the codes alone: weights keep their gradients, and cost none.
         slopes = torch.autograd.grad(loss, list(parts.values()))
         for value, slope in zip(parts.values(), slopes, strict=True):

@@ -348,21 +348,20 @@ class GazeNerf(Redirector):
 
 
 def _sources(source: Batch) -> tuple[Tensor, ...]:
-    """Photos of sources in [0,1], their heads and eyes, and where there is certainly no head.
+    """Photos of sources in [0,1], their heads, no eyes, and where there is certainly no head.
 
     Without masks all is head; where masks are in doubt (``source_masks_doubt``) a pixel is neither.
     """
     image = (source["source"].float() + 1) / 2
     head = torch.ones_like(image[:, :1], dtype=torch.bool)
-    eyes, outside = ~head, ~head
+    outside = ~head
     if "source_masks" in source:
         known = source["source_masks_known"][:, None, None, None]
         found = source["source_masks"][:, :1] >= 0.5
         head, outside = ~known | found, known & ~found
-        eyes = known & found & (source["source_masks"][:, 1:2] >= 0.5)
     if "source_masks_doubt" in source:
         outside = outside & (source["source_masks_doubt"] < 0.5)
-    return image, head, eyes, outside
+    return image, head, torch.zeros_like(head), outside
 
 
 def build(config: dict, sampling: dict) -> GazeNerf:

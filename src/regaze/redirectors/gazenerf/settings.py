@@ -164,9 +164,6 @@ class SamplingSettings(SamplingOptions):
     rate: float = Field(
         1.0, gt=0, description="factor of its learning rates, which are 0.015, 0.01 and 0.001"
     )
-    eyes: float = Field(
-        0.0, ge=0, description="weight of the source's eyes beside that of its head; 0 as published"
-    )
 
 
 class ModelSettings(MethodSettings):
