@@ -37,10 +37,11 @@ NAMES = ("background", "face", "eyes", "image")
 def plain_samples(field, camera, draws):
     """Encoded points (B,63,R,N), lengths, as in :meth:`HeadField.prepare`."""
     directions = rays.ray_directions(camera, rays.pixel_grid(field.side, camera.centre.device))
-    depths = rays.plane_depths(camera, field.count).expand(-1, directions.shape[1], -1)
+    depths = rays.plane_depths(camera, field.count, *field.planes)
+    depths = depths.expand(-1, directions.shape[1], -1)
     depths = depths if draws is None else rays.jittered(depths, draws)
     samples = rays.samples_at(camera, directions, depths)
-    return rays.encoded(samples.points, rays.POINT_BANDS).permute(0, 3, 1, 2), samples.lengths
+    return rays.encoded(samples.points, field.bands).permute(0, 3, 1, 2), samples.lengths
 
 
 def repeated(code, like):
@@ -68,7 +69,7 @@ def plain_added(field, densities, features, lengths):
 def plain_step(field, camera, codes, gaze, draws):
     """The four pictures of `gazenerf`."""
     points, lengths = plain_samples(field, camera, draws)
-    told = repeated(torch.cat([codes[0], gaze], 1), points)
+    told = repeated(torch.cat([codes[0], field.gaze_scale * gaze], 1), points)
     seen = repeated(codes[1], points)
     maps = {"background": field.neural_render.bg_featmap}
     for name, mlp in field.streams.items():
@@ -123,7 +124,8 @@ def fill(field, share, camera, codes, gaze):
     with torch.no_grad():
         points, _ = plain_samples(field, camera, None)
         if field.variant == "gazenerf":
-            told = torch.cat([points, repeated(torch.cat([codes[0], gaze], 1), points)], 1)
+            told = torch.cat([codes[0], field.gaze_scale * gaze], 1)
+            told = torch.cat([points, repeated(told, points)], 1)
         else:
             told = torch.cat([points, repeated(codes[0], points)], 1)
         for mlp in field.streams.values():

@@ -12,6 +12,7 @@ import typer
 from regaze.commands.edit import edit
 from regaze.commands.exchange import exchange_app
 from regaze.commands.face3d import face3d
+from regaze.commands.fit import fit
 from regaze.commands.gcgan import gcgan_app
 from regaze.commands.head import head_app
 from regaze.commands.photo_check import photo_check
@@ -32,6 +33,7 @@ app.add_typer(head_app, name="head")
 app.add_typer(exchange_app, name="exchange")
 app.add_typer(gcgan_app, name="gcgan")
 app.command("face3d")(face3d)
+app.command("fit")(fit)
 app.command("photo-check")(photo_check)
 app.command("redirect")(redirect)
 app.command("edit")(edit)

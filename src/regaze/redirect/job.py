@@ -8,15 +8,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from regaze.assets import AssetError
 from regaze.face3d.photo_faces import is_row, list_photos
 from regaze.landmarks.base import LandmarkDetector
-from regaze.landmarks.detectors import configured_detector
 from regaze.outputs import write_json
 from regaze.redirect.adjust import BEYOND, told_beyond
 from regaze.redirect.angles import Request, checked, read_table, sweep
 from regaze.redirect.animate import check_kind, shrunk, write_animation
 from regaze.redirect.grid import draw_sheet, grid, mean_errors, write_table
+from regaze.redirect.known import detector_of, published_of
 from regaze.redirect.models import model_folder, open_estimator, preferred, sampling_of
 from regaze.redirect.one_eye import EYES
 from regaze.redirect.paste import MODES
@@ -156,10 +155,13 @@ class Job:
         estimator = open_estimator(o["models"], o["estimator"], view)
         sampling = sampling_of(folder, self.settings, o["steps"], o["seed"])
         adjust = {name: o[name] for name in ("align", "match_colours", "beyond")}
-        engine = Redirection(folder, sampling, estimator, o["device"], self._published(), **adjust)
+        published = published_of(self.settings)
+        engine = Redirection(folder, sampling, estimator, o["device"], published, **adjust)
         self._check_model(engine)
         photos = any(not is_row(place) for place, _ in self.work)
-        detector = self._detector() if photos and o["landmarks"] is None else None
+        detector = None
+        if photos and o["landmarks"] is None:
+            detector = detector_of(self.settings, o["device"])
         records, left_out, names = [], [], set()
         for place, requests in self.work:
             if is_video(place):
@@ -172,7 +174,9 @@ class Job:
                     yield from _beyond(place, about["results"])
                     continue
                 face = self._face(place, engine, detector)
-                known = engine.invert(face, o["source_gaze"], o["code"], shown=not self.sweep)
+                known = engine.invert(
+                    face, o["source_gaze"], o["code"], shown=not self.sweep, keep=True
+                )
                 results, about = engine.redirect(
                     face,
                     requests,
@@ -297,24 +301,6 @@ class Job:
             find=detector and detector.all_faces,
             face=o["face"],
         )
-
-    def _published(self) -> dict[str, dict[str, str]]:
-        """Files of the published 3-D encoders that the configuration names."""
-        entries = {} if self.settings is None else self.settings.encoders
-        return {
-            name: entry.weights for name, entry in entries.items() if entry.published is not None
-        }
-
-    def _detector(self) -> LandmarkDetector:
-        """The face detector that the configuration names."""
-        known = self.settings and (self.settings.landmarks, self.settings.assets)
-        try:
-            return configured_detector(*(known or (None, None)), self.options["device"])
-        except AssetError as error:
-            raise ValueError(
-                f"to find the face in a photo, its 68 landmarks are needed: {error} Or give them "
-                "with --landmarks."
-            ) from None
 
 
 def _measured_only(photo: np.ndarray) -> None:

@@ -88,6 +88,7 @@ class Place:
         faces: the faces file that it is a row of (``facts`` has ``person`` and ``row``), or None.
         colours: how models want its colours, None: as they are.
         reading: how an estimator of another view sees the photo, None: as the model does.
+        mask: (h, w) uint8 of 0 to 255, how much of a pixel is head; None where nobody said.
     """
 
     name: str
@@ -102,6 +103,7 @@ class Place:
     faces: str | None = None
     colours: ColourMatch | None = None
     reading: View | None = None
+    mask: np.ndarray | None = None
 
     @property
     def shown(self) -> np.ndarray:

@@ -22,20 +22,24 @@ from regaze.outputs import replacing
 from regaze.provenance import fingerprint
 from regaze.redirect.adjust import Adjustment
 from regaze.redirect.angles import Request
+from regaze.redirect.fits import Fits, Told
 from regaze.redirect.one_eye import one_eye, only_there
 from regaze.redirect.paste import Motion, eye_mask, face_mask, paste, window_mask
 from regaze.redirect.place import Place
 from regaze.redirect.wplus import generator_of, read_code
-from regaze.redirectors.base import CodeEditor, Moves, Moving, State
+from regaze.redirectors.base import CodeEditor, Fitting, Moves, Moving, State
 from regaze.redirectors.batches import BatchBuilder
 from regaze.redirectors.declaration import declared_by
 from regaze.redirectors.inputs import maker_of
 from regaze.redirectors.patches import read_patches
 from regaze.redirectors.sample import channels_last, chunk_size, load_redirector
 from regaze.views import why_another
+from regaze.weights import models_folder
 
 log = logging.getLogger("regaze.redirect")
 
+FITS = "fits"
+"""Folder of fits below the folder of results, beside the folder of models."""
 _SAME_HEAD = np.radians(0.5)
 """Largest turn of a head that keeps its outline where it is."""
 
@@ -144,6 +148,10 @@ class Redirection:
             warn_of_blind(log, estimator.record, "what it reads of that is left out")
         self.sampling, self.device, self.estimator = dict(sampling), device, estimator
         self.fingerprint = fingerprint(Path(folder) / "model.safetensors")
+        self._fits = None
+        if isinstance(self.redirector, Fitting):
+            own = {**self.redirector.describe_sampling(), "seed": self.sampling.get("seed", 0)}
+            self._fits = Fits(models_folder(folder).parent / FITS, self.fingerprint, own)
 
     @property
     def size_px(self) -> int:
@@ -269,7 +277,7 @@ class Redirection:
             targets.append(target)
             asked.append(other)
         codes = [request.codes for request in requests]
-        pictures, motions = self._edited(known, targets, codes, batch)
+        pictures, motions = self.edited(known, targets, batch, codes=codes)
         patches = to_uint8(pictures)
         measured = self.measure(patches) if side is None else None
         shown, levels = _levels(known.source["source"].cpu())[0], _levels(pictures)
@@ -319,15 +327,20 @@ class Redirection:
         about |= {f"source_{kind}_from": where for kind, where in known.made_from.items()}
         return results, about
 
-    def _edited(
+    def edited(
         self,
         known: Inverted,
         targets: Sequence,
-        codes: Sequence[Mapping[str, np.ndarray]],
-        batch: int | None,
+        batch: int | None = None,
+        *,
+        roll: float = 0.0,
+        codes: Sequence[Mapping[str, np.ndarray]] = (),
     ) -> tuple[torch.Tensor, list[Motion]]:
-        """Pictures (n, 3, S, S) of targets (gaze, head) and codes of other factors; how their
-        pixels were moved, if so."""
+        """Pictures (n, 3, S, S) of targets (gaze, head), and how their pixels were moved, if so.
+
+        ``roll``: radians by which a model that has a camera turns it; ``codes``: of other factors,
+        of each target.
+        """
         made, motions, seed = [], [], self.sampling.get("seed", 0)
         batch = batch or chunk_size(self.redirector, {"batch": "auto", **self.sampling})
         with torch.no_grad():
@@ -337,6 +350,8 @@ class Redirection:
                 wanted = known.builder.load("target", nobody, labels, picture=False)
                 wanted["pair"] = torch.zeros(len(labels), dtype=torch.int64)
                 wanted |= _told(codes[start : start + batch])
+                if roll:
+                    wanted["target_roll"] = torch.full((len(labels),), roll)
                 wanted = known.builder.finish({k: v.to(self.device) for k, v in wanted.items()})
                 if isinstance(self.redirector, Moving):
                     moves = self.redirector.moves(known.state, wanted, seed=seed)
@@ -353,6 +368,8 @@ class Redirection:
         code: str | os.PathLike | None = None,
         *,
         shown: bool = False,
+        keep: bool = False,
+        told: Told | None = None,
     ) -> Inverted:
         """What the model needs of a face, computed once however often it is redirected.
 
@@ -361,6 +378,8 @@ class Redirection:
             source_gaze: see :meth:`redirect`.
             code: file of a W+ code in place of the face's own, see :mod:`regaze.redirect.wplus`.
             shown: also tell the code and draw it, where the model edits codes.
+            keep: use the fit of the same face again, and keep it, where the model fits faces.
+            told: given every step of such a fit; see :class:`regaze.redirectors.base.Fitting`.
 
         Raises:
             FileNotFoundError, ValueError: the gaze is unknown, or the code cannot be used.
@@ -375,7 +394,8 @@ class Redirection:
         gaze, gaze_from = self.source_gaze(place, source_gaze)
         source, builder, made_from = self._source(place, gaze)
         with torch.no_grad():
-            state = redirector.invert(source, seed=self.sampling.get("seed", 0))
+            state, fit_from = self._inverted(source, keep, told)
+            made_from |= {} if fit_from is None else {"fit": fit_from}
             if code is not None:
                 own = redirector.w_plus(state)
                 given = read_code(code, tuple(own.shape[1:]), self.code_fingerprint)
@@ -389,6 +409,15 @@ class Redirection:
                     levels, _ = self._restored(place, levels, seen)
                 picture = np.rint(levels[0]).astype(np.uint8)
         return Inverted(state, source, builder, gaze, gaze_from, made_from, numbers, picture)
+
+    def _inverted(self, source, keep: bool, told: Told | None) -> tuple[State, str | None]:
+        """The state of a source, and where its fit is from."""
+        seed = self.sampling.get("seed", 0)
+        if self._fits is None:
+            return self.redirector.invert(source, seed=seed), None
+        if not keep:
+            return self.redirector.fit(source, seed=seed, told=told), "made"
+        return self._fits.of(source, lambda: self.redirector.fit(source, seed=seed, told=told))
 
     @property
     def code_fingerprint(self) -> str:

@@ -222,6 +222,29 @@ class Moves:
 
 
 @runtime_checkable
+class Fitting(Protocol):
+    """What a redirector also has when sources are fitted, which takes long and is worth keeping.
+
+    States are flat mappings of tensors, one of which is ``codes`` (B, D).
+    """
+
+    @property
+    def code_parts(self) -> Mapping[str, int]:
+        """Names of the parts of codes, in order, and how many numbers each has."""
+        ...
+
+    def fit(
+        self, source: Batch, *, seed: int, told: Callable[[int, float], None] | None = None
+    ) -> State:
+        """:meth:`Redirector.invert`; ``told`` is given every step's number and its loss."""
+        ...
+
+    def published_codes(self, state: State) -> Mapping:
+        """The state of one source in the published container of codes, for ``torch.save``."""
+        ...
+
+
+@runtime_checkable
 class Moving(Protocol):
     """What a redirector also has when it moves pixels of its source: photos keep their detail."""
 

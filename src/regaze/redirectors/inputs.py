@@ -70,6 +70,7 @@ KINDS = {
         ("names",),
         {},
         mirrored=True,
+        of_photo="regaze.redirect.masks:SourceMasks",
     ),
     "eye_regions": Kind(
         "results/{dataset}/masks/shard-{shard}.h5",

@@ -273,12 +273,13 @@ def test_the_estimator_may_be_named_and_broken_models_are_passed_over(here, scen
     assert "there are: eyes, small" in refused(*arguments, "--model", "broken")
 
 
-def test_models_that_need_masks_are_refused(models, monkeypatch):
-    def masked(config):
-        return replace(declared_by(config), inputs=(Input("masks", {"names": ["eyes"]}),))
+def test_models_that_need_what_no_photo_has_are_refused(models, monkeypatch):
+    def inverted(config):
+        options = {"inverter": "inverter", "size_px": 32, "code": 64, "of": "picture"}
+        return replace(declared_by(config), inputs=(Input("inversions", options),))
 
-    monkeypatch.setattr("regaze.redirect.run.declared_by", masked)
-    with pytest.raises(ValueError, match="small: this model also needs masks of the source"):
+    monkeypatch.setattr("regaze.redirect.run.declared_by", inverted)
+    with pytest.raises(ValueError, match="small: this model also needs inversions of the source"):
         Redirection(models / "small", {})
 
 

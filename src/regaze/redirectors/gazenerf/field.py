@@ -24,6 +24,8 @@ from regaze.redirectors.gazenerf.parts import Map, Prepared
 from regaze.redirectors.gazenerf.radiance import RadianceMLP, RadianceMLPGaze, Told, mixed, wide
 from regaze.redirectors.gazenerf.rays import (
     DIRECTION_BANDS,
+    FAR,
+    NEAR,
     POINT_BANDS,
     Camera,
     Samples,
@@ -41,7 +43,6 @@ from regaze.redirectors.gazenerf.rays import (
 from regaze.redirectors.gazenerf.renderer import NeuralRenderer
 
 VARIANTS = ("headnerf", "headnerf_gazecat", "headnerf_gaze", "gazenerf")
-_POINTS = 3 + 6 * POINT_BANDS
 _DIRECTIONS = 3 + 6 * DIRECTION_BANDS
 _CHUNK = 8192
 """Samples at a time where nothing is kept for gradients."""
@@ -71,6 +72,10 @@ class HeadField(nn.Module):
         fine: further samples per ray where the density is.
         white: whether the background begins white.
         recompute: activations are computed again for gradients, ray chunk by ray chunk.
+        bands: frequencies by which points are encoded, 1, 2, 4, ...
+        near, far: world z of the planes between which rays are sampled.
+        gaze_scale: the gaze is told in so many times radians.
+        gain: factor of the trunks' first weights.
     """
 
     def __init__(
@@ -92,8 +97,14 @@ class HeadField(nn.Module):
         fine: int = 0,
         white: bool = True,
         recompute: bool = False,
+        bands: int = POINT_BANDS,
+        near: float = NEAR,
+        far: float = FAR,
+        gaze_scale: float = 1.0,
+        gain: float = 1.0,
     ):
         super().__init__()
+        self.bands, self.planes, self.gaze_scale = bands, (near, far), gaze_scale
         self.variant, self.side, self.count, self.fine = variant, side, samples, fine
         self.gaze_dim = {"headnerf": 0, "gazenerf": 2}.get(variant, gaze_dim)
         self.gaze_columns = gaze_columns
@@ -101,7 +112,8 @@ class HeadField(nn.Module):
         self.told_shape, self.told_appearance = shape, appearance
         self.neural_render = NeuralRenderer(channels, side, size_px, white)
         told = shape + (self.gaze_dim if variant != "headnerf_gaze" else 0)
-        sizes = (_POINTS, told, appearance, hidden, channels, _DIRECTIONS if directions else 0)
+        seen = _DIRECTIONS if directions else 0
+        sizes = (3 + 6 * bands, told, appearance, hidden, channels, seen)
         if variant == "gazenerf":
             self.fg_CD_predictor_face = RadianceMLP(*sizes)
             self.fg_CD_predictor_eyes = RadianceMLP(*sizes)
@@ -110,6 +122,8 @@ class HeadField(nn.Module):
             self.fg_CD_predictor = RadianceMLPGaze(*sizes, rays=rays, near_points=near_points)
         else:
             self.fg_CD_predictor = RadianceMLP(*sizes)
+        for one in self.streams.values():
+            one.amplify(gain)
 
     @property
     def streams(self) -> dict[str, RadianceMLP]:
@@ -141,7 +155,7 @@ class HeadField(nn.Module):
         pixels = pixel_grid(self.side, shape.device)[numbers]
         with torch.autocast(shape.device.type, enabled=False):
             directions = ray_directions(camera, pixels)
-            depths = plane_depths(camera, self.count).expand(-1, len(pixels), -1)
+            depths = plane_depths(camera, self.count, *self.planes).expand(-1, len(pixels), -1)
             depths = depths if draws is None else jittered(depths, draws)
             samples = samples_at(camera, directions, depths)
         codes = shape, appearance
@@ -179,7 +193,7 @@ class HeadField(nn.Module):
             numbers = torch.arange(start, start + len(points), device=points.device)
             points = points.flatten(0, 1)
             if start not in known:
-                points = encoded(points, POINT_BANDS)
+                points = encoded(points, self.bands)
             yield start, points, numbers.repeat_interleave(count)
 
     # What gazes make of them.
@@ -245,7 +259,7 @@ class HeadField(nn.Module):
 
     def _tiled(self, gaze: Tensor) -> Tensor:
         numbers = gaze_columns(gaze) if self.gaze_columns else gaze
-        return numbers.repeat(1, self.gaze_dim // numbers.shape[1])
+        return self.gaze_scale * numbers.repeat(1, self.gaze_dim // numbers.shape[1])
 
     def gaze_embedding(self, gaze: Tensor, eyes: Tensor) -> Tensor:
         """What the gaze branch is told of every ray besides points, (B, side^2, 1+G+2)."""
@@ -332,7 +346,7 @@ class HeadField(nn.Module):
         rays = torch.arange(len(points), device=flat.device).repeat_interleave(lengths.shape[1])
         filled = self._filled(shade, flat, rays + start)
         own = rays[filled]
-        some = encoded(flat[filled], POINT_BANDS)
+        some = encoded(flat[filled], self.bands)
         made = []
         for densities, colours in shade(some, own + start, True):
             whole = densities.new_zeros(len(rays)).index_copy(0, filled, densities)
@@ -348,7 +362,7 @@ class HeadField(nn.Module):
         """Numbers (F,) of the points (M,3) that have a density in one of the shader's streams."""
         there = []
         for part, own in zip(points.split(_CHUNK), rays.split(_CHUNK), strict=True):
-            found = shade(encoded(part, POINT_BANDS), own, False)
+            found = shade(encoded(part, self.bands), own, False)
             there.append(torch.stack([one > 0 for one, _ in found]).any(0))
         return torch.cat(there).nonzero()[:, 0]
 

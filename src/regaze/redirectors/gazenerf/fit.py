@@ -28,6 +28,7 @@ def fitted(
     *,
     steps: int,
     rate: float = 1.0,
+    told: Callable[[int, float], None] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Codes and a camera that draw a photo.
 
@@ -38,6 +39,7 @@ def fitted(
         sizes: numbers of the parts of codes.
         steps: of Adam; 0 leaves the codes as they are.
         rate: factor of :data:`RATES`.
+        told: given every step's number and its loss.
 
     Returns:
         ``(codes, camera)``: (1,D) with the offsets, and the camera's offsets (1,6).
@@ -50,19 +52,19 @@ def fitted(
     }
     if steps:
         with torch.enable_grad():
-            _descend(drawn, start, photos, sizes, parts, steps, rate)
+            _descend(drawn, start, photos, sizes, parts, steps, rate, told)
     moved = torch.cat([parts["shape"], parts["colours"]], 1).detach()
     return start + moved, parts["camera"].detach()
 
 
-def _descend(drawn, start, photos, sizes, parts, steps, rate) -> None:
+def _descend(drawn, start, photos, sizes, parts, steps, rate, told) -> None:
     groups = [
         {"params": [value.requires_grad_()], "lr": rate * RATES[name]}
         for name, value in parts.items()
     ]
     optimiser = torch.optim.Adam(groups)
     slower = torch.optim.lr_scheduler.ExponentialLR(optimiser, 0.1 ** (1 / _DECAY_STEPS))
-    for _ in range(steps):
+    for step in range(steps):
         moved = torch.cat([parts["shape"], parts["colours"]], 1)
         made = {"image": drawn(start + moved, parts["camera"])}
         offsets = offsets_of(moved, parts["camera"], sizes)
@@ -73,3 +75,5 @@ def _descend(drawn, start, photos, sizes, parts, steps, rate) -> None:
             value.grad = slope
         optimiser.step()
         slower.step()
+        if told is not None:
+            told(step, float(loss.detach()))

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from regaze.codes import CODES, code_columns
-from regaze.codes.condition import code_statistics
 from regaze.redirectors.gazenerf.field import HeadField
 from regaze.redirectors.gazenerf.objective import Offsets
 from regaze.redirectors.gazenerf.settings import CODE_PARTS
@@ -26,13 +25,21 @@ def sizes_of(network: Mapping) -> tuple[int, ...]:
 class Head(nn.Module):
     """A field, and how codes of the encoder are spread in the training data.
 
-    Codes are told to the field as numbers of deviation 1 about 0, which stands for a head that is
-    not known. Without an encoder all are 0.
+    Codes are told to the field about 0, which stands for a head that is not known, each part in
+    units of its spread: what an encoder hardly tells apart stays as small beside the rest of its
+    part as it was. Without an encoder all are 0.
+
+    Args:
+        field: the field.
+        sizes: numbers of the parts of codes.
+        encoded: whether an encoder tells codes.
+        spread: mean deviation of the numbers of a part, as they are told.
     """
 
-    def __init__(self, field: HeadField, count: int, encoded: bool):
+    def __init__(self, field: HeadField, sizes: tuple[int, ...], encoded: bool, spread: float):
         super().__init__()
-        self.field = field
+        self.field, self.sizes, self.spread = field, sizes, spread
+        count = sum(sizes)
         self.register_buffer("mean", torch.zeros(count))
         self.register_buffer("std", torch.ones(count))
         self.order: list[int] = []
@@ -43,9 +50,12 @@ class Head(nn.Module):
 
     def standardise(self, codes: Tensor) -> None:
         """Learn the spread of training codes (N,D) as they are stored."""
-        mean, std = code_statistics(codes[:, self.order])
-        self.mean.copy_(mean)
-        self.std.copy_(std)
+        codes = codes[:, self.order].double()
+        spread = codes.std(0, correction=0)
+        self.mean.copy_(codes.mean(0))
+        for own, told in zip(spread.split(self.sizes), self.std.split(self.sizes), strict=True):
+            of_part = own.square().mean().sqrt()
+            told.copy_(of_part / self.spread if of_part > 0 else torch.ones_like(of_part))
 
     def codes(self, stored: Tensor, known: Tensor) -> Tensor:
         """Codes (B,D) in the field's order and spread, of stored ones; 0 where they are unknown."""

@@ -27,12 +27,14 @@ class Photos:
         head, eyes: (B,1,S,S) bool.
         calmer: photos (B,3,S,S) of the same heads with less gaze, and which rows (B,) bool are
             such; None without any.
+        outside: (B,1,S,S) bool, where certainly no head is; None: where ``head`` is not.
     """
 
     image: Tensor
     head: Tensor
     eyes: Tensor
     calmer: tuple[Tensor, Tensor] | None = None
+    outside: Tensor | None = None
 
     def cleared(self, mask: Tensor) -> Tensor:
         """The photos, white outside a mask."""
@@ -80,11 +82,11 @@ class Objective(ObjectiveOptions):
     def terms(self, made: Pictures, photos: Photos) -> dict[str, Tensor]:
         """Terms of colours that have a weight, without it."""
         image, photo, head, eyes = made["image"], photos.image, photos.head, photos.eyes
-        rest = head & ~eyes
+        rest, outside = head & ~eyes, ~head if photos.outside is None else photos.outside
         found: dict[str, Callable[[], Tensor]] = {
             "background": lambda: (made["background"] - 1).square().mean(),
             "head": lambda: inside(self.apart(image, photo), head),
-            "nonhead": lambda: inside((image - 1).square(), ~head),
+            "nonhead": lambda: inside((image - 1).square(), outside),
             "eye_region": lambda: inside(self.apart(image, photo), eyes),
             "face": lambda: inside(self.apart(made["face"], photo), rest),
             "eyes": lambda: inside(self.apart(made["eyes"], photo), eyes),

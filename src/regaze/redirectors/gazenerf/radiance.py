@@ -60,6 +60,12 @@ class Trunk(nn.Module):
         """One of the eight."""
         return getattr(self, f"{self.prefix}FeaExt_module_{number}")
 
+    @torch.no_grad()
+    def amplify(self, gain: float) -> None:
+        """Multiply all weights but biases."""
+        for number in range(_DEPTH):
+            self.layer(number).weight.mul_(gain)
+
     def told_biases(self, told: Tensor) -> tuple[Tensor, Tensor]:
         """What is told (...,told), as biases (...,hidden) of the first layer and the sixth."""
         own = slice(self.points, self.points + self.told)

@@ -16,7 +16,7 @@ from regaze.angles import angles_from_vector, rotation_from_angles, vector_from_
 from regaze.rotations import camera_flip, euler_to_matrix
 
 NEAR, FAR = 2.5, -3.5
-"""World z of the planes between which rays are sampled."""
+"""World z of the planes between which rays are sampled, as published."""
 POINT_BANDS, DIRECTION_BANDS = 10, 4
 _GUARD = 1e-10
 
@@ -40,6 +40,13 @@ class Camera:
         turned = euler_to_matrix(turn.flip(-1), "ZYX")
         centre = turned @ self.centre + shift
         return Camera(turned @ self.rotation, centre, self.inverse)
+
+    def rolled(self, angle: Tensor) -> Camera:
+        """The camera turned clockwise about the way it looks, by (B,) radians."""
+        turn = torch.zeros(len(angle), 3).to(self.rotation)
+        turn[:, 0] = angle
+        turned = self.rotation @ euler_to_matrix(turn, "ZYX")
+        return Camera(turned, self.centre, self.inverse)
 
 
 def patch_camera(
@@ -176,11 +183,11 @@ class Samples:
         return _samples(self.centres, self.directions, depths)
 
 
-def plane_depths(camera: Camera, count: int) -> Tensor:
-    """Depths (B,1,N+1) of equally spaced planes from :data:`NEAR` to :data:`FAR`."""
+def plane_depths(camera: Camera, count: int, near: float = NEAR, far: float = FAR) -> Tensor:
+    """Depths (B,1,N+1) of equally spaced planes between two world z."""
     share = torch.linspace(0, 1, count + 1).to(camera.centre)
     height = camera.centre[:, 2, None]
-    return (height - NEAR) * (1 - share) + (height - FAR) * share
+    return (height - near) * (1 - share) + (height - far) * share
 
 
 def jittered(depths: Tensor, draws: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from regaze.redirectors.gazenerf.objective import Objective, Photos, displaced
 from regaze.redirectors.gazenerf.parts import Prepared
 from regaze.redirectors.gazenerf.perceptual import FeatureDistance, Vgg16Distance
 from regaze.redirectors.gazenerf.rays import Camera, Window, gaze_in_head, patch_camera
+from regaze.redirectors.gazenerf.settings import CODE_PARTS
 from regaze.training.phases import Phase, Progress
 from regaze.weights import load_strictly
 
@@ -37,6 +38,7 @@ class GazeNerf(Redirector):
         self.objective = Objective(**config["objective"])
         same = ("side", "channels", "hidden", "samples", "fine", "gaze_dim", "near_points")
         same += ("gaze_columns", "gaze_share", "directions", "white", "recompute")
+        same += ("bands", "near", "far", "gaze_scale", "gain")
         field = HeadField(
             self.variant,
             size_px=config["size_px"],
@@ -46,7 +48,7 @@ class GazeNerf(Redirector):
         )
         encoded = config["encoder"] is not None and "checkpoint" not in config
         self.encoded = encoded
-        self.net = nn.ModuleDict({"head": Head(field, sum(self.sizes), encoded)})
+        self.net = nn.ModuleDict({"head": Head(field, self.sizes, encoded, own["spread"])})
         if self.objective.adversarial and "checkpoint" not in config:
             self.net["adversary"] = PatchDiscriminator()
         self._estimator: list[nn.Module] = []
@@ -84,7 +86,8 @@ class GazeNerf(Redirector):
 
     def fit_rows(self, count: int) -> None:
         """Make room for what is learnt of every picture; read VGG-16 where it is compared by."""
-        self.net["learnt"] = Learnt(count, self.sizes)
+        if self.objective.offsets:
+            self.net["learnt"] = Learnt(count, self.sizes)
         if self.objective.perceptual or self.objective.perceptual_parts:
             path = self.config["vgg16"]
             self._seen = [
@@ -97,7 +100,9 @@ class GazeNerf(Redirector):
 
     def phases(self) -> list[Phase]:
         """The field with its offsets, after what judges it."""
-        made = [*self.field.parameters(), *self.net["learnt"].parameters()]
+        made = [*self.field.parameters()]
+        if self.objective.offsets:
+            made += self.net["learnt"].parameters()
         main = Phase("field", [one for one in made if one.requires_grad])
         if "adversary" not in self.net:
             return [main]
@@ -115,7 +120,9 @@ class GazeNerf(Redirector):
             real = photos.cleared(photos.head)
             return {"loss": judged(judge(real), judge(made["image"]))}
         made, photos, offsets = self._drawn(batch, at)
-        terms = self.objective.terms(made, photos) | self.objective.offset_terms(offsets)
+        terms = self.objective.terms(made, photos)
+        if offsets is not None:
+            terms |= self.objective.offset_terms(offsets)
         if self._seen:
             terms |= self.objective.seen_terms(made, photos, self._seen[0])
         if self.objective.angular:
@@ -140,9 +147,12 @@ class GazeNerf(Redirector):
         """Pictures of targets, what they are compared with, and offsets, in a window if so told."""
         objective, gaze, count = self.objective, self._gaze(batch), len(batch["target"])
         owner = "target" if objective.codes == "own" else "source"
-        moved = self.net["learnt"](batch[f"{owner}_row"], batch["target_row"])
-        codes, offsets = self._codes(batch, owner) + moved[0], offsets_of(*moved, self.sizes)
-        camera = self._camera(batch["target_head"], moved[1])
+        codes, moved = self._codes(batch, owner), None
+        if objective.offsets:
+            moved = self.net["learnt"](batch[f"{owner}_row"], batch["target_row"])
+            codes = codes + moved[0]
+        offsets = None if moved is None else offsets_of(*moved, self.sizes)
+        camera = self._camera(batch["target_head"], None if moved is None else moved[1])
         window = self._window(at.generator)
         rays = self.field.side**2 if window is None else window.side**2
         draws = torch.rand(
@@ -235,24 +245,41 @@ class GazeNerf(Redirector):
 
     # Pictures.
 
+    @property
+    def code_parts(self) -> dict[str, int]:
+        """See :class:`regaze.redirectors.base.Fitting`."""
+        return dict(zip(CODE_PARTS, self.sizes, strict=True))
+
+    def published_codes(self, state: State) -> Mapping:
+        """HeadNeRF's container of codes, of one source."""
+        form, colours = state["codes"].detach().cpu().tensor_split([sum(self.sizes[:2])], 1)
+        return {"code": {"bg_code": None, "shape_code": form, "appea_code": colours}}
+
     def invert(self, source: Batch, *, seed: int) -> State:
+        """See :meth:`fit`."""
+        return self.fit(source, seed=seed)
+
+    def fit(
+        self, source: Batch, *, seed: int, told: Callable[[int, float], None] | None = None
+    ) -> State:
         """Codes (B,D) and camera offsets (B,6) that draw sources best, and their eyes.
 
         A descent from the encoder's codes of every source by itself; nothing is drawn at random,
         so ``seed`` does nothing.
+
+        Raises:
+            ValueError: codes are not finite, or a camera looks away from the head.
         """
         start, gaze, eyes = (
             self._codes(source, "source"),
             self._gaze(source, "source"),
             self._eyes(source),
         )
-        image = (source["source"].float() + 1) / 2
-        head = torch.ones_like(image[:, :1], dtype=torch.bool)
-        if "source_masks" in source:
-            known = source["source_masks_known"][:, None, None, None]
-            head = ~known | (source["source_masks"][:, :1] >= 0.5)
-        found = []
-        for row in range(len(image)):
+        if not start.isfinite().all():
+            row = int((~start.isfinite()).any(1).nonzero()[0])
+            raise ValueError(f"codes: expected finite numbers, found others in source {row}")
+        photos, found = _sources(source), []
+        for row in range(len(start)):
             own = slice(row, row + 1)
             camera = source["source_head"][own]
 
@@ -261,8 +288,8 @@ class GazeNerf(Redirector):
                 shown = {"eyes": None if eyes is None else eyes[own]}
                 return self.field(heads, gaze[own], **shown, names=("image",))["image"]
 
-            photos = Photos(image[own], head[own], torch.zeros_like(head[own]))
-            found.append(fitted(drawn, start[own], photos, self.sizes, **self.sampling))
+            one = Photos(*(value[own] for value in photos[:3]), outside=photos[3][own])
+            found.append(fitted(drawn, start[own], one, self.sizes, **self.sampling, told=told))
         codes, cameras = (torch.cat(values) for values in zip(*found, strict=True))
         return {"codes": codes, "camera": cameras, **({} if eyes is None else {"eyes": eyes})}
 
@@ -270,21 +297,20 @@ class GazeNerf(Redirector):
         """Heads as they look where they are asked to; ``seed`` does nothing.
 
         What does not depend on the gaze is computed once for all pictures of the same head.
+        ``target_roll`` (B,) radians turns the camera about the way it looks, clockwise.
         """
         count, gaze = len(target["target_head"]), self._gaze(target)
-        rows = torch.cat(
-            [
-                *(state[name].expand(count, -1) for name in ("codes", "camera")),
-                target["target_head"].float(),
-            ],
-            1,
-        )
+        head = target["target_head"].float()
+        roll = target.get("target_roll", head.new_zeros(count))
+        known = (state[name].expand(count, -1) for name in ("codes", "camera"))
+        rows = torch.cat([*known, head, roll.float()[:, None]], 1)
         heads, of = rows.unique(dim=0, return_inverse=True)
         made = rows.new_empty(count, 3, self.config["size_px"], self.config["size_px"])
         for number, one in enumerate(heads.split(1)):
-            codes, offsets, head = one.split((sum(self.sizes), 6, 2), 1)
+            codes, offsets, head, roll = one.split((sum(self.sizes), 6, 2, 1), 1)
             asked = (of == number).nonzero()[:, 0]
-            prepared = self._prepared(self._camera(head, offsets), codes)
+            camera = self._camera(head, offsets).rolled(roll[:, 0])
+            prepared = self._prepared(camera, codes)
             eyes = state.get("eyes")
             if eyes is not None:
                 eyes = eyes.expand(count, -1, -1, -1)[asked]
@@ -319,6 +345,23 @@ class GazeNerf(Redirector):
             ValueError: keys are missing or unexpected, or shapes differ; all are listed.
         """
         load_strictly(self.field, state)
+
+
+def _sources(source: Batch) -> tuple[Tensor, ...]:
+    """Photos of sources in [0,1], their heads, no eyes, and where there is certainly no head.
+
+    Without masks all is head; where masks are in doubt (``source_masks_doubt``) a pixel is neither.
+    """
+    image = (source["source"].float() + 1) / 2
+    head = torch.ones_like(image[:, :1], dtype=torch.bool)
+    outside = ~head
+    if "source_masks" in source:
+        known = source["source_masks_known"][:, None, None, None]
+        found = source["source_masks"][:, :1] >= 0.5
+        head, outside = ~known | found, known & ~found
+    if "source_masks_doubt" in source:
+        outside = outside & (source["source_masks_doubt"] < 0.5)
+    return image, head, torch.zeros_like(head), outside
 
 
 def build(config: dict, sampling: dict) -> GazeNerf:

@@ -55,6 +55,25 @@ class NetworkOptions(Section):
         description="frame in which the gaze is told: the head's, or the camera's as published "
         "weights of headnerf_gaze have it",
     )
+    gaze_scale: float = Field(
+        1.0, gt=0, description="the gaze is told in so many times radians; 1 as published"
+    )
+    bands: int = Field(
+        10, ge=1, le=16, description="frequencies by which points are encoded: 1, 2, 4, ..."
+    )
+    near: float = Field(
+        2.5, description="where rays begin to be sampled, in front of the face, in `unit`"
+    )
+    far: float = Field(-3.5, description="where that ends, behind it")
+    spread: float = Field(
+        1.0, gt=0, description="deviation of codes as they are told, of each part together"
+    )
+    gain: float = Field(
+        1.0,
+        gt=0,
+        description="factor of the first weights of trunks; 1 as published, with which little of "
+        "points and codes comes through eight layers",
+    )
     directions: bool = Field(False, description="colours depend on the direction of rays")
     white: bool = Field(True, description="the background begins white; else black")
     recompute: bool = Field(
@@ -125,6 +144,10 @@ class ObjectiveOptions(Section):
         "own",
         description="whose codes a training picture is drawn with: its own, as published, or "
         "those of another picture of the person",
+    )
+    offsets: bool = Field(
+        True,
+        description="learn offsets of codes and camera of every training picture with the field",
     )
     crop: int = Field(
         0,
@@ -238,6 +261,8 @@ def _faults(done: Mapping, entry: ModelSettings) -> Iterator[str]:
             f"size_px: expected network.side {side} times 2, 4, 8, ..., the side of the feature "
             f"map, found {size}"
         )
+    if network["near"] <= network["far"]:
+        yield f"network.near: expected more than far, {network['far']}, found {network['near']}"
     if variant == "gazenerf" and network["channels"] % 3:
         yield (
             "network.channels: gazenerf turns triples; expected a multiple of 3, found "
@@ -297,9 +322,12 @@ def _network(preset: str, variant: str) -> dict:
 _REFERENCE = {"network": NetworkOptions().model_dump()}
 _SMALL = derived(
     _REFERENCE,
-    network={"side": 8, "channels": 96, "hidden": 96, "samples": 24, "gaze_dim": 8},
+    network={
+        **{"side": 16, "channels": 48, "hidden": 64, "samples": 8, "gaze_dim": 8, "bands": 5},
+        **{"near": 1.0, "far": -1.6, "gaze_scale": 6.0, "gain": 1.5, "spread": 0.3},
+    },
 )
-_TINY = derived(_SMALL, network={"channels": 48, "hidden": 32, "samples": 8})
+_TINY = derived(_SMALL, network={"side": 8, "hidden": 32})
 
 PRESETS = {"reference": _REFERENCE, "small": _SMALL, "tiny": _TINY}
 """Network options per preset."""
