@@ -37,6 +37,9 @@ class NetworkOptions(Section):
     size_2d_unit: int = Field(16, ge=1, description="columns of the embeddings of head and gaze")
     projector_hidden: int = Field(96, ge=1, description="width of the projector")
     deprojector_hidden: int = Field(128, ge=1, description="width of the deprojector")
+    edits: float = Field(
+        0.0, ge=0, description="size of a code's edits at first; 0: PyTorch's start of layers"
+    )
     canonical: bool = Field(
         False,
         description="the projector gives embeddings that are turned by its own angles, in place of "
@@ -102,7 +105,7 @@ _REFERENCE = {
 }
 _SMALL = derived(
     _REFERENCE,
-    network={"kind": "compact", "canonical": True},
+    network={"kind": "compact", "canonical": True, "edits": 10.0},
     objective={**sted.PRESETS["small"]["objective"], "angles": "degrees"},
 )
 _TINY = derived(
