@@ -140,7 +140,10 @@ _REFERENCE = {
 _SMALL = derived(
     _REFERENCE,
     network={"code": 1280, "canonical": True, "code_of": "picture", "edits": 1.0},
-    objective={**redirtrans.PRESETS["small"]["objective"], "label_source": "dataset"},
+    objective={
+        **redirtrans.PRESETS["small"]["objective"],
+        **{"label_source": "dataset", "redirection_gaze": 1.0},
+    },
 )
 _TINY = derived(
     _SMALL,
