@@ -106,12 +106,17 @@ _REFERENCE = {
 _SMALL = derived(
     _REFERENCE,
     network={"kind": "compact", "canonical": True, "edits": 10.0},
-    objective={**sted.PRESETS["small"]["objective"], "angles": "degrees"},
+    objective={
+        **sted.PRESETS["small"]["objective"],
+        **{"angles": "degrees", "eye_weight": 16.0},
+        **{"redirection_gaze": 1.0, "redirection_every": 2},
+    },
 )
 _TINY = derived(
     _SMALL,
     network={"width": 16, "hidden": 32, "map_channels": 8, "vector": 32},
-    objective={"discriminator": 1.0, "redirection_feature": 200.0, "redirection_gaze": 2.0},
+    objective={"discriminator": 1.0, "redirection_feature": 200.0, "redirection_gaze": 2.0}
+    | {"redirection_every": 1},
 )
 
 PRESETS = {"reference": _REFERENCE, "small": _SMALL, "tiny": _TINY}

@@ -142,7 +142,8 @@ _SMALL = derived(
     network={"code": 1280, "canonical": True, "code_of": "picture", "edits": 1.0},
     objective={
         **redirtrans.PRESETS["small"]["objective"],
-        **{"label_source": "dataset", "redirection_gaze": 1.0},
+        **{"label_source": "dataset", "eye_weight": 8.0},
+        **{"redirection_gaze": 1.0, "redirection_every": 1},
     },
 )
 _TINY = derived(
