@@ -221,7 +221,7 @@ class _Run:
         }
         self.optimisers = {
             name: _OPTIMIZERS[options.optimizer](
-                self.phases[name].parameters,
+                self.phases[name].groups(),
                 lr=options.lr,
                 betas=options.betas,
                 weight_decay=options.weight_decay,
@@ -361,8 +361,9 @@ class _Run:
             torch.manual_seed(noise_seed)
             generator = torch.Generator(self.device).manual_seed(noise_seed)
             at = Progress(self.step, images, generator)
+            lr = options.lr * lr_factor(images + self.per_step, options)
             for group in optimiser.param_groups:
-                group["lr"] = options.lr * lr_factor(images + self.per_step, options)
+                group["lr"] = lr * group["share"]
             optimiser.zero_grad(set_to_none=True)
             for place, batch in enumerate(parts, 1):
                 # Gradients are exchanged once, when they are complete.

@@ -44,6 +44,7 @@ class Phase:
         after: training images before its first step; what it trains is frozen until then.
         shares: an earlier phase of the same parameters and options, whose optimiser this one steps,
             so that its gradients are weighed against that one's; "": it has its own.
+        rates: some of its parameters, and the multiple of the learning rate that they have.
 
     Raises:
         ValueError: other options, or a cadence that there is not.
@@ -55,6 +56,7 @@ class Phase:
     every: int = 1
     after: int = 0
     shares: str = ""
+    rates: tuple[Sequence[nn.Parameter], float] = ((), 1.0)
 
     def __post_init__(self):
         if unknown := sorted(set(self.options) - set(OPTIONS)):
@@ -67,6 +69,14 @@ class Phase:
                 f"phase {self.name}: expected every of at least 1 and after of at least 0, found "
                 f"{self.every} and {self.after}"
             )
+
+    def groups(self) -> list[dict[str, Any]]:
+        """The parameters as groups of an optimiser, each with its ``share`` of the rate."""
+        chosen, share = self.rates
+        own = {id(one) for one in chosen}
+        rest = [one for one in self.parameters if id(one) not in own]
+        groups = [{"params": rest, "share": 1.0}, {"params": list(chosen), "share": share}]
+        return [group for group in groups if group["params"]]
 
 
 class Task(Protocol):

@@ -150,6 +150,23 @@ def test_each_phase_has_its_own_optimiser_and_rate(tmp_path):
     assert rates["late"] == pytest.approx(expected[8::2])
 
 
+def test_a_part_of_a_phase_may_learn_at_a_multiple_of_its_rate(tmp_path):
+    class Uneven(Toy):
+        def phases(self):
+            made, *others = super().phases()
+            bias = [self.network.made.bias]
+            return [Phase(made.name, made.parameters, rates=(bias, 0.0)), *others]
+
+    task = Uneven()
+    before = {name: one.clone() for name, one in task.network.state_dict().items()}
+    found, _ = run(tmp_path / "a", task)
+    assert torch.equal(found["made.bias"], before["made.bias"])
+    assert not torch.equal(found["made.weight"], before["made.weight"])
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "b", Uneven(stop_at=9))
+    assert same(found, run(tmp_path / "b", Uneven())[0])
+
+
 def test_gradients_that_a_loss_gives_to_others_move_nothing(tmp_path):
     found = run(tmp_path / "a", Toy(touching=True))[0]
     assert same(found, run(tmp_path / "b", Toy(touching=None))[0])

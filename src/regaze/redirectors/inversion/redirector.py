@@ -8,6 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from regaze.estimators.base import GazeHeadEstimator
+from regaze.estimators.build import build_estimator
+from regaze.estimators.objective import angular_loss
 from regaze.images import eye_boxes, reduce_patches, to_uint8
 from regaze.redirectors.base import Batch, Phase, Progress, Redirector, State
 from regaze.redirectors.sted.compact import CompactTrunk
@@ -31,18 +34,49 @@ _MAP = 8
 
 
 class CompactEncoder(CompactTrunk):
-    """Faces (B,3,S,S) to offsets (B, rows, dim): a style for all rows, and what each differs by."""
+    """Faces (B,3,S,S) to offsets (B, rows, dim): a style for all rows, and what each differs by.
 
-    def __init__(self, rows: int, dim: int, size_px: int, width: int, hidden: int):
+    Args:
+        rows, dim: of a code.
+        size_px: side of the faces.
+        width, hidden: of the trunk.
+        trunk: a second one, that of an estimator; it stays as it is, as e4e's begins as that of a
+            recogniser. Without it where eyes look is not in a code before many more faces are seen.
+    """
+
+    def __init__(
+        self,
+        rows: int,
+        dim: int,
+        size_px: int,
+        width: int,
+        hidden: int,
+        trunk: GazeHeadEstimator | None = None,
+    ):
         super().__init__(_MAP, width, hidden)
         self.rows, told = rows, _MAP * (size_px // 8) ** 2 + hidden
+        self.trunk = trunk
+        if trunk is not None:
+            trunk.requires_grad_(False).eval()
+            told += trunk.embedding_size
         self.shared, self.deltas = nn.Linear(told, dim), nn.Linear(told, (rows - 1) * dim)
         nn.init.normal_(self.deltas.weight, std=0.01)
         nn.init.zeros_(self.deltas.bias)
 
+    def train(self, mode: bool = True) -> CompactEncoder:
+        """Norms of the estimator's trunk stay as they were learnt."""
+        super().train(mode)
+        if self.trunk is not None:
+            self.trunk.eval()
+        return self
+
     def forward(self, images: Tensor, stage: int | None = None) -> Tensor:
         """Return offsets; rows after ``stage`` are as the first."""
-        told = torch.cat(self.read(images), 1)
+        parts = self.read(images)
+        if self.trunk is not None:
+            with torch.no_grad():
+                parts = (*parts, self.trunk.embed(images))
+        told = torch.cat(parts, 1)
         shared = self.shared(told)[:, None]
         deltas = self.deltas(told).unflatten(1, (self.rows - 1, -1))
         if stage is not None:
@@ -62,7 +96,10 @@ class Inversion(Redirector):
         encoder = None
         if options["encoder"] == "compact":
             size = config["size_px"], options["width"], options["hidden"]
-            encoder = CompactEncoder(decoder.n_latent, decoder.style_dim, *size)
+            trunk = None
+            if options["trunk"] != "none":
+                trunk = build_estimator("vgg", options["trunk"], config["size_px"], "none")
+            encoder = CompactEncoder(decoder.n_latent, decoder.style_dim, *size, trunk)
         self.net = nn.ModuleDict({"inverter": Inverter(decoder, encoder)})
         if "checkpoint" not in config:
             sizes = options["generator_px"], options["channel_multiplier"], options["channels"]
@@ -82,10 +119,11 @@ class Inversion(Redirector):
         return self.net["inverter"]
 
     def attach(self, networks: Mapping[str, nn.Module]) -> None:
-        """Take the estimator of ``features``.
+        """Take the estimator of ``features`` and ``readings``, and its weights for ``trunk``.
 
         Raises:
-            ValueError: it reads pictures of another size, or has no features.
+            ValueError: it reads pictures of another size, has no features, or is of another preset
+                than the trunk.
         """
         estimator = networks.get("estimator")
         if estimator is None:
@@ -96,12 +134,22 @@ class Inversion(Redirector):
                 f"training estimator: size_px, preprocess, arch: expected {wanted}, found {found}"
             )
         self._estimator = [estimator]
+        wanted = self.config["network"]["trunk"]
+        if wanted == "none":
+            return
+        if estimator.preset != wanted:
+            raise ValueError(
+                f"training estimator: preset: expected {wanted!r} as network.trunk, found "
+                f"{estimator.preset!r}"
+            )
+        self.saved.encoder.trunk.load_state_dict(estimator.state_dict())
 
     def phases(self) -> list[Phase]:
         """Judges first, then who is judged; lazy terms have steps of their own."""
         on, net = self.objective, self.net
         judge, made = list(net["discriminator"].parameters()), [*self.saved.decoder.parameters()]
-        read, after = list(self.saved.encoder.parameters()), on["encoder_after"]
+        read = [one for one in self.saved.encoder.parameters() if one.requires_grad]
+        after = on["encoder_after"]
         found = []
         if on["adversarial"]:
             step = on["adversarial_every"]
@@ -113,7 +161,9 @@ class Inversion(Redirector):
                 found.append(Phase("path", made, _GAN, every=step * _LAZY["path"]))
         if on["latent_discriminator"]:
             found.append(Phase("codes", list(net["latent"].parameters()), after=after))
-        return [*found, Phase("encoder", [*read, *made] if on["joint"] else read, after=after)]
+        if not on["joint"]:
+            return [*found, Phase("encoder", read, after=after)]
+        return [*found, Phase("encoder", [*read, *made], rates=(made, on["joint_rate"]))]
 
     def losses(self, batch: Batch, phase: str, at: Progress) -> dict[str, Tensor]:
         """Terms of a phase; ``loss`` is minimised."""
@@ -191,6 +241,9 @@ class Inversion(Redirector):
         if on["features"]:
             found["features"] = self._features(images, made)
             total = total + on["features"] * found["features"]
+        if on["readings"]:
+            found["readings"] = self._readings(images, made)
+            total = total + on["readings"] * found["readings"]
         if on["delta"]:
             found["delta"] = delta_norm(offsets, range(1, offsets.shape[1]))
             total = total + on["delta"] * found["delta"]
@@ -200,14 +253,24 @@ class Inversion(Redirector):
             total = total + on["latent_discriminator"] * found["latent"]
         return {"loss": total, **{name: value.detach() for name, value in found.items()}}
 
-    def _features(self, images: Tensor, made: Tensor) -> Tensor:
-        if not self._estimator:
-            raise ValueError(
-                "objective.features: expected a trained estimator, found none attached"
-            )
+    def _readings(self, images: Tensor, made: Tensor) -> Tensor:
+        """Gaze and head that the training estimator reads in both, how many degrees apart."""
+        judge = self._judge("readings")
         with torch.no_grad():
-            _, wanted = self._estimator[0].forward_with_features(images)
-        _, maps = self._estimator[0].forward_with_features(made)
+            wanted = judge(images)
+        read = judge(made)
+        return angular_loss(wanted[:, :2], read[:, :2]) + angular_loss(wanted[:, 2:], read[:, 2:])
+
+    def _judge(self, term: str) -> nn.Module:
+        if not self._estimator:
+            raise ValueError(f"objective.{term}: expected a trained estimator, found none attached")
+        return self._estimator[0]
+
+    def _features(self, images: Tensor, made: Tensor) -> Tensor:
+        judge = self._judge("features")
+        with torch.no_grad():
+            _, wanted = judge.forward_with_features(images)
+        _, maps = judge.forward_with_features(made)
         pairs = zip(maps, wanted, strict=True)
         return sum((one.float() - other.float()).square().mean() for one, other in pairs)
 

@@ -29,6 +29,11 @@ class NetworkOptions(Section):
     channels: int = Field(512, ge=1, description="largest width of generator and discriminator")
     width: int = Field(32, ge=8, multiple_of=8, description="channels of the encoder (compact)")
     hidden: int = Field(128, ge=8, description="width of its linear layers (compact)")
+    trunk: Literal["none", "small", "tiny"] = Field(
+        "none",
+        description="preset of the training estimator, whose trunk the encoder has as well and "
+        "leaves as it is (compact)",
+    )
 
 
 NetworkSettings = differences(NetworkOptions)
@@ -46,6 +51,9 @@ class ObjectiveOptions(Section):
     l2: float = Field(1.0, ge=0, description="squared difference of a picture and its inversion")
     features: float = Field(
         0.0, ge=0, description="features of both that the training estimator sees"
+    )
+    readings: float = Field(
+        0.0, ge=0, description="gaze and head that the training estimator reads in both, degrees"
     )
     eye_weight: float = Field(
         0.0, ge=0, description="extra weight of l2 inside the two fixed eye boxes"
@@ -66,6 +74,12 @@ class ObjectiveOptions(Section):
         "once",
     )
     joint: bool = Field(False, description="the generator also learns from inversions")
+    joint_rate: float = Field(
+        1.0,
+        gt=0,
+        description="its learning rate there as a multiple of the encoder's, whose weights have no "
+        "equalised rate",
+    )
 
 
 ObjectiveSettings = differences(ObjectiveOptions)
@@ -84,7 +98,9 @@ class ModelSettings(MethodSettings):
         description="published weights (e4e_ffhq_encode.pt) of preset reference; then nothing is "
         "trained",
     )
-    estimator: str = Field("vgg", description="entry of estimators for `features`, if it is on")
+    estimator: str = Field(
+        "vgg", description="entry of estimators for `features`, `readings` and `trunk`, if on"
+    )
     network: NetworkSettings = NetworkSettings()
     objective: ObjectiveSettings = ObjectiveSettings()
     train: RedirectorTraining = RedirectorTraining()
@@ -107,6 +123,8 @@ class ModelSettings(MethodSettings):
                 "size_px, network.style_dim: network.encoder 'e4e' needs 256 and 512, found "
                 f"{size} and {network['style_dim']}"
             )
+        if network["encoder"] == "e4e" and network["trunk"] != "none":
+            raise ValueError("network.trunk: expected 'none' of network.encoder 'e4e'")
         if network["encoder"] == "compact" and size % 32:
             raise ValueError(
                 f"size_px: network.encoder 'compact' needs a multiple of 32, found {size}"
@@ -128,7 +146,8 @@ class ModelSettings(MethodSettings):
     @staticmethod
     def declare(config: Mapping) -> Declaration:
         """It edits nothing; the training estimator where its term is on."""
-        seen = config["objective"]["features"] and "checkpoint" not in config
+        on, trunk = config["objective"], config["network"]["trunk"]
+        seen = (on["features"] or on["readings"] or trunk != "none") and "checkpoint" not in config
         networks = (Network("estimator", "estimators", config["estimator"]),) if seen else ()
         return Declaration("nothing: it draws the source again", (), networks=networks)
 
@@ -147,16 +166,16 @@ _SMALL = derived(
     _REFERENCE,
     network={
         **{"encoder": "compact", "generator_px": 64, "style_dim": 128, "n_mlp": 4},
-        "channels": 64,
+        **{"channels": 64, "trunk": "small"},
     },
-    objective={"joint": True, "path": 0.0, "eye_weight": 8.0, "l2": 10.0, "r1": 1.0}
-    | {"adversarial_every": 4},
+    objective={"joint": True, "joint_rate": 15.0, "path": 0.0, "eye_weight": 8.0, "l2": 10.0}
+    | {"r1": 1.0, "adversarial_every": 8, "readings": 0.05},
 )
 _TINY = derived(
     _SMALL,
     network={"generator_px": 32, "style_dim": 32, "n_mlp": 2, "channels": 8, "width": 16}
-    | {"hidden": 32},
-    objective={"adversarial_every": 1},
+    | {"hidden": 32, "trunk": "none"},
+    objective={"adversarial_every": 1, "readings": 0.0},
 )
 
 PRESETS = {"reference": _REFERENCE, "small": _SMALL, "tiny": _TINY}

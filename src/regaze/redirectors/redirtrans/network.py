@@ -98,16 +98,6 @@ class Decoder(nn.Module):
         self.deprojector, self.drawer = deprojector, drawer
 
 
-def start_strong(deprojector: Deprojector) -> None:
-    """Let edits begin larger than the codes that they change: what is weak at first is learnt late.
-
-    With PyTorch's own start, a turn of gaze changes the map of an untrained code by as much as the
-    map's numbers vary; with this one, by over thirty times that.
-    """
-    nn.init.kaiming_normal_(deprojector.fc1.weight)
-    nn.init.normal_(deprojector.fc2.weight, std=10 * deprojector.fc2.in_features**-0.5)
-
-
 class RedirTransNetwork(StedNetwork):
     """ST-ED's parts around a code that is edited.
 
@@ -147,7 +137,6 @@ def build_network(config: Mapping, size_px: int, *, adversarial: bool) -> RedirT
     projector = Projector(code, columns, config["projector_hidden"])
     encoder = Encoder(coder, projector, factors, config["canonical"])
     deprojector = Deprojector(code, columns, config["deprojector_hidden"])
-    if config["kind"] == "compact":
-        start_strong(deprojector)
+    deprojector.start(config["edits"])
     decoder = Decoder(deprojector, drawer)
     return RedirTransNetwork(factors, encoder, decoder, Discriminator() if adversarial else None)

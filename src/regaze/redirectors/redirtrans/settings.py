@@ -37,6 +37,9 @@ class NetworkOptions(Section):
     size_2d_unit: int = Field(16, ge=1, description="columns of the embeddings of head and gaze")
     projector_hidden: int = Field(96, ge=1, description="width of the projector")
     deprojector_hidden: int = Field(128, ge=1, description="width of the deprojector")
+    edits: float = Field(
+        0.0, ge=0, description="size of a code's edits at first; 0: PyTorch's start of layers"
+    )
     canonical: bool = Field(
         False,
         description="the projector gives embeddings that are turned by its own angles, in place of "
@@ -102,13 +105,18 @@ _REFERENCE = {
 }
 _SMALL = derived(
     _REFERENCE,
-    network={"kind": "compact", "canonical": True},
-    objective={**sted.PRESETS["small"]["objective"], "angles": "degrees"},
+    network={"kind": "compact", "canonical": True, "edits": 10.0},
+    objective={
+        **sted.PRESETS["small"]["objective"],
+        **{"angles": "degrees", "eye_weight": 16.0},
+        **{"redirection_gaze": 1.0, "redirection_every": 2},
+    },
 )
 _TINY = derived(
     _SMALL,
     network={"width": 16, "hidden": 32, "map_channels": 8, "vector": 32},
-    objective={"discriminator": 1.0, "redirection_feature": 200.0, "redirection_gaze": 2.0},
+    objective={"discriminator": 1.0, "redirection_feature": 200.0, "redirection_gaze": 2.0}
+    | {"redirection_every": 1},
 )
 
 PRESETS = {"reference": _REFERENCE, "small": _SMALL, "tiny": _TINY}

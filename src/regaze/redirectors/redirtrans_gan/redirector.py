@@ -74,9 +74,9 @@ class RedirTransGan(RedirTransRedirector):
         factors = edit_factors(columns, code)
         projector = Projector(code, columns, options["projector_hidden"])
         encoder = Encoder(None, projector, factors, options["canonical"])
-        decoder = Decoder(
-            Deprojector(code, columns, options["deprojector_hidden"], options["row_weights"]), None
-        )
+        sizes = options["deprojector_hidden"], options["row_weights"]
+        decoder = Decoder(Deprojector(code, columns, *sizes), None)
+        decoder.deprojector.start(options["edits"])
         judge = Discriminator() if adversarial else None
         return RedirTransNetwork(factors, encoder, decoder, judge)
 

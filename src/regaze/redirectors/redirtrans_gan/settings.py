@@ -25,6 +25,9 @@ class NetworkOptions(Section):
     size_2d_unit: int = Field(16, ge=1, description="columns of the embeddings of head and gaze")
     projector_hidden: int = Field(96, ge=1, description="width of the projector")
     deprojector_hidden: int = Field(128, ge=1, description="width of the deprojector")
+    edits: float = Field(
+        0.0, ge=0, description="size of a code's edits at first; 0: PyTorch's start of layers"
+    )
     canonical: bool = Field(
         False, description="embeddings are turned by the projector's own angles"
     )
@@ -136,8 +139,12 @@ _REFERENCE = {
 }
 _SMALL = derived(
     _REFERENCE,
-    network={"code": 1280, "canonical": True, "code_of": "picture"},
-    objective={**redirtrans.PRESETS["small"]["objective"], "label_source": "dataset"},
+    network={"code": 1280, "canonical": True, "code_of": "picture", "edits": 1.0},
+    objective={
+        **redirtrans.PRESETS["small"]["objective"],
+        **{"label_source": "dataset", "eye_weight": 8.0},
+        **{"redirection_gaze": 1.0, "redirection_every": 1},
+    },
 )
 _TINY = derived(
     _SMALL,

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from regaze.redirectors.sted.embeddings import Factors
+from regaze.redirectors.xunet.kernels import double, group_norm, halve
 
 _REDUCTION = 8
 """Side of the picture over side of the appearance map."""
@@ -27,14 +28,21 @@ def appearance_channels(factors: Factors, size_px: int) -> int:
     return sizes[0] // cells
 
 
+class _GroupNorm(nn.GroupNorm):
+    """``nn.GroupNorm``, on a CPU by the faster way."""
+
+    def forward(self, values: Tensor) -> Tensor:
+        return group_norm(values, self.num_groups, self.weight, self.bias, self.eps)
+
+
 class _Block(nn.Module):
     """Two 3x3 convolutions around group norm, modulated by a vector if there is one."""
 
     def __init__(self, channels: int, width: int, told: int = 0):
         super().__init__()
-        self.norm1 = nn.GroupNorm(8, channels)
+        self.norm1 = _GroupNorm(8, channels)
         self.conv1 = nn.Conv2d(channels, width, 3, padding=1)
-        self.norm2 = nn.GroupNorm(8, width)
+        self.norm2 = _GroupNorm(8, width)
         self.conv2 = nn.Conv2d(width, width, 3, padding=1)
         self.shortcut = nn.Conv2d(channels, width, 1) if channels != width else nn.Identity()
         self.film = nn.Linear(told, 2 * width) if told else None
@@ -65,7 +73,7 @@ class CompactTrunk(nn.Module):
         values = F.pixel_unshuffle(images, 2).contiguous(memory_format=torch.channels_last)
         values = self.stem(values)
         for number, block in enumerate(self.blocks):
-            values = block(F.avg_pool2d(values, 2) if number else values)
+            values = block(halve(values) if number else values)
         values = F.silu(values)
         appearance = self.appearance(values).flatten(1)
         # Read by position: where the iris sits is the answer.
@@ -133,6 +141,6 @@ class CompactDecoder(nn.Module):
         values = self.stem(values.contiguous(memory_format=torch.channels_last))
         for number, block in enumerate(self.blocks):
             if number in (2, 4):
-                values = F.interpolate(values, scale_factor=2, mode="nearest")
+                values = double(values)
             values = block(values, told)
         return F.pixel_shuffle(self.last(F.silu(values)), 2)

@@ -101,7 +101,8 @@ class Objective(ObjectiveOptions):
                 if weight:
                     found[name] = mixed[name]
                     total = total + weight * found[name]
-        if self.redirection_feature or self.redirection_gaze:
+        due = step % self.redirection_every == 0
+        if due and (self.redirection_feature or self.redirection_gaze):
             seen = self._estimator_terms(estimator, made, truth)
             if self.redirection_feature:
                 total = total + self.redirection_feature * seen["redirection_feature_loss"]

@@ -61,6 +61,9 @@ class ObjectiveOptions(Section):
     redirection_gaze: float = Field(
         2.0, ge=0, description="angles seen by the training estimator, degrees"
     )
+    redirection_every: int = Field(
+        1, ge=1, description="steps from one with the two redirection terms to the next"
+    )
     mixing: bool = Field(True, description="move single factors for the disentanglement")
     discriminator_ramp_steps: int = Field(
         20000, ge=0, description="steps until the adversarial term has its weight"

@@ -59,6 +59,15 @@ def test_the_adversary_may_step_less_often():
     }  # fmt: skip
 
 
+def test_the_generator_learns_from_inversions_at_its_own_rate():
+    inversion = built(objective={"joint": True, "joint_rate": 4.0})
+    *_, encoder = inversion.phases()
+    shares = {id(p): group["share"] for group in encoder.groups() for p in group["params"]}
+    assert {shares[id(p)] for p in inversion.saved.decoder.parameters()} == {4.0}
+    assert {shares[id(p)] for p in inversion.saved.encoder.parameters()} == {1.0}
+    assert len(shares) == len(list(encoder.parameters))
+
+
 def test_a_generator_apart_is_not_moved_by_inversions_nor_before_its_turn():
     inversion = built(objective={"joint": False, "encoder_after": 40})
     found = {phase.name: phase for phase in inversion.phases()}
@@ -119,6 +128,55 @@ def test_features_need_an_estimator_of_the_same_pictures():
     ]
 
 
+def test_readings_are_compared_of_faces_and_their_inversions():
+    inversion = built(objective={"readings": 0.5})
+    with pytest.raises(ValueError, match="objective.readings: expected a trained estimator"):
+        losses(inversion, "encoder")
+    torch.manual_seed(3)
+    estimator = build_estimator("vgg", "tiny", 32).eval().requires_grad_(False)
+    inversion.attach({"estimator": estimator})
+    found, without = (losses(one, "encoder") for one in (inversion, built()))
+    assert 0 < float(found["readings"]) < 180
+    difference = float((found["loss"] - without["loss"]).detach())
+    assert difference == pytest.approx(0.5 * float(found["readings"]), rel=1e-3)
+    assert [one.entry for one in declared(settings(objective={"readings": 0.5})).networks] == [
+        "vgg"
+    ]
+
+
+def test_the_encoder_sees_what_the_trunk_of_an_estimator_sees():
+    inversion = built(network={"trunk": "tiny"})
+    torch.manual_seed(3)
+    estimator = build_estimator("vgg", "tiny", 32).eval()
+    for name, one in estimator.named_buffers():
+        if name.endswith("running_mean"):
+            one.normal_()
+    inversion.attach({"estimator": estimator})
+    encoder, faces = inversion.saved.encoder.train(), batch()["source"]
+    seen, wanted = encoder.trunk.state_dict(), estimator.state_dict()
+    losses(inversion, "encoder")["loss"].backward()
+    assert seen.keys() == wanted.keys()
+    assert all(torch.equal(seen[name], wanted[name]) for name in wanted)
+    trained = {id(p) for phase in inversion.phases() for p in phase.parameters}
+    assert not trained & {id(p) for p in encoder.trunk.parameters()}
+    assert all(p.grad is None for p in encoder.trunk.parameters())
+    # Weights go with the model: nobody who uses it needs the estimator.
+    other = built(seed=1, network={"trunk": "tiny"})
+    other.saved.load_state_dict(inversion.saved.state_dict())
+    other.network.eval(), inversion.network.eval()
+    assert torch.equal(other.code(faces), inversion.code(faces))
+    with torch.no_grad():
+        encoder.trunk.FC1.weight.zero_()
+    assert not torch.allclose(other.code(faces), inversion.code(faces))
+
+
+def test_the_trunk_is_of_the_estimators_preset():
+    inversion = built(network={"trunk": "small"})
+    with pytest.raises(ValueError, match="preset: expected 'small' as network.trunk, found 'tiny'"):
+        inversion.attach({"estimator": build_estimator("vgg", "tiny", 32)})
+    assert [one.entry for one in declared(settings(network={"trunk": "tiny"})).networks] == ["vgg"]
+
+
 def test_a_file_of_its_layout_is_loaded_and_another_size_refused(tmp_path):
     trained, other = built(), built(seed=1)
     state = trained.saved.state_dict()
@@ -141,6 +199,10 @@ def test_a_file_of_its_layout_is_loaded_and_another_size_refused(tmp_path):
         (
             {"preset": "reference", "size_px": 64},
             "encoder 'e4e' needs 256 and 512, found 64 and 512",
+        ),
+        (
+            {"preset": "reference", "size_px": 256, "network": {"trunk": "small"}},
+            "network.trunk: expected 'none' of network.encoder 'e4e'",
         ),
         ({"size_px": 48}, "encoder 'compact' needs a multiple of 32, found 48"),
         ({"network": {"generator_px": 48}}, "generator_px: expected a power of two .* found 48"),

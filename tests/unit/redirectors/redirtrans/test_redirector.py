@@ -84,6 +84,17 @@ def test_small_networks_begin_with_edits_that_are_larger_than_the_codes_they_cha
     assert float(vectors.std(0).max()) < 0.05
 
 
+def test_edits_begin_as_large_as_the_option_says():
+    torch.manual_seed(0)
+    deproject = Deprojector(600, 16)
+    before = {name: one.clone() for name, one in deproject.state_dict().items()}
+    deproject.start(0)
+    assert all(torch.equal(one, before[name]) for name, one in deproject.state_dict().items())
+    deproject.start(3.0)
+    with torch.no_grad():
+        assert float(deproject(3**0.5 * drawn(200, 96)).std()) == pytest.approx(3.0, rel=0.2)
+
+
 def test_turns_are_rotations():
     rotation = turn(drawn(5, 2) * 3)
     torch.testing.assert_close(rotation @ rotation.mT, torch.eye(3).expand(5, 3, 3))
@@ -162,7 +173,7 @@ def test_presets_and_what_they_use():
     assert [one.entry for one in declared(settings(preset="reference", size_px=128)).networks] == [
         "vgg"
     ]
-    assert not declared(settings(preset="small", size_px=64)).networks
+    assert [one.entry for one in declared(settings(preset="small", size_px=64)).networks] == ["vgg"]
     assert declared(settings()).unlabelled_targets
     for preset in PRESETS.values():
         assert not preset["objective"]["mixing"]

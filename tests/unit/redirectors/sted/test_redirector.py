@@ -126,6 +126,14 @@ def test_each_term_can_be_left_out_alone(off, lost):
     assert found["loss"] < wanted["loss"]
 
 
+def test_the_estimator_may_be_asked_in_some_steps_only():
+    redirector, data = built(objective={"redirection_every": 3}), batch()
+    seen = {"redirection_feature_loss", "gaze_redirection", "head_redirection"}
+    asked = [seen <= set(losses(redirector, data, step=step)) for step in range(5)]
+    assert asked == [True, False, False, True, False]
+    assert not seen & set(losses(redirector, data, step=1))
+
+
 def test_without_mixing_no_mask_is_drawn():
     off = {"mixing": False, "disentangle_embedding": 0.0, "disentangle_pseudo_label": 0.0}
     redirector, generator = built(objective=off), torch.Generator().manual_seed(0)
