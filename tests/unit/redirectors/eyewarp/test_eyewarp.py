@@ -125,7 +125,7 @@ def test_changes_of_gaze_are_multiplied_by_the_gain_when_pictures_are_made(condi
     assert torch.allclose(found, wanted, atol=1e-5)
     assert not torch.allclose(found, redirected(plain, data).flow, atol=1e-3)
     at = Progress(0, 0, torch.Generator())
-    losses = [float(one.train().losses(data, "main", at)["loss"]) for one in (plain, more)]
+    losses = [float(one.train().losses(data, "main", at)["loss"].detach()) for one in (plain, more)]
     assert losses[0] == losses[1]
 
 
