@@ -20,6 +20,7 @@ DETAILS = {
     "skin": ("brows, lid creases, wrinkles and tones of a wider spread", 0.0, 1.0),
     "light": ("light from frontal and flat to hard from the side, warm to cold", 0.0, 0.8),
     "camera": ("noise, blur, white balance and compression of a cheap camera", 0.0, 0.8),
+    "squint": ("eyes from wide open to half closed instead of open ones", 0.0, 1.0),
 }  # fmt: skip
 """What the option adds, and the share of persons who have it in ``plain`` and in ``varied``."""
 
@@ -70,6 +71,7 @@ class Details(Section):
     skin: float | None = _share("skin")
     light: float | None = _share("light")
     camera: float | None = _share("camera")
+    squint: float | None = _share("squint")
 
 
 class Capture(Section):

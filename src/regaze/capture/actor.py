@@ -11,7 +11,7 @@ from regaze.capture import parts, skin_maps, surface
 from regaze.capture.head import eye_rotation, pose_feature
 from regaze.capture.landmarks import gather
 from regaze.capture.lenses import LensPair
-from regaze.capture.lids import LashLine, LidGain
+from regaze.capture.lids import LashLine, LidGain, upper_margin
 from regaze.capture.rays import tree
 from regaze.capture.skin_details import paint_details
 from regaze.capture.style import Style
@@ -210,7 +210,9 @@ class Actor:
         bare = np.zeros((*self.eye_faces.shape, 3))
         dim = self.occlusion[rows][self.eye_faces]
         self.eye_surface = Surface(bare, uv[lid], skin_label, maps, occlusion=dim)
-        place = self.rest[rows], self.eye_side, np.abs(self.eye_ring) < 1e-4
+        edge = np.abs(self.eye_ring) < 1e-4
+        upper = upper_margin(model.v_template[rows], self.eye_side, edge)
+        place = self.rest[rows], self.eye_side, edge, upper
         gain, lashes = self.style.lid_gain, self.style.lashes
         self.lid_gain = self.lash_line = None
         if gain is not None:

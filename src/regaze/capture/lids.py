@@ -8,6 +8,23 @@ from regaze.capture.style import Lashes
 from regaze.capture.subject import expression_rows
 
 SIDES = ("left", "right")
+_LEAST_OPEN = 1.0
+"""Millimetres of an eye that lids which follow it leave open."""
+
+
+def upper_margin(template: np.ndarray, side: np.ndarray, edge: np.ndarray) -> np.ndarray:
+    """Which lid vertices (n,) are on the margin of an upper lid: above the line of the corners.
+
+    Args:
+        template: (n, 3) of a head whose eyes are open; ``side`` (n,) and ``edge`` (n,) as below.
+    """
+    upper = np.zeros(len(side), bool)
+    for number in range(len(SIDES)):
+        rows = np.flatnonzero(edge & (side == number))
+        x, y = template[rows, :2].T
+        ends = [np.argmin(x), np.argmax(x)]
+        upper[rows] = y > np.interp(x, x[ends], y[ends])
+    return upper
 
 
 class LidGain:
@@ -21,17 +38,18 @@ class LidGain:
         rows: (n,) vertices of the lids; ``drive`` (n, 3, 36) their pose correctives in mm;
             ``rest`` (n, 3) where they are at rest, mm.
         side: (n,) 0 for the subject's left eye, 1 for the right.
-        edge: (n,) whether a vertex is on a lid's margin.
+        edge: (n,) whether a vertex is on a lid's margin; ``upper`` (n,) on the upper one's.
         centres, radius: of the eyeballs, mm.
         gain: share of the gaze's pitch that the upper lid follows.
     """
 
-    def __init__(self, model, rows, drive, rest, side, edge, centres, radius, gain):
+    def __init__(self, model, rows, drive, rest, side, edge, upper, centres, radius, gain):
         first = model.n_shape_total
         self.gain, self.radius = gain, radius
         self.count = model.shapedirs.shape[2] - first
         still = np.abs(drive).sum((1, 2)) == 0
         self.codes, self.shift, self.middle, self.travel = [], [], [], []
+        self.lowest = []
         for number, word in enumerate(SIDES):
             factors = expression_rows(model.meta, f"eye_blink_{word}")
             code = np.zeros(self.count)
@@ -39,12 +57,14 @@ class LidGain:
             shift = 1000 * model.shapedirs[rows][:, :, first:].astype(np.float64) @ code
             # what stands still in every gaze is traced once per head pose
             shift[still | (side != number)] = 0
-            upper = edge & (side == number) & (rest[:, 1] > centres[number, 1])
-            middle = np.flatnonzero(upper)[np.argmax(rest[upper, 1])]
+            mine = upper & (side == number)
+            middle = np.flatnonzero(mine)[np.argmin(shift[mine, 1])]
             self.codes.append(code)
             self.shift.append(shift)
             self.middle.append(middle)
             self.travel.append(-shift[middle, 1])
+            below = edge & ~upper & (side == number)
+            self.lowest.append(min(0.0, rest[below, 1].min() + _LEAST_OPEN - rest[middle, 1]))
 
     def follow(self, axes: np.ndarray, moved: np.ndarray, rest: np.ndarray):
         """Move lid vertices ``moved`` (n, 3), in place, for eye axes (2, 3); codes (count,)."""
@@ -54,7 +74,8 @@ class LidGain:
             done = moved[self.middle[number], 1] - rest[self.middle[number], 1]
             amount = (done - self.gain * pitch * self.radius) / max(self.travel[number], 1.0)
             # an eye never closes by itself, nor opens farther than a lid can be lifted
-            amount = float(np.clip(amount, -0.3, 0.6))
+            room = (done - self.lowest[number]) / max(self.travel[number], 1.0)
+            amount = float(min(np.clip(amount, -0.3, 0.6), room))
             moved += amount * self.shift[number]
             codes += amount * self.codes[number]
         return codes
@@ -65,22 +86,22 @@ class LashLine:
 
     Args:
         lashes: length, width, curl and seed.
-        rest: (n, 3) lid vertices at rest, mm; ``side`` (n,); ``edge`` (n,) on a margin.
+        rest: (n, 3) lid vertices at rest, mm; ``side`` (n,); ``edge`` (n,) on a margin, ``upper``
+            (n,) on the upper one.
         centres: (2, 3) of the eyeballs, mm.
     """
 
     UPPER, LOWER = 36, 18
 
-    def __init__(self, lashes: Lashes, rest, side, edge, centres):
+    def __init__(self, lashes: Lashes, rest, side, edge, upper, centres):
         rng = np.random.default_rng([lashes.seed, 3])
         first, second, share, sign, along = [], [], [], [], []
         for number, outward in ((0, 1.0), (1, -1.0)):
             rows = np.flatnonzero(edge & (side == number))
             x = rest[rows, 0]
-            ends = rows[[np.argmin(x), np.argmax(x)]]
-            line = np.interp(x, rest[ends, 0], rest[ends, 1])
+            ends = np.isin(rows, rows[[np.argmin(x), np.argmax(x)]])
             for lid, count in ((1.0, self.UPPER), (-1.0, self.LOWER)):
-                mine = rows[lid * (rest[rows, 1] - line) > -1e-6]
+                mine = rows[ends | (upper[rows] == (lid > 0))]
                 mine = mine[np.argsort(rest[mine, 0])]
                 place = np.linspace(0.10, 0.97, count) + rng.normal(0, 0.006, count)
                 place = place if outward > 0 else 1 - place

@@ -28,7 +28,7 @@ from regaze.capture.head import HeadConfig, build_head
 from regaze.capture.lamps import draw_lamps
 from regaze.capture.parts import LABELS
 from regaze.capture.renderer import SUB, View
-from regaze.capture.style import Style, draw_style, stream
+from regaze.capture.style import Style, draw_style, squinting, stream
 from regaze.capture.subject import Look, draw_expression, draw_look
 from regaze.capture_settings import shares
 from regaze.face3d.model import FlameModel
@@ -134,6 +134,7 @@ def render_person(model: FlameModel, config: CaptureConfig, name: str) -> Person
     rng = np.random.default_rng([config.seed, number, 12])
     look = draw_look(config.seed, number, model.meta)
     look, style = draw_style(config.seed, number, look, shares(config.appearance, config.details))
+    look = squinting(look, style, model.meta)
     camera = scene.draw_camera(rng, config.photo, config.focal)
     light = scene.draw_light(rng)
     background = scene.draw_background(rng, camera.width, camera.height)

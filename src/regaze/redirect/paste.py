@@ -272,6 +272,7 @@ def paste(
 
     delta = redirected.astype(np.float32) - source
     amount = ready(cv2.GaussianBlur(np.abs(delta).max(axis=2), (0, 0), 0.8))
+    carried = None if motion is None else ready(_carried(source, motion.flow))
     delta, source, redirected = ready(delta), ready(source), ready(redirected)
     result = photo.copy()
     step = max(1, _STRIP // (right - left))
@@ -293,7 +294,9 @@ def paste(
             # What lies outside of the patch has no place, and no weight.
             still = (np.abs(away).max(axis=2) < _STILL) | (weight <= 0.0)
             detail = np.where(still[..., None], here, _smooth(photo, origin))
-            detail -= _smooth(source, there)
+            # Of the model's own pixels, as it moved them: taken finer, they would not be what the
+            # model's picture has of them, and what lies between would be lost from the photo.
+            detail -= _smooth(carried, inner)
             share = _smooth(motion.share, inner)[..., None]
             change = _smooth(redirected, inner) + share * detail - here
         else:
@@ -307,6 +310,16 @@ def paste(
         touched = weight > 0.0
         result[first:last, left:right][touched] = made[touched]
     return result
+
+
+def _carried(source: np.ndarray, flow: np.ndarray) -> np.ndarray:
+    """A model picture (S, S, 3) moved by its flow, as models that move pixels do it: bilinear."""
+    height, width = source.shape[:2]
+    places = np.stack(np.meshgrid(np.arange(width), np.arange(height)), -1) + flow
+    return cv2.remap(
+        np.ascontiguousarray(source, np.float32), places.astype(np.float32), None,
+        cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE,
+    )  # fmt: skip
 
 
 def _sampled(weights: np.ndarray, places: np.ndarray) -> np.ndarray:

@@ -212,7 +212,8 @@ class Moves:
 
     Attributes:
         pictures: (B, 3, H, W) in [-1, 1].
-        flow: (B, 2, H, W) pixels x, y from a pixel to where it was taken from in the source.
+        flow: (B, 2, H, W) pixels x, y from a pixel to where it was taken from in the source, there
+            bilinearly.
         share: (B, 1, H, W) how much of the source's own detail goes with it; the rest was painted.
     """
 

@@ -12,7 +12,7 @@ from regaze.capture.head import eye_rotation, pose_feature
 from regaze.capture.lamps import Lamp, draw_lamps
 from regaze.capture.parts import LABELS
 from regaze.capture.renderer import SUB, View
-from regaze.capture.style import draw_style, stream
+from regaze.capture.style import draw_style, squinting, stream
 from regaze.capture.subject import draw_look
 from regaze.capture.writer import CaptureConfig, render_person
 from regaze.capture_settings import DETAILS, shares
@@ -117,6 +117,8 @@ def test_everybody_has_what_all_have_and_shares_are_kept(model):
     pupils = 24 * np.array([look.pupil for look, _ in drawn])
     assert pupils.min() < 2.6 and pupils.max() > 5.8
     gains = np.array([style.lid_gain for _, style in drawn])
+    blinks = np.array([style.squint for _, style in drawn])
+    assert blinks.min() < 0 and blinks.max() > 0.4
     assert (
         gains.min() >= 0.55 and gains.max() <= 0.9 and gains.mean() == pytest.approx(0.72, abs=0.02)
     )
@@ -165,6 +167,24 @@ def test_upper_lids_follow_as_far_as_drawn(model, number):
         plain = Actor(model, look)
         before = plain.landmarks(_eyes(plain, pitch))[upper, 1] - level[upper, 1]
         assert followed != pytest.approx(before.mean() / (pitch * actor.radius), abs=1e-4)
+
+
+@pytest.mark.parametrize("number", [2, 5])
+def test_eyes_are_as_far_closed_as_drawn_and_lids_do_not_cross(model, number):
+    look, style, *_ = _scene(model, number)
+    upper, lower = [37, 38, 43, 44], [41, 40, 47, 46]
+
+    def heights(blink, pitch):
+        made = squinting(look, replace(style, squint=(blink, blink)), model.meta)
+        marks = Actor(model, made, style)
+        marks = marks.landmarks(_eyes(marks, np.radians(pitch)))
+        return marks[upper, 1] - marks[lower, 1]
+
+    wide, narrow = heights(-0.1, 0.0), heights(0.5, 0.0)
+    assert (narrow < 0.65 * wide).all() and (narrow > 0.2 * wide).all()
+    # Half closed, lids still follow, and stay open also far down.
+    assert (heights(0.5, 12.0) > narrow + 0.3).all()
+    assert (heights(0.5, -35.0) > 0.0).all()
 
 
 def test_codes_and_eye_pose_give_the_lids_as_they_are_seen(model):

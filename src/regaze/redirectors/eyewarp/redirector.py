@@ -8,13 +8,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from regaze.angles import vector_from_angles
 from regaze.images import eye_boxes
 from regaze.redirectors.base import Batch, Moves, Progress, Redirector, State
 from regaze.redirectors.eyewarp.moving import moved, slopes, window
 from regaze.redirectors.eyewarp.network import StripNetwork
 
-_CHANNELS = 6
-"""Displacement x, y; how sure it is that the pixel is to be moved there; what else to paint."""
+_CHANNELS = 8
+"""Displacement x, y; how sure it is that the pixel is to be moved there; what else to paint; how
+far the pixel goes along with the irises, across and down."""
 _SURE = 2.0
 """What is added to the third, so that an untrained network moves rather than paints."""
 _PAINT = 0.16
@@ -24,7 +26,8 @@ _RIM = 6
 _SOFT = 1e-4
 """Square of the error, in [-1, 1], below which it is squared rather than absolute."""
 _CONDITIONS, _UNIT = 6, 0.2
-"""Numbers of the condition, and their unit in radians."""
+"""Numbers of the condition, and their unit."""
+_SIDES = ("source", "target")
 _LOST = (4.0, 16.0)
 """Grey levels between moved and painted up to which a pixel keeps the photo's detail, and from
 which a painted one has none."""
@@ -94,12 +97,15 @@ class EyeWarp(Redirector):
 
     def _made(self, source: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Strips, displacements (B, 2, h, w) in pixels and kept shares (B, 1, h, w)."""
-        output = self.net(source, self._condition(batch)).float()
-        flow = output[:, :2] * (self.config["objective"]["reach"] * self.config["size_px"])
+        condition, away = self._condition(batch)
+        output = self.net(source, condition).float()
+        options, size = self.config["objective"], self.config["size_px"]
+        flow = output[:, :2] * (options["reach"] * size)
+        flow = flow + output[:, 6:] * (options["travel"] * size) * away
         share = (output[:, 2:3] + _SURE).sigmoid()
         source = source.float()
         there = moved(source, flow)
-        painted = source + _PAINT * output[:, 3:]
+        painted = source + _PAINT * output[:, 3:6]
         made = share * there + (1 - share) * painted
         if not self.training:
             # Where what is painted is what was there, nothing is lost by keeping the detail.
@@ -108,16 +114,26 @@ class EyeWarp(Redirector):
             share = 1 - (1 - share) * ((apart - low) / (high - low)).clamp(0, 1)
         return source + self.rim * (made - source), flow, share
 
-    def _condition(self, batch: Batch) -> Tensor:
-        """The condition (B, 6): target's gaze, the source's as far as it is given, head."""
-        names = ("source_gaze", "target_gaze", "source_head")
-        source, target, head = torch.broadcast_tensors(*(batch[name].float() for name in names))
+    def _condition(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The condition (B, 6): target's gaze, the source's as far as it is given, head.
+
+        Gaze is told by where irises lie by it, x and y in distances from an eye's centre to the
+        plane of its iris. Besides, how far irises come from what is given, (B, 2, 1, 1).
+        """
+        source, target = (
+            vector_from_angles(batch[f"{side}_gaze"].float())[..., :2] for side in _SIDES
+        )
+        source, target, head = torch.broadcast_tensors(source, target, batch["source_head"].float())
         condition = self.config["objective"]["condition"]
+        if not self.training and condition != "target":
+            gain = target.new_tensor(self.config["objective"]["gain"][::-1])
+            target = source + gain * (target - source)
         if condition == "difference":
             target, source = target - source, torch.zeros_like(source)
         elif condition == "target":
             source = torch.zeros_like(source)
-        return torch.cat([target, source, head], 1) / _UNIT
+        away = (target - source)[..., None, None]
+        return torch.cat([target, source, head], 1) / _UNIT, away
 
 
 def _mean(error: Tensor, weight: Tensor) -> Tensor:

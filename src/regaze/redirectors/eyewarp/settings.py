@@ -37,6 +37,13 @@ class ObjectiveOptions(Section):
     """What is learnt from, and how its terms are weighted."""
 
     reach: float = Field(0.05, gt=0, description="unit of the displacements, of the picture's side")
+    travel: float = Field(
+        0.068,
+        ge=0,
+        description="from an eye's centre to the plane of its iris, of the picture's side: so far "
+        "irises go by the directions alone, and each pixel is told how far it goes along; the "
+        "default is 10.4 mm at the 600 mm and the focal length of 500 pixels of the default view",
+    )
     eye_weight: float = Field(8.0, ge=0, description="extra weight inside the two fixed eye boxes")
     scales: int = Field(
         3, ge=1, le=4, description="errors are also counted of pictures halved so often, once each"
@@ -48,6 +55,12 @@ class ObjectiveOptions(Section):
         "both",
         description="gaze that the network is conditioned on: those of source and target, their "
         "difference, or the target's alone, so that it reads the source's from the eyes",
+    )
+    gain: tuple[PositiveFloat, PositiveFloat] = Field(
+        (1.0, 1.0),
+        description="what changes of gaze up and down, and to the sides, are multiplied by when "
+        "pictures are made, where training left the network moving eyes too little or too far; "
+        "not for the condition `target`",
     )
     same_head_fraction: float = Field(
         1.0, ge=0, le=1, description="share of training pairs with equal head pose"

@@ -4,6 +4,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from regaze.angles import angles_from_vector, vector_from_angles
 from regaze.redirectors.base import Moving, build_redirector
 from regaze.redirectors.declaration import declared
 from regaze.redirectors.eyewarp.moving import moved, window
@@ -94,6 +95,40 @@ def test_the_strip_learns_to_follow_the_target():
     assert min(values[-5:]) < 0.8 * values[0]
 
 
+def beside(angles):
+    """Directions by which all irises lie as much farther to the left and higher."""
+    there = vector_from_angles(angles)[:, :2] + 0.1
+    ahead = (1 - (there**2).sum(1, keepdim=True)).sqrt()
+    return angles_from_vector(torch.cat([there, ahead], 1))
+
+
+def test_pixels_go_along_with_irises_as_far_as_they_are_told():
+    made, data = build_redirector(settings().resolve()).eval(), batch()
+    with torch.no_grad():
+        made.net.last.bias.unflatten(0, (8, -1))[6:] = torch.tensor([1.0, 0.5])[:, None]
+    flow = redirected(made, data).flow[..., 12, 16]
+    travel = vector_from_angles(data["target_gaze"]) - vector_from_angles(data["source_gaze"])
+    wanted = 0.068 * 32 * travel[:, :2] * torch.tensor([1.0, 0.5])
+    assert torch.allclose(flow, wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("condition", ["both", "difference"])
+def test_changes_of_gaze_are_multiplied_by_the_gain_when_pictures_are_made(condition):
+    plain = trained_a_little(objective={"condition": condition})
+    more = trained_a_little(objective={"condition": condition, "gain": [2.0, 1.5]})
+    data = batch()
+    was, there = (vector_from_angles(data[f"{side}_gaze"]) for side in ("source", "target"))
+    across = was[:, :2] + (there - was)[:, :2] * torch.tensor([1.5, 2.0])
+    ahead = (1 - (across**2).sum(1, keepdim=True)).sqrt()
+    farther = {**data, "target_gaze": angles_from_vector(torch.cat([across, ahead], 1))}
+    wanted, found = redirected(plain, farther).flow, redirected(more, data).flow
+    assert torch.allclose(found, wanted, atol=1e-5)
+    assert not torch.allclose(found, redirected(plain, data).flow, atol=1e-3)
+    at = Progress(0, 0, torch.Generator())
+    losses = [float(one.train().losses(data, "main", at)["loss"].detach()) for one in (plain, more)]
+    assert losses[0] == losses[1]
+
+
 @pytest.mark.parametrize(
     "condition, counts",
     [("both", (True, True)), ("difference", (True, True)), ("target", (False, True))],
@@ -104,7 +139,7 @@ def test_condition_on_directions(condition, counts):
     for name, counted in zip(("source_gaze", "target_gaze"), counts, strict=True):
         other = redirected(made, {**data, name: data[name] + 0.2}).pictures
         assert (not torch.allclose(first, other, atol=1e-5)) == counted
-    both = {name: data[name] + 0.2 for name in ("source_gaze", "target_gaze")}
+    both = {name: beside(data[name]) for name in ("source_gaze", "target_gaze")}
     same = torch.allclose(redirected(made, {**data, **both}).pictures, first, atol=1e-5)
     assert same == (condition == "difference")
 
