@@ -243,7 +243,8 @@ def _others(
         for index in range(count):
             rng = np.random.default_rng([config.seed, place[0], 23, place[1], kind, index])
             if kind == 0:
-                yield replace(look, expression=draw_expression(rng, model.meta)), light
+                other = replace(look, expression=draw_expression(rng, model.meta))
+                yield squinting(other, style, model.meta), light
                 continue
             draw = scene.draw_wide_light if style.light else scene.draw_light
             other = scene.expose(draw(rng), look.skin)

@@ -16,6 +16,7 @@ from regaze.factors import CODED
 from regaze.outputs import replacing, write_json
 from regaze.redirect.angles import Request, checked
 from regaze.redirect.job import Job, require_new
+from regaze.redirect.known import detector_of, published_of
 from regaze.redirect.models import model_folder, models_in, open_estimator, sampling_of
 from regaze.redirect.place import Lens
 from regaze.redirect.run import Inverted, Redirection, write_png
@@ -158,10 +159,13 @@ class Edits(Job):
         view = read_record(folder / "model.json").get("view")
         estimator = open_estimator(o["models"], None, view)
         sampling = sampling_of(folder, self.settings, o["steps"], o["seed"])
-        engine = Redirection(folder, sampling, estimator, o["device"], self._published())
+        published = published_of(self.settings)
+        engine = Redirection(folder, sampling, estimator, o["device"], published)
         self._check_model(engine)
         photos = any(not is_row(one) for one in (*self.like, *(one for one, _ in self.work)))
-        detector = self._detector() if photos and o["landmarks"] is None else None
+        detector = None
+        if photos and o["landmarks"] is None:
+            detector = detector_of(self.settings, o["device"])
         edits = list(self._edits(engine, detector))
         rows, records, left_out, names = [], [], [], set()
         for place, _ in self.work:
