@@ -1,8 +1,8 @@
 """Fits of faces as files: what a model found to draw a face, kept and used again.
 
-``.safetensors`` with the tensors of the state, ``codes`` (1, D) among them; in its metadata are the
-fingerprint of the model's weights, since codes mean nothing to any other, and the number of steps.
-A fit of more steps than are asked for is used as it is, one of fewer is made again.
+``.safetensors`` with the tensors of the state, ``codes`` (1, D) among them, and ``steps``, their
+number; in its metadata is the fingerprint of the model's weights, since codes mean nothing to any
+other. A fit of more steps than are asked for is used as it is, one of fewer is made again.
 """
 
 from __future__ import annotations
@@ -78,8 +78,10 @@ def write_fit(
 ) -> None:
     """Write the state of one face as :mod:`regaze.redirect.fits` says."""
     held = {name: value.detach().cpu().contiguous() for name, value in state.items()}
+    held[_STEPS] = torch.tensor(steps)
     with replacing(path) as part:
-        part.write_bytes(save(held, {_MODEL: fingerprint, _STEPS: str(steps)}))
+        # Of two entries of metadata the order would be another each time.
+        part.write_bytes(save(held, {_MODEL: fingerprint}))
 
 
 def read_fit(path: str | os.PathLike, fingerprint: str) -> tuple[dict[str, Tensor], int]:
@@ -98,7 +100,7 @@ def read_fit(path: str | os.PathLike, fingerprint: str) -> tuple[dict[str, Tenso
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise ValueError(f"{path}: expected a fit as .safetensors, found {error}") from None
-    told, steps = said.get(_MODEL, ""), said.get(_STEPS, "0")
+    told, steps = said.get(_MODEL, ""), state.pop(_STEPS, torch.tensor(0))
     if told != fingerprint:
         raise ValueError(
             f"{path}: expected a fit by the model {fingerprint:.12}, found one by "
@@ -109,4 +111,9 @@ def read_fit(path: str | os.PathLike, fingerprint: str) -> tuple[dict[str, Tenso
             raise ValueError(f"{path}: {name}: expected finite numbers, found others")
     if "codes" not in state:
         raise ValueError(f"{path}: expected codes, found {', '.join(state) or 'none'}")
-    return state, int(steps) if steps.isdecimal() else 0
+    if steps.shape or steps.dtype != torch.int64:
+        raise ValueError(
+            f"{path}: {_STEPS}: expected a whole number, found {steps.dtype} of shape "
+            f"{tuple(steps.shape)}"
+        )
+    return state, int(steps)
