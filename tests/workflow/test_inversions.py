@@ -7,7 +7,9 @@ from running import ROOT
 
 from regaze.configfiles import merge
 
-OTHERS = dict.fromkeys(("xunet", "xunet_deca", "xunet_lite", "xunet_student", "regression", "sted"))
+OTHERS = dict.fromkeys(
+    ("xunet", "xunet_deca", "xunet_lite", "xunet_student", "regression", "sted", "redirtrans")
+)
 SMALL = {"evaluation": {"study": {"models": None}}, "augmentation": {"redirectors": []}}
 TARGETS = ("inverted", "inversions", "report")
 SHARDS = {f"results/synthetic/inversions/inverter/shard-00{number}.h5" for number in range(2)}

@@ -57,6 +57,7 @@ models:
   xunet_student: {preset: tiny, size_px: 32}
   regression: null
   sted: {preset: tiny, size_px: 32}
+  redirtrans: null
   xunet_near: {class: xunet, preset: tiny, size_px: 32, data: {view: near}}
 sampling: {max_w: 1, save_gif: true}
 evaluation:
