@@ -128,6 +128,7 @@ if INVERTED:
             resamples=settings.evaluation.bootstrap,
             background=background_of,
             assets=JUDGES,
+            published=coder_weights(),
         script:
             "../workflow_scripts/measure_inverted.py"
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from regaze.jobs import folder_of, removed_background, start
+from regaze.jobs import coder_of, folder_of, removed_background, start
 from regaze.metrics.inverted import InvertedFaces
 from regaze.metrics.measure import measure_files
 
@@ -13,7 +13,7 @@ def main(job):
     faces, inverter = list(job.input.faces), folder_of(job, "inverter")
     options = {name: job.params[name] for name in ("seed", "resamples", "assets")}
     options["inversions"] = InvertedFaces(faces, inverter, **removed_background(job))
-    options["identity"] = folder_of(job, "identity")
+    options |= {"identity": folder_of(job, "identity"), **coder_of(job)}
     data = (job.input.samples, job.input.pairs, faces, folder_of(job, "estimator"))
     measure_files(*data, **dict(job.output.items()), **options)
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from regaze.jobs import folder_of, removed_background, start
+from regaze.jobs import coder_of, folder_of, removed_background, start
 from regaze.metrics.measure import measure_files
 
 
@@ -12,10 +12,8 @@ def main(job):
     data = (job.input.samples, job.input.pairs, job.input.faces, folder_of(job, "estimator"))
     options = {name: job.params[name] for name in ("seed", "resamples", "assets")}
     options |= {"perturbed": job.input.get("perturbed"), "identity": folder_of(job, "identity")}
-    if encoder := folder_of(job, "encoder"):
-        weights = job.params.published or {"folder": encoder}
-        options["encoder"] = {"head": job.input.head, **weights}
-    measure_files(*data, **dict(job.output.items()), **options, **removed_background(job))
+    options |= {**coder_of(job), **removed_background(job)}
+    measure_files(*data, **dict(job.output.items()), **options)
 
 
 if "snakemake" in globals():

@@ -25,6 +25,15 @@ def removed_background(job) -> dict:
     return {"masks": several(job.input.masks), "background": job.params.background}
 
 
+def coder_of(job) -> dict:
+    """The 3-D face encoder that reads codes of pictures, as an option of measuring, if any."""
+    folder = folder_of(job, "encoder")
+    if folder is None:
+        return {}
+    weights = job.params.published or {"folder": folder}
+    return {"encoder": {"head": job.input.head, **weights}}
+
+
 def folder_of(job, name: str) -> Path | None:
     """The folder of the model whose file is the input ``name``, None without one."""
     files = several(job.input.get(name) or [])

@@ -102,7 +102,10 @@ def test_what_entries_read_is_told():
         ("views: {a: {variant: faze}}", "looks at another point of the face"),
         ("estimators: {vgg: {view: near}}", "estimators.vgg.view: 'near' is not defined"),
         (NEAR + "estimators: {resnet: {view: near}}", "but it is evaluation.estimator"),
-        (NEAR + "estimators: {vgg: {view: near, size_px: 48}}", "48 does not divide"),
+        (
+            NEAR + "estimators: {vgg: {view: near, size_px: 48}}\nmodels: {redirtrans: null}",
+            "48 does not divide",
+        ),
         (NEAR + "models: {regression: {size_px: 48, data: {view: near}}}", "48 does not divide"),
         # The networks that it learns from know the other view.
         (
@@ -136,8 +139,8 @@ def test_data_that_cannot_be_had_are_refused(text, told):
 
 def test_an_estimator_of_a_view_is_for_methods_of_that_view():
     made = settings(
-        NEAR + "estimators: {vgg: {view: near}}\n"
-        "models: {sted: {data: {view: near}, objective: {redirection_gaze: 1}}}"
+        NEAR + "estimators: {vgg: {view: near}}\nmodels: {redirtrans: null, "
+        "sted: {data: {view: near}, objective: {redirection_gaze: 1}}}"
     )
     assert made.face_sets == ["synthetic", "synthetic@near"]
     assert made.estimators["vgg"].model_dump()["view"] == "near"

@@ -112,8 +112,8 @@ def test_plans_of_the_licensed_sets(name, datasets, tmp_path):
     files = [ROOT / f"configs/{key}.yaml" for key in dict.fromkeys([*reversed(names), name])]
     jobs = planned(snakemake(tmp_path, "-n", overlays=[*files, tmp_path / "roots.yaml"]))
     assert jobs["normalise_shard"] == 2 * len(names) and jobs["gather_faces"] == len(names)
-    assert jobs["train_model"] == 5 and "render_capture" not in jobs
-    assert jobs["measure_model"] == 7 * len(names)
+    assert jobs["train_model"] == 8 and "render_capture" not in jobs
+    assert jobs["measure_model"] == 10 * len(names)
 
 
 @pytest.mark.parametrize(

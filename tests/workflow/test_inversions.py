@@ -1,5 +1,9 @@
 """Inversions: computed once by data set and inverter, read in training, and compared with."""
 
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+
 import planning
 import pytest
 import yaml
@@ -56,3 +60,31 @@ def test_what_a_change_makes_anew(tmp_path, change, again):
     assert again <= plan.own
     inverting = any(name.startswith("invert_shard") for name in plan.needed)
     assert inverting == ("inverter" in change)
+
+
+@pytest.mark.parametrize("script", ["measure_model", "measure_inverted"])
+def test_codes_of_pictures_are_read_by_the_encoder_that_the_rule_names(script):
+    main = runpy.run_path(str(ROOT / f"workflow_scripts/{script}.py"))["main"]
+    given = {}
+    main.__globals__.update(
+        start=lambda job: None,
+        InvertedFaces=lambda *about, **more: None,
+        measure_files=lambda *data, **options: given.update(options),
+    )
+    read = {"encoder": ["models/deca/model.safetensors"], "head": "face3d/head.npz"}
+    names = ("samples", "pairs", "faces", "estimator", "inverter")
+    params = {"seed": 0, "resamples": 1, "assets": {}, "published": None}
+    job = SimpleNamespace(
+        input=Named({**read, **dict.fromkeys(names, ["models/x/model.safetensors"])}),
+        params=Named(params),
+        output={},
+        threads=1,
+    )
+    main(job)
+    assert given["encoder"] == {"head": "face3d/head.npz", "folder": Path("models/deca")}
+
+
+class Named(dict):
+    """Files or parameters by name, as a job has them."""
+
+    __getattr__ = dict.__getitem__

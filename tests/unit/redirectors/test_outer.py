@@ -168,7 +168,7 @@ def test_what_cannot_be_used_is_told_by_name(site, file, content, message):
     ("declared", "message"),
     [
         ('factors=("gaze", "smile")', "declares factor 'smile'; expected some of gaze, head"),
-        ('inputs=(Input("depth"),)', "declares input 'depth'; expected one of codes, masks"),
+        ('inputs=(Input("depth"),)', "declares input 'depth'; expected one of codes, crops"),
         (
             'inputs=(Input("codes", {"parts": []}),)',
             "input 'codes' with options .'parts'.; expected",
