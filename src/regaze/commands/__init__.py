@@ -16,6 +16,24 @@ LANDMARKS = Annotated[
 MODELS = Annotated[Path, typer.Option(help="Folder of the trained models.")]
 STEPS = Annotated[int | None, typer.Option(min=1, help="Sampler's steps.")]
 DEVICE = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+CONFIG = Annotated[
+    list[Path] | None,
+    typer.Option(help="Configuration: sampling, assets; default config.yaml if there is one."),
+]
+
+# Of commands that take photos, or rows of faces files.
+FACE = Annotated[int, typer.Option(min=0, help="Which face of a photo; 0: the largest.")]
+FOCAL = Annotated[
+    float | None, typer.Option(help="Focal length in pixels; default: the longer side.")
+]
+INTRINSICS = Annotated[
+    tuple[float, float, float, float] | None, typer.Option(help="fx fy cx cy in pixels.")
+]
+PHOTO_ROOT = Annotated[
+    Path | None, typer.Option(help="Rows: folder of their photos, to paste back.")
+]
+ANGLES = "degrees, pitch (up +) and yaw (picture left +)"
+GAZE = Annotated[tuple[float, float] | None, typer.Option(help=f"Where to look: {ANGLES}.")]
 
 
 def known_settings(config: list[Path] | None):

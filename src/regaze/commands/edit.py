@@ -7,7 +7,17 @@ from typing import Annotated
 
 import typer
 
-from regaze.commands import DEVICE, LANDMARKS, MODELS, STEPS, known_settings
+from regaze.commands import (
+    CONFIG,
+    DEVICE,
+    FACE,
+    FOCAL,
+    LANDMARKS,
+    MODELS,
+    PHOTO_ROOT,
+    STEPS,
+    known_settings,
+)
 
 app = typer.Typer(help="Edit faces.", add_completion=False)
 
@@ -53,13 +63,9 @@ def edit(
     ] = None,
     models: MODELS = Path("results/models"),
     landmarks: LANDMARKS = None,
-    face: Annotated[int, typer.Option(min=0, help="Which face of a photo; 0: the largest.")] = 0,
-    focal: Annotated[
-        float | None, typer.Option(help="Focal length in pixels; default: the longer side.")
-    ] = None,
-    photo_root: Annotated[
-        Path | None, typer.Option(help="Rows: folder of their photos, to paste back.")
-    ] = None,
+    face: FACE = 0,
+    focal: FOCAL = None,
+    photo_root: PHOTO_ROOT = None,
     paste: Annotated[
         str, typer.Option(help="difference keeps the photo's detail; full pastes the patch.")
     ] = "full",
@@ -68,10 +74,7 @@ def edit(
         int | None, typer.Option(min=0, help="Seed of the noise, the same for all edits.")
     ] = None,
     device: DEVICE = "auto",
-    config: Annotated[
-        list[Path] | None,
-        typer.Option(help="Configuration: sampling, assets; default config.yaml if there is one."),
-    ] = None,
+    config: CONFIG = None,
 ) -> None:
     """Give faces the expression, pose, light or gaze of others, or of numbers."""
     from regaze.redirect.edit import Edits

@@ -10,9 +10,18 @@ from typing import Annotated
 
 import typer
 
-from regaze.commands import DEVICE, LANDMARKS, MODELS, known_settings
-
-_ANGLES = "degrees, pitch (up +) and yaw (picture left +)"
+from regaze.commands import (
+    ANGLES,
+    CONFIG,
+    DEVICE,
+    FACE,
+    FOCAL,
+    GAZE,
+    INTRINSICS,
+    LANDMARKS,
+    MODELS,
+    known_settings,
+)
 
 
 def fit(
@@ -32,11 +41,9 @@ def fit(
             "another photo, row or .fit.safetensors; PART@0.5=PHOTO: half of it."
         ),
     ] = None,
-    gaze: Annotated[
-        tuple[float, float] | None, typer.Option(help=f"Where to look: {_ANGLES}.")
-    ] = None,
+    gaze: GAZE = None,
     head: Annotated[
-        tuple[float, float] | None, typer.Option(help=f"Where to turn the head: {_ANGLES}.")
+        tuple[float, float] | None, typer.Option(help=f"Where to turn the head: {ANGLES}.")
     ] = None,
     relative: Annotated[
         bool, typer.Option("--relative", help="Angles are offsets from the photo's.")
@@ -64,25 +71,18 @@ def fit(
         typer.Option(help="Half axes of the round of gazes; the camera goes half the pitch."),
     ] = (15.0, 20.0),
     landmarks: LANDMARKS = None,
-    face: Annotated[int, typer.Option(min=0, help="Which face of a photo; 0: the largest.")] = 0,
-    focal: Annotated[
-        float | None, typer.Option(help="Focal length in pixels; default: the longer side.")
-    ] = None,
-    intrinsics: Annotated[
-        tuple[float, float, float, float] | None, typer.Option(help="fx fy cx cy in pixels.")
-    ] = None,
+    face: FACE = 0,
+    focal: FOCAL = None,
+    intrinsics: INTRINSICS = None,
     source_gaze: Annotated[
         tuple[float, float] | None,
-        typer.Option(help=f"Where the photo looks: {_ANGLES}; default: labels, or estimated."),
+        typer.Option(help=f"Where the photo looks: {ANGLES}; default: labels, or estimated."),
     ] = None,
     estimator: Annotated[
         str | None, typer.Option(help="Estimator in --models; default: the best there.")
     ] = None,
     device: DEVICE = "auto",
-    config: Annotated[
-        list[Path] | None,
-        typer.Option(help="Configuration: sampling, assets; default config.yaml if there is one."),
-    ] = None,
+    config: CONFIG = None,
 ) -> None:
     """Fit a radiance field to a photo: novel views, gazes, morphs, codes to edit and to keep."""
     from regaze.redirect.fit_job import FitJob

@@ -7,11 +7,22 @@ from typing import Annotated
 
 import typer
 
-from regaze.commands import DEVICE, LANDMARKS, MODELS, STEPS, known_settings
+from regaze.commands import (
+    ANGLES,
+    CONFIG,
+    DEVICE,
+    FACE,
+    FOCAL,
+    GAZE,
+    INTRINSICS,
+    LANDMARKS,
+    MODELS,
+    PHOTO_ROOT,
+    STEPS,
+    known_settings,
+)
 
 app = typer.Typer(help="Redirect photos.", add_completion=False)
-
-_ANGLES = "degrees, pitch (up +) and yaw (picture left +)"
 
 
 @app.command()
@@ -27,9 +38,7 @@ def redirect(
             "in photos, where it is trained, else xunet."
         ),
     ] = None,
-    gaze: Annotated[
-        tuple[float, float] | None, typer.Option(help=f"Where to look: {_ANGLES}.")
-    ] = None,
+    gaze: GAZE = None,
     look_at_camera: Annotated[
         bool, typer.Option("--look-at-camera", help="Look into the camera: the same as --gaze 0 0.")
     ] = False,
@@ -38,7 +47,7 @@ def redirect(
     ] = "both",
     head: Annotated[
         tuple[float, float] | None,
-        typer.Option(help=f"Where to turn the head: {_ANGLES}; default: it stays."),
+        typer.Option(help=f"Where to turn the head: {ANGLES}; default: it stays."),
     ] = None,
     relative: Annotated[
         bool, typer.Option("--relative", help="Angles are offsets from the source's.")
@@ -64,22 +73,16 @@ def redirect(
     ] = None,
     models: MODELS = Path("results/models"),
     landmarks: LANDMARKS = None,
-    face: Annotated[int, typer.Option(min=0, help="Which face of a photo; 0: the largest.")] = 0,
-    focal: Annotated[
-        float | None, typer.Option(help="Focal length in pixels; default: the longer side.")
-    ] = None,
-    intrinsics: Annotated[
-        tuple[float, float, float, float] | None, typer.Option(help="fx fy cx cy in pixels.")
-    ] = None,
+    face: FACE = 0,
+    focal: FOCAL = None,
+    intrinsics: INTRINSICS = None,
     distortion: Annotated[
         str | None, typer.Option(help="Lens: k1,k2,p1,p2[,k3[,...]] as OpenCV has them.")
     ] = None,
-    photo_root: Annotated[
-        Path | None, typer.Option(help="Rows: folder of their photos, to paste back.")
-    ] = None,
+    photo_root: PHOTO_ROOT = None,
     source_gaze: Annotated[
         tuple[float, float] | None,
-        typer.Option(help=f"Where the source looks: {_ANGLES}; default: labels, or estimated."),
+        typer.Option(help=f"Where the source looks: {ANGLES}; default: labels, or estimated."),
     ] = None,
     estimator: Annotated[
         str | None, typer.Option(help="Estimator in --models; default: the best one there.")
@@ -112,10 +115,7 @@ def redirect(
     steps: STEPS = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of the noise.")] = None,
     device: DEVICE = "auto",
-    config: Annotated[
-        list[Path] | None,
-        typer.Option(help="Configuration: sampling, assets; default config.yaml if there is one."),
-    ] = None,
+    config: CONFIG = None,
 ) -> None:
     """Change gaze and head pose in photos, and paste the faces back."""
     from regaze.redirect.job import Job

@@ -1,10 +1,8 @@
 """Fields: against the plain order of their work, parts of pictures, sweeps, cameras."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 import torch
+from benchmark_modules import benchmark
 
 from regaze.angles import rotation_from_angles
 from regaze.redirectors.gazenerf import rays
@@ -19,14 +17,7 @@ SIZES |= {"appearance": 4, "gaze_dim": 4}
 @pytest.fixture(scope="module")
 def plain():
     """The plain order, as the benchmark has it."""
-    path = Path(__file__).parents[4] / "benchmarks/gazenerf.py"
-    spec = importlib.util.spec_from_file_location("gazenerf_benchmark", path)
-    module = importlib.util.module_from_spec(spec)
-    with pytest.MonkeyPatch.context() as patch:
-        # As for a script, whose neighbours can be imported.
-        patch.syspath_prepend(path.parent)
-        spec.loader.exec_module(module)
-    return module
+    return benchmark("gazenerf")
 
 
 def built(variant="gazenerf", **options):

@@ -1,10 +1,8 @@
 """All classes in one product, against the published order of the work."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 import torch
+from benchmark_modules import benchmark
 
 from regaze.redirectors.gcgan.settings import ModelSettings
 
@@ -12,14 +10,7 @@ from regaze.redirectors.gcgan.settings import ModelSettings
 @pytest.fixture(scope="module")
 def plain():
     """The plain order, as the benchmark has it."""
-    path = Path(__file__).parents[4] / "benchmarks/gcgan.py"
-    spec = importlib.util.spec_from_file_location("gcgan_benchmark", path)
-    module = importlib.util.module_from_spec(spec)
-    with pytest.MonkeyPatch.context() as patch:
-        # As for a script, whose neighbours can be imported.
-        patch.syspath_prepend(path.parent)
-        spec.loader.exec_module(module)
-    return module
+    return benchmark("gcgan")
 
 
 @pytest.mark.parametrize(
