@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
@@ -21,9 +21,8 @@ from pydantic import (
 )
 from pydantic.json_schema import models_json_schema
 
-from regaze.assets import NETWORKS, AssetSettings
+from regaze.assets import AssetSettings
 from regaze.capture_settings import Capture, Section
-from regaze.entry_data import check_data, check_estimator, known
 from regaze.estimators.settings import EstimatorSettings
 from regaze.face3d.acquire_settings import AcquireSettings
 from regaze.face3d.settings import EncoderSettings
@@ -35,20 +34,16 @@ from regaze.landmarks.settings import LandmarkSettings
 from regaze.masks.settings import MaskSettings
 from regaze.methods import method_module, methods
 from regaze.normalise.settings import AlignedFaces, Faces
-from regaze.redirectors.declaration import Declaration, Network, Sampling, check_labels, declared
-from regaze.redirectors.inputs import KINDS as INPUT_KINDS
-from regaze.redirectors.inputs import check_names
-from regaze.report.settings import Evaluation, StudySettings
+from regaze.redirectors.declaration import Declaration, Network, Sampling, declared
+from regaze.report.settings import Evaluation
 from regaze.resources import ResourceTable
+from regaze.settings_checks import PSEUDO_MODELS, check_references, lines_of
 from regaze.sources import KINDS as SOURCE_KINDS
 from regaze.sources import SourceError, SourceOptions, options_class
 from regaze.sources.splits import (
     SplitError,
 )
 from regaze.views import DEFAULT, EntryData, ViewSettings, divided, in_view
-
-PSEUDO_MODELS = ("copy", "truth")
-"""Evaluated like models: the source itself, and the true target; ceiling and floor of errors."""
 
 
 class ConfigurationError(ValueError):
@@ -127,181 +122,8 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def _references(self):
-        known("dataset", self.dataset, self.datasets)
-        for name in self.evaluation.datasets or []:
-            known("evaluation.datasets", name, self.datasets)
-        self._check_captures()
-        if self.acquire.photos is not None and not self.encoders:
-            raise ValueError("acquire.photos: needs an entry of encoders, found none")
-        for section in ("masks", "acquire"):
-            if (encoder := getattr(self, section).encoder) is not None:
-                known(f"{section}.encoder", encoder, self.encoders)
-        known("evaluation.estimator", self.evaluation.estimator, self.estimators)
-        if self.evaluation.encoder is not None:
-            known("evaluation.encoder", self.evaluation.encoder, self.encoders)
-        for name in self.evaluation.models or []:
-            known("evaluation.models", name, [*PSEUDO_MODELS, *self.models])
-        self._check_study(self.evaluation.study)
-        if not isinstance(self.evaluation.remove_background, bool):
-            for name in self.evaluation.remove_background:
-                known("evaluation.remove_background", name, self.evaluated)
-        for name in self.views:
-            self._check_view(name)
-        for name in self.estimators:
-            check_estimator(self, name)
-        for name, entry in self.models.items():
-            check_data(self, name)
-            self._check_declaration(f"models.{name}", name)
-            sections = {"estimators": self.estimators, "models": self.models}
-            check_labels(f"models.{name}", entry, sections)
-        if self.coded and self.coder is None:
-            raise ValueError(
-                f"evaluation.encoder: {', '.join(self.coded)}, which an entry of models edits, "
-                "is read by an entry of encoders, found none"
-            )
-        self.augmentation.check(self.estimators, self.models)
-        for name in self.augmentation.redirectors:
-            own = self.data_of(name).labelled
-            if own != self.dataset and self.augmentation.redirector_labels == "subset":
-                raise ValueError(
-                    f"augmentation.redirectors: {name!r} is trained on {own!r}, but the labelled "
-                    f"samples of the study are of {self.dataset!r}; set redirector_labels: all"
-                )
-        taken = {"identity": "identity"} if self.identity else {}
-        for section in ("encoders", "estimators", "models"):
-            for name in getattr(self, section):
-                if name in taken:
-                    raise ValueError(f"{section}: {name!r} is also a name in {taken[name]}")
-                taken[name] = section
-        if self.faces.size[0] != self.faces.size[1]:
-            # An eye strip: its faces can be made, training on them is refused by its own stage.
-            return self
-        self._check_sizes()
+        check_references(self)
         return self
-
-    def _check_captures(self) -> None:
-        """Refuse options of a rendered data set's own that do not go with those of ``capture``."""
-        for name, entry in self.datasets.items():
-            if entry.source == "synthetic":
-                try:
-                    self.capture_of(name)
-                except ValidationError as error:
-                    lines = _lines(error, f"datasets.{name}.capture.")
-                    raise ValueError("; ".join(lines)) from None
-
-    def _check_sizes(self) -> None:
-        whole = self.faces.size
-        sizes = {f"models.{n}": (m.size_px, self.faces_of(n).size) for n, m in self.models.items()}
-        for name, entry in self.estimators.items():
-            seen = self.faces_of(name, "estimators").size
-            sizes[f"estimators.{name}"] = (entry.size_px, seen)
-        if self.identity and self.identity.network in TRAINED:
-            sizes["identity"] = (self.identity.size_px, whole)
-        for path, (size, (width, height)) in sizes.items():
-            if width % size and width == height:
-                raise ValueError(f"{path}.size_px: {size} does not divide the patch width {width}")
-        measured = self.estimators[self.evaluation.estimator].size_px
-        for name, model in self.models.items():
-            # Pictures of another view are resampled to a size that fits.
-            if model.size_px % measured and self.data_of(name).view == DEFAULT:
-                raise ValueError(
-                    f"models.{name}.size_px: {model.size_px}, but the evaluation estimator "
-                    f"{self.evaluation.estimator!r} works on {measured} px; expected a multiple"
-                )
-
-    def _check_view(self, name: str) -> None:
-        """Refuse a view that no camera has, or whose labels would be others than those of faces."""
-        if name == DEFAULT:
-            raise ValueError(f"views: {DEFAULT!r} is the view of `faces`; expected another name")
-        try:
-            faces = self.faces_in(in_view(self.dataset, name))
-        except ValidationError as error:
-            raise ValueError("; ".join(_lines(error, f"views.{name}."))) from None
-        if (faces.variant == "faze") != (self.faces.variant == "faze"):
-            raise ValueError(
-                f"views.{name}.variant: {faces.variant!r} looks at another point of the face than "
-                f"{self.faces.variant!r} of faces, from which labels are measured"
-            )
-
-    def _check_study(self, study: StudySettings) -> None:
-        for name in study.models or []:
-            known("evaluation.study.models", name, self.models)
-            if not self.declarations[name].denoises:
-                raise ValueError(
-                    f"evaluation.study.models: {name!r} samples without noise: it has neither "
-                    "steps nor guidance"
-                )
-            own = self.models[name].sampling
-            for variant, changes in study.variants().items():
-                told = {key: value for key, value in changes.items() if key != "pairs"}
-                try:
-                    type(own).model_validate(own.model_dump() | told)
-                except ValidationError as error:
-                    at = f"evaluation.study: {variant} of models.{name}: sampling."
-                    raise ValueError("; ".join(_lines(error, at))) from None
-            if any(study.weights) and not self.declarations[name].guidable:
-                raise ValueError(
-                    f"evaluation.study.weights: {name!r} cannot be guided: it was trained with its "
-                    "condition only (drop_prob 0); expected [0] or [], found "
-                    f"{study.weights}"
-                )
-
-    def _check_declaration(self, path: str, name: str) -> None:
-        """Refuse names that are not defined, a judge as a teacher, and circles of networks."""
-        own = self.declarations[name]
-        try:
-            check_names(own)
-        except ValueError as error:
-            raise ValueError(f"{path}: its class {self.models[name].class_!r} {error}") from None
-        for one in own.inputs:
-            for option, section in INPUT_KINDS[one.kind].sections.items():
-                known(f"{path}: its {option}", one.options[option], getattr(self, section))
-        for one in own.networks:
-            where = f"{path}: its {_ROLES.get(one.role, one.role)}"
-            if one.role == "labeller":
-                where = f"{path}.labels.estimator"
-            known(where, one.entry, self._networks_of(one.section))
-            if one.section == "estimators" and one.entry == self.evaluation.estimator:
-                raise ValueError(
-                    f"{path}: its {_ROLES.get(one.role, one.role)} {one.entry!r} also measures all "
-                    "methods "
-                    "(evaluation.estimator); learn from another one"
-                )
-            # The others crop and resize the face themselves.
-            framed = one.section in ("estimators", "models")
-            seen = self.faces_of(one.entry, one.section) if framed else None
-            if seen is not None and not seen.shows_as(self.faces_of(name)):
-                raise ValueError(
-                    f"{where} {one.entry!r} knows faces in another view than "
-                    f"{path}.data.view {self.data_of(name).view!r}; expected one that shows as much"
-                )
-        self._check_circles(path, [name])
-        configs = {
-            one.role: self.models[one.entry].resolve()
-            for one in own.networks
-            if one.section == "models"
-        }
-        try:
-            self.models[name].check_networks(self.models[name].resolve(), configs)
-        except ValueError as error:
-            raise ValueError(f"{path}.{error}") from error
-
-    def _check_circles(self, path: str, chain: list[str]) -> None:
-        for one in self.declarations[chain[-1]].networks:
-            if one.section != "models":
-                continue
-            known(f"models.{chain[-1]}: its {one.role}", one.entry, self.models)
-            if one.entry in chain:
-                raise ValueError(f"{path}: its {one.role} {one.entry!r} learns from itself")
-            self._check_circles(path, [*chain, one.entry])
-
-    def _networks_of(self, section: str) -> Iterable[str]:
-        """Names of what methods may use of a section."""
-        if section == "assets":
-            return NETWORKS
-        if section == "identity":
-            return ["identity"] if self.identity else []
-        return getattr(self, section)
 
     def network_options(self, one: Network) -> dict[str, str]:
         """What is told of a network that is not trained here; see
@@ -476,10 +298,6 @@ class Settings(Section):
         return list(self.evaluation.models or [*PSEUDO_MODELS, *self.models])
 
 
-_ROLES = {"estimator": "training estimator", "labeller": "estimator of labels"}
-"""What roles of networks are called in messages, where that is not their name."""
-
-
 def _dataset_options(name: str, entry: Any) -> SourceOptions:
     """Validate one entry of ``datasets:`` by the options of its kind."""
     if not isinstance(entry, dict) or "source" not in entry:
@@ -491,7 +309,7 @@ def _dataset_options(name: str, entry: Any) -> SourceOptions:
     try:
         return options.model_validate(entry)
     except ValidationError as error:
-        raise ValueError("; ".join(_lines(error, f"{name}."))) from error
+        raise ValueError("; ".join(lines_of(error, f"{name}."))) from error
 
 
 def _model_settings(name: str, entry: Any):
@@ -507,28 +325,10 @@ def _model_settings(name: str, entry: Any):
         settings = _method_settings(entry["class"]).model_validate(entry)
         settings.resolve()
     except ValidationError as error:
-        raise ValueError("; ".join(_lines(error, f"{name}."))) from error
+        raise ValueError("; ".join(lines_of(error, f"{name}."))) from error
     except ValueError as error:
         raise ValueError(f"{name}.{error}") from error
     return settings
-
-
-def _lines(error: ValidationError, prefix: str = "") -> list[str]:
-    lines = []
-    for item in error.errors():
-        location = [str(part) for part in item["loc"] if part != "[key]"]
-        path = (prefix + ".".join(location)).removesuffix(".")
-        message = item["msg"].removeprefix("Value error, ")
-        if item["type"] == "extra_forbidden":
-            message = "unknown key"
-        elif item["type"] != "value_error":
-            message = f"{message}, found {item['input']!r}"
-        if item["type"] == "string_type" and not isinstance(item["input"], dict | list):
-            message += "; text that YAML takes for something else needs quotes"
-        # Faults of one model or data set come from its own settings and start with its name.
-        separator = "." if path in ("models", "datasets") else ": " if path else ""
-        lines.append(f"{path}{separator}{message}")
-    return lines
 
 
 def _octals(config: Any, settings: Any, path: str = "") -> Iterator[str]:
@@ -560,7 +360,7 @@ def load_settings(config: dict) -> Settings:
     try:
         settings = Settings.model_validate(config)
     except ValidationError as error:
-        raise _invalid(_lines(error)) from None
+        raise _invalid(lines_of(error)) from None
     faults = list(_octals(config, settings.model_dump(by_alias=True)))
     for name in settings.datasets:
         try:
