@@ -30,11 +30,11 @@ venv: .venv/.base  ## install everything the workflow needs into .venv, and noth
 slurm: .venv/.slurm  ## also install what clusters with SLURM need
 
 reproduce: .venv/.base  ## render, train, redirect, measure and report on the embedded data set
-	PATH=$(CURDIR)/$(BIN):$$PATH snakemake --cores $(CORES)
+	PATH=$(CURDIR)/$(BIN):$$PATH snakemake --cores $(CORES) --logger regaze
 
 tiny: .venv/.base  ## the whole workflow in miniature, in build/tiny, within 3 minutes
 	mkdir -p build/tiny
-	PATH=$(CURDIR)/$(BIN):$$PATH snakemake --cores $(CORES) --directory build/tiny --configfile config.yaml configs/tiny.yaml
+	PATH=$(CURDIR)/$(BIN):$$PATH snakemake --cores $(CORES) --logger regaze --directory build/tiny --configfile config.yaml configs/tiny.yaml
 
 # Pulled files are as old as chance has it: touched in order, Snakemake sees that nothing is to do.
 pull: .venv/.base  ## fetch what the remote of DVC has of this revision's results

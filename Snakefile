@@ -4,6 +4,7 @@ from regaze.configfiles import merge, read_arguments
 from regaze.face3d.editions import foreign_heads
 from regaze.locks import Occupied, hold_workflow
 from regaze.faults import missing_files
+from regaze.progress.plan import Plan
 from regaze.settings import load_settings
 from regaze.slurm import attend
 from regaze.sources.raw import RawSets
@@ -80,6 +81,11 @@ onstart:
             "Weights and head model do not belong together:", *foreign
         )
     attend(workflow, logger)
+    plan = Plan.of_workflow(workflow, settings)
+    plan.prioritise(workflow.dag)
+    for handler in workflow.logger_manager.get_log_handlers():
+        if hasattr(handler, "follow"):
+            handler.follow(plan)
 
 
 rule all:

@@ -28,8 +28,6 @@ rule train_labelled_redirector:
         "benchmarks/rules/train_labelled_redirector/{redirector}-{draw}.tsv"
     wildcard_constraints:
         **FEW_CONSTRAINTS,
-    # Everything else of the study waits for the longest jobs.
-    priority: 10
     conda:
         "../envs/main.yaml"
     threads: lambda wc: settings.models[wc.redirector].train.threads

@@ -64,8 +64,6 @@ if SYNTHETIC is not None:
             "logs/train_deca/{encoder}.log",
         benchmark:
             "benchmarks/rules/train_deca/{encoder}.tsv"
-        # Models may wait for its codes.
-        priority: 20
         conda:
             "../envs/main.yaml"
         threads: lambda wc: settings.encoders[wc.encoder].train.threads

@@ -26,8 +26,6 @@ rule train_model:
             name for name in settings.models if name not in settings.personal
         )
         or "none",
-    # Before the estimators: the longest jobs last would leave cores idle at the end.
-    priority: 10
     conda:
         "../envs/main.yaml"
     threads: lambda wc: settings.models[wc.model].train.threads

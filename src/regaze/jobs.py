@@ -12,6 +12,7 @@ from pathlib import Path
 
 from regaze.locks import join_workflow
 from regaze.outputs import several
+from regaze.progress import LOG_FILES_ONLY
 from regaze.provenance.record import write_record
 
 _RECORDED: set[str] = set()
@@ -48,9 +49,10 @@ def given(job, names: Iterable[str]) -> dict[str, str]:
 def start(job) -> logging.Logger:
     """Prepare the process of a ``script:`` rule and return its logger.
 
-    Log records go to the rule's log file and to stderr; an exception ends up in the log with its
-    traceback; ``job.threads`` bounds OpenMP and torch's own threads. What the job was is recorded
-    when the process ends (:func:`recorded`).
+    Log records go to the rule's log file and to stderr, unless a live line is shown there
+    (:mod:`regaze.progress`); an exception ends up in the log with its traceback; ``job.threads``
+    bounds OpenMP and torch's own threads. What the job was is recorded when the process ends
+    (:func:`recorded`).
     """
     join_workflow()
     recorded(job)
@@ -59,7 +61,9 @@ def start(job) -> logging.Logger:
         _ASKED["mem_mb"] = asked
     threads = str(job.threads)
     os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = threads
-    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+    handlers: list[logging.Handler] = []
+    if not (job.log and os.environ.get(LOG_FILES_ONLY)):
+        handlers.append(logging.StreamHandler(sys.stderr))
     if job.log:
         Path(job.log[0]).parent.mkdir(parents=True, exist_ok=True)
         handlers.append(logging.FileHandler(job.log[0], mode="w", encoding="utf-8"))
