@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 CORES ?= all
 
-.PHONY: help venv slurm reproduce tiny pull test test-all cluster coverage faults lint schema bench clean
+.PHONY: help venv slurm gpu reproduce tiny pull test test-all cluster coverage faults lint schema bench clean
 
 help:            ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 14
@@ -25,9 +25,15 @@ help:            ## list the targets
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/slurm.txt
 	touch $@
 
+.venv/.gpu: .venv/.base requirements/gpu.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/gpu.txt
+	touch $@
+
 venv: .venv/.base  ## install everything the workflow needs into .venv, and nothing else
 
 slurm: .venv/.slurm  ## also install what clusters with SLURM need
+
+gpu: .venv/.gpu  ## also install what compiles networks for GPUs (`train.compile`)
 
 reproduce: .venv/.base  ## render, train, redirect, measure and report on the embedded data set
 	PATH=$(CURDIR)/$(BIN):$$PATH snakemake --cores $(CORES) --logger regaze

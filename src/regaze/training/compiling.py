@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 from torch import nn
@@ -22,9 +23,17 @@ def compile_network(network: nn.Module, cache: str | Path) -> None:
     Args:
         network: changed in place; its state dict keeps its names.
         cache: folder of compiled code, for later starts.
+
+    Raises:
+        RuntimeError: the network is on a GPU and triton is not installed.
     """
     backend = os.environ.get(BACKEND, "inductor")
     if backend == "inductor":
+        if next(network.parameters()).device.type == "cuda" and not find_spec("triton"):
+            raise RuntimeError(
+                "train.compile: on a GPU it needs triton, which is not installed; `make gpu` "
+                "installs it, or set train.compile: false"
+            )
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path(cache).resolve()))
         from torch._inductor import config
 

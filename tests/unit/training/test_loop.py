@@ -451,6 +451,15 @@ def test_compiled_code_is_kept_in_its_folder_and_draws_as_uncompiled(tmp_path, m
     assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path / "inductor")
 
 
+def test_compiling_for_a_gpu_asks_for_triton_before_it_begins(tmp_path, monkeypatch):
+    monkeypatch.delenv(compiling.BACKEND, raising=False)
+    monkeypatch.setattr(compiling, "find_spec", lambda name: None)
+    on_a_gpu = SimpleNamespace(device=torch.device("cuda"))
+    network = SimpleNamespace(parameters=lambda: iter([on_a_gpu]))
+    with pytest.raises(RuntimeError, match="needs triton.*make gpu"):
+        compiling.compile_network(network, tmp_path)
+
+
 def interrupted(folder, at=7, **kwargs):
     with pytest.raises(Interrupted):
         run(folder, Toy(at), **kwargs)
