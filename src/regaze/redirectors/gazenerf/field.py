@@ -5,14 +5,12 @@ code; ``headnerf_gaze`` (``colincqian/GazeNeRF``) in a branch that adds to what 
 ``gazenerf`` (Ruzzi et al., CVPR 2023) in two fields, of the face and of the eyes, the features of
 the second turned by it. State dicts are those of the published code.
 
-Samples without density change neither a picture nor a gradient. While training, densities are
-therefore computed first without gradients, and everything else for the samples that have some.
+How rays are followed is in :mod:`.march`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -20,8 +18,25 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from regaze.redirectors.gazenerf.cameras import gaze_columns
+from regaze.redirectors.gazenerf.march import (
+    CHUNK,
+    Marched,
+    Shader,
+    chunks,
+    finer_depths,
+    joined,
+    learnt,
+    shown,
+)
 from regaze.redirectors.gazenerf.parts import Map, Prepared
-from regaze.redirectors.gazenerf.radiance import RadianceMLP, RadianceMLPGaze, Told, mixed, wide
+from regaze.redirectors.gazenerf.radiance import (
+    RadianceMLP,
+    RadianceMLPGaze,
+    Told,
+    Where,
+    mixed,
+    wide,
+)
 from regaze.redirectors.gazenerf.rays import (
     DIRECTION_BANDS,
     FAR,
@@ -31,12 +46,10 @@ from regaze.redirectors.gazenerf.rays import (
     Samples,
     Window,
     encoded,
-    finer,
     jittered,
     pixel_grid,
     plane_depths,
     ray_directions,
-    sample_weights,
     samples_at,
     turn_features,
 )
@@ -44,12 +57,6 @@ from regaze.redirectors.gazenerf.renderer import NeuralRenderer
 
 VARIANTS = ("headnerf", "headnerf_gazecat", "headnerf_gaze", "gazenerf")
 _DIRECTIONS = 3 + 6 * DIRECTION_BANDS
-_CHUNK = 8192
-"""Samples at a time where nothing is kept for gradients."""
-
-Shader = Callable[[Tensor, Tensor, bool], list[tuple[Tensor, Tensor | None]]]
-"""Encoded points (M,63) on rays with the numbers (M,), and whether colours are wanted, to
-densities (M,) and colours (M,h/2) of every stream."""
 
 
 class HeadField(nn.Module):
@@ -109,7 +116,7 @@ class HeadField(nn.Module):
         self.gaze_dim = {"headnerf": 0, "gazenerf": 2}.get(variant, gaze_dim)
         self.gaze_columns = gaze_columns
         self.gaze_share, self.recompute, self.directions = gaze_share, recompute, directions
-        self.told_shape, self.told_appearance = shape, appearance
+        self.told_shape, self.told_appearance, self.hidden = shape, appearance, hidden
         self.neural_render = NeuralRenderer(channels, side, size_px, white)
         told = shape + (self.gaze_dim if variant != "headnerf_gaze" else 0)
         seen = _DIRECTIONS if directions else 0
@@ -174,27 +181,12 @@ class HeadField(nn.Module):
         found, mlp = [], self.fg_CD_predictor
         for row in range(len(prepared.codes[0])):
             told, parts = prepared.told["image"].of(row), {}
-            for start, points, rays in self._chunks(prepared.samples, row):
+            for start, points, rays in chunks(prepared.samples.of(row), self.bands):
                 values = mlp.trunk(points, told.first, told.again)
-                colours = mlp.colour(values, _of_rays(told.colour, rays))
-                parts[start] = values, colours, mlp.passed(points)
+                bias = told.colour if told.colour.ndim == 1 else told.colour[rays]
+                parts[start] = values, mlp.colour(values, bias), mlp.passed(points)
             found.append(parts)
         return tuple(found)
-
-    def _chunks(self, samples: Samples, row: int, known: Mapping = MappingProxyType({})):
-        """First ray, encoded points (M,63) and numbers (M,) of their rays, of one picture.
-
-        Points (M,3) are not encoded of rays of which all that is made of them is known.
-        """
-        rays, count = samples.points.shape[1:3]
-        step = max(1, _CHUNK // count)
-        for start in range(0, rays, step):
-            points = samples.points[row, start : start + step]
-            numbers = torch.arange(start, start + len(points), device=points.device)
-            points = points.flatten(0, 1)
-            if start not in known:
-                points = encoded(points, self.bands)
-            yield start, points, numbers.repeat_interleave(count)
 
     # What gazes make of them.
 
@@ -217,45 +209,79 @@ class HeadField(nn.Module):
             template: (B,2), a gaze whose features alone make a stream ``template``
                 (``headnerf_gaze``).
         """
-        heads = len(prepared.codes[0])
-        rows = range(heads) if of is None else of.tolist()
-        shaders = self._shaders(prepared, rows, gaze, eyes, template)
-        made = [
-            self._picture(prepared, head, *one) for head, one in zip(rows, shaders, strict=True)
-        ]
+        heads = list(range(len(prepared.codes[0]))) if of is None else of.tolist()
+        shaders = self._shaders(prepared, heads, gaze, eyes, template)
+        samples = [prepared.samples.of(head) for head in heads]
+        if self.fine:
+            options = self.bands, self.fine
+            samples = [
+                one.finer(finer_depths(shaders, one, number, *options))
+                for number, one in enumerate(samples)
+            ]
+        made = self._marched(shaders, samples, heads, prepared.trunks)
         names = [*self.streams, *(["template"] if template is not None else [])]
         mlps = [*self.streams.values(), *self.streams.values()]
         found = {}
         for number, name in enumerate(names):
-            colours, weights = (torch.stack([one[number][part] for one in made]) for part in (0, 1))
+            colours, weights = (one.unflatten(0, (len(heads), -1)) for one in made[number])
             total = weights.sum(-1)
             features = mlps[number].features(colours, total)
             found[name] = Map(wide(features), 1 - total, weights)
         return found
 
-    def _shaders(self, prepared, rows, gaze, eyes, template) -> list[tuple[list[Shader], Mapping]]:
-        """Of every picture its shaders, and its trunk by chunk where that is known."""
+    def _marched(
+        self, shaders: list[Shader], samples: list[Samples], heads: list[int], trunks: tuple
+    ) -> list:
+        """Colours and weights of every stream, of all rays of one picture after the other."""
+        if not torch.is_grad_enabled():
+            known = trunks or [{}] * (max(heads) + 1)
+            return joined(
+                [
+                    shown(shaders, one, number, self.bands, known[head])
+                    for number, (one, head) in enumerate(zip(samples, heads, strict=True))
+                ]
+            )
+        points, lengths = (
+            torch.cat([getattr(one, name)[0] for one in samples]) for name in ("points", "lengths")
+        )
+        step = max(1, CHUNK // lengths.shape[1]) if self.recompute else len(points)
+        made = []
+        for start in range(0, len(points), step):
+            own = slice(start, start + step)
+            part = Marched(
+                points[own], lengths[own], start, len(samples), len(points) // len(samples)
+            )
+            given = shaders, part, self.bands, self.hidden
+            made.append(
+                checkpoint(learnt, *given, use_reentrant=False, preserve_rng_state=False)
+                if self.recompute
+                else learnt(*given)
+            )
+        return joined(made)
+
+    def _shaders(self, prepared, heads, gaze, eyes, template) -> list[Shader]:
+        """What shades samples of all pictures, of each of which the head is known."""
         if self.variant == "headnerf_gaze":
-            return self._looking(prepared, rows, gaze, eyes, template)
-        told = prepared.told
+            return [self._looking(prepared, heads, gaze, eyes, template)]
+        of = torch.as_tensor(heads, device=prepared.codes[0].device)
         if self.gaze_dim:
-            heads = torch.as_tensor(list(rows), device=gaze.device)
-            shape, appearance = (one[heads] for one in prepared.codes)
+            shape, appearance = (one[of] for one in prepared.codes)
             shape = torch.cat([shape, self._tiled(gaze)], 1)
-            directions = prepared.samples.directions[heads]
-            told, rows = self._told(directions, shape, appearance), range(len(gaze))
+            told = self._told(prepared.samples.directions[of], shape, appearance)
+        else:
+            told = {name: one.of(of) for name, one in prepared.told.items()}
 
-        def shader(name: str, row: int) -> Shader:
-            mlp, biases = self.streams[name], told[name].of(row)
+        def shader(name: str) -> Shader:
+            mlp, biases = self.streams[name], told[name]
 
-            def shade(points, rays, colours):
-                values = mlp.trunk(points, biases.first, biases.again)
-                seen = mlp.colour(values, _of_rays(biases.colour, rays)) if colours else None
+            def shade(points, where, colours, kept=None, known=None):
+                values = mlp.trunk(points, where.told(biases.first), where.told(biases.again), kept)
+                seen = mlp.colour(values, where.told(biases.colour)) if colours else None
                 return [(mlp.density(values), seen)]
 
             return shade
 
-        return [([shader(name, row) for name in self.streams], {}) for row in rows]
+        return [shader(name) for name in self.streams]
 
     def _tiled(self, gaze: Tensor) -> Tensor:
         numbers = gaze_columns(gaze) if self.gaze_columns else gaze
@@ -269,7 +295,7 @@ class HeadField(nn.Module):
         gazes = self._tiled(gaze)[:, None].expand(-1, count, -1)
         return torch.cat([shares, gazes, places.expand(len(gaze), -1, -1)], -1)
 
-    def _looking(self, prepared, rows, gaze, eyes, template) -> list[tuple[list[Shader], Mapping]]:
+    def _looking(self, prepared, heads, gaze, eyes, template) -> Shader:
         mlp, share = self.fg_CD_predictor, self.gaze_share
         plain = torch.zeros_like(gaze) if template is None else template
         asked = [gaze]
@@ -277,105 +303,25 @@ class HeadField(nn.Module):
             asked.append(plain)
         rays = (self.gaze_embedding(one, eyes)[:, prepared.pixels] for one in asked)
         branch = [mlp.gaze_layers.told_biases(one) for one in rays]
-        heads = list(rows)
+        told = prepared.told["image"].of(torch.as_tensor(heads, device=gaze.device))
 
-        def shader(number: int) -> Shader:
-            told = prepared.told["image"].of(heads[number])
-            own = [tuple(one[number] for one in biases) for biases in branch]
+        def shade(points, where, colours, kept=None, known=None):
+            own, numbers = _of_picture(branch, where)
+            if known is None:
+                values = mlp.trunk(points, where.told(told.first), where.told(told.again), kept)
+                seen = mlp.colour(values, where.told(told.colour)) if colours else None
+                added = [mlp.looking(points, numbers, biases, kept) for biases in own]
+            else:
+                values, seen, passed = known
+                added = [mlp.looking_again(passed, numbers, biases) for biases in own]
+            used = [added[0] if share == 1 else mixed(*added, share)]
+            used += added[1:] if template is not None else []
+            return [
+                (mlp.density(values + more), seen + brighter if colours else None)
+                for more, brighter in used
+            ]
 
-            def shade(points, rays, colours, known=None):
-                if known is None:
-                    values = mlp.trunk(points, told.first, told.again)
-                    seen = mlp.colour(values, _of_rays(told.colour, rays)) if colours else None
-                    added = [mlp.looking(points, rays, biases) for biases in own]
-                else:
-                    values, seen, passed = known
-                    added = [mlp.looking_again(passed, rays, biases) for biases in own]
-                used = [added[0] if share == 1 else mixed(*added, share)]
-                used += added[1:] if template is not None else []
-                return [
-                    (mlp.density(values + more), seen + brighter if colours else None)
-                    for more, brighter in used
-                ]
-
-            return shade
-
-        trunks = prepared.trunks or [{}] * (max(heads) + 1)
-        return [([shader(number)], trunks[head]) for number, head in enumerate(heads)]
-
-    def _picture(self, prepared: Prepared, head: int, shaders: list[Shader], trunks) -> list:
-        """Colours (R,h/2) added up and weights (R,N) of every stream, of one picture."""
-        samples = prepared.samples.of(head)
-        if self.fine:
-            samples = samples.finer(self._finer_depths(samples, shaders))
-        if not torch.is_grad_enabled():
-            return self._shown(samples, shaders, trunks)
-        points, lengths = samples.points[0], samples.lengths[0]
-        step = max(1, _CHUNK // lengths.shape[1]) if self.recompute else len(points)
-        made = []
-        for shade in shaders:
-            parts = []
-            for start in range(0, len(points), step):
-                own = slice(start, start + step)
-                given = (shade, points[own], lengths[own], start)
-                parts.append(
-                    checkpoint(self._learnt, *given, use_reentrant=False, preserve_rng_state=False)
-                    if self.recompute
-                    else self._learnt(*given)
-                )
-            made += _joined(parts)
-        return made
-
-    def _shown(self, samples: Samples, shaders: list[Shader], trunks: Mapping) -> list:
-        parts, count = [], samples.lengths.shape[2]
-        for start, points, rays in self._chunks(samples, 0, trunks):
-            known = {"known": trunks[start]} if start in trunks else {}
-            lengths = samples.lengths[0, start : start + len(points) // count]
-            made = []
-            for shade in shaders:
-                for densities, colours in shade(points, rays, True, **known):
-                    weights = sample_weights(densities.view_as(lengths), lengths)
-                    shaped = wide(colours).unflatten(0, lengths.shape)
-                    made.append(((weights[:, None] @ shaped)[:, 0], weights))
-            parts.append(made)
-        return _joined(parts)
-
-    def _learnt(self, shade: Shader, points: Tensor, lengths: Tensor, start: int) -> list:
-        """The same of rays from number ``start`` on, for gradients."""
-        flat = points.flatten(0, 1)
-        rays = torch.arange(len(points), device=flat.device).repeat_interleave(lengths.shape[1])
-        filled = self._filled(shade, flat, rays + start)
-        own = rays[filled]
-        some = encoded(flat[filled], self.bands)
-        made = []
-        for densities, colours in shade(some, own + start, True):
-            whole = densities.new_zeros(len(rays)).index_copy(0, filled, densities)
-            weights = sample_weights(whole.view_as(lengths), lengths)
-            with torch.autocast(points.device.type, enabled=False):
-                seen = weights.flatten()[filled][:, None] * wide(colours)
-                total = seen.new_zeros(len(points), seen.shape[1]).index_add(0, own, seen)
-            made.append((total, weights))
-        return made
-
-    @torch.no_grad()
-    def _filled(self, shade: Shader, points: Tensor, rays: Tensor) -> Tensor:
-        """Numbers (F,) of the points (M,3) that have a density in one of the shader's streams."""
-        there = []
-        for part, own in zip(points.split(_CHUNK), rays.split(_CHUNK), strict=True):
-            found = shade(encoded(part, self.bands), own, False)
-            there.append(torch.stack([one > 0 for one, _ in found]).any(0))
-        return torch.cat(there).nonzero()[:, 0]
-
-    @torch.no_grad()
-    def _finer_depths(self, samples: Samples, shaders: list[Shader]) -> Tensor:
-        """Depths (1,R,N+M+1) of one picture with further samples where the densities are."""
-        weights, lengths = [], samples.lengths[0]
-        for _, points, rays in self._chunks(samples, 0):
-            own = lengths[rays[:: lengths.shape[1]]]
-            found = [one for shade in shaders for one, _ in shade(points, rays, False)]
-            weights.append(sum(sample_weights(one.view_as(own), own) for one in found))
-        draws = torch.linspace(0, 1, self.fine + 1).to(lengths)
-        return finer(samples.depths, torch.cat(weights)[None], draws)
+        return shade
 
     # Pictures of that.
 
@@ -434,14 +380,9 @@ class HeadField(nn.Module):
         return dict(zip(names, made, strict=True))
 
 
-def _of_rays(bias: Tensor, rays: Tensor) -> Tensor:
-    """A bias (h,) of all rays, or those (R,h) of the rays (M,)."""
-    return bias if bias.ndim == 1 else bias[rays]
-
-
-def _joined(parts: list) -> list:
-    """Streams of all chunks of rays together."""
-    return [
-        tuple(torch.cat(values) for values in zip(*stream, strict=True))
-        for stream in zip(*parts, strict=True)
-    ]
+def _of_picture(branch: list[tuple[Tensor, Tensor]], where: Where) -> tuple[list, Tensor]:
+    """Biases (Q,h) of rays (B,R,h), of one picture where all samples are."""
+    if not isinstance(where.picture, int):
+        return [tuple(one.flatten(0, 1) for one in biases) for biases in branch], where.rays
+    number, rays = where.picture, branch[0][0].shape[1]
+    return [tuple(one[number] for one in biases) for biases in branch], where.rays - number * rays

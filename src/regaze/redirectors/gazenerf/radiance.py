@@ -35,6 +35,77 @@ def matrix(layer: nn.Conv2d) -> Tensor:
     return layer.weight.flatten(1)
 
 
+class Kept:
+    """What layers gave in a pass without gradients, for the samples that gradients go through.
+
+    The first pass writes; what is chosen of it is read, in the same order, by the second one, which
+    has gradients and the same values.
+    """
+
+    def __init__(self, values: list[Tensor] | None = None):
+        self.values, self.reading = values or [], values is not None
+
+    def chosen(self, rows: Tensor) -> list[Tensor]:
+        """Those of some samples."""
+        return [one.index_select(0, rows) for one in self.values]
+
+
+class _Known(torch.autograd.Function):
+    """:func:`active` of which the result is known."""
+
+    @staticmethod
+    def forward(ctx, values, weight, bias, result):
+        ctx.save_for_backward(values, weight, result)
+        ctx.bias = bias.ndim, bias.dtype
+        return result.view_as(result)
+
+    @staticmethod
+    def backward(ctx, slope):
+        values, weight, result = ctx.saved_tensors
+        ndim, dtype = ctx.bias
+        slope = torch.ops.aten.threshold_backward(slope, result, 0)
+        of_values = of_weight = of_bias = None
+        if ctx.needs_input_grad[0]:
+            of_values = (slope @ weight.to(slope.dtype)).to(values.dtype)
+        if ctx.needs_input_grad[1]:
+            of_weight = (slope.t() @ values.to(slope.dtype)).to(weight.dtype)
+        if ctx.needs_input_grad[2]:
+            of_bias = (slope.sum(0) if ndim == 1 else slope).to(dtype)
+        return of_values, of_weight, of_bias, None
+
+
+def active(values: Tensor, weight: Tensor, bias: Tensor, kept: Kept | None = None) -> Tensor:
+    """:func:`affine` with what is below 0 set to 0."""
+    if kept is not None and kept.reading:
+        return _Known.apply(values, weight, bias, kept.values.pop(0))
+    result = affine(values, weight, bias).relu_()
+    if kept is not None:
+        kept.values.append(result)
+    return result
+
+
+@dataclass(frozen=True)
+class Where:
+    """Which rays and pictures samples are of.
+
+    Attributes:
+        rays: (M,) numbers of the rays of all pictures, one picture after the other.
+        picture: the one that all are of, or (M,B) with 1 at the picture of each.
+    """
+
+    rays: Tensor
+    picture: int | Tensor
+
+    def told(self, biases: Tensor) -> Tensor:
+        """Biases (h,) or (M,h) of these samples, of those of pictures (B,h) or rays (B,R,h)."""
+        if biases.ndim == 3:
+            return biases.flatten(0, 1).index_select(0, self.rays)
+        if isinstance(self.picture, int):
+            return biases[self.picture]
+        # A product and not a look-up, the slopes of which are added up row by row.
+        return self.picture.to(biases.dtype) @ biases
+
+
 class Trunk(nn.Module):
     """Eight layers, the sixth of which sees the input again in front of what it is given.
 
@@ -81,18 +152,26 @@ class Trunk(nn.Module):
             for number, bias in ((0, first), (_SKIP, again))
         )
 
-    def trunk(self, points: Tensor, first: Tensor, again: Tensor) -> Tensor:
+    def trunk(
+        self, points: Tensor, first: Tensor, again: Tensor, kept: Kept | None = None
+    ) -> Tensor:
         """Features (M,hidden) of encoded points (M,points), with :meth:`told_biases`."""
-        return self.onwards(*self.near(points, first, again))
+        if kept is None:
+            return self.onwards(*self.near(points, first, again))
+        near = [matrix(self.layer(number))[:, : self.points] for number in (0, _SKIP)]
+        values = active(points, near[0], first, kept)
+        return self._rest(values, affine(points, near[1], again), kept)
 
     def onwards(self, first: Tensor, again: Tensor) -> Tensor:
         """Features (M,hidden) of what :meth:`near` gives; the first is written over."""
-        values = first.relu_()
+        return self._rest(first.relu_(), again)
+
+    def _rest(self, values: Tensor, again: Tensor, kept: Kept | None = None) -> Tensor:
         for number in range(1, _DEPTH):
             weight, bias = matrix(self.layer(number)), self.layer(number).bias
             if number == _SKIP:
                 weight, bias = weight[:, self.points + self.told :], again
-            values = affine(values, weight, bias).relu_()
+            values = active(values, weight, bias, kept)
         return values
 
 
@@ -109,8 +188,8 @@ class Told:
     again: Tensor
     colour: Tensor
 
-    def of(self, row: int) -> Told:
-        """Those of one picture."""
+    def of(self, row: int | Tensor) -> Told:
+        """Those of one picture, or of so many (K,)."""
         return Told(**{one.name: getattr(self, one.name)[row] for one in fields(self)})
 
 
@@ -199,9 +278,12 @@ class GazeBranch(Trunk):
 
         Of what :meth:`near` gives.
         """
-        values = self.onwards(first, again)
+        return self.added(self.onwards(first, again))
+
+    def added(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """The same of its own trunk's features (M,hidden)."""
         layer = self.Gaze_RGB_layer_1
-        return values, affine(values, matrix(layer), layer.bias).relu_()
+        return values, active(values, matrix(layer), layer.bias)
 
 
 class RadianceMLPGaze(RadianceMLP):
@@ -211,15 +293,18 @@ class RadianceMLPGaze(RadianceMLP):
         super().__init__(*args, **kwargs)
         self.gaze_layers = GazeBranch(self.points if near_points else 0, rays, self.hidden)
 
-    def looking(self, points: Tensor, rays: Tensor, biases) -> tuple[Tensor, Tensor]:
+    def looking(
+        self, points: Tensor, rays: Tensor, biases, kept: Kept | None = None
+    ) -> tuple[Tensor, Tensor]:
         """What the branch adds at encoded points (M,p) of rays with the numbers (M,).
 
         Args:
             biases: of the branch, (R,hidden) each; see :meth:`Trunk.told_biases`.
+            kept: of the branch.
         """
         branch = self.gaze_layers
         if branch.points:
-            return branch(*branch.near(points, *(one[rays] for one in biases)))
+            return branch.added(branch.trunk(points, *(one[rays] for one in biases), kept))
         # Without points it is the same all along a ray.
         nothing = biases[0].new_empty(len(biases[0]), 0)
         return tuple(one[rays] for one in branch(*branch.near(nothing, *biases)))

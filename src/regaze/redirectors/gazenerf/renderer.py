@@ -35,13 +35,23 @@ class Upsample(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """Return (B,C,2H,2W)."""
-        values = F.leaky_relu(self.layer_1(maps), 0.2)
-        values = F.leaky_relu(self.layer_2(values), 0.2) + maps.repeat(1, 4, 1, 1)
-        return self.blur_layer(F.pixel_shuffle(values, 2))
+        return self.blur_layer(self.sharp(maps.permute(0, 2, 3, 1)).permute(0, 3, 1, 2))
+
+    def sharp(self, maps: Tensor) -> Tensor:
+        """What is smoothed then: (B,2H,2W,C) of maps (B,H,W,C)."""
+        count, height, width, channels = maps.shape
+        values = F.leaky_relu(mixed(self.layer_1, maps), 0.2)
+        values = F.leaky_relu(mixed(self.layer_2, values), 0.2) + maps.repeat(1, 1, 1, 4)
+        pixels = values.view(count, height, width, channels, 2, 2).permute(0, 1, 4, 2, 5, 3)
+        return pixels.reshape(count, 2 * height, 2 * width, channels)
 
 
 class NeuralRenderer(nn.Module):
     """Feature maps (B,channels,h,w) to pictures (B,3,h s,w s) in [0,1].
+
+    Channels come last inside, so that a convolution of one pixel is a product of matrices.
+    Smoothing changes places with the one that follows it, which has fewer channels: it works on
+    each channel alike, and leaves what is the same everywhere, such as a bias, as it is.
 
     Args:
         channels: of the maps.
@@ -68,11 +78,22 @@ class NeuralRenderer(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """Return the pictures."""
-        picture = self.rgb_upsample(self.feat_2_rgb_list[0](maps))
+        values = maps.permute(0, 2, 3, 1)
+        picture = self.rgb_upsample(self._colours(0, values))
         last = len(self.feat_layers) - 1
         for number, layer in enumerate(self.feat_layers):
-            maps = F.leaky_relu(layer(self.feat_upsample_list[number](maps)), 0.2)
-            picture = picture + self.feat_2_rgb_list[number + 1](maps)
+            block = self.feat_upsample_list[number]
+            larger = mixed(layer, block.sharp(values)).permute(0, 3, 1, 2)
+            values = F.leaky_relu(block.blur_layer(larger), 0.2).permute(0, 2, 3, 1)
+            picture = picture + self._colours(number + 1, values)
             if number < last:
                 picture = self.rgb_upsample(picture)
         return picture.sigmoid()
+
+    def _colours(self, number: int, values: Tensor) -> Tensor:
+        return mixed(self.feat_2_rgb_list[number], values).permute(0, 3, 1, 2)
+
+
+def mixed(layer: nn.Conv2d, values: Tensor) -> Tensor:
+    """A convolution of one pixel over values (...,i) whose channels come last."""
+    return F.linear(values, layer.weight.flatten(1), layer.bias)

@@ -7,7 +7,7 @@ from benchmark_modules import benchmark
 from regaze.angles import rotation_from_angles
 from regaze.redirectors.gazenerf import rays
 from regaze.redirectors.gazenerf.field import VARIANTS, HeadField
-from regaze.redirectors.gazenerf.radiance import Trunk
+from regaze.redirectors.gazenerf.radiance import Kept, Trunk, active
 from regaze.redirectors.gazenerf.rays import Window
 
 SIZES = {"size_px": 32, "side": 8, "channels": 48, "hidden": 16, "samples": 8, "shape": 5}
@@ -46,7 +46,8 @@ def gazes(count=2):
 @pytest.mark.parametrize("recompute", [False, True])
 def test_pictures_and_gradients_are_those_of_the_plain_order(plain, recompute, monkeypatch):
     # Several chunks of rays.
-    monkeypatch.setattr("regaze.redirectors.gazenerf.field._CHUNK", 100)
+    monkeypatch.setattr("regaze.redirectors.gazenerf.field.CHUNK", 100)
+    monkeypatch.setattr("regaze.redirectors.gazenerf.march.KEPT", 1600)
     field = built(recompute=recompute)
     given = camera(), codes(), gazes()
     plain.fill(field, 0.3, *given)
@@ -65,21 +66,47 @@ def test_pictures_and_gradients_are_those_of_the_plain_order(plain, recompute, m
         torch.testing.assert_close(other, one, rtol=1e-6, atol=1e-12, msg=name)
 
 
-def test_only_samples_with_a_density_are_learnt_from(plain, monkeypatch):
+def test_slopes_are_computed_of_samples_with_a_density_alone(plain, monkeypatch):
     field, given = built(), (camera(), codes(), gazes())
     plain.fill(field, 0.25, *given)
-    seen = []
-    onwards = Trunk.onwards
+    seen = {"shaded": [], "known": []}
 
-    def counted(self, first, again):
-        if torch.is_grad_enabled():
-            seen.append(len(first))
-        return onwards(self, first, again)
+    def counted(values, *rest):
+        kept = rest[2] if len(rest) > 2 else None
+        if values.shape[1] == field.hidden and kept is not None:
+            seen["known" if kept.reading else "shaded"].append(len(values))
+        return active(values, *rest)
 
-    monkeypatch.setattr(Trunk, "onwards", counted)
+    monkeypatch.setattr("regaze.redirectors.gazenerf.radiance.active", counted)
     field(field.prepare(given[0], *given[1]), given[2])
-    # Each of the two streams by itself.
-    assert 0.15 * 2048 < sum(seen) < 0.35 * 2048
+    # Two streams of 1024 samples through the seven layers after the first, once.
+    assert sum(seen["shaded"]) == 7 * 2 * 1024
+    assert 0.15 < sum(seen["known"]) / sum(seen["shaded"]) < 0.35
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_slopes_are_those_without_what_was_kept(variant, monkeypatch):
+    field = built(variant, directions=True, gaze_share=0.5)
+    for mlp in field.streams.values():
+        torch.nn.init.constant_(mlp.density_module.bias, 0.02)
+    eyes, found = torch.rand(2, 1, 32, 32).double(), []
+    for known in (True, False):
+        if not known:
+            monkeypatch.setattr(
+                Kept, "reading", property(lambda _: False, lambda *_: None), raising=False
+            )
+        told = [one.clone().requires_grad_() for one in (*codes(), gazes())]
+        heads = field.prepare(camera(), *told[:2])
+        made = field(heads, told[2], eyes=eyes)["image"]
+        learnt = [one for one in field.parameters() if one.requires_grad]
+        used = [*learnt, *(told[:2] if variant == "headnerf" else told)]
+        slopes = torch.autograd.grad(made.square().mean(), used, allow_unused=True)
+        found.append((made, slopes))
+    torch.testing.assert_close(found[0][0], found[1][0], rtol=0, atol=1e-12)
+    for one, other in zip(found[0][1], found[1][1], strict=True):
+        assert (one is None) == (other is None)
+        if one is not None:
+            torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-15)
 
 
 @pytest.mark.parametrize("near_points", [True, False])
