@@ -23,13 +23,13 @@ def draw(
         typer.Option(help="Pitch and yaw in degrees, in the frame of the weights."),
     ] = (0.0, 0.0),
     views: Annotated[int, typer.Option(min=2, help="Cameras of an orbit.")] = 45,
-    mix: Annotated[
-        Path | None, typer.Option(help="Codes of a second head, that parts are taken from.")
+    take: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="PART=CODES: take a part (shape, expression, texture, light) of another head's "
+            "codes; PART@0.5=CODES: half of it."
+        ),
     ] = None,
-    share: Annotated[
-        tuple[float, float],
-        typer.Option(help="Of the second head's shape and appearance, 0 to 1."),
-    ] = (0.0, 0.0),
 ) -> None:
     """Draw a head of HeadNeRF's files with published weights: turned, or from all around."""
     import numpy as np
@@ -38,6 +38,7 @@ def draw(
     from regaze.animation import gif
     from regaze.face3d.drawing import write_png
     from regaze.outputs import replacing
+    from regaze.redirect.fit import Taken
     from regaze.redirectors.gazenerf import cameras, published
 
     try:
@@ -45,8 +46,9 @@ def draw(
             raise ValueError(f"{out}: expected a .png or a .gif")
         head = published.read_codes(codes)
         field = published.open_field(model, head)
-        if mix is not None:
-            head = published.mixed(head, published.read_codes(mix), share)
+        for one in map(Taken.of, take or []):
+            other = published.read_codes(one.place)
+            head = published.with_part(head, other, one.part, one.share)
         looking = tuple(np.radians(gaze).tolist())
         if out.suffix == ".png":
             angles = torch.tensor(np.radians([turn]), dtype=torch.float32)

@@ -40,7 +40,7 @@ class Taken:
     Attributes:
         part: its name.
         share: of the other's, 0 to 1 or beyond; the rest stays.
-        place: a photo, a row, or a ``.safetensors`` of a fit.
+        place: a photo, a row, a ``.safetensors`` of a fit, or codes of a published head.
     """
 
     part: str
@@ -61,7 +61,7 @@ class Taken:
         except ValueError:
             number = float("nan")
         if not (equals and part and place and np.isfinite(number)):
-            raise ValueError(f"take: expected PART=PHOTO or PART@SHARE=PHOTO, found {text!r}")
+            raise ValueError(f"take: expected PART=FILE or PART@SHARE=FILE, found {text!r}")
         return cls(part, number, place)
 
 

@@ -106,7 +106,8 @@ class FitJob:
         return engine
 
     def _fit(self, engine: Redirection, photo: str, mask: Path | None = None) -> FaceFit:
-        bar = self._bar and partial(self._bar, steps=engine.sampling["steps"])
+        steps = engine.sampling["steps"] + engine.sampling.get("fine_tune", 0)
+        bar = self._bar and partial(self._bar, steps=steps)
         place = self._place(engine, photo)
         place = place if mask is None else masked(place, mask, photo)
         return FaceFit(engine, place, self.options["source_gaze"], bar)

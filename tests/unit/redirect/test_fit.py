@@ -171,7 +171,7 @@ def another_side(models):
 @pytest.mark.parametrize(
     ("more", "told"),
     [
-        (("--take", "texture"), "take: expected PART=PHOTO or PART@SHARE=PHOTO, found 'texture'"),
+        (("--take", "texture"), "take: expected PART=FILE or PART@SHARE=FILE, found 'texture'"),
         (("--take", "nose=a.fit.safetensors"), "a.fit.safetensors: expected a fit"),
         (("--take", "texture=none.png"), "none.png: expected a photo"),
         (("--morph", "none.png"), "none.png: expected a photo"),

@@ -5,12 +5,14 @@ Learning rates, their decay and the losses are HeadNeRF's (``CrisHY1995/headnerf
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from regaze.redirectors.gazenerf.heads import offsets_of
+from regaze.redirectors.gazenerf.heads import SLOW, offsets_of
 from regaze.redirectors.gazenerf.objective import Objective, Photos
 from regaze.redirectors.gazenerf.settings import LOSSES
 
@@ -77,3 +79,71 @@ def _descend(drawn, start, photos, sizes, parts, steps, rate, told) -> None:
         slower.step()
         if told is not None:
             told(step, float(loss.detach()))
+
+
+@contextmanager
+def borrowed(parameters: Sequence[nn.Parameter], weights: Tensor | None = None) -> Iterator[None]:
+    """Weights that may be changed in a block, or others (P,) in it; they are as before then."""
+    own = [(one.data, one.requires_grad) for one in parameters]
+    try:
+        if weights is None:
+            for one in parameters:
+                one.data = one.data.clone()
+        else:
+            vector_to_parameters(weights, parameters)
+        yield
+    finally:
+        for one, (value, learns) in zip(parameters, own, strict=True):
+            one.data = value
+            one.requires_grad_(learns)
+
+
+def tuned(
+    parameters: Sequence[nn.Parameter],
+    drawn: Callable[[Tensor, Tensor], dict[str, Tensor]],
+    found: tuple[Tensor, Tensor],
+    photos: Photos,
+    sizes: tuple[int, ...],
+    objective: Objective,
+    *,
+    steps: int,
+    rate: float,
+    told: Callable[[int, float], None] | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Codes (1,D), a camera (1,6) and weights (P,) that draw a photo, after :func:`fitted`.
+
+    All of a field descends at once, as in GazeNeRF's evaluation (``AlessandroRuzzi/GazeNeRF``), by
+    the terms that it was trained with. The field itself is afterwards as it was.
+
+    Args:
+        parameters: all weights of the field.
+        drawn: codes and a camera to pictures (1,3,S,S) by name, those of the objective.
+        found: what :func:`fitted` found.
+        photos: the photo.
+        sizes: numbers of the parts of codes.
+        objective: the terms; offsets are those from what was found.
+        steps: of Adam.
+        rate: its learning rate, a tenth of it for the camera.
+        told: given every step's number and its loss.
+    """
+    codes, camera = (one.clone().requires_grad_() for one in found)
+    with torch.enable_grad(), borrowed(parameters):
+        for one in parameters:
+            one.requires_grad_()
+        groups = (([*parameters, codes], rate), ([camera], SLOW * rate))
+        optimiser = torch.optim.Adam([{"params": own, "lr": lr} for own, lr in groups])
+        for step in range(steps):
+            offsets = offsets_of(codes - found[0], camera - found[1], sizes)
+            terms = objective.terms(drawn(codes, camera), photos)
+            loss = objective.total(terms | objective.offset_terms(offsets))
+            learnt = [*parameters, codes, camera]
+            slopes = torch.autograd.grad(loss, learnt, allow_unused=True)
+            for value, slope in zip(learnt, slopes, strict=True):
+                value.grad = slope
+            optimiser.step()
+            if told is not None:
+                told(step, float(loss.detach()))
+        for one in parameters:
+            one.grad = None
+        weights = parameters_to_vector(parameters).detach().clone()
+    return codes.detach(), camera.detach(), weights

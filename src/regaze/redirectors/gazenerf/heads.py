@@ -13,7 +13,7 @@ from regaze.redirectors.gazenerf.objective import Offsets
 from regaze.redirectors.gazenerf.settings import CODE_PARTS
 
 _CAMERA = 6
-_SLOW = 0.1
+SLOW = 0.1
 """Share of the learning rate with which expressions and cameras of training pictures move."""
 
 
@@ -81,8 +81,8 @@ class Learnt(nn.Module):
     def forward(self, heads: Tensor, cameras: Tensor) -> tuple[Tensor, Tensor]:
         """Offsets of codes (B,D) of rows ``heads``, and of cameras (B,6) of rows ``cameras``."""
         codes = list(self.heads(heads).split(self.sizes, 1))
-        codes[1] = _SLOW * codes[1]
-        return torch.cat(codes, 1), _SLOW * self.cameras(cameras)
+        codes[1] = SLOW * codes[1]
+        return torch.cat(codes, 1), SLOW * self.cameras(cameras)
 
 
 def offsets_of(codes: Tensor, camera: Tensor, sizes: tuple[int, ...]) -> Offsets:

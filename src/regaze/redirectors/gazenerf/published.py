@@ -14,17 +14,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from regaze.codes import CODES
 from regaze.face3d.nl3dmm_fit import read_fit
 from regaze.images import to_uint8
 from regaze.redirectors.gazenerf.cameras import fitted_camera, frontal_camera
 from regaze.redirectors.gazenerf.checkpoints import read_published
 from regaze.redirectors.gazenerf.field import HeadField
 from regaze.redirectors.gazenerf.rays import Camera
+from regaze.redirectors.gazenerf.settings import CODE_PARTS
 from regaze.weights import load_strictly, torch_content
 
 NL3DMM_SHAPE = 179
 """Numbers of identity and expression in ``*_nl3dmm.pkl``; the others are colours."""
 
+_LAYOUTS = ((100, 79, 100, 27), tuple(CODES[part] for part in CODE_PARTS))
+"""Numbers of the parts of codes, of NL3DMM and of our encoders."""
 _POINT, _DIRECTION = 63, 27
 _SAMPLES = 64
 
@@ -91,19 +95,43 @@ def _words(value) -> str:
     return type(value).__name__ if shape is None else f"shape {tuple(shape)}"
 
 
-def mixed(first: HeadCodes, second: HeadCodes, shares: tuple[float, float]) -> HeadCodes:
-    """The first head with shares of the second one's shape and appearance, seen as it was.
+def parts_of(codes: HeadCodes) -> dict[str, int]:
+    """Numbers of the four parts of codes: of the published head model, or of our encoders.
 
     Raises:
-        ValueError: codes differ in length.
+        ValueError: codes of neither.
     """
-    made = []
-    for name, share in zip(("shape", "appearance"), shares, strict=True):
-        a, b = getattr(first, name), getattr(second, name)
-        if a.shape != b.shape:
-            raise ValueError(f"mix: expected codes of {a.shape[1]} numbers, found {b.shape[1]}")
-        made.append(torch.lerp(a, b, share))
-    return HeadCodes(*made, first.camera)
+    found = codes.shape.shape[1], codes.appearance.shape[1]
+    for sizes in _LAYOUTS:
+        if found == (sum(sizes[:2]), sum(sizes[2:])):
+            return dict(zip(CODE_PARTS, sizes, strict=True))
+    told = " or ".join(f"{sum(one[:2])} and {sum(one[2:])}" for one in _LAYOUTS)
+    raise ValueError(
+        f"codes: expected {told} numbers, whose parts are known, found {found[0]} and {found[1]}"
+    )
+
+
+def with_part(first: HeadCodes, second: HeadCodes, part: str, share: float = 1.0) -> HeadCodes:
+    """The first head with a share of a part of the second one's code, seen as it was.
+
+    Raises:
+        ValueError: no such part, or codes differ in length.
+    """
+    sizes = parts_of(first)
+    if parts_of(second) != sizes:
+        lengths = [one.shape.shape[1] + one.appearance.shape[1] for one in (first, second)]
+        raise ValueError(f"take: expected codes of {lengths[0]} numbers, found {lengths[1]}")
+    if part not in sizes:
+        raise ValueError(f"take: expected one of {', '.join(sizes)}, found {part!r}")
+    own, theirs = (
+        torch.cat([one.shape, one.appearance], 1).split(list(sizes.values()), 1)
+        for one in (first, second)
+    )
+    made = [
+        torch.lerp(a, b, share) if name == part else a
+        for name, a, b in zip(sizes, own, theirs, strict=True)
+    ]
+    return HeadCodes(torch.cat(made[:2], 1), torch.cat(made[2:], 1), first.camera)
 
 
 def open_field(path: str | Path, codes: HeadCodes) -> HeadField:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ from regaze.redirectors.base import Batch, Redirector, State
 from regaze.redirectors.gazenerf.adversary import PatchDiscriminator, judged, taken_for_real, warm
 from regaze.redirectors.gazenerf.checkpoints import read_checkpoint
 from regaze.redirectors.gazenerf.field import HeadField
-from regaze.redirectors.gazenerf.fit import fitted
+from regaze.redirectors.gazenerf.fit import borrowed, fitted, tuned
 from regaze.redirectors.gazenerf.heads import Head, Learnt, offsets_of, sizes_of
 from regaze.redirectors.gazenerf.objective import Objective, Photos, displaced
 from regaze.redirectors.gazenerf.parts import Prepared
@@ -24,6 +25,9 @@ from regaze.weights import load_strictly
 
 _SAME_HEAD = 0.05
 """Radians of pitch and yaw within which two heads are the same."""
+_NOT_OF_ONE = ("template", "template_eyes", "displaced", "perceptual", "perceptual_parts")
+_NOT_OF_ONE += ("angular", "adversarial")
+"""Terms that need more than one photo."""
 _BORDER = 2
 """Pixels of a part of the feature map at whose edge pictures are others than those of the whole."""
 
@@ -265,7 +269,7 @@ class GazeNerf(Redirector):
         """Codes (B,D) and camera offsets (B,6) that draw sources best, and their eyes.
 
         A descent from the encoder's codes of every source by itself; nothing is drawn at random,
-        so ``seed`` does nothing.
+        so ``seed`` does nothing. With ``fine_tune`` every source has weights (B,P) of its own too.
 
         Raises:
             ValueError: codes are not finite, or a camera looks away from the head.
@@ -283,15 +287,38 @@ class GazeNerf(Redirector):
             own = slice(row, row + 1)
             camera = source["source_head"][own]
 
-            def drawn(codes, offsets, own=own, camera=camera):
+            def drawn(codes, offsets, names=("image",), own=own, camera=camera):
                 heads = self._prepared(self._camera(camera, offsets), codes)
                 shown = {"eyes": None if eyes is None else eyes[own]}
-                return self.field(heads, gaze[own], **shown, names=("image",))["image"]
+                return self.field(heads, gaze[own], **shown, names=names)
 
             one = Photos(*(value[own] for value in photos[:3]), outside=photos[3][own])
-            found.append(fitted(drawn, start[own], one, self.sizes, **self.sampling, told=told))
-        codes, cameras = (torch.cat(values) for values in zip(*found, strict=True))
-        return {"codes": codes, "camera": cameras, **({} if eyes is None else {"eyes": eyes})}
+            found.append(self._fitted(drawn, start[own], one, told))
+        names = ("codes", "camera", "weights")
+        state = dict(zip(names, map(torch.cat, zip(*found, strict=True)), strict=False))
+        return state if eyes is None else {**state, "eyes": eyes}
+
+    def _fitted(self, drawn, start: Tensor, photos: Photos, told) -> tuple[Tensor, ...]:
+        """Codes (1,D), camera (1,6), and weights (1,P) where these are fitted too, of one photo."""
+        own = {name: self.sampling[name] for name in ("steps", "rate") if name in self.sampling}
+        found = fitted(
+            lambda *given: drawn(*given)["image"],
+            *(start, photos, self.sizes),
+            **own,
+            told=told,
+        )
+        if not (steps := self.sampling.get("fine_tune", 0)):
+            return found
+        terms = Objective(**{**self.config["objective"], **dict.fromkeys(_NOT_OF_ONE, 0.0)})
+        codes, camera, weights = tuned(
+            list(self.field.parameters()),
+            lambda *given: drawn(*given, terms.names()),
+            *(found, photos, self.sizes, terms),
+            steps=steps,
+            rate=self.sampling["fine_tune_rate"],
+            told=None if told is None else lambda step, loss: told(own["steps"] + step, loss),
+        )
+        return codes, camera, weights[None]
 
     def edit(self, state: State, target: Batch, *, seed: int) -> Tensor:
         """Heads as they look where they are asked to; ``seed`` does nothing.
@@ -310,19 +337,31 @@ class GazeNerf(Redirector):
             codes, offsets, head, roll = one.split((sum(self.sizes), 6, 2, 1), 1)
             asked = (of == number).nonzero()[:, 0]
             camera = self._camera(head, offsets).rolled(roll[:, 0])
-            prepared = self._prepared(camera, codes)
             eyes = state.get("eyes")
             if eyes is not None:
                 eyes = eyes.expand(count, -1, -1, -1)[asked]
-            shown = self.field(prepared, gaze[asked], eyes=eyes, of=torch.zeros_like(asked))
+            with self._weights(state, int(asked[0])):
+                prepared = self._prepared(camera, codes)
+                shown = self.field(prepared, gaze[asked], eyes=eyes, of=torch.zeros_like(asked))
             made[asked] = shown["image"].float()
         return (2 * made - 1).clamp(-1, 1)
 
+    def _weights(self, state: State, row: int):
+        """A block in which the field has the weights of a row, if rows have their own."""
+        if (weights := state.get("weights")) is None:
+            return nullcontext()
+        return borrowed(list(self.field.parameters()), weights[min(row, len(weights) - 1)])
+
     def bytes_per_image(self, weights: int = 1) -> int:
-        """About how much memory a picture takes: the rays' weights, maps and the last layers."""
+        """About how much memory a picture takes: the rays' weights, maps and the last layers.
+
+        And the source's own weights, where it has some.
+        """
         own, size = self.config["network"], self.config["size_px"]
         rays = own["side"] ** 2 * (own["samples"] + own["fine"]) * 4 * len(self.field.streams)
-        return 4 * rays + 4 * size**2 * 256
+        tuned = self.sampling.get("fine_tune", 0) > 0
+        held = sum(one.numel() for one in self.field.parameters()) if tuned else 0
+        return 4 * (rays + size**2 * 256 + held)
 
     def describe_sampling(self) -> dict[str, str | float | int]:
         """The fit's steps, and how fast it goes."""
@@ -348,20 +387,20 @@ class GazeNerf(Redirector):
 
 
 def _sources(source: Batch) -> tuple[Tensor, ...]:
-    """Photos of sources in [0,1], their heads, no eyes, and where there is certainly no head.
+    """Photos of sources in [0,1], their heads, their eyes, and where there is certainly no head.
 
     Without masks all is head; where masks are in doubt (``source_masks_doubt``) a pixel is neither.
     """
     image = (source["source"].float() + 1) / 2
     head = torch.ones_like(image[:, :1], dtype=torch.bool)
-    outside = ~head
+    outside = eyes = ~head
     if "source_masks" in source:
         known = source["source_masks_known"][:, None, None, None]
-        found = source["source_masks"][:, :1] >= 0.5
+        found, eyes = ((source["source_masks"][:, n, None] >= 0.5) & known for n in (0, 1))
         head, outside = ~known | found, known & ~found
     if "source_masks_doubt" in source:
         outside = outside & (source["source_masks_doubt"] < 0.5)
-    return image, head, torch.zeros_like(head), outside
+    return image, head, eyes & head, outside
 
 
 def build(config: dict, sampling: dict) -> GazeNerf:

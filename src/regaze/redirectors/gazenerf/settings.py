@@ -169,6 +169,13 @@ class SamplingSettings(SamplingOptions):
     rate: float = Field(
         1.0, gt=0, description="factor of its learning rates, which are 0.015, 0.01 and 0.001"
     )
+    fine_tune: int = Field(
+        0,
+        ge=0,
+        description="further steps in which all weights learn from the source as well, a field for "
+        "each, as GazeNeRF is evaluated; 75 there",
+    )
+    fine_tune_rate: float = Field(1e-4, gt=0, description="learning rate of these")
 
 
 class ModelSettings(MethodSettings):

@@ -93,8 +93,12 @@ def test_commands(tmp_path):
 
     assert run("front.png").exit_code == 0
     assert run("turned.png", "--turn", "0", "20", "0").exit_code == 0
-    assert run("same.png", "--mix", str(second)).exit_code == 0
-    assert run("mixed.png", "--mix", str(second), "--share", "0", "1").exit_code == 0
+    assert run("same.png", "--take", f"texture@0={second}").exit_code == 0
+    assert run("mixed.png", "--take", f"texture={second}").exit_code == 0
+    no = run("no.png", "--take", f"nose={second}")
+    assert "expected one of shape, expression, texture, light, found 'nose'" in str(no.exception)
+    no = run("no.png", "--take", "texture")
+    assert no.exit_code == 1 and "expected PART=FILE" in str(no.exception)
     done = run("round.gif", "--views", "3")
     assert done.exit_code == 0, done.output
     shown = {name: np.asarray(Image.open(tmp_path / f"{name}.png")) for name in
@@ -104,6 +108,26 @@ def test_commands(tmp_path):
     assert Image.open(tmp_path / "round.gif").n_frames >= 2
     away = run("away.png", "--turn", "0", "100", "0")
     assert away.exit_code == 1 and "expected one that looks at the head" in str(away.exception)
+
+
+@pytest.mark.parametrize("sizes", [(100, 79, 100, 27), (100, 50, 50, 27)])
+def test_each_of_the_four_parts_is_mixed_by_itself(sizes):
+    shape, appearance = sum(sizes[:2]), sum(sizes[2:])
+    first = published.HeadCodes(torch.zeros(1, shape), torch.zeros(1, appearance))
+    second = published.HeadCodes(torch.ones(1, shape), torch.ones(1, appearance))
+    assert tuple(published.parts_of(first).values()) == sizes
+    for number, part in enumerate(published.parts_of(first)):
+        made = published.with_part(first, second, part, 0.25)
+        found = torch.cat([made.shape, made.appearance], 1).split(sizes, 1)
+        assert [float(one.mean()) for one in found] == [0.25 * (n == number) for n in range(4)]
+    other = published.HeadCodes(torch.zeros(1, 5), torch.zeros(1, 2))
+    with pytest.raises(ValueError, match="179 and 127 or 150 and 77 numbers, .* found 5 and 2"):
+        published.parts_of(other)
+    lengths = {(100, 79, 100, 27): (150, 77, 306, 227), (100, 50, 50, 27): (179, 127, 227, 306)}
+    *theirs, own, found = lengths[sizes]
+    other = published.HeadCodes(*(torch.zeros(1, number) for number in theirs))
+    with pytest.raises(ValueError, match=f"expected codes of {own} numbers, found {found}"):
+        published.with_part(first, other, "shape")
 
 
 @pytest.mark.parametrize(

@@ -142,6 +142,41 @@ def test_a_fit_comes_closer_to_its_source_and_changes_no_weight(variant):
     assert not states[0]["camera"].any() and states[1]["camera"].all()
 
 
+@pytest.mark.parametrize("variant", ["gazenerf", "headnerf_gaze"])
+def test_weights_learn_from_each_source_and_are_the_sources_own(variant):
+    given = batch()
+    source = {name: value for name, value in given.items() if name.startswith("source")}
+    asked = {f"target_{name}": source[f"source_{name}"] for name in ("gaze", "head")}
+    sampling = {"steps": 1, "rate": 1.0, "fine_tune": 30, "fine_tune_rate": 0.003}
+    method = built(sampling=sampling, variant=variant).eval().requires_grad_(False)
+    before = {key: value.clone() for key, value in method.saved.state_dict().items()}
+    steps = []
+    with torch.no_grad():
+        state = method.fit(source, seed=0, told=lambda step, _: steps.append(step))
+        made = method.edit(state, asked, seed=0)
+        plain = method.edit({n: v for n, v in state.items() if n != "weights"}, asked, seed=0)
+    count = sum(one.numel() for one in method.field.parameters())
+    assert state["weights"].shape == (3, count) and steps == [*range(31)] * 3
+    assert all(torch.equal(before[key], v) for key, v in method.saved.state_dict().items())
+    assert all(not one.requires_grad and one.grad is None for one in method.field.parameters())
+    head = source["source_masks"][:, :1] >= 0.5
+    wanted = torch.where(head, source["source"], torch.ones(()))
+    apart = [(one - wanted).square().mean((1, 2, 3)) for one in (made, plain)]
+    assert bool((apart[0] < 0.7 * apart[1]).all()), apart
+    # Each by itself, whichever others are fitted and drawn with it.
+    alone = {name: value[1:2] for name, value in source.items()}
+    with torch.no_grad():
+        one = method.edit(
+            method.invert(alone, seed=0), {n: v[1:2] for n, v in asked.items()}, seed=0
+        )
+    torch.testing.assert_close(one, made[1:2], rtol=0, atol=1e-4)
+    method.sampling = {**sampling, "fine_tune": 0}
+    assert "weights" not in method.invert(source, seed=0)
+    less = method.bytes_per_image()
+    method.sampling = sampling
+    assert method.bytes_per_image() == less + 4 * count
+
+
 def test_pictures_of_one_head_share_what_does_not_depend_on_the_gaze(monkeypatch):
     method = built(variant="headnerf_gaze").eval()
     prepared, own = [], method.field.prepare
@@ -191,7 +226,8 @@ def test_doubtful_parts_of_a_mask_are_neither_head_nor_background():
     doubt[..., 3, :] = 1.0
     known = torch.ones(1, dtype=torch.bool)
     given = {"source": image, "source_masks": masks, "source_masks_known": known}
-    _, head, _, outside = _sources(given | {"source_masks_doubt": doubt})
+    _, head, eyes, outside = _sources(given | {"source_masks_doubt": doubt})
+    assert not eyes.any()
     assert [int(one.sum()) for one in (head, outside)] == [8, 4]
     _, head, _, outside = _sources(given | {"source_masks_known": ~known})
     assert [int(one.sum()) for one in (head, outside)] == [16, 0]
