@@ -26,6 +26,7 @@ from pathlib import Path
 
 import torch
 from clock import now
+from torch.nn import functional
 
 from regaze.redirectors.gazenerf import rays
 from regaze.redirectors.gazenerf.field import HeadField
@@ -66,6 +67,30 @@ def plain_added(field, densities, features, lengths):
     return maps + clear[:, None] * field.neural_render.bg_featmap
 
 
+def plain_picture(renderer, maps):
+    """A map to a picture, channels before pixels: each block smoothed at its full width."""
+
+    def smooth(values):
+        kernel = renderer.rgb_upsample[1].f[:, None] * renderer.rgb_upsample[1].f / 16
+        kernel = kernel.to(values.dtype).expand(values.shape[1], 1, 3, 3)
+        padded = functional.pad(values, (1, 1, 1, 1), "reflect")
+        return functional.conv2d(padded, kernel, groups=values.shape[1])
+
+    def twice(picture):
+        return smooth(functional.interpolate(picture, scale_factor=2, mode="bilinear"))
+
+    picture, last = twice(renderer.feat_2_rgb_list[0](maps)), len(renderer.feat_layers) - 1
+    for number, layer in enumerate(renderer.feat_layers):
+        block = renderer.feat_upsample_list[number]
+        values = functional.leaky_relu(block.layer_1(maps), 0.2)
+        values = functional.leaky_relu(block.layer_2(values), 0.2) + maps.repeat(1, 4, 1, 1)
+        larger = smooth(functional.pixel_shuffle(values, 2))
+        maps = functional.leaky_relu(layer(larger), 0.2)
+        picture = picture + renderer.feat_2_rgb_list[number + 1](maps)
+        picture = twice(picture) if number < last else picture
+    return picture.sigmoid()
+
+
 def plain_step(field, camera, codes, gaze, draws):
     """The four pictures of `gazenerf`."""
     points, lengths = plain_samples(field, camera, draws)
@@ -79,7 +104,7 @@ def plain_step(field, camera, codes, gaze, draws):
         maps[name] = plain_added(field, density, mlp.RGB_layer_2(colours), lengths)
     maps["eyes"] = rays.turn_features(maps["eyes"], gaze)
     maps["image"] = torch.maximum(maps["face"], maps["eyes"])
-    return {name: field.neural_render(maps[name]) for name in NAMES}
+    return {name: plain_picture(field.neural_render, maps[name]) for name in NAMES}
 
 
 def plain_sweep(field, camera, codes, gazes, eyes):
@@ -103,7 +128,7 @@ def plain_look(field, camera, codes, gaze, eyes):
     colours = mlp.RGB_layer_1(seen).relu() + brighter
     density = mlp.density_module(values + density).relu()
     maps = plain_added(field, density, mlp.RGB_layer_2(colours), lengths)
-    return field.neural_render(maps)
+    return plain_picture(field.neural_render, maps)
 
 
 def step_of(field, camera, codes, gaze, draws):

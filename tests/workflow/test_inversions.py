@@ -12,7 +12,8 @@ from running import ROOT
 from regaze.configfiles import merge
 
 OTHERS = dict.fromkeys(
-    ("xunet", "xunet_deca", "xunet_lite", "xunet_student", "regression", "sted", "redirtrans")
+    ("xunet", "xunet_deca", "xunet_lite", "xunet_student", "regression", "sted")
+    + ("redirtrans", "gazenerf")
 )
 SMALL = {"evaluation": {"study": {"models": None}}, "augmentation": {"redirectors": []}}
 TARGETS = ("inverted", "inversions", "report")

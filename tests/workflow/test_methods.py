@@ -10,7 +10,7 @@ CONFIG = {
     "augmentation": {"redirectors": ["xunet"]},
     "models": {
         **dict.fromkeys(("xunet_deca", "xunet_lite", "xunet_student", "regression", "sted")),
-        "redirtrans": None,
+        **dict.fromkeys(("redirtrans", "gazenerf")),
         "xunet": {"preset": "tiny", "size_px": 64},
         "guest": {"class": "visitor", "size_px": 64},
     },
