@@ -66,6 +66,12 @@ def fit(
             "landmarks."
         ),
     ] = None,
+    codes: Annotated[
+        Path | None,
+        typer.Option(
+            help="Codes to start at instead of the encoder's: *_nl3dmm.pkl or LatentCodes_*.pth."
+        ),
+    ] = None,
     reach: Annotated[
         tuple[float, float],
         typer.Option(help="Half axes of the round of gazes; the camera goes half the pitch."),
@@ -101,6 +107,7 @@ def fit(
             camera=camera,
             steps=steps,
             mask=mask,
+            codes=codes,
             reach=reach,
             landmarks=landmarks,
             face=face,

@@ -104,6 +104,7 @@ class FaceFit:
         place: the face.
         source_gaze: pitch and yaw in degrees, where labels and estimators know none.
         bar: shows the progress.
+        start: file of the codes to start at, in place of the encoder's.
 
     Attributes:
         known: as the engine knows it.
@@ -120,13 +121,14 @@ class FaceFit:
         place: Place,
         source_gaze: Sequence[float] | None = None,
         bar: Bar | None = None,
+        start: Path | None = None,
     ):
         self.engine, self.place = engine, place
         if bar is None:
-            self.known = engine.invert(place, source_gaze, keep=True)
+            self.known = engine.invert(place, source_gaze, keep=True, start=start)
         else:
             with bar(place.source) as told:
-                self.known = engine.invert(place, source_gaze, keep=True, told=told)
+                self.known = engine.invert(place, source_gaze, keep=True, told=told, start=start)
         self.psnr = self._psnr()
 
     @property

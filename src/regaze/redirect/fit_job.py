@@ -59,7 +59,7 @@ class FitJob:
         """
         o, out = self.options, Path(self.options["out"])
         engine = self._engine()
-        fitted = self._fit(engine, self.photo, o["mask"])
+        fitted = self._fit(engine, self.photo, o["mask"], o["codes"])
         files = fitted.write(out, o["reach"])
         steps, where = engine.sampling["steps"], fitted.known.made_from["fit"]
         yield (
@@ -105,12 +105,18 @@ class FitJob:
             )
         return engine
 
-    def _fit(self, engine: Redirection, photo: str, mask: Path | None = None) -> FaceFit:
+    def _fit(
+        self,
+        engine: Redirection,
+        photo: str,
+        mask: Path | None = None,
+        start: Path | None = None,
+    ) -> FaceFit:
         steps = engine.sampling["steps"] + engine.sampling.get("fine_tune", 0)
         bar = self._bar and partial(self._bar, steps=steps)
         place = self._place(engine, photo)
         place = place if mask is None else masked(place, mask, photo)
-        return FaceFit(engine, place, self.options["source_gaze"], bar)
+        return FaceFit(engine, place, self.options["source_gaze"], bar, start)
 
     def _state(self, engine: Redirection, place: str, fits: dict[str, FaceFit]) -> dict:
         """The state of a photo or row, or of a file of a fit; each photo is fitted once."""

@@ -370,6 +370,7 @@ class Redirection:
         shown: bool = False,
         keep: bool = False,
         told: Told | None = None,
+        start: str | os.PathLike | None = None,
     ) -> Inverted:
         """What the model needs of a face, computed once however often it is redirected.
 
@@ -380,9 +381,10 @@ class Redirection:
             shown: also tell the code and draw it, where the model edits codes.
             keep: use the fit of the same face again, and keep it, where the model fits faces.
             told: given every step of such a fit; see :class:`regaze.redirectors.base.Fitting`.
+            start: file of the codes that such a fit starts at, in place of the encoder's.
 
         Raises:
-            FileNotFoundError, ValueError: the gaze is unknown, or the code cannot be used.
+            FileNotFoundError, ValueError: the gaze is unknown, or a code cannot be used.
         """
         redirector, numbers, picture = self.redirector, None, None
         edits = isinstance(redirector, CodeEditor)
@@ -393,6 +395,9 @@ class Redirection:
             )
         gaze, gaze_from = self.source_gaze(place, source_gaze)
         source, builder, made_from = self._source(place, gaze)
+        if start is not None:
+            source["source_start"] = redirector.read_codes(start).to(self.device)
+            made_from = {**made_from, "codes": str(start)}
         with torch.no_grad():
             state, fit_from = self._inverted(source, keep, told)
             made_from |= {} if fit_from is None else {"fit": fit_from}

@@ -7,6 +7,7 @@ Redirector``). It is found by name, see :func:`regaze.methods.methods`.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -238,6 +239,14 @@ class Fitting(Protocol):
         self, source: Batch, *, seed: int, told: Callable[[int, float], None] | None = None
     ) -> State:
         """:meth:`Redirector.invert`; ``told`` is given every step's number and its loss."""
+        ...
+
+    def read_codes(self, path: str | os.PathLike) -> Tensor:
+        """Codes (1, D) of a published file, which a fit may start at as ``source_start``.
+
+        Raises:
+            FileNotFoundError, ValueError: there is none, or codes of another kind or length.
+        """
         ...
 
     def published_codes(self, state: State) -> Mapping:

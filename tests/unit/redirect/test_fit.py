@@ -13,6 +13,8 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from regaze.cli import app
+from regaze.face3d.nl3dmm_fit import HeadFit
+from regaze.face3d.nl3dmm_fit import write_fit as write_head
 from regaze.faces import FacesAttributes, FacesReader, FacesWriter
 from regaze.masks.condition import MaskRows
 from regaze.redirect.fit import Taken, carried
@@ -122,6 +124,29 @@ def test_a_photo_is_fitted_shown_and_kept(scene, models, monkeypatch, tmp_path):
     assert len(fits) == 4
 
 
+def test_a_fit_starts_at_the_codes_of_a_file(scene, models, tmp_path):
+    torch.manual_seed(3)
+    code = {"shape_code": torch.randn(1, 179), "appea_code": torch.randn(1, 127)}
+    torch.save({"code": {"bg_code": None, **code}}, "LatentCodes_a.pth")
+    matrices = (torch.eye(3), torch.zeros(3), torch.eye(3)) * 2
+    write_head("a_nl3dmm.pkl", HeadFit(torch.cat([*code.values()], 1)[0], *matrices))
+    found = {}
+    for name in ("LatentCodes_a.pth", "a_nl3dmm.pkl"):
+        done(*common(scene, steps=0), "--codes", name, "--out", name[0])
+        found[name] = load_file(f"{name[0]}/photo.fit.safetensors")["codes"]
+        record = json.loads((tmp_path / name[0] / "photo.fit.json").read_text())
+        assert record["source_codes_from"] == name
+        torch.testing.assert_close(found[name], torch.cat([*code.values()], 1))
+    done(*common(scene, steps=0), "--out", "plain")
+    assert not load_file("plain/photo.fit.safetensors")["codes"].any()
+    torch.save({"code": {**code, "appea_code": torch.ones(1, 5)}}, "short.pth")
+    said = refused(*common(scene), "--codes", "short.pth")
+    assert "short.pth: expected codes of 179 and 127 numbers" in said and "179 and 5" in said
+    torch.save({"code": {**code, "appea_code": torch.full((1, 127), torch.nan)}}, "nan.pth")
+    said = refused(*common(scene), "--codes", "nan.pth")
+    assert "nan.pth: appea_code: expected finite numbers" in said
+
+
 def test_a_fit_that_cannot_be_read_is_made_again(scene, models):
     done(*common(scene))
     (kept,) = (models.parent / "fits").iterdir()
@@ -225,7 +250,7 @@ def test_what_is_taken():
     assert Taken.of("shape=a.png") == Taken("shape", 1.0, "a.png")
     assert Taken.of("light@0.25=b=c.png") == Taken("light", 0.25, "b=c.png")
     for text in ("shape@x=a.png", "=a.png", "shape=", "shape@nan=a.png"):
-        with pytest.raises(ValueError, match="take: expected PART=PHOTO"):
+        with pytest.raises(ValueError, match="take: expected PART=FILE"):
             Taken.of(text)
 
 

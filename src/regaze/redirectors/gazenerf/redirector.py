@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 
@@ -18,6 +19,7 @@ from regaze.redirectors.gazenerf.heads import Head, Learnt, offsets_of, sizes_of
 from regaze.redirectors.gazenerf.objective import Objective, Photos, displaced
 from regaze.redirectors.gazenerf.parts import Prepared
 from regaze.redirectors.gazenerf.perceptual import FeatureDistance, Vgg16Distance
+from regaze.redirectors.gazenerf.published import read_codes
 from regaze.redirectors.gazenerf.rays import Camera, Window, gaze_in_head, patch_camera
 from regaze.redirectors.gazenerf.settings import CODE_PARTS
 from regaze.training.phases import Phase, Progress
@@ -212,6 +214,8 @@ class GazeNerf(Redirector):
     # What a field is told.
 
     def _codes(self, batch: Batch, side: str) -> Tensor:
+        if (start := batch.get(f"{side}_start")) is not None:
+            return start.float()
         if not self.encoded:
             row = batch["source_head" if side == "source" else "target_head"]
             return row.new_zeros(len(row), sum(self.sizes))
@@ -253,6 +257,17 @@ class GazeNerf(Redirector):
     def code_parts(self) -> dict[str, int]:
         """See :class:`regaze.redirectors.base.Fitting`."""
         return dict(zip(CODE_PARTS, self.sizes, strict=True))
+
+    def read_codes(self, path: str | os.PathLike) -> Tensor:
+        """See :class:`regaze.redirectors.base.Fitting` and :func:`.published.read_codes`."""
+        found = read_codes(path)
+        codes, wanted = (found.shape, found.appearance), (sum(self.sizes[:2]), sum(self.sizes[2:]))
+        if (lengths := tuple(one.shape[1] for one in codes)) != wanted:
+            raise ValueError(
+                f"{path}: expected codes of {wanted[0]} and {wanted[1]} numbers, of form and "
+                f"colours, found {lengths[0]} and {lengths[1]}"
+            )
+        return torch.cat(codes, 1)
 
     def published_codes(self, state: State) -> Mapping:
         """HeadNeRF's container of codes, of one source."""
