@@ -36,9 +36,34 @@ class Photos:
     calmer: tuple[Tensor, Tensor] | None = None
     outside: Tensor | None = None
 
+    def of(self, rows: slice) -> Photos:
+        """Some of them, without calmer ones."""
+        image, head, eyes, outside = (
+            one if one is None else one[rows]
+            for one in (self.image, self.head, self.eyes, self.outside)
+        )
+        return Photos(image, head, eyes, outside=outside)
+
     def cleared(self, mask: Tensor) -> Tensor:
         """The photos, white outside a mask."""
         return torch.where(mask, self.image, torch.ones_like(self.image))
+
+
+def source_photos(source: Mapping[str, Tensor]) -> Photos:
+    """Photos of a batch's sources, their heads, eyes, and where there is certainly no head.
+
+    Without masks all is head; where masks are in doubt (``source_masks_doubt``) a pixel is neither.
+    """
+    image = (source["source"].float() + 1) / 2
+    head = torch.ones_like(image[:, :1], dtype=torch.bool)
+    outside = eyes = ~head
+    if "source_masks" in source:
+        known = source["source_masks_known"][:, None, None, None]
+        found, eyes = ((source["source_masks"][:, n, None] >= 0.5) & known for n in (0, 1))
+        head, outside = ~known | found, known & ~found
+    if "source_masks_doubt" in source:
+        outside = outside & (source["source_masks_doubt"] < 0.5)
+    return Photos(image, head, eyes & head, outside=outside)
 
 
 @dataclass(frozen=True)
@@ -59,8 +84,16 @@ def inside(difference: Tensor, mask: Tensor) -> Tensor:
     return total / chosen.sum().clamp(min=1)
 
 
+_OF_MORE = ("template", "template_eyes", "displaced", "perceptual", "perceptual_parts")
+_OF_MORE += ("angular", "adversarial")
+
+
 class Objective(ObjectiveOptions):
     """The losses of one step, weighted as ``objective:`` says."""
+
+    def alone(self) -> Objective:
+        """The terms of colours of one photo by itself: without other gazes and networks."""
+        return Objective(**{**self.model_dump(), **dict.fromkeys(_OF_MORE, 0.0)})
 
     def apart(self, picture: Tensor, photo: Tensor) -> Tensor:
         """How different colours are."""

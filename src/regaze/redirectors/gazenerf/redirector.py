@@ -16,7 +16,7 @@ from regaze.redirectors.gazenerf.checkpoints import read_checkpoint
 from regaze.redirectors.gazenerf.field import HeadField
 from regaze.redirectors.gazenerf.fit import borrowed, fitted, tuned
 from regaze.redirectors.gazenerf.heads import Head, Learnt, offsets_of, sizes_of
-from regaze.redirectors.gazenerf.objective import Objective, Photos, displaced
+from regaze.redirectors.gazenerf.objective import Objective, Photos, displaced, source_photos
 from regaze.redirectors.gazenerf.parts import Prepared
 from regaze.redirectors.gazenerf.perceptual import FeatureDistance, Vgg16Distance
 from regaze.redirectors.gazenerf.published import read_codes
@@ -27,9 +27,6 @@ from regaze.weights import load_strictly
 
 _SAME_HEAD = 0.05
 """Radians of pitch and yaw within which two heads are the same."""
-_NOT_OF_ONE = ("template", "template_eyes", "displaced", "perceptual", "perceptual_parts")
-_NOT_OF_ONE += ("angular", "adversarial")
-"""Terms that need more than one photo."""
 _BORDER = 2
 """Pixels of a part of the feature map at whose edge pictures are others than those of the whole."""
 
@@ -297,7 +294,7 @@ class GazeNerf(Redirector):
         if not start.isfinite().all():
             row = int((~start.isfinite()).any(1).nonzero()[0])
             raise ValueError(f"codes: expected finite numbers, found others in source {row}")
-        photos, found = _sources(source), []
+        photos, found = source_photos(source), []
         for row in range(len(start)):
             own = slice(row, row + 1)
             camera = source["source_head"][own]
@@ -307,8 +304,7 @@ class GazeNerf(Redirector):
                 shown = {"eyes": None if eyes is None else eyes[own]}
                 return self.field(heads, gaze[own], **shown, names=names)
 
-            one = Photos(*(value[own] for value in photos[:3]), outside=photos[3][own])
-            found.append(self._fitted(drawn, start[own], one, told))
+            found.append(self._fitted(drawn, start[own], photos.of(own), told))
         names = ("codes", "camera", "weights")
         state = dict(zip(names, map(torch.cat, zip(*found, strict=True)), strict=False))
         return state if eyes is None else {**state, "eyes": eyes}
@@ -324,7 +320,7 @@ class GazeNerf(Redirector):
         )
         if not (steps := self.sampling.get("fine_tune", 0)):
             return found
-        terms = Objective(**{**self.config["objective"], **dict.fromkeys(_NOT_OF_ONE, 0.0)})
+        terms = self.objective.alone()
         codes, camera, weights = tuned(
             list(self.field.parameters()),
             lambda *given: drawn(*given, terms.names()),
@@ -399,23 +395,6 @@ class GazeNerf(Redirector):
             ValueError: keys are missing or unexpected, or shapes differ; all are listed.
         """
         load_strictly(self.field, state)
-
-
-def _sources(source: Batch) -> tuple[Tensor, ...]:
-    """Photos of sources in [0,1], their heads, their eyes, and where there is certainly no head.
-
-    Without masks all is head; where masks are in doubt (``source_masks_doubt``) a pixel is neither.
-    """
-    image = (source["source"].float() + 1) / 2
-    head = torch.ones_like(image[:, :1], dtype=torch.bool)
-    outside = eyes = ~head
-    if "source_masks" in source:
-        known = source["source_masks_known"][:, None, None, None]
-        found, eyes = ((source["source_masks"][:, n, None] >= 0.5) & known for n in (0, 1))
-        head, outside = ~known | found, known & ~found
-    if "source_masks_doubt" in source:
-        outside = outside & (source["source_masks_doubt"] < 0.5)
-    return image, head, eyes & head, outside
 
 
 def build(config: dict, sampling: dict) -> GazeNerf:

@@ -14,8 +14,8 @@ from regaze.estimators.build import build_estimator
 from regaze.redirectors.base import build_redirector
 from regaze.redirectors.declaration import declared
 from regaze.redirectors.gazenerf.checkpoints import read_checkpoint
+from regaze.redirectors.gazenerf.objective import source_photos
 from regaze.redirectors.gazenerf.rays import patch_camera
-from regaze.redirectors.gazenerf.redirector import _sources
 from regaze.redirectors.gazenerf.settings import LOSSES, ModelSettings
 from regaze.training.phases import Progress
 
@@ -226,11 +226,11 @@ def test_doubtful_parts_of_a_mask_are_neither_head_nor_background():
     doubt[..., 3, :] = 1.0
     known = torch.ones(1, dtype=torch.bool)
     given = {"source": image, "source_masks": masks, "source_masks_known": known}
-    _, head, eyes, outside = _sources(given | {"source_masks_doubt": doubt})
-    assert not eyes.any()
-    assert [int(one.sum()) for one in (head, outside)] == [8, 4]
-    _, head, _, outside = _sources(given | {"source_masks_known": ~known})
-    assert [int(one.sum()) for one in (head, outside)] == [16, 0]
+    photos = source_photos(given | {"source_masks_doubt": doubt})
+    assert [int(one.sum()) for one in (photos.head, photos.outside)] == [8, 4]
+    assert not photos.eyes.any()
+    photos = source_photos(given | {"source_masks_known": ~known})
+    assert [int(one.sum()) for one in (photos.head, photos.outside)] == [16, 0]
 
 
 def test_a_camera_rolls_about_the_way_it_looks():
