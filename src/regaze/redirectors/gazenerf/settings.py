@@ -330,11 +330,11 @@ _REFERENCE = {"network": NetworkOptions().model_dump()}
 _SMALL = derived(
     _REFERENCE,
     network={
-        **{"side": 8, "channels": 96, "hidden": 64, "samples": 8, "gaze_dim": 8, "bands": 5},
+        **{"side": 16, "channels": 48, "hidden": 64, "samples": 6, "gaze_dim": 8, "bands": 5},
         **{"near": 1.0, "far": -1.6, "gaze_scale": 6.0, "gain": 1.5, "spread": 0.3},
     },
 )
-_TINY = derived(_SMALL, network={"channels": 48, "hidden": 32})
+_TINY = derived(_SMALL, network={"side": 8, "hidden": 32, "samples": 8})
 
 PRESETS = {"reference": _REFERENCE, "small": _SMALL, "tiny": _TINY}
 """Network options per preset."""
