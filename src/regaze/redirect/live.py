@@ -88,6 +88,9 @@ class Live:
             The frame, what was done to each of its faces, and why nothing was where nothing was.
         """
         tracks = self._tracker.step(picture, time)
+        for one in tracks:
+            # Only the last one is needed of a track without an end.
+            del one.landmarks[:-1], one.frames[:-1], one.times[:-1]
         here = {one.number for one in tracks}
         self._faces = {number: one for number, one in self._faces.items() if number in here}
         facts, reason = [], "no face found"
@@ -112,8 +115,6 @@ class Live:
         if track.number not in self._faces:
             self._faces[track.number] = _Face(max(float(np.ptp(raw[:, 0])), 1.0))
         face = self._faces[track.number]
-        # Only the last one is needed of a track without an end.
-        del track.landmarks[:-1], track.frames[:-1], track.times[:-1]
         share = face.lids(raw, time)
         marks = face.width * face.landmarks(raw / face.width, time)
         size = (picture.shape[1], picture.shape[0])

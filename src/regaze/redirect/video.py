@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,9 @@ from regaze.video.writing import Writer
 
 Told = Callable[[str, int, int], None]
 """Told what is being done, how many frames are done, and of how many; 0 where nobody knows."""
+
+_MOST_THREADS = 8
+"""Frames that are worked on at a time: each is held in memory."""
 
 
 def redirect_video(
@@ -53,9 +57,9 @@ def redirect_video(
             nothing is written.
     """
     film, told = Film(path), told or _nobody
-    threads = torch.get_num_threads() if torch.get_num_threads() > 1 else os.cpu_count() or 1
-    threads = min(threads, 8)
-    tracks, gazes, times = _watched(film, asked, detector, threads, told)
+    threads = min(os.cpu_count() or 1, _MOST_THREADS)
+    with _one_each():
+        tracks, gazes, times = _watched(film, asked, detector, threads, told)
     if not tracks:
         raise NoFace(f"{path}: {len(times)} frames: no face found")
     people = persons(tracks)
@@ -67,7 +71,8 @@ def redirect_video(
         for number, person in chosen
         for track in person
     ]
-    known, lost, codec = _written(film, out, asked, courses, len(times), threads, told)
+    with _one_each():
+        known, lost, codec = _written(film, out, asked, courses, len(times), threads, told)
     return {
         "source": Path(path).name,
         "frames": len(times),
@@ -81,6 +86,17 @@ def redirect_video(
         "ramp_deg": [asked.ramp.full_below, asked.ramp.none_beyond],
         "results": known,
     }
+
+
+@contextmanager
+def _one_each() -> Iterator[None]:
+    """Frames are worked on side by side: hold networks to one thread each."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _nobody(what: str, done: int, of: int) -> None:
