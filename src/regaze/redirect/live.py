@@ -13,7 +13,7 @@ from regaze.face3d.photo_faces import NoFace
 from regaze.landmarks.base import LandmarkDetector
 from regaze.redirect.courses import pose_of
 from regaze.redirect.in_frames import InFrames
-from regaze.redirect.video import Told
+from regaze.redirect.video import Told, left_alone
 from regaze.video.blinks import Lids
 from regaze.video.reading import Camera, Film
 from regaze.video.smoothing import OneEuro, unrolled
@@ -100,7 +100,7 @@ class Live:
                 facts.append(fact)
             except ValueError as problem:
                 reason = str(problem).removeprefix(f"{self.path}: ")
-        return picture, facts, "" if facts else reason
+        return picture, facts, left_alone(facts, [reason])
 
     def _wanted(self, tracks: list[Track]) -> list[Track]:
         if self.everybody:
@@ -169,7 +169,7 @@ def redirect_live(
         "frames": count,
         "frames_per_second": float(source.rate),
         "codec": writer.codec,
-        "redirected": len({one["frame"] for one in known}),
+        "redirected": count - sum(lost.values()),
         "unchanged": dict(lost),
         "paste": asked.mode,
         "eyes": asked.eyes,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,6 +23,8 @@ from regaze.video.writing import Writer
 Told = Callable[[str, int, int], None]
 """Told what is being done, how many frames are done, and of how many; 0 where nobody knows."""
 
+AWAY = "eyes closed, or turned away from the camera"
+"""Why frames of faces are left alone."""
 _MOST_THREADS = 8
 """Frames that are worked on at a time: each is held in memory."""
 
@@ -79,7 +81,7 @@ def redirect_video(
         "frames_per_second": float(film.rate),
         "codec": codec,
         "people": len(people),
-        "redirected": len({one["frame"] for one in known}),
+        "redirected": len(times) - sum(lost.values()),
         "unchanged": dict(lost),
         "paste": asked.mode,
         "eyes": asked.eyes,
@@ -171,13 +173,25 @@ def _written(
         for (number, frame), (picture, done, reasons) in in_order(made, enumerate(film), threads):
             writer.write(picture, frame.ticks)
             known += done
-            if not done:
-                lost[reasons[0]] += 1
+            if why := left_alone(done, reasons):
+                lost[why] += 1
             told("redirecting", number + 1, count)
         if not known:
             few = "; ".join(f"{n} frames: {why}" for why, n in lost.most_common(3))
             raise NoFace(f"{film.path}: {few}")
     return known, lost, writer.codec
+
+
+def left_alone(done: Sequence[dict], reasons: Sequence[str]) -> str:
+    """Why a frame is as it was, "" if it is not.
+
+    Args:
+        done: facts of :meth:`regaze.redirect.in_frames.InFrames.redirect` of its faces.
+        reasons: why other faces could not be redirected.
+    """
+    if any("target_gaze_deg" in one for one in done):
+        return ""
+    return AWAY if done else reasons[0]
 
 
 def _redirected(

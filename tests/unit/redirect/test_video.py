@@ -99,6 +99,27 @@ def test_only_the_eyes_are_changed_and_light_stays(here, lively):
         assert facts["share"] == 0.0 and same is picture
 
 
+@pytest.mark.parametrize("way", [(), ("--live",)])
+def test_pixels_outside_the_eyes_do_not_flicker(here, asked, way):
+    pictures, rng = portrait_pictures(8, step=0.5), np.random.default_rng(0)
+    noisy = [np.clip(one + rng.normal(0, 1.5, one.shape), 0, 255) for one in pictures]
+    write_clip("clip.mp4", [one.astype(np.uint8) for one in noisy], options={"crf": "16"})
+    done("clip.mp4", *asked, *way, "--out", "out.mp4")
+    (marks,) = MeshDetector().all_faces(pictures[0])
+    width = np.linalg.norm(marks[36] - marks[39])
+    face, eyes = np.zeros((2, 240, 320), np.uint8)
+    cv2.fillConvexPoly(face, cv2.convexHull(np.rint(marks).astype(np.int32)), 1)
+    for eye in (marks[36:42], marks[42:48]):
+        cv2.circle(eyes, np.rint(eye.mean(0)).astype(int).tolist(), round(0.9 * width), 1, -1)
+    outside = (face > 0) & (eyes == 0)
+
+    def change(path):
+        shown = [frame.picture.astype(float)[outside] for frame in Film(path)]
+        return np.abs(np.diff(shown, axis=0)).mean()
+
+    assert outside.sum() > 2000 and change("out.mp4") <= 1.1 * change("clip.mp4")
+
+
 def test_a_change_of_light_does_not_reach_the_seam():
     marks = np.zeros((68, 2))
     for first, left in ((36, 30), (42, 76)):
@@ -142,6 +163,8 @@ def test_the_ramp_in_a_command(here, asked):
     done("clip.mp4", *gaze, "--out", "none.mp4", "--full-below", 5, "--none-beyond", 15)
     assert told("none.json")["results"][0]["share"] == 0
     assert told("none.json")["ramp_deg"] == [5, 15]
+    assert told("none.json")["unchanged"] == {"eyes closed, or turned away from the camera": 3}
+    assert told("none.json")["redirected"] == 0 and told("half.json")["redirected"] == 3
     said = refused("clip.mp4", *gaze, "--out", "x.mp4", "--full-below", 40)
     assert "full-below, none-beyond: expected degrees" in said and not (here / "x.mp4").exists()
 
