@@ -100,7 +100,8 @@ class View:
             ValueError: the patch lies outside the photo.
         """
         points = self._map(photo_size, 1).reshape(-1, 2)
-        inside = ((points > -1.0) & (points < np.asarray(photo_size))).all(axis=1)
+        within = (points > -1.0) & (points < np.asarray(photo_size))
+        inside = within[:, 0] & within[:, 1]
         if not inside.any():
             raise ValueError("expected a face inside the photo, found its patch outside")
         points = points[inside]

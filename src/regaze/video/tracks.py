@@ -98,7 +98,7 @@ class Tracker:
         due = time - self._looked >= _LOOK
         if self._follow is None or lost or due or not kept:
             self._looked = time
-            for landmarks, face in self._found(picture, time, bool(kept)):
+            for landmarks, face in self._found(picture, time, [face for _, face in kept]):
                 self._place(landmarks, face, kept, missed)
         for track, face in kept:
             track.add(self._number, time, np.asarray(face.landmarks, np.float64))
@@ -112,12 +112,13 @@ class Tracker:
         self._time = time
         return gap
 
-    def _found(self, picture: np.ndarray, time: float, some: bool) -> Sequence[tuple]:
-        """Landmarks and what the detector knows of the faces of a frame, the largest first."""
+    def _found(self, picture: np.ndarray, time: float, known: list) -> Sequence[tuple]:
+        """Landmarks and what the detector knows of the faces of a frame, the largest first; those
+        that are followed may be left out."""
         if self._follow is None:
             return [(one, _Seen(one)) for one in self.detector.all_faces(picture)]
-        faces = self.detector.large_faces(picture)
-        if not faces and not some and time - self._searched >= _SEARCH:
+        faces = self.detector.large_faces(picture, known)
+        if not faces and not known and time - self._searched >= _SEARCH:
             self._searched = time
             faces = self.detector.faces(picture)
         return [(face.landmarks, face) for face in faces]
