@@ -76,10 +76,8 @@ class Writer:
         return self
 
     def __exit__(self, *error) -> None:
-        with self._stack:
-            self._stack, stack = ExitStack(), self._stack.pop_all()
-            stack.push(self._finish)
-            stack.__exit__(*error)
+        self._stack.push(self._finish)
+        self._stack.__exit__(*error)
 
     def _finish(self, kind, error, trace) -> None:
         """What is still to be written, unless something failed."""
@@ -87,9 +85,7 @@ class Writer:
             return
         if self._last is None:
             raise ValueError(f"{self.path}: expected frames, found none")
-        self._file.mux(self._stream.encode(None))
-        for track in self._tracks:
-            track.write(None)
+        self._put(None, None)
 
     def write(self, picture: np.ndarray, ticks: int) -> None:
         """Add a picture (H, W, 3) uint8 RGB, upright, to be shown at a tick of the source."""
@@ -101,9 +97,19 @@ class Writer:
         frame.time_base = self._base
         at = round(ticks * self.source.time_base / self._base)
         self._last = frame.pts = at if self._last is None else max(at, self._last + 1)
-        self._file.mux(self._stream.encode(frame))
-        for track in self._tracks:
-            track.write(float(self._last * self._base))
+        self._put(frame, float(self._last * self._base))
+
+    def _put(self, frame, until: float | None) -> None:
+        """Encode a frame, and write the sound up to its time; None: all that is left."""
+        av = library()
+        try:
+            self._file.mux(self._stream.encode(frame))
+            for track in self._tracks:
+                track.write(until)
+        except av.error.FFmpegError as error:
+            if isinstance(error, OSError):
+                raise
+            raise ValueError(f"{self.path}: the video cannot be written: {error}") from None
 
     def _pictures(self, av):
         source = self.source
