@@ -168,6 +168,25 @@ class Redirection(Measuring):
             "beyond": self.adjust.beyond,
         }
 
+    def source_gaze(self, place: Place, given: Sequence[float] | None) -> tuple[np.ndarray, str]:
+        """Gaze (2,) radians of a face and where it is from: given (degrees), labels or estimated.
+
+        Raises:
+            ValueError: none of these is possible.
+        """
+        if given is not None:
+            return np.radians(np.asarray(given, np.float64)), "given"
+        if np.isfinite(place.gaze).all():
+            return place.gaze, "labels"
+        seen = self.read_in is None or place.photo is None
+        found = self.measure(place.shown[None]) if seen else self.measure_photo(place, place.photo)
+        if found is None:
+            raise ValueError(
+                f"{place.source}: the gaze of the source is unknown and no trained estimator was "
+                "found beside the model: give --source-gaze PITCH YAW"
+            )
+        return found[0, :2].astype(np.float64), f"estimated by {self.estimator.record.get('name')}"
+
     def redirect(
         self,
         place: Place,
