@@ -147,7 +147,8 @@ class Film:
                 raise self._cut_off(last)
 
     def _upright(self, frame) -> np.ndarray:
-        picture = frame.to_ndarray(format="rgb24", src_colorspace=_space(self.colours))
+        options = {"src_colorspace": space_of(self.colours), "interpolation": exact()}
+        picture = frame.to_ndarray(format="rgb24", **options)
         if picture.shape[1::-1] != self.stored_size:
             raise _sizes(self.path, self.stored_size, picture)
         return np.ascontiguousarray(np.rot90(picture, self.rotation // 90))
@@ -181,7 +182,14 @@ def _sizes(path, size: tuple[int, int], picture: np.ndarray) -> ValueError:
     )
 
 
-def _space(colours) -> int | None:
+def exact() -> int:
+    """How pixels are converted: without rounding down, which would darken them by a level each
+    time."""
+    way = library().video.reformatter.Interpolation
+    return way.BICUBIC | way.ACCURATE_RND | way.FULL_CHR_H_INT | way.FULL_CHR_H_INP
+
+
+def space_of(colours) -> int | None:
     """The colour space for conversions; None where the file tells none."""
     av = library()
     known = {one.value for one in av.video.reformatter.Colorspace}

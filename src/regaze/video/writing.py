@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from regaze.outputs import ending_of, replacing
-from regaze.video.reading import Film, _space, library
+from regaze.video.reading import Film, exact, library, space_of
 
 log = logging.getLogger(__name__)
 
@@ -92,8 +92,9 @@ class Writer:
         av = library()
         stored = np.rot90(picture, -self.turned // 90)
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(stored), format="rgb24")
-        space = None if self.source.colours is None else _space(self.source.colours)
-        frame = frame.reformat(format=self._stream.pix_fmt, dst_colorspace=space)
+        space = None if self.source.colours is None else space_of(self.source.colours)
+        options = {"dst_colorspace": space, "interpolation": exact()}
+        frame = frame.reformat(format=self._stream.pix_fmt, **options)
         frame.time_base = self._base
         at = round(ticks * self.source.time_base / self._base)
         self._last = frame.pts = at if self._last is None else max(at, self._last + 1)

@@ -44,6 +44,19 @@ def test_a_video_comes_out_as_it_went_in(tmp_path, pictures):
     assert packets_of(tmp_path / "b.mp4") == packets_of(path)
 
 
+@pytest.mark.parametrize("space", [None, 1, 5])
+def test_light_and_colours_stay(tmp_path, pictures, space):
+    """Whatever the matrix of a file's colours is (1: BT.709, 5: BT.601)."""
+    tags = {} if space is None else {"colorspace": str(space)}
+    path = write_clip(tmp_path / "a.mp4", pictures, options={"crf": "8", **tags})
+    film = Film(path)
+    assert space is None or int(film.colours["colorspace"]) == space
+    made, _ = copied(path, tmp_path / "b.mp4")
+    assert made.colours == film.colours
+    levels = [np.mean([one.picture for one in each], axis=(0, 1, 2)) for each in (film, made)]
+    assert np.abs(levels[1] - levels[0]).max() < 0.3
+
+
 def test_frames_that_differ_in_length_keep_their_times(tmp_path, pictures):
     ticks = [0, 20, 31, 60, 200, 215, 230, 245, 400, 401, 420, 600]
     path = write_clip(tmp_path / "a.mp4", pictures, ticks=ticks)
