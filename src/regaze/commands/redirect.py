@@ -29,7 +29,9 @@ app = typer.Typer(help="Redirect photos.", add_completion=False)
 def redirect(
     places: Annotated[
         list[str] | None,
-        typer.Argument(help="Photos, folders of photos, videos, or rows FACES.h5:person/index."),
+        typer.Argument(
+            help="Photos, folders, videos, cameras by number, rows FACES.h5:person/index."
+        ),
     ] = None,
     model: Annotated[
         str | None,
@@ -69,7 +71,9 @@ def redirect(
     frames: Annotated[int, typer.Option(help="Pictures of one round.", min=2, max=1000)] = 32,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder of the pictures (default: redirected); sweeps: .gif or .mp4."),
+        typer.Option(
+            help="Folder of the pictures (default: redirected), or the file of one video or sweep."
+        ),
     ] = None,
     models: MODELS = Path("results/models"),
     landmarks: LANDMARKS = None,
@@ -112,6 +116,23 @@ def redirect(
         str,
         typer.Option(help="Directions that the model was not trained on: clip, keep or refuse."),
     ] = "clip",
+    live: Annotated[
+        bool,
+        typer.Option(
+            "--live",
+            help="Videos: redirect frame by frame as they come; needed for cameras, by number.",
+        ),
+    ] = False,
+    all_faces: Annotated[
+        bool, typer.Option("--all-faces", help="Videos: redirect all faces, not one (--face).")
+    ] = False,
+    full_below: Annotated[
+        float,
+        typer.Option(help="Videos: degrees of gaze and head up to which all of it is done."),
+    ] = 10.0,
+    none_beyond: Annotated[
+        float, typer.Option(help="Videos: degrees of gaze or head from which nothing is done.")
+    ] = 35.0,
     steps: STEPS = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of the noise.")] = None,
     device: DEVICE = "auto",
@@ -150,6 +171,10 @@ def redirect(
             align=align,
             match_colours=match_colours,
             beyond=beyond,
+            live=live,
+            all_faces=all_faces,
+            full_below=full_below,
+            none_beyond=none_beyond,
             steps=steps,
             seed=seed,
             device=device,

@@ -27,11 +27,15 @@ POINTS = 478
 RIGHT_IRIS, LEFT_IRIS = slice(468, 473), slice(473, 478)
 """The person's own right and left; the first of five points is the centre."""
 
+_EYE_CORNERS = (33, 263)
+"""Points of the outer corners of the person's right and left eye."""
 _MARGIN = 1.5
 _LEAST = 0.5
 _LEAST_IN_TILE = 0.65
 """Scores of boxes. Tiles are many and show the detector parts of things, some of which it takes for
 faces: a cat's at 0.53, flames at 0.58, where those of a group that was put together had 0.93."""
+_FOLLOWED = 0.3
+"""Overlap of a detector's box with a mesh's from which they are of one face."""
 _SAME = 0.5
 """Overlap of two meshes' boxes from which they are of one face."""
 
@@ -167,6 +171,30 @@ class MeshDetector:
     def all_faces(self, photo: np.ndarray) -> list[np.ndarray]:
         """Return the landmarks (68, 2) of all faces of a photo, the largest first."""
         return [face.landmarks for face in self.faces(photo)]
+
+    def large_faces(self, photo: np.ndarray, known: Sequence[Face] = ()) -> list[Face]:
+        """Return the faces that are seen in a photo as a whole, the largest first: those of an
+        eighth of it and more, and none where the detector sees no other than ``known`` ones."""
+        places = np.array([face.extent for face in known]).reshape(-1, 4)
+        with _one_thread():
+            rows = blazeface.find(photo, self._boxes, 0, _LEAST) if known else None
+            if known and all((overlap(places, row[:4]) > _FOLLOWED).any() for row in rows):
+                return []
+            found = self._more(photo, 0, known)
+        return sorted(found, key=lambda face: -np.prod(face.extent[2:] - face.extent[:2]))
+
+    def follow(self, photo: np.ndarray, last: Face) -> Face | None:
+        """Return a face of the frame before in a photo, which is looked for where it was, without
+        the detector; None where it is no longer there."""
+        low, high = last.points.min(axis=0), last.points.max(axis=0)
+        eyes = last.points[list(_EYE_CORNERS)].ravel()
+        row = np.concatenate([low, high, eyes, np.zeros(2 * blazeface.POINTS - 4), last.box[4:]])
+        size = np.array(photo.shape[1::-1])
+        if ((high < 0) | (low >= size)).any():
+            return None
+        with _one_thread():
+            face = self._face(photo, row)
+        return face if face.score >= _LEAST else None
 
     def filling(self, picture: np.ndarray) -> Face | None:
         """Return the largest face that is seen in a picture (H, W, 3) uint8 R,G,B as a whole, of

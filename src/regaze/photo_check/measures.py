@@ -18,8 +18,8 @@ from regaze.face3d.photo_faces import PhotoFace
 from regaze.identity.align import embed_patches
 from regaze.identity.base import FaceRecogniser
 from regaze.redirect.adjust import Adjustment
+from regaze.redirect.measuring import read_angles
 from regaze.redirect.place import Lens, Place, face_place
-from regaze.redirect.run import read_angles
 from regaze.redirectors.patches import TrainedPatches
 from regaze.views import why_another
 

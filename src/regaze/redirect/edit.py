@@ -20,8 +20,8 @@ from regaze.redirect.known import detector_of, published_of
 from regaze.redirect.models import model_folder, models_in, open_estimator, sampling_of
 from regaze.redirect.place import Lens
 from regaze.redirect.run import Inverted, Redirection, write_png
-from regaze.redirect.video import is_video
 from regaze.redirectors.declaration import declared_by
+from regaze.video.reading import is_video
 from regaze.weights import read_record
 
 MODES = {

@@ -21,9 +21,10 @@ from regaze.redirect.one_eye import EYES
 from regaze.redirect.paste import MODES
 from regaze.redirect.place import Lens, Place, photo_place, row_place
 from regaze.redirect.run import Inverted, Redirection, Result, write_png
-from regaze.redirect.video import is_video, redirect_video
+from regaze.redirect.video_job import VideoJob, film_of
 from regaze.redirect.wplus import code_kind, write_code
 from regaze.redirectors.base import CodeEditor
+from regaze.video.reading import is_camera, is_video
 from regaze.weights import read_record
 
 
@@ -70,14 +71,7 @@ class Job:
             code_kind(options["code"])
             if len(self.work) != 1:
                 raise ValueError(f"code: expected one photo or row, found {len(self.work)}")
-        for place, requests in self.work:
-            if is_video(place) and (self.grid or options["code"] or options["save_code"]):
-                raise ValueError(f"{place}: a video has neither a grid nor a code; expected photos")
-            if is_video(place) and (self.sweep or len(requests) > 1 or options["landmarks"]):
-                raise ValueError(
-                    f"{place}: a video is redirected to one direction by landmarks that are looked "
-                    "for in each frame; expected no sweep, one line of a table, no --landmarks"
-                )
+        self.videos = VideoJob(self.work, self.out, self.lens, options)
 
     def _into_the_camera(self) -> tuple[float, float]:
         """The gaze, once nothing else says where to look: normalised, the camera lies at 0 0."""
@@ -121,7 +115,7 @@ class Job:
     def _listed(self, places: Sequence[str]) -> list[str]:
         found: list[str] = []
         for place in places:
-            one = is_row(place) or is_video(place)
+            one = is_row(place) or is_video(place) or is_camera(place)
             found += [place] if one else [str(photo) for photo in list_photos(place)]
         return found
 
@@ -164,13 +158,13 @@ class Job:
             detector = detector_of(self.settings, o["device"])
         records, left_out, names = [], [], set()
         for place, requests in self.work:
-            if is_video(place):
-                require_new(place, f"{Path(place).stem}.mp4", names)
+            if film_of(place):
+                require_new(place, self.videos.file_of(place).name, names)
             try:
-                if is_video(place):
-                    about = self._video(place, engine, detector, requests[0])
+                if film_of(place):
+                    about, line = self.videos.redirect(place, engine, detector, requests[0])
                     records.append(about)
-                    yield f"{place}: {self.out / about['file']} {_frames(about)}"
+                    yield line
                     yield from _beyond(place, about["results"])
                     continue
                 face = self._face(place, engine, detector)
@@ -214,7 +208,8 @@ class Job:
                 f"none of {len(left_out)} photos could be redirected; the first: "
                 f"{left_out[0]['reason']}"
             )
-        target = self.out.with_suffix(".json") if self.sweep else self.out / "redirect.json"
+        single = self.sweep or self.videos.single
+        target = self.out.with_suffix(".json") if single else self.out / "redirect.json"
         write_json(target, {**engine.describe(), "faces": records, "left_out": left_out})
         yield f"what was done: {target}"
 
@@ -270,23 +265,6 @@ class Job:
         write_table(self.out / files[1], results)
         return {"grid": files, "results": [one.facts for one in results]}
 
-    def _video(self, place: str, engine, detector, request: Request) -> dict:
-        o = self.options
-        name = f"{Path(place).stem}.mp4"
-        about = redirect_video(
-            place,
-            self.out / name,
-            engine,
-            detector,
-            request,
-            face=o["face"],
-            lens=self.lens,
-            source_gaze=o["source_gaze"],
-            mode=o["paste"],
-            eyes=o["eyes"],
-        )
-        return {**about, "file": name}
-
     def _face(self, place: str, engine: Redirection, detector: LandmarkDetector | None) -> Place:
         o = self.options
         seen = {"size_px": engine.size_px, "trained_on": engine.view, "lens": self.lens}
@@ -336,12 +314,6 @@ def _beyond(place: str, results: Sequence[dict]) -> Iterator[str]:
     if lines:
         others = f" (and {len(lines) - 1} more like it)" if lines[1:] else ""
         yield f"{place}: {lines[0]}{others}"
-
-
-def _frames(about: dict) -> str:
-    """How many frames of a video were redirected."""
-    text = f"({about['redirected']} of {about['frames']} frames redirected"
-    return text + "".join(f", {n}: {why}" for why, n in about["unchanged"].items()) + ")"
 
 
 def _short(fact: dict, about: dict) -> str:

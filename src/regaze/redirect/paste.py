@@ -100,7 +100,8 @@ class View:
             ValueError: the patch lies outside the photo.
         """
         points = self._map(photo_size, 1).reshape(-1, 2)
-        inside = ((points > -1.0) & (points < np.asarray(photo_size))).all(axis=1)
+        within = (points > -1.0) & (points < np.asarray(photo_size))
+        inside = within[:, 0] & within[:, 1]
         if not inside.any():
             raise ValueError("expected a face inside the photo, found its patch outside")
         points = points[inside]
@@ -261,7 +262,7 @@ def paste(
         if weights.shape != view.patch_size[::-1]:
             raise ValueError(f"{name}: expected {view.patch_size[::-1]}, found {weights.shape}")
     size = (photo.shape[1], photo.shape[0])
-    left, top, right, bottom = view.box(size)
+    left, top, right, bottom = _touched(view, mask, size)
     ratio = np.array(view.patch_size, np.float32) / np.array(source.shape[1::-1], np.float32)
     # A photo with fewer pixels than the model would pick single ones of them.
     coarse = 1.0 / (view.detail(size) * float(ratio.mean()))
@@ -275,7 +276,7 @@ def paste(
     carried = None if motion is None else ready(_carried(source, motion.flow))
     delta, source, redirected = ready(delta), ready(source), ready(redirected)
     result = photo.copy()
-    step = max(1, _STRIP // (right - left))
+    step = max(1, _STRIP // max(right - left, 1))
     for first in range(top, bottom, step):
         last = min(first + step, bottom)
         grid = np.stack(np.meshgrid(np.arange(left, right), np.arange(first, last)), -1)
@@ -310,6 +311,25 @@ def paste(
         touched = weight > 0.0
         result[first:last, left:right][touched] = made[touched]
     return result
+
+
+def _touched(view: View, mask: np.ndarray, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """The part of the patch's box in the photo that has weights, as :meth:`View.box`."""
+    box = view.box(size)
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    if not rows.size:
+        return box[0], box[1], box[0], box[1]
+    # Weights are interpolated, so that they reach one pixel further.
+    x = np.linspace(columns[0] - 1.0, columns[-1] + 1.0, 33)
+    y = np.linspace(rows[0] - 1.0, rows[-1] + 1.0, 33)
+    edges = [(x, np.full(33, y[0])), (x, np.full(33, y[-1])), (np.full(33, x[0]), y)]
+    edges.append((np.full(33, x[-1]), y))
+    found = view.to_photo(np.concatenate([np.stack(edge, -1) for edge in edges]))
+    if not np.isfinite(found).all():
+        return box
+    low = np.maximum(np.floor(found.min(axis=0)) - 1, box[:2])
+    high = np.maximum(np.minimum(np.ceil(found.max(axis=0)) + 2, box[2:]), low)
+    return int(low[0]), int(low[1]), int(high[0]), int(high[1])
 
 
 def _carried(source: np.ndarray, flow: np.ndarray) -> np.ndarray:

@@ -162,6 +162,7 @@ def face_place(
     adjust: Adjustment | None = None,
     read_in: Mapping[str, Any] | None = None,
     face_model: str = "sfm14",
+    pose: np.ndarray | None = None,
 ) -> Place:
     """Normalise, or align, a face whose landmarks are known.
 
@@ -169,6 +170,8 @@ def face_place(
         path: what messages call the photo.
         one: the face.
         size_px, trained_on, lens, adjust, read_in, face_model: see :func:`photo_place`.
+        pose: (6,) of the head where it is known, see :class:`regaze.redirect.frames.Face`; None:
+            it is fitted to the landmarks.
 
     Raises:
         ValueError: no pose, or a face that cannot be normalised.
@@ -176,10 +179,12 @@ def face_place(
     photo = one.picture
     size = (photo.shape[1], photo.shape[0])
     camera, distortion, known = (lens or Lens()).camera(size)
-    try:
-        pose, error = estimate_head_pose(one.landmarks, camera, distortion, face_model)
-    except HeadPoseError as problem:
-        raise ValueError(f"{path}: {problem}") from None
+    error = None
+    if pose is None:
+        try:
+            pose, error = estimate_head_pose(one.landmarks, camera, distortion, face_model)
+        except HeadPoseError as problem:
+            raise ValueError(f"{path}: {problem}") from None
     known_face = Face(size, one.landmarks, camera, distortion, pose, face_model)
     made = known_face.normalised(trained_on, size_px)
     if made.problem[0]:
@@ -187,7 +192,8 @@ def face_place(
     try:
         view = known_face.seen(trained_on, size_px)
         view.box(size)
-        require_fit(one.landmarks, error, face_model)
+        if error is not None:
+            require_fit(one.landmarks, error, face_model)
         reading = None if read_in is None else known_face.seen(read_in, size_px)
     except ValueError as problem:
         raise ValueError(f"{path}: {problem}") from None

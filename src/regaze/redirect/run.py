@@ -13,21 +13,28 @@ import numpy as np
 import torch
 from PIL import Image
 
-from regaze.angles import angular_error
-from regaze.estimators.base import GazeHeadEstimator, estimate
-from regaze.estimators.preprocess import prepare
-from regaze.estimators.quality import PARTS, blind, warn_of_blind
+from regaze.estimators.quality import warn_of_blind
 from regaze.images import reduce_patches, to_uint8
 from regaze.outputs import replacing
 from regaze.provenance import fingerprint
 from regaze.redirect.adjust import Adjustment
 from regaze.redirect.angles import Request
 from regaze.redirect.fits import Fits, Told
+from regaze.redirect.inverted import (
+    Changed,
+    Inverted,
+    SingleInput,
+    grey_levels,
+    motions_of,
+    outline,
+    told_codes,
+)
+from regaze.redirect.measuring import Measuring
 from regaze.redirect.one_eye import one_eye, only_there
-from regaze.redirect.paste import Motion, eye_mask, face_mask, paste, window_mask
+from regaze.redirect.paste import Motion
 from regaze.redirect.place import Place
 from regaze.redirect.wplus import generator_of, read_code
-from regaze.redirectors.base import CodeEditor, Fitting, Moves, Moving, State
+from regaze.redirectors.base import CodeEditor, Fitting, Moving, State
 from regaze.redirectors.batches import BatchBuilder
 from regaze.redirectors.declaration import declared_by
 from regaze.redirectors.inputs import maker_of
@@ -40,8 +47,6 @@ log = logging.getLogger("regaze.redirect")
 
 FITS = "fits"
 """Folder of fits below the folder of results, beside the folder of models."""
-_SAME_HEAD = np.radians(0.5)
-"""Largest turn of a head that keeps its outline where it is."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,30 +64,7 @@ class Result:
     facts: dict
 
 
-@dataclass(frozen=True, eq=False)
-class Inverted:
-    """A face as a model knows it.
-
-    Attributes:
-        state: of :meth:`regaze.redirectors.base.Redirector.invert`.
-        source, builder: the batch of the face, and what makes batches of targets.
-        gaze, gaze_from: (2,) radians, and where it is from.
-        made_from: where the model's inputs are from, by kind.
-        code: (rows, numbers) float32, the W+ code; None where nobody asked or the model has none.
-        picture: (S, S, 3) uint8, what the generator makes of it; None likewise.
-    """
-
-    state: State
-    source: dict
-    builder: BatchBuilder
-    gaze: np.ndarray
-    gaze_from: str
-    made_from: dict
-    code: np.ndarray | None = None
-    picture: np.ndarray | None = None
-
-
-class Redirection:
+class Redirection(Measuring):
     """A trained redirector with an estimator, ready for faces.
 
     Args:
@@ -186,23 +168,6 @@ class Redirection:
             "beyond": self.adjust.beyond,
         }
 
-    def measure(self, patches: np.ndarray) -> np.ndarray | None:
-        """Gaze and head (N, 4) radians of patches (N, h, w, 3) uint8, as the estimator sees them;
-        None without one, or where it knows faces otherwise or reads larger pictures than these."""
-        return None if self.read_in is not None else self._read(patches)
-
-    def measure_photo(self, place: Place, photo: np.ndarray) -> np.ndarray | None:
-        """Gaze and head (1, 4) radians of a face of a photo (H, W, 3) uint8, None as above."""
-        if self.read_in is None:
-            return self._read(place.matched(place.view.take(photo))[None])
-        return None if place.reading is None else self._read(place.reading.take(photo)[None])
-
-    def _read(self, patches: np.ndarray) -> np.ndarray | None:
-        network = self.estimator
-        if network is None or patches.shape[1] < network.size_px:
-            return None
-        return read_angles(network, patches)
-
     def source_gaze(self, place: Place, given: Sequence[float] | None) -> tuple[np.ndarray, str]:
         """Gaze (2,) radians of a face and where it is from: given (degrees), labels or estimated.
 
@@ -258,35 +223,14 @@ class Redirection:
             ValueError: a direction that cannot be used, or one eye of a face without landmarks or
                 whose head turns.
         """
-        if any(one.head is not None for one in requests) and not self.turns_heads:
-            raise ValueError(
-                f"head: expected no direction of the head, since {self.record['name']!r} moves "
-                "eyes alone; choose another model for it"
-            )
+        self.check(requests)
         side = one_eye(place, requests, eyes)
         known = inverted or self.invert(place, source_gaze)
-        gaze = known.gaze
-        targets, asked = [], []
-        for request in requests:
-            target, other = request.resolve(gaze, place.head), {}
-            if place.faces is None:
-                try:
-                    *target, other = self.adjust.kept(request, *target)
-                except ValueError as error:
-                    raise ValueError(f"{place.source}: {error}") from None
-            targets.append(target)
-            asked.append(other)
+        targets, asked = self.targets(place, known.gaze, requests)
         codes = [request.codes for request in requests]
-        pictures, motions = self.edited(known, targets, batch, codes=codes)
-        patches = to_uint8(pictures)
-        measured = self.measure(patches) if side is None else None
-        shown, levels = _levels(known.source["source"].cpu())[0], _levels(pictures)
-        if place.colours is not None:
-            levels, shown = self._restored(place, levels, shown)
-            patches = np.rint(levels).astype(np.uint8)
-        if side is not None:
-            levels = only_there(levels, shown, side)
-            patches = np.rint(levels).astype(np.uint8)
+        made = self.changed(place, known, targets, batch=batch, codes=codes, side=side)
+        measured = self.measure(made.raw) if side is None else None
+        patches = np.rint(made.levels).astype(np.uint8)
         results = []
         for number, (target_gaze, target_head) in enumerate(targets):
             facts = {
@@ -295,30 +239,21 @@ class Redirection:
                 **asked[number],
             }
             if measured is not None:
-                facts["measured_patch"] = self._errors(measured[number], target_gaze, target_head)
+                facts["measured_patch"] = self.errors(measured[number], target_gaze, target_head)
             pasted = None
             if place.photo is not None and place.view is not None:
-                turned = np.abs(target_head - place.head).max() > _SAME_HEAD
-                size = place.view.patch_size
-                if turned or place.landmarks is None:
-                    mask, facts["mask"] = window_mask(size), "patch"
-                else:
-                    mask, facts["mask"] = face_mask(place.landmarks, size), "face"
+                mask, facts["mask"] = outline(place, target_head)
                 mask = mask if side is None else mask * side
-                lids = None if place.landmarks is None else eye_mask(place.landmarks, size)
-                motion = motions[number] if motions else None
-                pasted = paste(
-                    *(place.photo, place.view, shown, levels[number], mask, mode, lids, motion)
-                )
+                pasted = made.pasted(place, number, mask, mode)
                 again = self.measure_photo(place, pasted) if side is None else None
                 if again is not None:
-                    facts["measured_photo"] = self._errors(again[0], target_gaze, target_head)
+                    facts["measured_photo"] = self.errors(again[0], target_gaze, target_head)
                 if finish is not None:
                     pasted = finish(pasted)
             results.append(Result(patches[number], pasted, facts))
         about = {
             "source": place.source,
-            "source_gaze_deg": np.degrees(gaze).tolist(),
+            "source_gaze_deg": np.degrees(known.gaze).tolist(),
             "source_gaze_from": known.gaze_from,
             "source_head_deg": np.degrees(place.head).tolist(),
             "eyes": eyes,
@@ -326,6 +261,64 @@ class Redirection:
         }
         about |= {f"source_{kind}_from": where for kind, where in known.made_from.items()}
         return results, about
+
+    def check(self, requests: Sequence[Request]) -> None:
+        """Refuse directions of the head of a model that moves eyes alone, with a ValueError."""
+        if any(one.head is not None for one in requests) and not self.turns_heads:
+            raise ValueError(
+                f"head: expected no direction of the head, since {self.record['name']!r} moves "
+                "eyes alone; choose another model for it"
+            )
+
+    def targets(
+        self, place: Place, gaze: np.ndarray, requests: Sequence[Request]
+    ) -> tuple[list[tuple[np.ndarray, np.ndarray]], list[dict]]:
+        """Gaze and head (2,) radians of each request, within what the model was trained on.
+
+        Args:
+            place: the face.
+            gaze: (2,) radians, where it looks.
+            requests: where to.
+
+        Returns:
+            The targets, and for records what was asked for where it is another.
+
+        Raises:
+            ValueError: a direction that cannot be used.
+        """
+        targets, asked = [], []
+        for request in requests:
+            target, other = request.resolve(gaze, place.head), {}
+            if place.faces is None:
+                try:
+                    *target, other = self.adjust.kept(request, *target)
+                except ValueError as error:
+                    raise ValueError(f"{place.source}: {error}") from None
+            targets.append(tuple(target))
+            asked.append(other)
+        return targets, asked
+
+    def changed(
+        self,
+        place: Place,
+        known: Inverted,
+        targets: Sequence,
+        *,
+        batch: int | None = None,
+        codes: Sequence[Mapping[str, np.ndarray]] = (),
+        side: np.ndarray | None = None,
+    ) -> Changed:
+        """What the model makes of a face for targets (gaze, head), in the photo's own colours.
+
+        ``side``: weights of :func:`regaze.redirect.one_eye.one_eye`; else as :meth:`redirect`.
+        """
+        pictures, motions = self.edited(known, targets, batch, codes=codes)
+        shown, levels = grey_levels(known.source["source"].cpu())[0], grey_levels(pictures)
+        if place.colours is not None:
+            levels, shown = self._restored(place, levels, shown)
+        if side is not None:
+            levels = only_there(levels, shown, side)
+        return Changed(to_uint8(pictures), levels, shown, motions)
 
     def edited(
         self,
@@ -349,14 +342,14 @@ class Redirection:
                 nobody = np.full(len(labels), -1)
                 wanted = known.builder.load("target", nobody, labels, picture=False)
                 wanted["pair"] = torch.zeros(len(labels), dtype=torch.int64)
-                wanted |= _told(codes[start : start + batch])
+                wanted |= told_codes(codes[start : start + batch])
                 if roll:
                     wanted["target_roll"] = torch.full((len(labels),), roll)
                 wanted = known.builder.finish({k: v.to(self.device) for k, v in wanted.items()})
                 if isinstance(self.redirector, Moving):
                     moves = self.redirector.moves(known.state, wanted, seed=seed)
                     made.append(moves.pictures.cpu())
-                    motions += _motions(moves)
+                    motions += motions_of(moves)
                 else:
                     made.append(self.redirector.edit(known.state, wanted, seed=seed).cpu())
         return torch.cat(made), motions
@@ -408,9 +401,9 @@ class Redirection:
                 made_from = {**made_from, "code": str(code)}
             if shown and edits:
                 numbers = redirector.w_plus(state)[0].float().cpu().numpy()
-                levels = _levels(redirector.inversion(state).cpu())
+                levels = grey_levels(redirector.inversion(state).cpu())
                 if place.colours is not None:
-                    seen = _levels(source["source"].cpu())[0]
+                    seen = grey_levels(source["source"].cpu())[0]
                     levels, _ = self._restored(place, levels, seen)
                 picture = np.rint(levels[0]).astype(np.uint8)
         return Inverted(state, source, builder, gaze, gaze_from, made_from, numbers, picture)
@@ -431,31 +424,14 @@ class Redirection:
 
     def _restored(self, place: Place, levels: np.ndarray, shown: np.ndarray):
         """Grey levels that the model made, and was shown, in the photo's own colours."""
-        own = _levels(reduce_patches(place.patch[None], self.size_px))[0]
+        own = grey_levels(reduce_patches(place.patch[None], self.size_px))[0]
         return place.colours.restore(levels, shown, own), own
-
-    def _errors(self, measured: np.ndarray, gaze: np.ndarray, head: np.ndarray) -> dict:
-        """What was read, in degrees; of the gaze null, with the reason, what the estimator hardly
-        reads on people it has not seen."""
-        unread = blind(self.estimator.record)
-        degrees = np.degrees(measured).tolist()
-        error = float(angular_error(measured[:2].astype(np.float64), gaze))
-        seen = [
-            None if which in unread else one for which, one in zip(PARTS, degrees[:2], strict=True)
-        ]
-        return {
-            "gaze_deg": seen,
-            "head_deg": degrees[2:],
-            "gaze_error_deg": None if unread else error,
-            "head_error_deg": float(angular_error(measured[2:].astype(np.float64), head)),
-            **({"unread": unread} if unread else {}),
-        }
 
     def _source(self, place: Place, gaze: np.ndarray):
         """The batch of one face, the builder of its requests, and where its inputs are from."""
         place = replace(place, patch=place.shown, colours=None)
         made = {kind: maker.of(place) for kind, maker in self._makers.items()}
-        inputs = {kind: _Single(values) for kind, (values, _) in made.items()}
+        inputs = {kind: SingleInput(values) for kind, (values, _) in made.items()}
         builder = BatchBuilder(
             self.size_px, self.declaration, inputs, lambda rows: place.patch[None]
         )
@@ -467,52 +443,10 @@ class Redirection:
         return source, builder, {kind: where for kind, (_, where) in made.items()}
 
 
-def _told(codes: Sequence[Mapping[str, np.ndarray]]) -> dict[str, torch.Tensor]:
-    """Columns of targets for codes by factor, NaN where a picture is told none."""
-    told = {}
-    for name in dict.fromkeys(name for one in codes for name in one):
-        size = len(next(one[name] for one in codes if name in one))
-        rows = [one.get(name, np.full(size, np.nan)) for one in codes]
-        told[f"target_{name}"] = torch.from_numpy(np.array(rows, np.float32))
-    return told
-
-
-class _Single:
-    """An input of one photo, which is known of no target."""
-
-    in_memory, identity = True, {}
-
-    def __init__(self, values: Mapping[str, torch.Tensor]):
-        self.values, self.columns, self.known = values, tuple(values), np.ones(1, bool)
-
-    def read(self, rows: np.ndarray) -> dict[str, torch.Tensor]:
-        return {name: v.expand(len(rows), *v.shape[1:]) for name, v in self.values.items()}
-
-    @staticmethod
-    def finish(values, size_px, flip):
-        return values
-
-
 def _saw_colours(config: Mapping[str, Any]) -> bool:
     """Whether training changed the colours of its pictures: such a model takes any."""
     jitter = config.get("train", {}).get("jitter") or {}
     return any(jitter.get(name) for name in ("gain", "white", "offset"))
-
-
-def read_angles(network: GazeHeadEstimator, patches: np.ndarray) -> np.ndarray:
-    """Gaze and head (N, 4) radians of patches (N, h, w, 3) uint8 as an estimator sees them."""
-    return estimate(network, prepare(patches, network.size_px, network.preprocess)).numpy()
-
-
-def _motions(moves: Moves) -> list[Motion]:
-    flows = moves.flow.float().permute(0, 2, 3, 1).cpu().numpy()
-    shares = moves.share.float()[:, 0].cpu().numpy()
-    return [Motion(flow, share) for flow, share in zip(flows, shares, strict=True)]
-
-
-def _levels(pictures: torch.Tensor) -> np.ndarray:
-    """Grey levels (N, H, W, 3) float32 of pictures (N, 3, H, W) in [-1, 1], not rounded."""
-    return ((pictures.float() + 1.0) * 127.5).clamp(0, 255).permute(0, 2, 3, 1).numpy()
 
 
 def write_png(path: str | os.PathLike, picture: np.ndarray) -> None:

@@ -1,166 +1,205 @@
-"""Videos, frame by frame: one person's face is followed and redirected, the rest stays."""
+"""A video whose faces look elsewhere: all of it is seen first, then it is written."""
 
 from __future__ import annotations
 
-import logging
 import os
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-import cv2
 import numpy as np
+import torch
 
-from regaze.face3d.photo_faces import NoFace, PhotoFace, stem
+from regaze.face3d.photo_faces import NoFace
 from regaze.landmarks.base import LandmarkDetector
-from regaze.normalise.photo import quiet_decoders
-from regaze.redirect.angles import Request
-from regaze.redirect.animate import write_mp4
-from regaze.redirect.place import Lens, face_place
-from regaze.redirect.run import Redirection
+from regaze.redirect.courses import Course, course_of
+from regaze.redirect.in_frames import InFrames
+from regaze.video.pool import in_order
+from regaze.video.reading import Film, Frame
+from regaze.video.tracks import Track, Tracker, persons
+from regaze.video.writing import Writer
 
-log = logging.getLogger(__name__)
+Told = Callable[[str, int, int], None]
+"""Told what is being done, how many frames are done, and of how many; 0 where nobody knows."""
 
-ENDINGS = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi")
-
-_RATE = 25.0
-"""Frames a second of videos that do not tell."""
-
-
-def is_video(place: str | os.PathLike) -> bool:
-    """Whether a place is the file of a video, by its ending."""
-    return Path(place).suffix.lower() in ENDINGS and Path(place).is_file()
-
-
-class Frames:
-    """The pictures (H, W, 3) uint8 RGB of a video, turned as it says, one after the other.
-
-    Attributes:
-        rate: frames a second; the average where they differ.
-
-    Raises:
-        ValueError: OpenCV cannot read the file.
-    """
-
-    def __init__(self, path: str | os.PathLike):
-        self.path = path
-        with quiet_decoders():
-            self._film = cv2.VideoCapture(str(path))
-        if not self._film.isOpened():
-            raise ValueError(f"{path}: expected a video that OpenCV can read, found none")
-        rate = self._film.get(cv2.CAP_PROP_FPS)
-        self.rate = float(rate) if np.isfinite(rate) and 0.0 < rate <= 1000.0 else _RATE
-        self._claimed = int(self._film.get(cv2.CAP_PROP_FRAME_COUNT))
-
-    def __iter__(self) -> Iterator[np.ndarray]:
-        count = 0
-        with quiet_decoders():
-            while (read := self._film.read())[0]:
-                count += 1
-                yield cv2.cvtColor(read[1], cv2.COLOR_BGR2RGB)
-        self._film.release()
-        if count < self._claimed:
-            log.warning(
-                "%s: expected %d frames, as it says, found %d", self.path, self._claimed, count
-            )
+AWAY = "eyes closed, or turned away from the camera"
+"""Why frames of faces are left alone."""
+_MOST_THREADS = 8
+"""Frames that are worked on at a time: each is held in memory."""
 
 
 def redirect_video(
     path: str | os.PathLike,
     out: str | os.PathLike,
-    engine: Redirection,
+    asked: InFrames,
     detector: LandmarkDetector,
-    request: Request,
     *,
     face: int = 0,
-    lens: Lens | None = None,
-    source_gaze: Sequence[float] | None = None,
-    mode: str = "difference",
-    eyes: str = "both",
+    everybody: bool = False,
+    told: Told | None = None,
 ) -> dict:
-    """Redirect one face of a video and write it as MP4 without sound; return what was done.
+    """Redirect the faces of a video and write it, sound and times kept; return what was done.
 
-    The face is chosen in the first frame that shows one, and is then whichever overlaps with it
-    from frame to frame. Frames without it stay as they are.
+    The video is read twice. Faces are followed first, and landmarks, head poses and gazes smoothed
+    by what comes before and after; then each frame is redirected. Frames without a face stay as
+    they are.
 
     Args:
         path: the video.
-        out: the file to write.
-        engine: the model.
+        out: the file to write, one of :data:`regaze.video.writing.KINDS`.
+        asked: what is done to faces.
         detector: finds the faces.
-        request: where to.
-        face: which face, 0 the largest.
-        lens, source_gaze, mode, eyes: as for photos.
+        face: which person, 0 the one who fills most of the video.
+        everybody: all persons instead.
+        told: see :data:`Told`.
 
     Raises:
-        ValueError: no video, or no frame with a face that can be redirected; nothing is written.
+        ValueError: no video, one that is cut off, or none with a face that can be redirected;
+            nothing is written.
     """
-    frames, lost, known = Frames(path), Counter(), []
-
-    def made() -> Iterator[np.ndarray]:
-        box = None
-        for number, frame in enumerate(frames):
-            try:
-                one = _followed(path, frame, detector, box, face)
-                place = face_place(
-                    path,
-                    one,
-                    size_px=engine.size_px,
-                    trained_on=engine.view,
-                    lens=lens,
-                    adjust=engine.adjust,
-                    read_in=engine.read_in,
-                )
-            except ValueError as problem:
-                lost[str(problem).removeprefix(f"{path}: ")] += 1
-                box = None
-                yield frame
-                continue
-            low = one.landmarks.min(axis=0)
-            box = np.concatenate([low, one.landmarks.max(axis=0) - low])
-            (result,), about = engine.redirect(
-                place, [request], source_gaze=source_gaze, mode=mode, eyes=eyes
-            )
-            known.append({"frame": number, "source": about, **result.facts})
-            yield frame if result.pasted is None else result.pasted
-        if not known:
-            raise NoFace(f"{path}: {_told(lost) or 'no frames'}")
-
-    write_mp4(out, made(), frames.rate)
+    film, told = Film(path), told or _nobody
+    threads = min(os.cpu_count() or 1, _MOST_THREADS)
+    with _one_each():
+        tracks, gazes, times = _watched(film, asked, detector, threads, told)
+    if not tracks:
+        raise NoFace(f"{path}: {len(times)} frames: no face found")
+    people = persons(tracks)
+    if not everybody and face >= len(people):
+        raise NoFace(f"{path}: face {face}: expected one of 0 to {len(people) - 1}")
+    chosen = list(enumerate(people)) if everybody else [(face, people[face])]
+    courses = [
+        course_of(track, gazes[track.number], times, film.size, asked.lens, number)
+        for number, person in chosen
+        for track in person
+    ]
+    with _one_each():
+        known, lost, codec = _written(film, out, asked, courses, len(times), threads, told)
     return {
         "source": Path(path).name,
-        "frames": len(known) + sum(lost.values()),
-        "frames_per_second": frames.rate,
-        "redirected": len(known),
+        "frames": len(times),
+        "frames_per_second": float(film.rate),
+        "codec": codec,
+        "people": len(people),
+        "redirected": len(times) - sum(lost.values()),
         "unchanged": dict(lost),
-        "paste": mode,
+        "paste": asked.mode,
+        "eyes": asked.eyes,
+        "ramp_deg": [asked.ramp.full_below, asked.ramp.none_beyond],
         "results": known,
     }
 
 
-def _told(lost: Counter[str]) -> str:
-    return "; ".join(f"{count} frames: {reason}" for reason, count in lost.most_common(3))
+@contextmanager
+def _one_each() -> Iterator[None]:
+    """Frames are worked on side by side: hold networks to one thread each."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
-def _followed(
-    path: str | os.PathLike,
-    frame: np.ndarray,
-    detector: LandmarkDetector,
-    box: np.ndarray | None,
-    face: int,
-) -> PhotoFace:
-    """The face of a frame; ``box`` (4,) left, top, width, height of the one before, or None.
+def _nobody(what: str, done: int, of: int) -> None:
+    """Who is told where nobody asked."""
 
-    Raises:
-        NoFace: it is not there.
+
+def _watched(
+    film: Film, asked: InFrames, detector: LandmarkDetector, threads: int, told: Told
+) -> tuple[list[Track], dict[int, list[np.ndarray]], np.ndarray]:
+    """The tracks of all faces, the gaze (2,) of each in each of its frames, times of all frames."""
+    tracker, tracks, times = Tracker(detector), {}, []
+    gazes = defaultdict(list)
+
+    def seen() -> Iterator[tuple[Frame, list[tuple[int, np.ndarray]]]]:
+        for frame in film:
+            times.append(frame.time)
+            here = tracker.step(frame.picture, frame.time)
+            tracks.update({one.number: one for one in here})
+            yield frame, [(one.number, one.landmarks[-1]) for one in here]
+            told("following faces", len(times), film.count)
+
+    def looked(item) -> list[np.ndarray]:
+        frame, faces = item
+        return [_gaze(film, asked, frame, landmarks) for _, landmarks in faces]
+
+    for (_, faces), found in in_order(looked, seen(), threads):
+        for (number, _), gaze in zip(faces, found, strict=True):
+            gazes[number].append(gaze)
+    return list(tracks.values()), gazes, np.array(times)
+
+
+def _gaze(film: Film, asked: InFrames, frame: Frame, landmarks: np.ndarray) -> np.ndarray:
+    """Where a face looks, (2,) radians, NaN where its frame does not tell."""
+    if asked.source_gaze is not None:
+        return np.radians(asked.source_gaze)
+    try:
+        place = asked.place(film.path, frame.picture, landmarks)
+    except ValueError:
+        return np.full(2, np.nan)
+    return asked.gaze(place)
+
+
+def _written(
+    film: Film,
+    out: str | os.PathLike,
+    asked: InFrames,
+    courses: list[Course],
+    count: int,
+    threads: int,
+    told: Told,
+) -> tuple[list[dict], Counter[str], str]:
+    """Write the video; what was done to each face of each frame, and why to others nothing."""
+    at: dict[int, list[tuple[Course, int]]] = defaultdict(list)
+    for course in courses:
+        for row in range(len(course)):
+            at[course.first + row].append((course, row))
+    known, lost = [], Counter()
+
+    def made(item: tuple[int, Frame]) -> tuple[np.ndarray, list[dict], list[str]]:
+        number, frame = item
+        picture, done, reasons = frame.picture, [], []
+        for course, row in at[number]:
+            try:
+                picture, facts = _redirected(film, asked, picture, course, row)
+            except ValueError as problem:
+                reasons.append(str(problem).removeprefix(f"{film.path}: "))
+            else:
+                done.append({"frame": number, "time": frame.time, "person": course.person, **facts})
+        return picture, done, reasons if at[number] else ["no face found"]
+
+    with Writer(out, film) as writer:
+        for (number, frame), (picture, done, reasons) in in_order(made, enumerate(film), threads):
+            writer.write(picture, frame.ticks)
+            known += done
+            if why := left_alone(done, reasons):
+                lost[why] += 1
+            told("redirecting", number + 1, count)
+        if not known:
+            few = "; ".join(f"{n} frames: {why}" for why, n in lost.most_common(3))
+            raise NoFace(f"{film.path}: {few}")
+    return known, lost, writer.codec
+
+
+def left_alone(done: Sequence[dict], reasons: Sequence[str]) -> str:
+    """Why a frame is as it was, "" if it is not.
+
+    Args:
+        done: facts of :meth:`regaze.redirect.in_frames.InFrames.redirect` of its faces.
+        reasons: why other faces could not be redirected.
     """
-    if box is None:
-        found = detector.all_faces(frame)
-        if face >= len(found):
-            raise NoFace(f"{path}: no face found" if not found else f"{path}: face {face}: too few")
-        return PhotoFace(stem(path), face, frame, found[face], Path(path).name, len(found))
-    seen = detector.detect([frame], box[None])[0]
-    if seen.status:
-        raise NoFace(f"{path}: no face found")
-    points = seen.landmarks.astype(np.float64)
-    return PhotoFace(stem(path), face, frame, points, Path(path).name, seen.faces_found)
+    if any("target_gaze_deg" in one for one in done):
+        return ""
+    return AWAY if done else reasons[0]
+
+
+def _redirected(
+    film: Film, asked: InFrames, picture: np.ndarray, course: Course, row: int
+) -> tuple[np.ndarray, dict]:
+    pose, gaze = course.poses[row], course.gaze[row]
+    if not np.isfinite(gaze).all():
+        raise ValueError("the gaze of the face could not be read")
+    known = pose if np.isfinite(pose).all() else None
+    place = asked.place(film.path, picture, course.landmarks[row], known)
+    return asked.redirect(place, gaze, float(course.share[row]))

@@ -1,0 +1,1 @@
+"""Videos: reading and writing them, following faces in them, smoothing what is measured."""

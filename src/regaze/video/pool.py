@@ -1,0 +1,37 @@
+"""Work on frames in several threads, handed out in the frames' order."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+Item, Made = TypeVar("Item"), TypeVar("Made")
+
+
+def in_order(
+    work: Callable[[Item], Made], items: Iterable[Item], threads: int
+) -> Iterator[tuple[Item, Made]]:
+    """Items with what ``work`` makes of them, ``threads`` at a time and no more than that waiting.
+
+    Args:
+        work: of one item; what it raises is raised at that item.
+        items: taken in this thread.
+        threads: how many; 1 works in this thread.
+    """
+    if threads < 2:
+        yield from ((item, work(item)) for item in items)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: deque = deque()
+        try:
+            for item in items:
+                waiting.append((item, pool.submit(work, item)))
+                if len(waiting) > threads:
+                    first, made = waiting.popleft()
+                    yield first, made.result()
+            for first, made in waiting:
+                yield first, made.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
