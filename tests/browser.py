@@ -66,6 +66,8 @@ class Tab:
     def wait(self, script, seconds=_SECONDS):
         """Wait until a piece of JavaScript comes to something true, and return it."""
         end = time.monotonic() + seconds
+        # While a page is loading there is nothing to ask.
+        script = f"(() => {{ try {{ return {script} }} catch {{ return null }} }})()"
         while not (found := self.run(script)):
             assert time.monotonic() < end, f"{script} is not true after {seconds} s: {self.errors}"
             time.sleep(0.05)

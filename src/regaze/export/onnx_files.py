@@ -22,6 +22,8 @@ OPSET = 20
 """In 21 and later, group normalisation is one operation, and slower."""
 KEY = "regaze"
 """Of the metadata of a file: JSON."""
+WEIGHTS = "redirector."
+"""What names of learned numbers begin with, as :class:`regaze.export.graphs.Graph` has them."""
 _SMALL = 64
 """Numbers of a constant from which half precision saves anything."""
 
@@ -90,13 +92,15 @@ def _reason(error: BaseException) -> str:
 def halve_weights(model) -> None:
     """Store the weights of a ModelProto in half precision; they are widened when it is loaded.
 
-    Half the file. What is computed stays in single precision, so that no device has to know more.
+    Half the file. What is computed stays in single precision, so that no device has to know more,
+    and so do constants: half a pixel's place is no place.
     """
     from onnx import TensorProto, helper, numpy_helper
 
     graph, casts = model.graph, []
     for one in graph.initializer:
-        if one.data_type != TensorProto.FLOAT or np.prod(one.dims, dtype=int) < _SMALL:
+        learned = one.name.startswith(WEIGHTS) and one.data_type == TensorProto.FLOAT
+        if not learned or np.prod(one.dims, dtype=int) < _SMALL:
             continue
         values = numpy_helper.to_array(one).astype(np.float16)
         if not np.isfinite(values).all():
