@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from browser import CHROMIUM, opened
-from test_page import ASKED, IRISES, READY, done
+from page_command import ASKED, IRISES, READY, done
 
 from regaze.page import bundle
 from regaze.page.serve import page_server
