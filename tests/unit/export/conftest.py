@@ -19,7 +19,6 @@ ENTRIES = {
         "objective": {"parameterization": "regression", "base": "warp"},
     },
     "steps": {"class": "xunet", **TINY, "size_px": 32, "objective": FEW},
-    "two_frames": {"class": "xunet", **TINY, "size_px": 32, "network": {"frames": 2}},
     "student": {
         "class": "xunet",
         **TINY,
