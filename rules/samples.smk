@@ -133,7 +133,7 @@ rule draw_atlas:
         unpack(atlas_files),
         faces=lambda wildcards: shards_of(TRAINED_ON),
         pairs=f"results/{TRAINED_ON}/pairs.parquet",
-        estimator=f"results/models/{settings.evaluation.estimator}/model.json",
+        estimator=f"results/models/{settings.evaluation.estimator}/model.safetensors",
     output:
         page="results/report/atlas/{model}.html",
     log:
