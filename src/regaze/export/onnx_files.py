@@ -68,6 +68,11 @@ def written_down(graph: Graph, example: Sequence[Tensor], *, dynamic: bool):
     used = [one for one in model.graph.input if one.name in read]
     del model.graph.input[:]
     model.graph.input.extend(used)
+    if dynamic and not all(one.type.tensor_type.shape.dim[0].dim_param for one in used):
+        raise ValueError(
+            "expected a graph of any number of rows, found one that torch writes down for a fixed "
+            "number alone; give --batch with that number"
+        )
     return model
 
 

@@ -71,7 +71,13 @@ def test_a_source_that_is_kept_as_it_is_has_one_graph(model):
     assert list(exported(model("photo")).models) == ["edit"]
 
 
-@pytest.mark.parametrize("name", ["regression", "sted"])
+def test_a_graph_of_fixed_rows_is_not_passed_off_as_one_of_any_number(model):
+    # Of two frames side by side torch takes the batch of the example for the only one.
+    with pytest.raises(ValueError, match="regression: expected a graph of any number of rows"):
+        exported(model("regression"), batch=None)
+
+
+@pytest.mark.parametrize("name", ["photo", "sted"])
 def test_any_number_of_rows(model, name):
     made = exported(model(name), batch=None)
     assert made.about["check"]["largest"] < 2e-5

@@ -107,8 +107,13 @@ class Shared:
 
 def _fit(tensor, count: int):
     """Repeat (n, ...) to (count, ...) in turns 0 .. n-1, 0 .. n-1; ``count`` is a multiple."""
-    times = count // tensor.shape[0]
+    times = _times(tensor, count)
     return tensor if times == 1 else torch.cat([tensor] * times)
+
+
+def _times(tensor, count: int) -> int:
+    """How often (n, ...) goes into ``count`` rows; a graph of any number of them has to see one."""
+    return 1 if tensor.shape[0] == count else count // tensor.shape[0]
 
 
 class XUNet(nn.Module):
@@ -444,7 +449,7 @@ class XUNet(nn.Module):
         if self.config.frames == 2:
 
             def join(source, target):
-                turns = [[one] * (count // one.shape[0]) for one in (source, target)]
+                turns = [[one] * _times(one, count) for one in (source, target)]
                 return torch.cat([*turns[0], *turns[1]])
 
             h = self._run(h, skips, films, 0, self._join)
