@@ -1,3 +1,4 @@
+from regaze.page.settings import atlased
 from regaze.redirectors.facts import facts_of
 
 # Variants of sampling with their folders: those of the study, and all pairs by guidance weight.
@@ -86,6 +87,7 @@ rule write_report:
             dataset=TRAINED_ON,
             kind=["json", "png"],
         ),
+        atlases=expand("results/report/atlas/{model}.html", model=atlased(settings)),
     output:
         page="results/report/index.html",
         table="results/report/comparison.csv",

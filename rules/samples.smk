@@ -127,6 +127,31 @@ rule draw_path:
         "../workflow_scripts/draw_path.py"
 
 
+rule draw_atlas:
+    """Draw a few evaluated persons for a grid of gaze directions, which the report links to."""
+    input:
+        unpack(atlas_files),
+        faces=lambda wildcards: shards_of(TRAINED_ON),
+        pairs=f"results/{TRAINED_ON}/pairs.parquet",
+        estimator=f"results/models/{settings.evaluation.estimator}/model.safetensors",
+    output:
+        page="results/report/atlas/{model}.html",
+    log:
+        "logs/draw_atlas/{model}.log",
+    wildcard_constraints:
+        model="|".join(settings.models),
+    conda:
+        "../envs/main.yaml"
+    threads: settings.sampling.threads
+    resources:
+        **asks("draw_atlas"),
+    params:
+        sampling=sampling_options,
+        persons=settings.evaluation.atlas,
+    script:
+        "../workflow_scripts/draw_atlas.py"
+
+
 if WEIGHTS:
 
     rule sample_weights:

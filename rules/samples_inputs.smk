@@ -23,6 +23,11 @@ def sampled_files(wildcards):
     return files | measured_files(wildcards)
 
 
+def atlas_files(wildcards):
+    """The model of an atlas, and the networks that it makes its pictures with."""
+    return model_files(wildcards.model) | used_networks(wildcards, making=True)
+
+
 def coded_labels(wildcards):
     """Codes of a data set, where factors that are read from them are evaluated."""
     if not settings.coded:

@@ -11,10 +11,12 @@ import typer
 
 from regaze.commands.edit import edit
 from regaze.commands.exchange import exchange_app
+from regaze.commands.export import export
 from regaze.commands.face3d import face3d
 from regaze.commands.fit import fit
 from regaze.commands.gcgan import gcgan_app
 from regaze.commands.head import head_app
+from regaze.commands.page import page
 from regaze.commands.photo_check import photo_check
 from regaze.commands.redirect import redirect
 
@@ -37,6 +39,8 @@ app.command("fit")(fit)
 app.command("photo-check")(photo_check)
 app.command("redirect")(redirect)
 app.command("edit")(edit)
+app.command("export")(export)
+app.command("page")(page)
 
 
 @app.command()

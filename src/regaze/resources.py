@@ -44,7 +44,8 @@ class DefaultResources(BaseModel):
 
 
 RULES = frozenset({
-    "acquire_faces", "augment_faces", "detect_landmarks", "draw_albums", "draw_masks",
+    "acquire_faces", "augment_faces", "detect_landmarks", "draw_albums", "draw_atlas",
+    "draw_masks",
     "draw_path", "encode_shard", "estimate_poses", "export_augmented", "fetch_asset",
     "fix_pairs", "gather_albums", "gather_faces", "invert_shard", "make_head", "mask_shard",
     "measure_inverted", "measure_inverter", "measure_model", "normalise_shard", "perturb_model",

@@ -18,7 +18,7 @@ from regaze.diffusion.schedules import alpha_sigma
 
 
 def _call(denoise, z, sigma: float):
-    return denoise(z, torch.full((len(z),), sigma, dtype=torch.float32, device=z.device))
+    return denoise(z, torch.full((z.shape[0],), sigma, dtype=torch.float32, device=z.device))
 
 
 def _levels(sigmas) -> Iterator[tuple[int, tuple[float, float]]]:

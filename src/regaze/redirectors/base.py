@@ -193,6 +193,16 @@ class Redirector(nn.Module):
         """
         load_strictly(self.saved, state)
 
+    def noise_shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Columns of targets that may give noise in place of a seed, and their shapes per picture.
+
+        With all of them :meth:`edit` draws nothing, and so can be a graph.
+
+        Raises:
+            ValueError: it draws something that cannot be given; the message says what.
+        """
+        return {}
+
     def evaluations_per_image(self) -> int:
         """Network evaluations that one redirected picture costs."""
         return 1

@@ -94,6 +94,8 @@ class Declaration:
         denoises: its pictures are made from noise in steps.
         guidable: it was also trained without its condition, so that guidance is possible.
         several_sources: it can be shown several pictures of the person at a time.
+        no_graph: why its pictures cannot be made by graphs of ONNX, in words for the user; empty
+            where they can.
         unused: ``module:name`` below the method's package that a model of these options never
             uses; a change of it runs nothing again.
     """
@@ -108,6 +110,7 @@ class Declaration:
     denoises: bool = False
     guidable: bool = False
     several_sources: bool = False
+    no_graph: str = ""
     unused: tuple[str, ...] = ()
 
     def network(self, role: str) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -42,6 +43,7 @@ def write_report(
     out_study: str | os.PathLike | None = None,
     inverted: Mapping[str, InvertedEntry] | None = None,
     inverters: Sequence[str | os.PathLike] = (),
+    atlases: Sequence[str | os.PathLike] = (),
     grid_rows: int = 6,
 ) -> None:
     """Write the page and ``comparison.csv``.
@@ -60,6 +62,8 @@ def write_report(
         inverted: by model, where it is measured against inversions.
         inverters: ``inverter.json`` of every inverter, ``inverter.png`` beside it.
         out_study: table of the variants to write, with the heading alone where there are none.
+        atlases: pages of faces that follow the pointer, each named as its method, in a folder
+            beside the page or below that; they are linked to.
         grid_rows: rows of each grid; fewer are shown when the page would exceed its limit.
 
     Raises:
@@ -88,6 +92,7 @@ def write_report(
         "inverted": inverted_section(results, inverted or {}),
         "inverters": inverter_parts(inverters),
         "identity_note": identity_note(results),
+        "atlases": _links(atlases, Path(out_html).parent),
         "published": published_section(results),
         "not_measured": tables.null_metrics(results),
         "sweep": sections.sweep_section(results, reader, table),
@@ -178,6 +183,11 @@ def _citations(results: Sequence[Results], names: Sequence[str]) -> tuple[list, 
     works = citations.bibliography([key for _, keys in uses for key in keys])
     number = {key: n for n, key, _ in works}
     return [(name, [number[key] for key in keys]) for name, keys in uses], works
+
+
+def _links(pages: Sequence[str | os.PathLike], home: Path) -> list[tuple[str, str]]:
+    """Names of pages, and where they lie from a folder."""
+    return [(Path(one).stem, quote(Path(one).relative_to(home).as_posix())) for one in pages]
 
 
 def _navigation(context: Mapping) -> list[tuple[str, str]]:

@@ -143,6 +143,13 @@ class Evaluation(_Section):
     models: list[str] | None = Field(
         None, description="rows of the report; default all of models, copy and truth"
     )
+    atlas: int = Field(
+        0,
+        ge=0,
+        le=10,
+        description="persons whose faces each method draws for a grid of gaze directions, as pages "
+        "that the report links to; of methods that take a picture and its angles alone; 0: none",
+    )
     bootstrap: int = Field(1000, ge=100, description="resamples of persons for intervals")
     perturbed: int = Field(
         100, ge=0, description="pictures for the induced errors of random turns, 0 = none"

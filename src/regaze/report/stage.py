@@ -33,7 +33,8 @@ def write_run(
 
     Args:
         inputs: files by name, lists or one alone: those of :func:`dataset_entries`, and
-            ``estimators``, ``encoders``, ``inverted``, ``inverters`` (each with its picture).
+            ``estimators``, ``encoders``, ``inverted``, ``inverters`` (each with its picture),
+            ``atlases``.
         params: ``datasets``, ``rows``, ``evaluator``, ``background``, ``settings``, ``study``
             (options of :class:`regaze.report.studies.StudyEntry`), ``kind``, ``inverted``
             (inverters by model).
@@ -58,6 +59,7 @@ def write_run(
         study_kind=params["kind"],
         inverted=inverted_files(params["inverted"], inputs.get("inverted")),
         inverters=several(inputs.get("inverters") or [])[::2],
+        atlases=several(inputs.get("atlases") or []),
         out_study=study,
     )
 

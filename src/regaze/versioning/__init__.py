@@ -50,7 +50,7 @@ _STAGES = {
     "inversions-{inverter}{on}": "invert_shard",
     "train-{model}": "train_model train_albums gather_albums",
     "evaluate-{model}": "sample_model perturb_model measure_model measure_inverted "
-    "measure_inverter draw_path sample_weights measure_weights",
+    "measure_inverter draw_path draw_atlas sample_weights measure_weights",
     "study-{model}": "sample_study measure_study",
     "report": "write_report",
     "augmentation": "train_labelled_redirector augment_faces export_augmented "
@@ -89,6 +89,7 @@ _KEYS = {
     "sample_model": f"{_SAMPLED} estimators.{{judge}}.size_px",
     "perturb_model": f"{_SAMPLED} evaluation.split evaluation.perturbed",
     "draw_path": _SAMPLED,
+    "draw_atlas": f"{_SAMPLED} evaluation.atlas",
     "sample_weights": f"{_SAMPLED} sampling.max_w",
     "measure_weights": f"{_MEASURED} sampling.max_w",
     "measure_inverted": _MEASURED,

@@ -51,7 +51,7 @@ EXEMPT = {
     "regaze.resources": "asks for memory and refuses what is beyond",
 }
 _CONTRACT = ("regaze.redirectors.base", "Redirector")
-_READ = {".py", ".j2", ".css", ".mplstyle", ".json", ".csv"}
+_READ = {".py", ".j2", ".css", ".js", ".mplstyle", ".json", ".csv"}
 
 
 @dataclass(frozen=True)

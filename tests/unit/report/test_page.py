@@ -227,3 +227,10 @@ def test_methods_of_ones_own_cite_nothing(finished):
     uses, works = page._citations(plain, ["test"])
     assert [name for name, _ in uses] == ["Normalisation, estimators and error definitions"]
     assert [key for _, key, _ in works] == list(citations.ALWAYS)
+
+
+def test_atlases_are_linked_to_where_there_are_any(finished, tmp_path, html):
+    atlases = [tmp_path / "atlas" / f"{name}.html" for name in ("xunet", "a&b")]
+    text = written(finished, tmp_path, models=pictures_only(finished), atlases=atlases)
+    assert '<a href="atlas/xunet.html">xunet</a>, <a href="atlas/a%26b.html">a&amp;b</a>.' in text
+    assert "follow the pointer" not in html

@@ -192,6 +192,7 @@ class ModelSettings(MethodSettings):
             inputs=(Input("codes", codes, sides), Input("crops", {}, sides)),
             networks=(Network("face", "encoders", config["encoder"], always=True),),
             denoises=True,
+            no_graph="its conditions are pictures rendered from a head model's codes",
         )
 
 

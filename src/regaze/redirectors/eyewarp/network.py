@@ -95,4 +95,4 @@ def _places(like: Tensor) -> Tensor:
     y = torch.linspace(-1, 1, height, device=like.device, dtype=like.dtype)[:, None]
     x = torch.linspace(-1, 1, width, device=like.device, dtype=like.dtype)
     grid = torch.stack([x.expand(height, width), y.expand(height, width)])
-    return grid.expand(len(like), 2, height, width)
+    return grid.expand(like.shape[0], 2, height, width)

@@ -79,7 +79,7 @@ class EyeWarp(Redirector):
     def moves(self, state: State, target: Batch, *, seed: int) -> Moves:
         """The same, with where pixels are from; see :class:`regaze.redirectors.base.Moves`."""
         batch = {**state, **target}
-        count = len(target["target_gaze"])
+        count = target["target_gaze"].shape[0]
         whole = batch["source"].expand(count, -1, -1, -1)
         made, flow, share = self._made(self._strip(whole), batch)
         size = self.config["size_px"]

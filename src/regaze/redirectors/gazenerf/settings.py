@@ -246,7 +246,7 @@ class ModelSettings(MethodSettings):
         factors = ("head",) if variant == "headnerf" else ("gaze", "head")
         condition = " and ".join(factors) + " angles" if len(factors) > 1 else "head angles"
         if "checkpoint" in config:
-            return Declaration(condition, factors)
+            return Declaration(condition, factors, no_graph=_FITTED)
         inputs = [Input("masks", {"names": ["head", "eyes"]})]
         if config["encoder"] is not None:
             parts = [part for part in CODES if part in CODE_PARTS]
@@ -256,7 +256,10 @@ class ModelSettings(MethodSettings):
         seen = objective["perceptual"] or objective["perceptual_parts"]
         read = objective["angular"] or (seen and config["vgg16"] is None)
         networks = (Network("estimator", "estimators", config["estimator"]),) if read else ()
-        return Declaration(condition, factors, tuple(inputs), networks)
+        return Declaration(condition, factors, tuple(inputs), networks, no_graph=_FITTED)
+
+
+_FITTED = "a head is fitted to its source by many steps of gradient descent"
 
 
 def _faults(done: Mapping, entry: ModelSettings) -> Iterator[str]:

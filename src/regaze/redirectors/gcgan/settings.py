@@ -153,6 +153,7 @@ class ModelSettings(MethodSettings):
             networks,
             starts,
             unlabelled=second,
+            no_graph="each source is drawn with a look of its own, which is searched for",
         )
 
 

@@ -149,7 +149,12 @@ class ModelSettings(MethodSettings):
         on, trunk = config["objective"], config["network"]["trunk"]
         seen = (on["features"] or on["readings"] or trunk != "none") and "checkpoint" not in config
         networks = (Network("estimator", "estimators", config["estimator"]),) if seen else ()
-        return Declaration("nothing: it draws the source again", (), networks=networks)
+        return Declaration(
+            "nothing: it draws the source again",
+            (),
+            networks=networks,
+            no_graph="it edits nothing",
+        )
 
 
 def rows_of(config: Mapping) -> tuple[int, int]:

@@ -123,13 +123,13 @@ class StedRedirector(Redirector):
         angle reaches, are taken as +-pi/2 with a warning.
         """
         told = {name: _within_reach(target.get(f"target_{name}"), name) for name in _FACTORS}
-        count = max((len(one) for one in told.values() if one is not None), default=None)
+        count = max((one.shape[0] for one in told.values() if one is not None), default=None)
         return self._moved(state, told, count).clamp(-1, 1)
 
     def _moved(self, state: State, new: Mapping[str, Tensor | None], count=None) -> Tensor:
         """Pictures (B,3,S,S), not clipped, with named factors turned to new angles."""
         angles, embeddings = state["angles"], state["embeddings"]
-        if count is not None and count != len(angles):
+        if count is not None and count != angles.shape[0]:
             angles, embeddings = angles.expand(count, -1), embeddings.expand(count, -1)
         to = self.net.factors.with_angles(angles, **new)
         return self.net.decode(self.net.factors.moved(embeddings, angles, to))
@@ -180,7 +180,11 @@ class StedRedirector(Redirector):
 
 
 def _within_reach(angles: Tensor | None, name: str) -> Tensor | None:
-    if angles is None or not bool((angles.abs() > math.pi / 2).any()):
+    if angles is None:
+        return None
+    if torch.compiler.is_exporting():  # a graph can neither branch nor warn
+        return angles.clamp(-math.pi / 2, math.pi / 2)
+    if not bool((angles.abs() > math.pi / 2).any()):
         return angles
     far = float(angles.abs().max())
     warnings.warn(f"target {name} of {far:.2f} rad is taken as pi/2", stacklevel=3)

@@ -145,7 +145,7 @@ class Attention(nn.Module):
         else:
             q, k, v = F.linear(tokens, self.in_proj_weight, self.in_proj_bias).chunk(3, -1)
             if cross == "both":
-                k, v = (part.roll(len(part) // 2, 0) for part in (k, v))
+                k, v = (part.roll(part.shape[0] // 2, 0) for part in (k, v))
         return self.out_proj(attention(q, k, v, self.heads))
 
 
@@ -175,7 +175,7 @@ class AttnBlock(nn.Module):
         cross = ("last" if last else "both") if self.cross else None
         out = self.attn_layer.attn(tokens, cross)
         out = self.linear(out.unflatten(1, (height, width)).permute(0, 3, 1, 2))
-        return out.add_(h[-len(out) :]).mul_(_HALF)
+        return out.add_(h[-out.shape[0] :]).mul_(_HALF)
 
 
 class XUNetBlock(nn.Module):

@@ -38,6 +38,7 @@ from regaze.diffusion.schedules import karras_sigmas
 from regaze.redirectors.base import Batch, Progress, State
 from regaze.redirectors.xunet.objective import SOURCE_LOGSNR
 from regaze.redirectors.xunet.redirector import XUNetRedirector
+from regaze.redirectors.xunet.sampling import NOISE
 from regaze.redirectors.xunet.settings import teacher_faults
 from regaze.weights import load_strictly
 
@@ -147,7 +148,9 @@ class XUNetStudent(XUNetRedirector):
         """Pictures in the student's own steps; see :class:`regaze.redirectors.base.Redirector`."""
         branch = self.sampler.branch(state, target)
         source = branch.inputs["x"]
-        noise = image_noise(seed, target["pair"].tolist(), source.shape[1:]).to(source.device)
+        noise = target.get(NOISE)
+        if noise is None:
+            noise = image_noise(seed, target["pair"].tolist(), source.shape[1:]).to(source.device)
         network = self._network(branch.inputs, None, branch.prepared)
         base = branch.inputs.get("base")
 
@@ -160,6 +163,10 @@ class XUNetStudent(XUNetRedirector):
     def record_path(self, state: State, target: Batch, *, seed: int) -> torch.Tensor:
         """The pictures alone: few steps are not worth recording."""
         return self.edit(state, target, seed=seed)[None]
+
+    def noise_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The noise that pictures start from."""
+        return {NOISE: (3, self.config["size_px"], self.config["size_px"])}
 
     def evaluations_per_image(self) -> int:
         """One per step: guidance is learnt."""

@@ -85,6 +85,8 @@ def _attention_by_heads(q, k, v, scale: float):
 def attention(q, k, v, heads: int):
     """Multi-head attention of (N, L, C) queries over (N, M, C) keys and values -> (N, L, C)."""
     q, k, v = (part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in (q, k, v))
+    if torch.compiler.is_exporting():
+        return (torch.softmax(q @ k.mT * q.shape[-1] ** -0.5, -1) @ v).transpose(1, 2).flatten(2)
     if q.device.type != "cpu" or k.shape[2] > _EXPLICIT_TOKENS:
         return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
     size, scale = q.shape[:2], q.shape[-1] ** -0.5

@@ -107,8 +107,13 @@ class Shared:
 
 def _fit(tensor, count: int):
     """Repeat (n, ...) to (count, ...) in turns 0 .. n-1, 0 .. n-1; ``count`` is a multiple."""
-    times = count // len(tensor)
+    times = _times(tensor, count)
     return tensor if times == 1 else torch.cat([tensor] * times)
+
+
+def _times(tensor, count: int) -> int:
+    """How often (n, ...) goes into ``count`` rows; a graph of any number of them has to see one."""
+    return 1 if tensor.shape[0] == count else count // tensor.shape[0]
 
 
 class XUNet(nn.Module):
@@ -279,7 +284,7 @@ class XUNet(nn.Module):
             return self.conv(image)
         # Apart from the code's channels: their sum is the same at every step of sampling.
         weight = self.conv.weight[:, :-STACKED_CHANNELS].contiguous()
-        told = told if len(image) == 1 else _fit(told, len(image))
+        told = told if image.shape[0] == 1 else _fit(told, image.shape[0])
         return F.conv2d(image, weight, self.conv.bias, padding=1) + told
 
     def _run(self, h, skips, films, start: int, end: int):
@@ -290,7 +295,7 @@ class XUNet(nn.Module):
             elif kind == "pop":
                 skip = skips.pop()
                 # One for all, where the noisy images were one.
-                skip = _fit(skip, len(h)) if len(skip) == 1 else skip[-len(h) :]
+                skip = _fit(skip, h.shape[0]) if skip.shape[0] == 1 else skip[-h.shape[0] :]
                 h = torch.cat([h, skip], 1)
             elif kind == "resnet":
                 h = module(h, films[index])
@@ -315,7 +320,7 @@ class XUNet(nn.Module):
         optional = {"z"} if frames == 2 else {"x", "z", "logsnr"}
         if c.frames == 1 and "base" in batch:
             optional.add("x")
-        size = len(batch["R"]) if "R" in batch else 0
+        size = batch["R"].shape[0] if "R" in batch else 0
         for name, shape in expected.items():
             if name not in batch:
                 if name in optional:
@@ -360,7 +365,7 @@ class XUNet(nn.Module):
         maps, told = self._poses(batch, cond_mask, slice(0, 2))
         if self.config.frames == 1:
             return Prepared(maps, {}, None, [], told[1])
-        size = len(batch["R"])
+        size = batch["R"].shape[0]
         noise = self._noise(batch["logsnr"][:, 0], told[0])
         films = self._films(0, [pose_map[:size] for pose_map in maps], noise)
         maps = [pose_map[size:] for pose_map in maps]
@@ -377,7 +382,7 @@ class XUNet(nn.Module):
         self._check(batch, 1)
         shared = Shared(self.conditioningprocessor.learned_maps())
         maps, told = self._poses(batch, None, slice(0, 1), shared)
-        level = batch["t"].new_full((len(batch["t"]),), logsnr)
+        level = batch["t"].new_full((batch["t"].shape[0],), logsnr)
         films = self._films(0, maps, self._noise(level, told[0]))
         prepared = Prepared([], films, None, [], None, told[0], shared)
         return self.settle(self.look(prepared, batch["x"]))
@@ -435,8 +440,8 @@ class XUNet(nn.Module):
             prepared = self.prepare(batch, cond_mask)
         noise = self._noise(batch["logsnr"][:, 1], prepared.told)
         films = self._films(1, prepared.maps, noise)
-        count = max(len(batch["z"]), len(prepared.maps[0]))
-        if len(prepared.maps[0]) not in (1, count):
+        count = max(batch["z"].shape[0], prepared.maps[0].shape[0])
+        if prepared.maps[0].shape[0] not in (1, count):
             films = {step: tuple(_fit(one, count) for one in film) for step, film in films.items()}
         beside = batch.get("base", batch.get("x")) if self.config.concat_source else None
         h = self._stem(batch["z"], beside, prepared.told)
@@ -444,7 +449,7 @@ class XUNet(nn.Module):
         if self.config.frames == 2:
 
             def join(source, target):
-                turns = [[one] * (count // len(one)) for one in (source, target)]
+                turns = [[one] * _times(one, count) for one in (source, target)]
                 return torch.cat([*turns[0], *turns[1]])
 
             h = self._run(h, skips, films, 0, self._join)

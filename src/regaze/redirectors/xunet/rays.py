@@ -46,18 +46,13 @@ def ray_directions(R, K, height: int, width: int):
     device = R.device
     v = torch.arange(height, device=device, dtype=torch.float64) + 0.5
     u = torch.arange(width, device=device, dtype=torch.float64) + 0.5
-    pixels = torch.stack(
-        [
-            u.expand(height, width),
-            v[:, None].expand(height, width),
-            torch.ones_like(u).expand(height, width),
-        ],
-        -1,
-    )
     # Double precision up to here costs nothing (one small grid) and keeps the highest octaves,
-    # which multiply a rounding error by 2**7, equal on every machine.
-    inverse = torch.linalg.inv(K.double())
-    camera = (pixels.reshape(1, -1, 3) @ inverse.transpose(-1, -2)).float()
+    # which multiply a rounding error by 2**7, equal on every machine. Solved by hand rather than by
+    # an inverse, which graphs of ONNX do not have.
+    K = K.double()[:, None, None]
+    y = (v[:, None].expand(height, width) - K[..., 1, 2]) / K[..., 1, 1]
+    x = (u.expand(height, width) - K[..., 0, 2] - K[..., 0, 1] * y) / K[..., 0, 0]
+    camera = torch.stack([x, y, torch.ones_like(x)], -1).flatten(1, 2).float()
     world = camera[:, None] @ R.float().transpose(-1, -2)
     world = world / world.norm(dim=-1, keepdim=True)
     return world.unflatten(2, (height, width))
@@ -143,11 +138,11 @@ def gaze_poses(
     head = torch.stack([torch.as_tensor(source_head), torch.as_tensor(target_head)], 1)
     G, H = rotation_from_angles(gaze.double()), rotation_from_angles(head.double())
     if mode == "relative":
-        eye = torch.eye(3, dtype=G.dtype, device=G.device).expand(len(G), 3, 3)
+        eye = torch.eye(3, dtype=G.dtype, device=G.device).expand(G.shape[0], 3, 3)
         R = torch.stack([eye, G[:, 1].transpose(-1, -2) @ G[:, 0]], 1)
         turn = torch.stack([eye, H[:, 1].transpose(-1, -2) @ H[:, 0]], 1)
     else:
         R = G.transpose(-1, -2)
         turn = H.transpose(-1, -2) if mode == "gaze_head" else R
     K = patch_intrinsics(size, focal, patch).to(R.device)
-    return R.float(), -turn[..., 2].float(), K.expand(len(R), 3, 3)
+    return R.float(), -turn[..., 2].float(), K.expand(R.shape[0], 3, 3)

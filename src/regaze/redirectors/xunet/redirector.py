@@ -93,7 +93,7 @@ class XUNetRedirector(Redirector):
         names = ("source_gaze", "target_gaze", "source_head", "target_head")
         angles = torch.broadcast_tensors(*(batch[name] for name in names))
         source = batch["source"]
-        size, count = source.shape[-1], len(angles[0])
+        size, count = source.shape[-1], angles[0].shape[0]
         R, t, K = gaze_poses(*angles, size, self.config["pose"]["mode"])
         inputs = {"x": source.expand(count, -1, -1, -1), "R": R, "t": t, "K": K}
         if self.codes is not None:
@@ -114,7 +114,7 @@ class XUNetRedirector(Redirector):
         if "source_codes_known" in batch:
             mean = self.net.codeprocessor.mean.to(source)
             source = torch.where(batch["source_codes_known"][:, None], source, mean)
-        source = source.expand(len(batch["target_head"]), -1)
+        source = source.expand(batch["target_head"].shape[0], -1)
         parts, kind = self.codes["parts"], self.codes["target_code"]
         heads = torch.broadcast_tensors(batch["source_head"], batch["target_head"])
         target = turned = target_code(source, None, *heads, "source", parts)
@@ -169,6 +169,10 @@ class XUNetRedirector(Redirector):
         """About how much memory a picture takes while it is sampled."""
         return self.sampler.bytes_per_image(weights)
 
+    def noise_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The noise that pictures start from."""
+        return self.sampler.noise_shapes()
+
     def evaluations_per_image(self) -> int:
         """Network evaluations of one picture."""
         return self.sampler.evaluations_per_image()
@@ -183,10 +187,10 @@ def _warped(
     source: torch.Tensor, source_head: torch.Tensor, target_head: torch.Tensor
 ) -> torch.Tensor:
     """Sources (B,3,H,W) warped to heads (B,2); one source (1,...) is warped once per head."""
-    if len(source) == len(target_head):
+    if source.shape[0] == target_head.shape[0]:
         return warp_head(source, source_head, target_head)
     heads, rows = target_head.unique(dim=0, return_inverse=True)
-    count = len(heads)
+    count = heads.shape[0]
     made = warp_head(source.expand(count, -1, -1, -1), source_head.expand(count, -1), heads)
     return made[rows]
 

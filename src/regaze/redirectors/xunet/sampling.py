@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -42,7 +43,19 @@ _SOURCE = ("source", "source_gaze", "source_head", "source_code", "source_codes_
 _START, _BLANK, _STEP = 0, 1, 2
 _BLANKS, _CHOICES = 1 << 20, 1 << 21
 
+NOISE = "noise"
+"""Column of targets that may give the noise that pictures start from, (B, 3, H, W)."""
+
 Inputs = Callable[[Batch], dict[str, torch.Tensor]]
+
+
+@lru_cache
+def _levels(sampler: str, steps: int, low: float, high: float) -> tuple[float, ...]:
+    """See :meth:`PictureSampler.sigmas`; kept, because graphs cannot be told what they compute."""
+    found = karras_sigmas(steps, low, high)
+    if sampler == "ancestral":
+        found = sigma_from_logsnr(cosine_grid(steps))
+    return tuple(found.tolist())
 
 
 class PictureSampler:
@@ -113,6 +126,9 @@ class PictureSampler:
         self, state: Mapping, target: Batch, weights: int
     ) -> Iterator[tuple[Mapping, Batch]]:
         """Equal parts of a batch that are made at a time."""
+        if NOISE in target or torch.compiler.is_exporting():
+            yield state, target
+            return
         rows = torch.arange(len(target["pair"]))
         on_cpu = next(self.net.parameters()).device.type == "cpu"
         count = -(-len(rows) * weights // _ON_CPU) if on_cpu else 1
@@ -144,7 +160,7 @@ class PictureSampler:
                 look = state["looks"][number]
                 prepared = self.net.prepare_target(look, _frame(inputs, 1))
             else:
-                levels = inputs["R"].new_full((len(inputs["R"]), 2), SOURCE_LOGSNR)
+                levels = inputs["R"].new_full((inputs["R"].shape[0], 2), SOURCE_LOGSNR)
                 prepared = self.net.prepare({**inputs, "logsnr": levels})
         return _Branch(prepared, inputs)
 
@@ -160,12 +176,32 @@ class PictureSampler:
         low, high = self.options["guidance_interval"] or (-1.0, float("inf"))
         return weight != 0 and low < level < high
 
-    def sigmas(self) -> torch.Tensor:
-        """The variance-exploding levels of the steps, on the CPU; the last one is the end."""
-        steps = self.options["steps"]
-        if self.options["sampler"] == "ancestral":
-            return sigma_from_logsnr(cosine_grid(steps))
-        return karras_sigmas(steps, self.options["sigma_min"], self.options["sigma_max"])
+    def sigmas(self) -> tuple[float, ...]:
+        """The variance-exploding levels of the steps; the last one is the end."""
+        names = ("sampler", "steps", "sigma_min", "sigma_max")
+        return _levels(*(self.options[name] for name in names))
+
+    def noise_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes per picture of what may be given in place of drawing it.
+
+        Raises:
+            ValueError: noise is drawn on the way as well.
+        """
+        if self.objective.regression:
+            return {}
+        for name, drawn in (
+            ("sampler", self.options["sampler"] == "ancestral"),
+            ("guidance", self.options["guidance"] != 0),
+            ("sources", self.options["sources"] > 1 and self.sees_sources),
+        ):
+            if drawn:
+                found = self.options[name]
+                raise ValueError(
+                    f"sampling.{name}: {found} draws noise on the way to a picture, not only its "
+                    "start"
+                )
+        config = self.net.config
+        return {NOISE: (config.out_channels, config.height, config.width)}
 
     def describe(self) -> dict[str, str | float | int]:
         """Sampler, steps, noise range, guidance, and what else decides the pictures if set."""
@@ -223,7 +259,7 @@ class PictureSampler:
             return self.net({**branch.inputs, "z": noisy, "logsnr": levels}, None, branch.prepared)
 
         with self.autocast():
-            level = torch.ones(len(source), device=source.device)
+            level = torch.ones(source.shape[0], device=source.device)
             base = branch.inputs.get("base")
             return self.objective.denoise(network, source, level, base).clamp(-1, 1)
 
@@ -264,7 +300,9 @@ class _Run:
     ):
         self.sampler, self.seed, self.weights = sampler, seed, list(weights)
         self.net, self.options = sampler.net, sampler.options
-        self.pairs = target["pair"].tolist()
+        self.given = target.get(NOISE)
+        self.count = target["target_gaze"].shape[0]
+        self.pairs = [] if self.given is not None else target["pair"].tolist()
         self.first = sampler.branch(state, target)
         source = self.first.inputs["x"]
         self.shape, self.device = source.shape[1:], source.device
@@ -296,10 +334,14 @@ class _Run:
 
     def _begins_alike(self, state: Mapping) -> bool:
         """Whether all noisy pictures are one at first, as in a sweep of the gaze of one source."""
+        if self.given is not None:
+            return False
         one = len(state["columns"][0]["source"]) == len(set(self.pairs)) == len(self.weights) == 1
         return one and (self.base is None or bool((self.base == self.base[:1]).all()))
 
     def _noise(self, stream: int) -> torch.Tensor:
+        if self.given is not None:
+            return self.given
         pairs = list(dict.fromkeys(self.pairs))
         noise = image_noise(self.seed, pairs, self.shape, stream)
         if len(pairs) < len(self.pairs):
@@ -364,7 +406,7 @@ class _Run:
         """The source that each picture sees in a step."""
         if self.choices is None:
             return self.images[0]
-        count = len(self.pairs)
+        count = self.count
         rows = self.choices[step] * count + torch.arange(count, device=self.device)
 
         def pick(tensors):
@@ -388,7 +430,7 @@ class _Run:
 
     def _estimate(self, branch: _Branch, z, sigma, base, alike: bool = False) -> torch.Tensor:
         """Clean pictures as one branch sees them, not clipped; ``alike``: noisy ones are one."""
-        times = len(z) // len(self.pairs)
+        times = z.shape[0] // self.count
         beside = {}
         first = slice(0, 1) if alike else slice(None)
         if base is not None:
@@ -421,14 +463,14 @@ class _Run:
             else:
                 part = [self._some(one, acting) for one in (z, self.base)]
                 free = self._estimate(branch, part[0], sigma[: len(part[0])], part[1])
-            whole, free = (one.unflatten(0, (-1, len(self.pairs))) for one in (made, free))
+            whole, free = (one.unflatten(0, (-1, self.count)) for one in (made, free))
             rows = list(whole)
             for place, index in enumerate(acting):
                 rows[index] = guided(whole[index], free[place], self.weights[index])
             made = torch.cat(rows)
         made = made.clamp(-1, 1)
         if len(self.seen) < len(self.kept) and step == self.kept[len(self.seen)]:
-            self.seen.append(made[None, : len(self.pairs)])
+            self.seen.append(made[None, : self.count])
         return made
 
     def _some(self, tensor, acting: Sequence[int]):

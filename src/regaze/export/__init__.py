@@ -1,0 +1,1 @@
+"""Trained redirectors as graphs of ONNX, which run without PyTorch and in a browser."""

@@ -1,0 +1,1 @@
+"""Faces that follow the pointer: pages of one file, drawn beforehand or by a model in the page."""
