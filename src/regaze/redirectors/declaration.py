@@ -82,6 +82,8 @@ class Declaration:
         condition: what of the target the method is conditioned on, in words for the report.
         factors: what it can edit, names of :data:`regaze.factors.FACTORS` and
             :data:`regaze.factors.CODED`; the latter are evaluated where an entry edits them.
+        kept: names of :data:`regaze.factors.CODED` that it should leave as they are, which are
+            evaluated as well.
         inputs: what it reads of every picture, each kind once.
         networks: what it uses, each role once.
         starts: files of weights that it begins with, besides ``checkpoint`` and ``train.transfer``,
@@ -100,6 +102,7 @@ class Declaration:
 
     condition: str = "gaze and head angles"
     factors: tuple[str, ...] = ("gaze", "head")
+    kept: tuple[str, ...] = ()
     inputs: tuple[Input, ...] = ()
     networks: tuple[Network, ...] = ()
     starts: tuple[StartFile, ...] = ()
