@@ -11,6 +11,7 @@ CONFIG = {
     "models": {
         **dict.fromkeys(("xunet_deca", "xunet_lite", "xunet_student", "regression", "sted")),
         "redirtrans": None,
+        "diffusionrig_gaze": None,
         "xunet": {"preset": "tiny", "size_px": 64},
         "guest": {"class": "visitor", "size_px": 64},
     },

@@ -82,8 +82,6 @@ class Declaration:
         condition: what of the target the method is conditioned on, in words for the report.
         factors: what it can edit, names of :data:`regaze.factors.FACTORS` and
             :data:`regaze.factors.CODED`; the latter are evaluated where an entry edits them.
-        kept: names of :data:`regaze.factors.CODED` that it should leave as they are, which are
-            evaluated as well.
         inputs: what it reads of every picture, each kind once.
         networks: what it uses, each role once.
         starts: files of weights that it begins with, besides ``checkpoint`` and ``train.transfer``,
@@ -98,11 +96,12 @@ class Declaration:
         several_sources: it can be shown several pictures of the person at a time.
         unused: ``module:name`` below the method's package that a model of these options never
             uses; a change of it runs nothing again.
+        kept: names of :data:`regaze.factors.CODED` that it should leave as they are, which are
+            evaluated as well.
     """
 
     condition: str = "gaze and head angles"
     factors: tuple[str, ...] = ("gaze", "head")
-    kept: tuple[str, ...] = ()
     inputs: tuple[Input, ...] = ()
     networks: tuple[Network, ...] = ()
     starts: tuple[StartFile, ...] = ()
@@ -112,6 +111,7 @@ class Declaration:
     guidable: bool = False
     several_sources: bool = False
     unused: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
 
     def network(self, role: str) -> str | None:
         """The entry that has a role, None without one."""
