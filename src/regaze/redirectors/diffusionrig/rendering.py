@@ -22,14 +22,15 @@ from regaze.redirectors.diffusionrig.settings import PARTS
 from regaze.rotations import camera_flip
 
 _NAMES = {part: short for short, part in SHORT.items()}
-_COLUMNS = {_NAMES.get(part, part): place for part, place in code_columns(PARTS).items()}
+PLACES = {_NAMES.get(part, part): place for part, place in code_columns(PARTS).items()}
+"""Where the parts of a row of codes are, by the names of :mod:`regaze.face3d.buffers`."""
 _FARTHEST = np.deg2rad(60.0)
 """Eyes turn no farther in the head."""
 
 
 def kept_codes(rows: Tensor) -> dict[str, Tensor]:
     """Rows of codes (B, 236) by the names of :mod:`regaze.face3d.buffers`."""
-    return {name: rows[:, place].float() for name, place in _COLUMNS.items()}
+    return {name: rows[:, place].float() for name, place in PLACES.items()}
 
 
 def eye_poses(gaze: Tensor, root: Tensor) -> Tensor:
