@@ -57,7 +57,7 @@ class Study:
         """Albums, and pairs of what is in none."""
         reader, common = FacesReader(self.faces), {"seed": 0, "dataset": self.given.dataset}
         size = max(self.given.sizes)
-        albums = draw_albums(reader, self.persons, size=size, people=None, **common)
+        albums = draw_albums(reader, self.persons, size=size, people=self.given.persons, **common)
         write_albums(self.albums, albums)
         counts = dict.fromkeys(KINDS, self.given.pairs)
         write_pairs(self.pairs, draw_pairs(reader, self.persons, counts, albums=albums, **common))
@@ -123,6 +123,7 @@ def main():
     parser.add_argument("--dataset", default="album")
     parser.add_argument("--model", default="diffusionrig_gaze", help="of stage 1")
     parser.add_argument("--sizes", type=int, nargs="+", default=[20, 5, 1])
+    parser.add_argument("--persons", type=int, help="so many; default: all with enough pictures")
     parser.add_argument("--images", type=int, default=800, help="seen in a training of stage 2")
     parser.add_argument("--rate", type=float, default=2e-4, help="learning rate")
     parser.add_argument("--pairs", type=int, default=60, help="of each kind")
