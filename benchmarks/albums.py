@@ -81,7 +81,7 @@ class Study:
     def measured(self, folder, name):
         """Per pair what was measured of a model's pictures."""
         sampling = {**Sampling().model_dump(), **sampling_defaults("diffusionrig")}
-        sampling["kept"] = self.given.kept
+        sampling |= {"kept": self.given.kept, "steps": len(self.given.kept)}
         files = {one: self.out / f"{name}-{one}" for one in ("samples.h5", "speed.json")}
         made = {"samples": files["samples.h5"], "speed": files["speed.json"]}
         common = {"faces": self.faces, "pairs": self.pairs, "size_px": 64}

@@ -35,7 +35,7 @@ class Bench:
     def __init__(self, given):
         sampling = sampling_defaults("diffusionrig") | {"steps": given.steps}
         if given.kept:
-            sampling["kept"] = given.kept
+            sampling |= {"kept": given.kept, "steps": len(given.kept)}
         self.made, _ = load_redirector(given.model, sampling, "cpu")
         self.made.eval()
         reader = FacesReader([str(path) for path in sorted(given.faces.glob("shard-*.h5"))])

@@ -128,7 +128,8 @@ class RigSampler:
         predicts: Prediction = Prediction(),
     ):
         self.network, self.options, self.predicts = network, options, predicts
-        if kept := options.get("kept"):
+        # Who asks for another number of steps than the entry has does not want those of the entry.
+        if (kept := options.get("kept")) and len(kept) == options["steps"]:
             self.chain = Chain.of(schedule, steps, kept)
             return
         word = options["respacing"] or respacing_of(min(options["steps"], steps), steps)

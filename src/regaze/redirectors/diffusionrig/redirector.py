@@ -226,7 +226,8 @@ class DiffusionRig(Redirector):
 
     def bytes_per_image(self, weights: int = 1) -> int:
         """About how much memory a picture takes: the finest level's maps."""
-        size, own = self.config["size_px"], self.net.config
+        own = self.net.config
+        size = self.config["size_px"] // own.unshuffle
         return 4 * size**2 * int(own.channels * own.factors[0]) * 8 * (own.blocks + 1)
 
     def evaluations_per_image(self) -> int:

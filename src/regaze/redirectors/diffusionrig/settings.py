@@ -124,7 +124,9 @@ class SamplingSettings(SamplingOptions):
         None, description='which, in place of steps: "ddim50", "250", "10,15,20"'
     )
     kept: tuple[int, ...] | None = Field(
-        None, description="numbers of the kept steps, rising, in place of both"
+        None,
+        description="numbers of the kept steps, rising, as many as steps; where others than those "
+        "of the entry are asked for, they are spaced evenly again",
     )
     eta: float = Field(0.0, ge=0, le=1, description="noise of ddim's steps; 0: none")
     clip: bool = Field(True, description="estimates are clipped to the range of pictures")
@@ -148,6 +150,10 @@ class SamplingSettings(SamplingOptions):
         kept = self.kept
         if kept is not None and (not kept or kept[0] < 0 or sorted(set(kept)) != list(kept)):
             raise ValueError(f"kept: expected numbers of steps, rising, found {list(kept)}")
+        if kept is not None and (len(kept) != self.steps or self.respacing is not None):
+            raise ValueError(
+                f"kept: expected {self.steps} numbers (steps) and no respacing, found {len(kept)}"
+            )
         return self
 
 

@@ -231,7 +231,7 @@ def test_what_variants_edit():
         ({"preset": "reference"}, "network.factors: none are published for size_px 32"),
         ({"size_px": 33}, "size_px: expected a multiple of 4"),
         ({"objective": {"base": "none"}}, "objective.predict: residual, but objective.base"),
-        ({"sampling": {"kept": (5, 1000)}}, "sampling.kept: expected steps below 1000"),
+        ({"sampling": {"kept": (5, 1000), "steps": 2}}, "sampling.kept: expected steps below 1000"),
         ({"checkpoint": "a.pt", "mean_shape": True}, "mean_shape: expected false with checkpoint"),
     ],
 )
@@ -245,9 +245,25 @@ def test_noise_of_steps_is_ddims():
         entry(sampling={"eta": 0.5, "sampler": "heun"})
 
 
-def test_kept_steps_rise():
-    with pytest.raises(ValidationError, match="kept: expected numbers of steps, rising, found"):
-        entry(sampling={"kept": (300, 300)})
+@pytest.mark.parametrize(
+    ("sampling", "told"),
+    [
+        ({"kept": (300, 300), "steps": 2}, "kept: expected numbers of steps, rising, found"),
+        ({"kept": (300, 900)}, r"kept: expected 20 numbers \(steps\) and no respacing, found 2"),
+        ({"kept": (3, 9), "steps": 2, "respacing": "2"}, "and no respacing"),
+    ],
+)
+def test_kept_steps_rise_and_are_as_many_as_steps(sampling, told):
+    with pytest.raises(ValidationError, match=told):
+        entry(sampling=sampling)
+
+
+def test_other_numbers_of_steps_are_spaced_evenly(face):
+    kept = {"kept": (300, 900), "steps": 2}
+    made = rig(face, kept)
+    assert made.sampler.chain.steps.tolist() == [300, 900]
+    made.sampling = {**made.sampling, "steps": 4}
+    assert made.sampler.chain.steps.tolist() == [0, 250, 500, 750]
 
 
 def test_the_base_is_the_source_where_nothing_is_edited(face):
