@@ -47,6 +47,9 @@ class Study:
         self.faces = [str(path) for path in sorted(root.glob("faces/shard-*.h5"))]
         codes = [str(path) for path in sorted(root.glob("latents/deca/part-*.parquet"))]
         self.inputs = {"codes": codes, "crops": self.faces}
+        # Models look for the encoder beside their own folders.
+        if not (beside := given.out / "deca").exists():
+            beside.symlink_to((results / "models/deca").resolve())
         face = NetworkFile(str(results / "models/deca"), {}, str(results / "face3d/head.npz"))
         split = root / "split.json"
         self.data = TrainingData(self.faces, str(split), self.inputs, {"face": face})
