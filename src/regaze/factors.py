@@ -215,6 +215,7 @@ class PairKind:
         default: how many there are unless the configuration says otherwise.
         listed: whether the pairs are those of a published list; such are of a protocol of their
             own and in no table with others.
+        itself: whether sources are their own targets.
         title, label, about: in headings, within sentences, and what it is.
     """
 
@@ -228,6 +229,7 @@ class PairKind:
     default: int
     swept: str = ""
     listed: bool = False
+    itself: bool = False
 
     @property
     def phrase(self) -> str:
@@ -239,6 +241,8 @@ GAZE_AND_HEAD = "gaze_and_head"
 """The kind of pairs whose target is any other picture of the person."""
 LISTED = "gazenerf_paper"
 """The kind of pairs that GazeNeRF's evaluation lists."""
+RECONSTRUCTION = "reconstruction"
+"""The kind of pairs whose target is the source."""
 
 
 def pair_kinds(factors: Mapping[str, Factor]) -> dict[str, PairKind]:
@@ -263,6 +267,9 @@ def pair_kinds(factors: Mapping[str, Factor]) -> dict[str, PairKind]:
     title, label = "GazeNeRF's protocol", "listed"
     everything = "gaze", "head"
     found.append(PairKind(LISTED, everything, (), LISTED, title, label, about, 0, listed=True))
+    name, about = RECONSTRUCTION, "nothing changes: the source is its own target"
+    told = (name, tuple(factors), (), name, "Reconstruction", name, about, 0)
+    found.append(PairKind(*told, itself=True))
     return {kind.name: kind for kind in found}
 
 
@@ -277,6 +284,6 @@ def current_kind(name: Any) -> Any:
 
 
 def compared_kinds() -> tuple[str, ...]:
-    """Kinds that have a picture of the target, in the order of tables: one factor, then all."""
+    """Kinds that have a picture of the target, in the order of tables: one factor, all, none."""
     pictured = [name for name, kind in KINDS.items() if not (kind.swept or kind.listed)]
-    return (*(name for name in pictured if KINDS[name].keeps), GAZE_AND_HEAD)
+    return (*(name for name in pictured if KINDS[name].keeps), GAZE_AND_HEAD, RECONSTRUCTION)

@@ -6,6 +6,7 @@ Kinds of pairs are those of :data:`regaze.factors.KINDS`, always of one person:
   ``zhengyuf/STED-gaze``);
 - ``gaze_only``: a picture with the same head pose and another gaze, and so for each factor;
 - ``head_only``: a picture with the same gaze and another head pose;
+- ``reconstruction``: the source itself, of which nothing changes;
 - ``sweep``: no target picture; the gaze runs along an ellipse, the head stays;
 - ``gazenerf_paper``: the pairs of a published list, see :mod:`regaze.paper_pairs`.
 
@@ -215,6 +216,8 @@ def coded_labels(
 def _target(labels: _Labels, person, source, kind: PairKind, rng, same_deg, free) -> int | None:
     if kind.swept:
         return -1
+    if kind.itself:
+        return source
     rows = labels.reader.rows([person])
     others = np.isin(np.arange(len(rows)), free[free != source])
     for name in (*kind.keeps, *kind.factors) if kind.keeps else ():

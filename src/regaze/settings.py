@@ -150,12 +150,12 @@ class Settings(Section):
 
     @property
     def coded(self) -> list[str]:
-        """Factors read from codes that are evaluated, since an entry in the report edits them."""
+        """Factors read from codes that are evaluated: entries in the report edit or keep them."""
         edited = {
             factor
             for name in self.rows
             if name in self.models
-            for factor in self.declarations[name].factors
+            for factor in (*self.declarations[name].factors, *self.declarations[name].kept)
         }
         return [name for name in CODED if name in edited]
 

@@ -138,11 +138,11 @@ def test_a_row_gives_pairs_metrics_tables_a_dial_and_a_verdict(tmp_path):
 
 def test_kinds_follow_the_factors_and_keep_their_seeds():
     plain = pair_kinds(FACTORS)
-    drawn = ["gaze_and_head", "gaze_only", "head_only", "sweep", "gazenerf_paper"]
+    drawn = ["gaze_and_head", "gaze_only", "head_only", "sweep", "gazenerf_paper", "reconstruction"]
     assert list(plain) == drawn
     coded = [f"{name}_only" for name in CODED]
     assert set(KINDS) == {*plain, *coded}
-    assert compared_kinds() == ("gaze_only", "head_only", *coded, "gaze_and_head")
+    assert compared_kinds() == ("gaze_only", "head_only", *coded, "gaze_and_head", "reconstruction")
     # Other seeds would draw other pairs than have been published.
     assert [kind.seed for kind in plain.values()] == ["free", *drawn[1:]]
     assert all(KINDS[name].seed == kind.seed for name, kind in plain.items())

@@ -14,7 +14,7 @@ estimators: {vgg: {preset: tiny, size_px: 32}, resnet: {preset: tiny, size_px: 3
 identity: null
 models:
   {xunet: null, xunet_deca: null, xunet_lite: null, xunet_student: null, sted: null,
-   redirtrans: null, gazenerf: null,
+   redirtrans: null, gazenerf: null, diffusionrig_gaze: null,
    regression: {preset: tiny, size_px: 32, data: {labelled: varied}}}
 evaluation: {study: {models: null}}
 augmentation: {redirectors: []}

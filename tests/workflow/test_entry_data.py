@@ -21,6 +21,7 @@ models:
   xunet_student: null
   regression: {preset: tiny, size_px: 32, data: {view: near, labelled: other}}
   sted: null
+  diffusionrig_gaze: null
   personal: {class: xunet, preset: tiny, size_px: 32, data: {per: person, album: 3},
     train: {transfer: results/models/xunet_lite}}
 evaluation: {albums: {size: 4}, remove_background: true, study: {models: null}}

@@ -10,7 +10,7 @@ CONFIG = {
     "augmentation": {"redirectors": ["xunet"]},
     "models": {
         **dict.fromkeys(("xunet_deca", "xunet_lite", "xunet_student", "regression", "sted")),
-        **dict.fromkeys(("redirtrans", "gazenerf")),
+        **dict.fromkeys(("redirtrans", "gazenerf", "diffusionrig_gaze")),
         "xunet": {"preset": "tiny", "size_px": 64},
         "guest": {"class": "visitor", "size_px": 64},
     },

@@ -59,6 +59,7 @@ models:
   sted: {preset: tiny, size_px: 32}
   redirtrans: null
   gazenerf: null
+  diffusionrig_gaze: null
   xunet_near: {class: xunet, preset: tiny, size_px: 32, data: {view: near}}
 sampling: {max_w: 1, save_gif: true}
 evaluation:

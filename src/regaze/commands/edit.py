@@ -40,6 +40,12 @@ def edit(
             "several joined by +."
         ),
     ] = "exp,pose,light",
+    targets: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV of further edits with the columns like and mode, a picture of each line."
+        ),
+    ] = None,
     gaze: Annotated[
         tuple[float, float] | None, typer.Option(help="Where to look: degrees, pitch and yaw.")
     ] = None,
@@ -89,6 +95,7 @@ def edit(
             like=like or [],
             modes=modes,
             numbers={name: _numbers(name, text) for name, text in told.items()},
+            targets=targets,
             gaze=gaze,
             head=head,
             model=model,

@@ -111,7 +111,16 @@ class Chain:
         Raises:
             ValueError: an unknown schedule, or a respacing that cannot be had.
         """
-        betas, kept = betas_of(schedule, steps), kept_steps(steps, respacing)
+        return cls.of(schedule, steps, kept_steps(steps, respacing))
+
+    @classmethod
+    def of(cls, schedule: str, steps: int, kept: Sequence[int] | np.ndarray) -> Chain:
+        """The chain of a schedule with these steps of it, numbers below ``steps`` that rise.
+
+        Raises:
+            ValueError: an unknown schedule.
+        """
+        betas, kept = betas_of(schedule, steps), np.asarray(kept)
         if len(kept) < steps:
             shares = np.cumprod(1 - betas)[kept]
             betas = 1 - shares / np.append(1.0, shares[:-1])

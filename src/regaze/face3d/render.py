@@ -43,7 +43,8 @@ class Rendering:
         front: 1 where the surface faces the viewer (DECA's ``pos_mask``), and off the mesh 0.
         shading: the light alone, or None when there is none.
         grid: (B, H, W, 2) chart position of every pixel in [-1, 1].
-        triangles: (B, 1, H, W) int64 number of the triangle that is seen, -1 off the mesh.
+        hits: which place of the mesh every pixel sees.
+        projected: (B, V, 3) the image points that were drawn.
         vertex_normals, projected_normals: (B, V, 3) of the world mesh and the projected one.
     """
 
@@ -54,9 +55,15 @@ class Rendering:
     front: Tensor
     shading: Tensor | None
     grid: Tensor
-    triangles: Tensor
+    hits: Hits
+    projected: Tensor
     vertex_normals: Tensor
     projected_normals: Tensor
+
+    @property
+    def triangles(self) -> Tensor:
+        """(B, 1, H, W) int64 number of the triangle that is seen, -1 off the mesh."""
+        return self.hits.triangles
 
     def share_of(self, mask: np.ndarray | None) -> Tensor:
         """What (B, 1, H, W) of a mask (R, R) of the chart faces the viewer; None is all of it."""
@@ -167,7 +174,8 @@ class Renderer(Chart):
             front=(painted[:, :1] < FRONT).to(alpha.dtype),
             shading=shading,
             grid=grid,
-            triangles=hits.triangles,
+            hits=hits,
+            projected=projected,
             vertex_normals=normals,
             projected_normals=turned,
         )

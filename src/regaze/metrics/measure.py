@@ -18,7 +18,7 @@ import pandas as pd
 from regaze.estimators.base import GazeHeadEstimator
 from regaze.estimators.store import load_estimator
 from regaze.faces import FacesReader
-from regaze.factors import FACTORS, LISTED, Factor, factors_of, pair_kinds
+from regaze.factors import FACTORS, LISTED, RECONSTRUCTION, Factor, factors_of, pair_kinds
 from regaze.identity.align import why_not_sted_view
 from regaze.images import eye_boxes, reduce_patches
 from regaze.landmarks.base import FindFaces
@@ -153,6 +153,8 @@ def measure_samples(
     metrics: dict[str, Any] = {"kinds": {}, "by_angle": {}, "sted_protocol": {}}
     for kind in kinds:
         rows = table[table["kind"] == kind]
+        if kind == RECONSTRUCTION and not len(rows):
+            continue
         entry: dict[str, Any] = {"pairs": len(rows), "persons": int(rows["person"].nunique())}
         for factor, name in errors_by_factor(factors).items():
             unknown = f"the {factor} asked for is not known of these pairs"

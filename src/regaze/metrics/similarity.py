@@ -52,6 +52,18 @@ def l1(found: Tensor, wanted: Tensor) -> np.ndarray:
     return 2 * (found - wanted).abs().mean(dim=(1, 2, 3)).cpu().numpy()
 
 
+def colour_shift(found: Tensor, wanted: Tensor) -> np.ndarray:
+    """Return how far the mean colours (N,) of the middle half of the pictures are apart.
+
+    In grey levels of 0 to 255, the root mean square over the channels: what is left of differences
+    that are of light or skin rather than of edges.
+    """
+    height, width = found.shape[-2:]
+    middle = (..., slice(height // 4, -(height // 4)), slice(width // 4, -(width // 4)))
+    apart = [255 * one[middle].mean((2, 3)) for one in _unit(found, wanted)]
+    return (apart[0] - apart[1]).square().mean(1).sqrt().cpu().numpy()
+
+
 LUMA = (0.299, 0.587, 0.114)
 _GREY_WINDOW = 7
 
@@ -125,5 +137,12 @@ def ssim(found: Tensor, wanted: Tensor) -> np.ndarray:
     return index.mean(dim=(1, 2, 3)).cpu().numpy()
 
 
-SIMILARITY = {"psnr": psnr, "ssim": ssim, "eye_psnr": eye_psnr, "l1": l1, "ssim_grey": ssim_grey}
+SIMILARITY = {
+    "psnr": psnr,
+    "ssim": ssim,
+    "eye_psnr": eye_psnr,
+    "l1": l1,
+    "ssim_grey": ssim_grey,
+    "colour_shift": colour_shift,
+}
 """Metrics that compare the redirected picture with the true one."""

@@ -103,6 +103,7 @@ class Edits(Job):
         places: photos, folders, or rows of faces files.
         like: the same, faces to take from.
         modes: what to take, with commas between; of each like and each mode a picture is made.
+        targets: CSV of further such pictures, see :func:`read_targets`, None without.
         numbers: first numbers of codes by factor, in place of the source's.
         settings: the checked configuration or None.
         options: the command's others.
@@ -118,25 +119,28 @@ class Edits(Job):
         like: Sequence[str],
         modes: str,
         numbers: Mapping[str, Sequence[float]],
+        targets: Path | None = None,
         settings=None,
         **options,
     ):
         self.options, self.settings = options, settings
         self.lens = Lens(options["focal"])
-        self.modes = [mode.strip() for mode in modes.split(",")] if like else []
+        words = [mode.strip() for mode in modes.split(",")]
         self.numbers = {name: value for name, value in numbers.items() if value}
         for name in ("gaze", "head"):
             checked(name, options[name])
-        self.factors = {name for mode in self.modes for name in factors_of_mode(mode)}
+        self.taken = [(place, mode) for place in self._pictures(like) for mode in words]
+        if targets is not None:
+            self.taken += read_targets(targets)
+        self.factors = {name for _, mode in self.taken for name in factors_of_mode(mode)}
         self.factors |= self.numbers.keys()
         self.factors |= {name for name in ("gaze", "head") if options[name] is not None}
         if not self.factors:
             raise ValueError(
-                "expected what to edit: --like PHOTO, --gaze, --head, --expression, --jaw or "
-                "--light; found none"
+                "expected what to edit: --like PHOTO, --targets, --gaze, --head, --expression, "
+                "--jaw or --light; found none"
             )
         self.work = [(place, []) for place in self._pictures(places)]
-        self.like = self._pictures(like)
         if not self.work:
             raise ValueError("expected photos or rows FACES.h5:person/index, found none")
         self.out = options["out"] or Path("edited")
@@ -162,7 +166,8 @@ class Edits(Job):
         published = published_of(self.settings)
         engine = Redirection(folder, sampling, estimator, o["device"], published)
         self._check_model(engine)
-        photos = any(not is_row(one) for one in (*self.like, *(one for one, _ in self.work)))
+        places = (*(one for one, _ in self.taken), *(one for one, _ in self.work))
+        photos = any(not is_row(one) for one in places)
         detector = None
         if photos and o["landmarks"] is None:
             detector = detector_of(self.settings, o["device"])
@@ -231,16 +236,18 @@ class Edits(Job):
         """All that is made of each source; faces to take from are read once."""
         numbers = Request(self.options["gaze"], self.options["head"], codes=self._given())
         alone = [name for name in ("gaze", "head") if self.options[name] is not None]
-        if not self.like:
+        if not self.taken:
             yield Edit("+".join([*alone, *self.numbers]), request=numbers)
             return
         parts = self._parts(engine)
-        for place in self.like:
-            face = self._face(place, engine, detector)
-            known = engine.invert(face, None, shown=False)
-            for mode in self.modes:
-                found = taken(known, face.head, parts, factors_of_mode(mode))
-                yield Edit(mode, place, face.name, _over(found, numbers))
+        faces: dict[str, tuple] = {}
+        for place, mode in self.taken:
+            if place not in faces:
+                face = self._face(place, engine, detector)
+                faces[place] = face, engine.invert(face, None, shown=False)
+            face, known = faces[place]
+            found = taken(known, face.head, parts, factors_of_mode(mode))
+            yield Edit(mode, place, face.name, _over(found, numbers))
 
     def _given(self) -> dict[str, np.ndarray]:
         return {name: np.asarray(value, np.float32) for name, value in self.numbers.items()}
@@ -260,6 +267,44 @@ class Edits(Job):
             own[: len(value)] = value
             codes[name] = own
         return Request(request.gaze, request.head, codes=codes)
+
+
+def read_targets(path: Path) -> list[tuple[str, str]]:
+    """Faces to take from and modes of a CSV file with the columns ``like`` and ``mode``.
+
+    Photos are found beside the file where they are not where they are named.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: a column is missing or unknown, a mode is no mode, or a photo is not there; the
+            message says in which line.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: targets: no such file")
+    with open(path, newline="", encoding="utf-8") as stream:
+        rows = csv.DictReader(stream)
+        if set(rows.fieldnames or ()) != {"like", "mode"}:
+            found = ", ".join(rows.fieldnames or ()) or "none"
+            raise ValueError(f"{path}: expected the columns like and mode, found {found}")
+        found = []
+        for number, row in enumerate(rows, 2):
+            place, mode = (row["like"] or "").strip(), (row["mode"] or "").strip()
+            try:
+                factors_of_mode(mode)
+            except ValueError as error:
+                raise ValueError(f"{path}: line {number}: {error}") from None
+            if not is_row(place) and not Path(place).is_file():
+                beside = path.parent / place
+                if not place or not beside.is_file():
+                    raise ValueError(
+                        f"{path}: line {number}: like: expected a photo or a row "
+                        f"FACES.h5:person/index, found no such file: {place!r}"
+                    )
+                place = str(beside)
+            found.append((place, mode))
+    if not found:
+        raise ValueError(f"{path}: expected a line per edit, found none")
+    return found
 
 
 def _over(request: Request, numbers: Request) -> Request:

@@ -98,6 +98,8 @@ class Declaration:
             where they can.
         unused: ``module:name`` below the method's package that a model of these options never
             uses; a change of it runs nothing again.
+        kept: names of :data:`regaze.factors.CODED` that it should leave as they are, which are
+            evaluated as well.
     """
 
     condition: str = "gaze and head angles"
@@ -112,6 +114,7 @@ class Declaration:
     several_sources: bool = False
     no_graph: str = ""
     unused: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
 
     def network(self, role: str) -> str | None:
         """The entry that has a role, None without one."""

@@ -60,6 +60,7 @@ METRICS = (
     Column("frechet", "Fréchet", "", 2, "lower", _FRECHET),
 )
 _BOTH = "readings of both pictures"
+_SHIFT = "difference of the mean colours in the middle half, grey levels"
 DETAILS = (
     *(
         Column(one.column("vs_truth"), f"{one.title} vs truth", one.unit, 2, "lower", _BOTH)
@@ -67,6 +68,7 @@ DETAILS = (
     ),
     Column("l1", "L1", "", 4, "lower", "mean absolute difference on [-1,1]"),
     Column("ssim_grey", "Grey SSIM", "", 3, "higher", "SSIM of grey levels, uniform window"),
+    Column("colour_shift", "Colour shift", "levels", 2, "lower", _SHIFT),
     Column("identity_similarity_source", "Identity to source", "", 3, "", "cosine to the source"),
 )
 """Columns of ``comparison.csv`` that the page does not show."""

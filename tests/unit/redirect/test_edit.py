@@ -86,3 +86,39 @@ def test_what_cannot_be_done_is_told(results, arguments, told, tmp_path):
     assert found.exit_code not in (0, 2) and "Traceback" not in found.output
     assert told in found.output
     assert not (tmp_path / "out").exists()
+
+
+def test_a_table_of_targets_has_a_picture_per_line(results, tmp_path):
+    lines = [
+        f"{row(results, 'b/1')},light",
+        f"{row(results, 'c/0')},exp",
+        f"{row(results, 'b/1')},exp",
+    ]
+    (tmp_path / "t.csv").write_text("\n".join(["like,mode", *lines]))
+    told = edit(
+        results, row(results, "a/0"), "--targets", tmp_path / "t.csv", "--out", tmp_path / "a"
+    )
+    assert told.exit_code == 0, told.output
+    table = pd.read_csv(tmp_path / "a/edits.csv")
+    assert [
+        f"{like},{mode}" for like, mode in zip(table["like"], table["mode"], strict=True)
+    ] == lines
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("like,mode\nROW,exp\nmissing.jpg,light\n", "line 3: like: expected a photo or a row"),
+        ("like,mode\nROW,smile\n", "line 2: modes: expected different ones of exp"),
+        ("like\nROW\n", "expected the columns like and mode, found like"),
+        ("like,mode\n", "expected a line per edit, found none"),
+        (None, "targets: no such file"),
+    ],
+)
+def test_targets_that_cannot_be_read_write_nothing(results, tmp_path, content, told):
+    if content is not None:
+        (tmp_path / "t.csv").write_text(content.replace("ROW", row(results, "b/1")))
+    given = ["--targets", tmp_path / "t.csv", "--out", tmp_path / "made"]
+    found = edit(results, row(results, "a/0"), *given)
+    assert found.exit_code == 1 and told in found.output
+    assert not (tmp_path / "made").exists()

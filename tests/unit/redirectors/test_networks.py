@@ -254,7 +254,7 @@ CONFIG = {
     "models": {
         **dict.fromkeys(
             ("xunet", "xunet_deca", "xunet_lite", "xunet_student", "regression", "sted")
-            + ("redirtrans", "gazenerf")
+            + ("redirtrans", "gazenerf", "diffusionrig_gaze")
         ),
         "guest": {"class": "keen"},
     },

@@ -1,8 +1,8 @@
 """Published files of DiffusionRig: state dicts of stage 1 and stage 2, without a configuration.
 
 What the networks are made of is read off the shapes (``model<steps>.pt`` of
-``adobe-research/diffusion-rig``). Shapes say nothing of dropout, of how many heads there are and of
-the order of query, key and value; these stay as a configuration has them.
+``adobe-research/diffusion-rig``). Shapes say nothing of dropout, of how many heads there are, of
+blocks of pixels and of the order of query, key and value; these stay as a configuration has them.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from torch import Tensor
 
 from regaze.redirectors.diffusionrig.network import GROUPS, RigConfig
 from regaze.weights import state_dict_of, torch_content
+
+PUBLISHED_INPUTS = 12
+"""Channels that published networks see: the noisy picture and nine of buffers."""
 
 _UNET = "denoisingUNet."
 _WIDTHS = {512: "resnet18", 2048: "resnet50", 64: "compact"}
@@ -70,25 +73,26 @@ def inferred(state: Mapping[str, Tensor], unseen: RigConfig | None = None) -> Ri
     attending = [f"{_UNET}input_blocks.{i}.1.qkv.weight" in state for i in firsts]
     downs = f"{_UNET}input_blocks.{blocks + 1}.0.op.weight"
     factors = [size / channels[1] for size in sizes]
+    unseen = unseen or RigConfig()
     return replace(
-        unseen or RigConfig(),
+        unseen,
         channels=channels[1],
         factors=tuple(int(one) if one == int(one) else one for one in factors),
         blocks=blocks,
         attention=tuple(2**level for level, attends in enumerate(attending) if attends),
         block_resampling=downs not in state,
         latent=code[0],
-        inputs=stem[1],
-        outputs=last[0],
+        inputs=stem[1] // unseen.unshuffle**2,
+        outputs=last[0] // unseen.unshuffle**2,
         encoder=_WIDTHS[code[1]],
     )
 
 
 def widened(state: Mapping[str, Tensor], inputs: int) -> dict[str, Tensor]:
-    """The same weights with zero columns for channels that they do not know, up to ``inputs``."""
+    """Published weights with zero columns for channels that they do not know, up to ``inputs``."""
     done = {key.removeprefix("module."): value for key, value in state.items()}
     weight = done.get(key := f"{_UNET}input_blocks.0.0.weight")
-    if weight is not None and weight.ndim == 4 and weight.shape[1] < inputs:
+    if weight is not None and weight.ndim == 4 and weight.shape[1] == PUBLISHED_INPUTS < inputs:
         done[key] = F.pad(weight, (0, 0, 0, 0, 0, inputs - weight.shape[1]))
     return done
 

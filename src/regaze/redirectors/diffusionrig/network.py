@@ -40,6 +40,7 @@ class RigConfig:
         inputs: channels of noisy picture and buffers.
         outputs: 3, or 6 with a learned range of variances.
         encoder: one of :data:`ENCODERS`.
+        unshuffle: side of blocks of pixels that are channels within the U-Net.
     """
 
     channels: int = 128
@@ -56,6 +57,7 @@ class RigConfig:
     inputs: int = 12
     outputs: int = 3
     encoder: str = "resnet18"
+    unshuffle: int = 1
 
 
 class Norm(nn.GroupNorm):
@@ -182,7 +184,9 @@ class DenoisingUNet(nn.Module):
         )
         sizes = [int(factor * config.channels) for factor in config.factors]
         here = sizes[0]
-        self.input_blocks = nn.ModuleList([Entry(nn.Conv2d(config.inputs, here, 3, padding=1))])
+        block = config.unshuffle**2
+        stem = nn.Conv2d(config.inputs * block, here, 3, padding=1)
+        self.input_blocks = nn.ModuleList([Entry(stem)])
         kept = [here]
         for level, size in enumerate(sizes):
             for _ in range(config.blocks):
@@ -206,7 +210,7 @@ class DenoisingUNet(nn.Module):
                 if level and number == config.blocks:
                     layers.append(self._resampling(here, "up"))
                 self.output_blocks.append(Entry(*layers))
-        last = _zero(nn.Conv2d(here, config.outputs, 3, padding=1))
+        last = _zero(nn.Conv2d(here, config.outputs * block, 3, padding=1))
         self.out = nn.Sequential(Norm(here), nn.SiLU(), last)
 
     def _block(self, inner: int, outer: int, level: int, heads: int) -> list[nn.Module]:
@@ -234,14 +238,14 @@ class DenoisingUNet(nn.Module):
             code: (B, latent) of the picture.
         """
         told = self.time_embed(step_embedding(steps, self.config.channels))
-        kept, hidden = [], values
+        kept, hidden = [], F.pixel_unshuffle(values, self.config.unshuffle)
         for entry in self.input_blocks:
             hidden = entry(hidden, told, code)
             kept.append(hidden)
         hidden = self.middle_block(hidden, told, code)
         for entry in self.output_blocks:
             hidden = entry(torch.cat([hidden, kept.pop()], 1), told, code)
-        return self.out(hidden)
+        return F.pixel_shuffle(self.out(hidden), self.config.unshuffle)
 
 
 class CompactEncoder(nn.Module):
@@ -295,7 +299,11 @@ class RigNetwork(nn.Module):
             buffers: (B, inputs - 3, H, W) rendered, normal, albedo, and others.
             code: (B, latent) of :meth:`encode`.
         """
-        return self.denoisingUNet(torch.cat([noisy, buffers], 1), steps, code)
+        seen = torch.cat([noisy, buffers], 1)
+        if seen.device.type == "cpu":
+            # Convolutions in bfloat16 are quicker so.
+            seen = seen.contiguous(memory_format=torch.channels_last)
+        return self.denoisingUNet(seen, steps, code)
 
 
 def _fault(channels: int, factors: Sequence[float], heads: int, per_head: int | None) -> str:

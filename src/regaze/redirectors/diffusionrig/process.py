@@ -7,6 +7,7 @@ Without noise DDIM is Euler's method in the variance-exploding description, so t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,36 @@ from regaze.diffusion.chains import Chain, respacing_of
 from regaze.diffusion.noise import image_noise
 from regaze.diffusion.samplers import evaluations, sample
 from regaze.redirectors.diffusionrig.network import RigNetwork
+from regaze.redirectors.diffusionrig.settings import BASE
 
 SOLVERS = {"ddim": "euler", "heun": "heun", "dpmpp_2m": "dpmpp_2m"}
 """Names of samplers here, and in :mod:`regaze.diffusion.samplers`."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What networks predict.
+
+    Attributes:
+        kind: ``noise``, or ``residual``: what pictures are beside the base among their buffers.
+        sigma: unit of residuals.
+    """
+
+    kind: str = "noise"
+    sigma: float = 1.0
+
+    def base(self, buffers: Tensor) -> Tensor:
+        """The pictures (B, 3, H, W) in [-1, 1] that residuals are counted from."""
+        return buffers[:, BASE]
+
+    def clean(
+        self, found: Tensor, z: Tensor, index: Tensor, chain: Chain, buffers: Tensor, clip: bool
+    ) -> Tensor:
+        """The clean pictures that a prediction (B, 3, H, W) in ``z`` at steps (B,) implies."""
+        if self.kind == "noise":
+            return chain.clean(z, found, index, clip)
+        made = self.base(buffers) + self.sigma * found
+        return made.clamp(-1, 1) if clip else made
 
 
 class Conditioned:
@@ -32,6 +60,7 @@ class Conditioned:
         code: (B, latent).
         clip: clean pictures are clipped to [-1, 1].
         low: compute in bfloat16.
+        predicts: what.
     """
 
     def __init__(
@@ -42,8 +71,10 @@ class Conditioned:
         code: Tensor,
         clip: bool = True,
         low: bool = False,
+        predicts: Prediction = Prediction(),
     ):
         self.network, self.chain, self.clip, self.low = network, chain, clip, low
+        self.predicts = predicts
         self.buffers, self.code = buffers, code
         self._steps = torch.from_numpy(chain.steps)
 
@@ -52,8 +83,9 @@ class Conditioned:
         steps = self._steps.to(z.device)[index]
         with torch.autocast(z.device.type, torch.bfloat16, enabled=self.low):
             found = self.network(z, steps, self.buffers, self.code)
-        noise, *more = found.float().split(3, 1)
-        return self.chain.clean(z, noise, index, self.clip), more[0] if more else None
+        first, *more = found.float().split(3, 1)
+        clean = self.predicts.clean(first, z, index, self.chain, self.buffers, self.clip)
+        return clean, more[0] if more else None
 
 
 def denoiser(
@@ -63,9 +95,10 @@ def denoiser(
     code: Tensor,
     clip: bool = True,
     low: bool = False,
+    predicts: Prediction = Prediction(),
 ) -> Callable[[Tensor, Tensor], Tensor]:
     """``denoise(z, sigma)`` of samplers, for levels of a chain; see :class:`Conditioned`."""
-    seen = Conditioned(network, chain, buffers, code, clip, low)
+    seen = Conditioned(network, chain, buffers, code, clip, low, predicts)
     levels = torch.from_numpy(np.log(chain.sigmas))
 
     def denoise(z: Tensor, sigma: Tensor) -> Tensor:
@@ -83,10 +116,22 @@ class RigSampler:
         network: the networks.
         schedule, steps: of the whole chain.
         options: those of :class:`regaze.redirectors.diffusionrig.settings.SamplingSettings`.
+        predicts: what the network does.
     """
 
-    def __init__(self, network: RigNetwork, schedule: str, steps: int, options: Mapping[str, Any]):
-        self.network, self.options = network, options
+    def __init__(
+        self,
+        network: RigNetwork,
+        schedule: str,
+        steps: int,
+        options: Mapping[str, Any],
+        predicts: Prediction = Prediction(),
+    ):
+        self.network, self.options, self.predicts = network, options, predicts
+        # Who asks for another number of steps than the entry has does not want those of the entry.
+        if (kept := options.get("kept")) and len(kept) == options["steps"]:
+            self.chain = Chain.of(schedule, steps, kept)
+            return
         word = options["respacing"] or respacing_of(min(options["steps"], steps), steps)
         self.chain = Chain.made(schedule, steps, word)
 
@@ -103,9 +148,13 @@ class RigSampler:
         name = SOLVERS.get(self.options["sampler"])
         return inverted + (evaluations(name, len(self.chain)) if name else len(self.chain))
 
+    def _seen(self, buffers: Tensor, code: Tensor) -> tuple:
+        clip = self.options["clip"]
+        return (self.network, self.chain, buffers, code, clip, self.low, self.predicts)
+
     def inverted(self, pictures: Tensor, buffers: Tensor, code: Tensor) -> Tensor:
         """What deterministic steps make noise of pictures (B, 3, H, W) in [-1, 1]."""
-        seen = Conditioned(self.network, self.chain, buffers, code, self.options["clip"], self.low)
+        seen = Conditioned(*self._seen(buffers, code))
         z = pictures
         for step in range(len(self.chain)):
             index = torch.full((len(z),), step, device=z.device)
@@ -136,7 +185,7 @@ class RigSampler:
         if start is None:
             start = image_noise(seed, ids, shape).to(buffers.device)
         options, chain = self.options, self.chain
-        seen = (self.network, chain, buffers, code, options["clip"], self.low)
+        seen = self._seen(buffers, code)
         name = SOLVERS.get(options["sampler"])
         if name and not options["eta"]:
             levels = np.append(chain.sigmas[::-1], 0.0)

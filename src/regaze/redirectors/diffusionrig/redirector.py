@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -12,12 +13,13 @@ from regaze.codes import code_columns
 from regaze.codes.condition import turned_root
 from regaze.diffusion.chains import Chain
 from regaze.diffusion.preconditioning import per_image
+from regaze.images import eye_boxes
 from regaze.redirectors.base import Batch, Redirector, State
 from regaze.redirectors.diffusionrig.checkpoints import inferred, read_checkpoint, widened
 from regaze.redirectors.diffusionrig.network import RigConfig, RigNetwork
-from regaze.redirectors.diffusionrig.process import RigSampler
-from regaze.redirectors.diffusionrig.rendering import Rendered, kept_codes
-from regaze.redirectors.diffusionrig.settings import CHANNELS, PARTS
+from regaze.redirectors.diffusionrig.process import Prediction, RigSampler
+from regaze.redirectors.diffusionrig.rendering import Drawn, Rendered, in_light, kept_codes
+from regaze.redirectors.diffusionrig.settings import BASE, CHANNELS, PARTS
 from regaze.training.phases import Phase, Progress
 from regaze.weights import load_strictly
 
@@ -38,6 +40,7 @@ class DiffusionRig(Redirector):
         objective = config["objective"]
         self.chain = Chain.made(objective["schedule"], objective["steps"])
         self.weights = self.chain.p2_weights(objective["p2_k"], objective["p2_gamma"])
+        self.predicts = Prediction(objective["predict"], objective["sigma_residual"])
         if config["stage"] == 2:
             self.net.encoder.requires_grad_(False)
         self._face: list[Rendered] = []
@@ -91,21 +94,35 @@ class DiffusionRig(Redirector):
     # Training.
 
     def losses(self, batch: Batch, phase: str, at: Progress) -> dict[str, Tensor]:
-        """The weighted squared error of the noise in targets, drawn with their own codes."""
+        """The weighted squared error of what is predicted of targets, drawn with their codes."""
         target, generator = batch["target"], at.generator
         count, device = len(target), target.device
         index = torch.randint(len(self.chain), (count,), generator=generator, device=device)
         noise = torch.randn(target.shape, generator=generator, device=device)
         seen = target if self.config["objective"]["code_of"] == "own" else batch["source"]
+        buffers = self._training_buffers(batch)
         found = self.net(
             self.chain.diffused(target, noise, index),
             torch.from_numpy(self.chain.steps).to(device)[index],
-            self._training_buffers(batch),
+            buffers,
             self._encoded(seen),
         )
-        error = (found[:, :3].float() - noise).square()
-        weight = per_image(torch.from_numpy(self.weights).to(device)[index], error)
-        return {"loss": (weight * error).mean(), "mse": error.mean().detach()}
+        if self.predicts.kind == "residual":
+            residual = (target - self.predicts.base(buffers)) / self.predicts.sigma
+            error = (found[:, :3].float() - residual).square()
+            weight = torch.ones_like(error)
+        else:
+            error = (found[:, :3].float() - noise).square()
+            weight = per_image(torch.from_numpy(self.weights).to(device)[index], error)
+        loss = (weight * error * self._eye_weights(error)).mean()
+        return {"loss": loss, "mse": error.mean().detach()}
+
+    def _eye_weights(self, like: Tensor) -> Tensor:
+        weights = torch.ones_like(like[:1, :1])
+        if more := self.config["objective"]["eye_weight"]:
+            for left, top, right, bottom in eye_boxes(like.shape[-1]):
+                weights[..., top:bottom, left:right] += more
+        return weights
 
     def _encoded(self, pictures: Tensor) -> Tensor:
         if self.config["stage"] == 1:
@@ -119,16 +136,20 @@ class DiffusionRig(Redirector):
             self.net.encoder.train(training)
 
     def _training_buffers(self, batch: Batch) -> Tensor:
-        codes = kept_codes(batch["target_code"])
+        after = self._of_rows(batch, "target")
+        if self.config["objective"]["light"] == "source":
+            after = in_light(after, kept_codes(batch["source_code"])["light"])
+        if self.config["objective"]["base"] == "none":
+            return after.buffers
+        before = self._of_rows(batch, "source")
+        return with_base(after.buffers, self.face.base(batch["source"], before, after))
+
+    def _of_rows(self, batch: Batch, side: str) -> Drawn:
+        codes = kept_codes(batch[f"{side}_code"])
         if self.config["mean_shape"]:
             codes["shape"] = self.net.mean_shape.expand_as(codes["shape"])
-        return self.face.of_rows(
-            batch["target_row"],
-            codes,
-            batch["target_crop"],
-            known_of(batch, "target"),
-            batch["target_gaze"],
-        )
+        rows, crop = batch[f"{side}_row"], batch[f"{side}_crop"]
+        return self.face.of_rows(rows, codes, crop, known_of(batch, side), batch[f"{side}_gaze"])
 
     # Pictures.
 
@@ -136,7 +157,8 @@ class DiffusionRig(Redirector):
     def sampler(self) -> RigSampler:
         """What makes pictures of the networks as they are now."""
         objective = self.config["objective"]
-        return RigSampler(self.net, objective["schedule"], objective["steps"], self.sampling)
+        chain = (objective["schedule"], objective["steps"])
+        return RigSampler(self.net, *chain, self.sampling, self.predicts)
 
     def invert(self, source: Batch, *, seed: int) -> State:
         """Codes of sources and, where pictures begin at it, the noise that they came of."""
@@ -149,6 +171,10 @@ class DiffusionRig(Redirector):
             "head": source["source_head"],
             "gaze": source["source_gaze"],
         }
+        if self.config["objective"]["base"] != "none":
+            own = self._drawn(found, kept_codes(code), found["gaze"], None)
+            found |= {"source": source["source"], "points": own.points}
+            found["rendered"] = own.buffers[:, :3]
         if self.sampling["start"] == "inverted":
             same = {"target_head": found["head"], "target_gaze": found["gaze"]}
             buffers = self._edited_buffers(found, same)
@@ -186,14 +212,22 @@ class DiffusionRig(Redirector):
         """Buffers (B, C, S, S) of sources as targets describe them."""
         own = kept_codes(state["code"])
         codes = edited(own, state["head"], target)
+        after = self._drawn(state, codes, target["target_gaze"], own)
+        if "source" not in state:
+            return after.buffers
+        before = replace(after, buffers=state["rendered"], points=state["points"])
+        return with_base(after.buffers, self.face.base(state["source"], before, after))
+
+    def _drawn(self, state: Mapping[str, Tensor], codes, gaze: Tensor, unedited) -> Drawn:
+        codes = dict(codes)
         if self.config["mean_shape"]:
             codes["shape"] = self.net.mean_shape.expand_as(codes["shape"])
-        gaze = target["target_gaze"]
-        return self.face.edited(codes, own, state["crop"], state["known"], gaze)
+        return self.face.edited(codes, unedited, state["crop"], state["known"], gaze)
 
     def bytes_per_image(self, weights: int = 1) -> int:
         """About how much memory a picture takes: the finest level's maps."""
-        size, own = self.config["size_px"], self.net.config
+        own = self.net.config
+        size = self.config["size_px"] // own.unshuffle
         return 4 * size**2 * int(own.channels * own.factors[0]) * 8 * (own.blocks + 1)
 
     def evaluations_per_image(self) -> int:
@@ -228,10 +262,10 @@ class DiffusionRig(Redirector):
 def network_config(config: Mapping) -> RigConfig:
     """What networks of a resolved configuration are made of."""
     own, size = dict(config["network"]), config["size_px"]
-    places = sorted(size // px for px in own.pop("attention_px"))
+    places = sorted(size // own["unshuffle"] // px for px in own.pop("attention_px"))
     outputs = 6 if own.pop("learned_range") else 3
     own["factors"] = tuple(own["factors"])
-    inputs = 3 + CHANNELS[config["variant"]]
+    inputs = 3 + CHANNELS[config["variant"]] + (3 if config["objective"]["base"] != "none" else 0)
     return RigConfig(**own, attention=tuple(places), inputs=inputs, outputs=outputs)
 
 
@@ -240,9 +274,14 @@ def _told(own: RigConfig, size: int) -> dict:
     return {
         **{name: getattr(own, name) for name in names},
         "factors": list(own.factors),
-        "attention_px": [size // factor for factor in own.attention],
+        "attention_px": [size // own.unshuffle // factor for factor in own.attention],
         "learned_range": own.outputs == 6,
     }
+
+
+def with_base(buffers: Tensor, base: Tensor) -> Tensor:
+    """Buffers (B, C + 3, S, S) with the picture that predictions are counted from in its place."""
+    return torch.cat([buffers[:, : BASE.start], base, buffers[:, BASE.start :]], 1)
 
 
 def known_of(batch: Batch, side: str) -> Tensor:

@@ -28,6 +28,9 @@ PARTS = tuple(part for part in CODES if part != "detail")
 CHANNELS = {"published": 9, "gaze": 12}
 """Of buffers: rendered, normal and albedo, and where eyes look on their visible pixels."""
 
+BASE = slice(9, 12)
+"""Channels of the picture that predictions are counted from, where there is one."""
+
 FACTORS_OF = {
     512: (0.5, 1, 1, 2, 2, 4, 4),
     256: (1, 1, 2, 2, 4, 4),
@@ -61,6 +64,9 @@ class NetworkOptions(Section):
     encoder: Literal["resnet18", "resnet50", "compact"] = Field(
         "resnet18", description="of pictures; compact: for CPUs"
     )
+    unshuffle: Literal[1, 2, 4] = Field(
+        1, description="side of blocks of pixels that the U-Net takes as channels"
+    )
 
 
 NetworkSettings = differences(NetworkOptions)
@@ -83,6 +89,25 @@ class ObjectiveOptions(Section):
     same_head_fraction: float = Field(
         0.0, ge=0, le=1, description="share of training pairs with equal head pose"
     )
+    base: Literal["none", "mesh"] = Field(
+        "none",
+        description="a further input, mesh: the source carried along by its 3-D face to where the "
+        "target's is, in the target's light",
+    )
+    light: Literal["own", "source"] = Field(
+        "own",
+        description="what training targets are rendered in; source: where the light is the same in "
+        "all photos of a person, so that codes of it differ by the encoder's errors alone",
+    )
+    predict: Literal["noise", "residual"] = Field(
+        "noise", description="residual: what the picture is beside its base, not weighted"
+    )
+    sigma_residual: float = Field(
+        0.16, gt=0, description="unit of residuals: about their standard deviation"
+    )
+    eye_weight: float = Field(
+        0.0, ge=0, description="errors in the two eye boxes count 1 + eye_weight times"
+    )
 
 
 ObjectiveSettings = differences(ObjectiveOptions)
@@ -97,6 +122,11 @@ class SamplingSettings(SamplingOptions):
     steps: int = Field(20, ge=1, le=1000, description="of the chain that are kept")
     respacing: str | None = Field(
         None, description='which, in place of steps: "ddim50", "250", "10,15,20"'
+    )
+    kept: tuple[int, ...] | None = Field(
+        None,
+        description="numbers of the kept steps, rising, as many as steps; where others than those "
+        "of the entry are asked for, they are spaced evenly again",
     )
     eta: float = Field(0.0, ge=0, le=1, description="noise of ddim's steps; 0: none")
     clip: bool = Field(True, description="estimates are clipped to the range of pictures")
@@ -113,6 +143,17 @@ class SamplingSettings(SamplingOptions):
     def _one_noise(self):
         if self.eta and self.sampler != "ddim":
             raise ValueError(f"eta: is of sampler ddim; expected 0 with {self.sampler!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _rising(self):
+        kept = self.kept
+        if kept is not None and (not kept or kept[0] < 0 or sorted(set(kept)) != list(kept)):
+            raise ValueError(f"kept: expected numbers of steps, rising, found {list(kept)}")
+        if kept is not None and (len(kept) != self.steps or self.respacing is not None):
+            raise ValueError(
+                f"kept: expected {self.steps} numbers (steps) and no respacing, found {len(kept)}"
+            )
         return self
 
 
@@ -189,6 +230,7 @@ class ModelSettings(MethodSettings):
         return Declaration(
             condition=f"gaze, {told}" if gaze else told,
             factors=(*(("gaze",) if gaze else ()), "head", "expression", "jaw", "light"),
+            kept=("shape",),
             inputs=(Input("codes", codes, sides), Input("crops", {}, sides)),
             networks=(Network("face", "encoders", config["encoder"], always=True),),
             denoises=True,
@@ -198,7 +240,7 @@ class ModelSettings(MethodSettings):
 
 def _faults(done: Mapping, entry: ModelSettings) -> Iterator[str]:
     network, size = done["network"], done["size_px"]
-    factor = 2 ** (len(network["factors"]) - 1)
+    factor = 2 ** (len(network["factors"]) - 1) * network["unshuffle"]
     if size % factor:
         levels = len(network["factors"])
         yield f"size_px: expected a multiple of {factor} with {levels} levels, found {size}"
@@ -212,6 +254,11 @@ def _faults(done: Mapping, entry: ModelSettings) -> Iterator[str]:
             )
     if wrong := [px for px in network["attention_px"] if px < 1 or size % px]:
         yield f"network.attention_px: expected sides that divide size_px {size}, found {wrong[0]}"
+    objective, kept = done["objective"], entry.sampling.kept
+    if objective["predict"] == "residual" and objective["base"] == "none":
+        yield "objective.predict: residual, but objective.base is none; expected mesh"
+    if kept is not None and kept[-1] >= objective["steps"]:
+        yield f"sampling.kept: expected steps below {objective['steps']}, found {kept[-1]}"
     if network["learned_range"] and entry.checkpoint is None:
         yield "network.learned_range: expected false without checkpoint: it cannot be trained"
     if entry.stage == 2 and entry.train.transfer is None and entry.checkpoint is None:
@@ -232,6 +279,14 @@ _SMALL = derived(
         "blocks": 1,
         "dropout": 0.0,
         "encoder": "compact",
+        "unshuffle": 2,
+    },
+    objective={
+        "base": "mesh",
+        "light": "source",
+        "predict": "residual",
+        "eye_weight": 8.0,
+        "same_head_fraction": 0.5,
     },
 )
 _TINY = derived(_SMALL, network={"factors": (1, 2), "latent": 16})
