@@ -67,9 +67,10 @@ def seen(roots, what: str, photos: int, jitter: float = 0.0):
     meta = build_head(CaptureConfig(persons={}).head).meta
     for root in roots:
         varied = root.parent.name == VARIED
-        with h5py.File(root / "parameters.h5") as known, h5py.File(
-            root / "supplementary.h5"
-        ) as labels:
+        with (
+            h5py.File(root / "parameters.h5") as known,
+            h5py.File(root / "supplementary.h5") as labels,
+        ):
             for person in persons(root, what):
                 look = draw_look(0, int(person), meta)
                 wanted = shares("varied" if varied else "plain", {})
