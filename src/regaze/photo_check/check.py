@@ -187,10 +187,11 @@ class PhotoCheck:
             judge.name: judge.of_face(path, face, lens, engine.adjust.trained, engine.view)
             for judge in self.judges
         }
-        gaze = self._gaze(place, readers)
+        gaze, gaze_from = self._gaze(place, readers)
         targets = directions(gaze, engine.adjust.trained, self.reach)
         requests = [Request((float(p), float(y))) for p, y in np.degrees(targets)]
         results, facts = engine.redirect(place, requests, source_gaze=np.degrees(gaze))
+        facts["source_gaze_from"] = gaze_from
         again = mesh_there(self.detector, photo, landmarks)
         if again is None:
             raise NoFace(f"{path}: the face mesh does not find this face again")
@@ -221,18 +222,20 @@ class PhotoCheck:
         judged = {name: angles[0] for name, angles in read.items()}
         return Checked(Path(path).name, gaze, judged, _part(photo, box), readings, facts)
 
-    def _gaze(self, place: Place, readers: Mapping[str, Read]) -> np.ndarray:
-        """Where a face looks, (2,) radians: as when it is redirected, else by the first judge.
+    def _gaze(self, place: Place, readers: Mapping[str, Read]) -> tuple[np.ndarray, str]:
+        """Where a face looks, (2,) radians, as when it is redirected, else by the first judge; and
+        who told it.
 
         Raises:
             ValueError: nothing tells.
         """
         try:
-            return self.engine.source_gaze(place, None)[0]
+            return self.engine.source_gaze(place, None)
         except ValueError:
             if not readers:
                 raise
-            return next(iter(readers.values()))([place.photo])[0]
+            name, read = next(iter(readers.items()))
+            return read([place.photo])[0], f"estimated by {name}"
 
 
 def _eyes_box(landmarks: np.ndarray, photo: np.ndarray) -> tuple[int, int, int, int]:
