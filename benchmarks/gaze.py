@@ -164,12 +164,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("what", choices=("fit", "check", "portrait"))
     parser.add_argument("captures", type=Path, nargs="*")
-    parser.add_argument("--photos", type=int, default=5, help="of each person")
+    parser.add_argument("--photos", type=int, help="of each person: 3 to fit, 4 to check")
     parser.add_argument("--jitter", type=float, default=0.0, help="of landmarks, mm")
     given = parser.parse_args()
     if given.what == "portrait":
         return portrait()
-    rows = list(seen(given.captures, given.what, given.photos, given.jitter))
+    photos = given.photos or {"fit": 3, "check": 4}[given.what]
+    rows = list(seen(given.captures, given.what, photos, given.jitter))
     if given.what == "fit":
         fit(rows)
         table.cache_clear()
