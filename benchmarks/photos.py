@@ -4,13 +4,13 @@
     python benchmarks/photos.py sheet results/models --model regression --out sheet.png
 
 ``table`` renders photos of people of the part ``test``, whom no model has seen, and redirects them
-as a user would: landmarks by the detector, the camera assumed, the source's gaze estimated. Targets
+as a user would: landmarks by the detector, the camera assumed, the source's gaze read. Targets
 are gazes in which the same person was rendered in the same head pose, so that the true photo is
 known; ``all exact`` has the renderer's landmarks, head pose, camera and gaze of the source. Slopes
 are of measured over requested change, pitch and yaw; R2 is of that line. The estimator reads photos
-normalised by exact head poses and cameras. ``iris`` is where the face mesh has the irises between
-the eye corners; its change is compared with that in the true photo. Sharpness is gradient energy
-around the eyes over that of the true photos, as ``regaze photo-check`` has it.
+normalised by exact head poses and cameras. ``irises`` is the gaze that irises and lids tell by
+geometry (:mod:`regaze.landmarks.gaze`), with landmarks and pose as a user has them. Sharpness is
+gradient energy around the eyes over that of the true photos, as ``regaze photo-check`` has it.
 ``sheet`` checks the portrait of scikit-image (NASA, public domain), or ``--photo``, under every
 step as ``regaze photo-check`` does.
 """
@@ -32,12 +32,12 @@ from regaze.landmarks.mesh import MeshDetector
 from regaze.normalise.camera import pad_distortion
 from regaze.normalise.geometry import Variant, normalise
 from regaze.photo_check.check import PhotoCheck
-from regaze.photo_check.irises import iris_offset
 from regaze.photo_check.measures import Judge, eye_sharpness, slopes, told
 from regaze.photo_check.results import rows_of, summary
 from regaze.photo_check.results import table as table_of
 from regaze.photo_check.sheet import draw_sheet, write_sheet
 from regaze.redirect.angles import Request
+from regaze.redirect.looks import Looks
 from regaze.redirect.models import model_folder, open_estimator
 from regaze.redirect.paste import View
 from regaze.redirect.place import Place, face_place
@@ -75,12 +75,6 @@ def place_of(engine: Redirection, photo: np.ndarray, points: np.ndarray):
     )
 
 
-def iris(detector: MeshDetector, photo: np.ndarray) -> np.ndarray:
-    """Where the irises are between the eye corners, (2,); NaN where no face is found."""
-    faces = detector.faces(photo)
-    return iris_offset(faces[0]) if faces else np.full(2, np.nan)
-
-
 def cases(persons: int, heads: int, gazes: int):
     """Photos of a person in one head pose with their gazes (n, 2) in radians and exact places."""
     config = CaptureConfig(persons={"test": persons}, head_poses=heads, gazes=gazes)
@@ -115,15 +109,11 @@ def table(models: Path, name: str, persons: int, heads: int, gazes: int) -> None
     first = next(iter(made.values()))
     detector = MeshDetector()
     steps = ("all exact", *made)
+    looks = Looks()
     wanted, missed, sharp = [], {step: [] for step in steps}, {step: [] for step in steps}
     seen = {step: ([], []) for step in (*steps, "true photo")}
     lost = 0
     for photos, labels, exact in cases(persons, heads, gazes):
-
-        def read(pictures, exact=exact):
-            angles = first.measure(np.stack([exact.view.take(one) for one in pictures]))[:, :2]
-            return angles.astype(float), np.array([iris(detector, one) for one in pictures])
-
         faces = detector.faces(photos[0])
         if not faces:
             lost += 1
@@ -138,6 +128,12 @@ def table(models: Path, name: str, persons: int, heads: int, gazes: int) -> None
             print(problem)
             lost += 1
             continue
+        found = place_of(first, photos[0], faces[0].landmarks)
+
+        def read(pictures, exact=exact, found=found):
+            angles = first.measure(np.stack([exact.view.take(one) for one in pictures]))[:, :2]
+            return angles.astype(float), looks.gazes(found, pictures)
+
         results["all exact"] = first.redirect(exact, requests)[0]
         angles, places = read(photos)
         wanted += (labels[1:] - labels[0]).tolist()
@@ -151,11 +147,11 @@ def table(models: Path, name: str, persons: int, heads: int, gazes: int) -> None
             ours = [eye_sharpness(one.pasted, faces[0].landmarks) for one in several]
             sharp[step] += (np.array(ours) / np.mean(own)).tolist()
             missed[step] += np.linalg.norm(np.degrees(again - labels[1:]), axis=1).tolist()
-    wanted, true = np.array(wanted), np.array(seen["true photo"][1])
+    wanted = np.array(wanted)
     print(f"{name}: {len(wanted)} redirections of {persons} people; {lost} faces lost")
     label = estimator.record["name"]
     print(
-        f"| | {label}, pitch / yaw (R2) | iris, pitch / yaw (R2) | {label} off by, degrees | "
+        f"| | {label}, pitch / yaw (R2) | irises, pitch / yaw (R2) | {label} off by, degrees | "
         "sharpness of eyes |"
     )
     print("|---|---|---|---|---|")
@@ -163,7 +159,7 @@ def table(models: Path, name: str, persons: int, heads: int, gazes: int) -> None
         off = " | 1.00"
         if step in missed:
             off = f"{np.mean(missed[step]):.1f} | {np.mean(sharp[step]):.2f}"
-        columns = fitted(wanted, np.array(angles)), fitted(true, np.array(places))
+        columns = fitted(wanted, np.array(angles)), fitted(wanted, np.array(places))
         print(f"| {step} | {columns[0]} | {columns[1]} | {off} |")
 
 

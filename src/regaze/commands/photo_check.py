@@ -32,6 +32,7 @@ def photo_check(
         tuple[float, float],
         typer.Option(help="Half axes of the directions: pitch and yaw in degrees."),
     ] = (10.0, 15.0),
+    read_gaze: Annotated[str, typer.Option(help="As of `regaze redirect`.")] = "irises",
     align: Annotated[bool, typer.Option(help="As of `regaze redirect`.")] = True,
     match_colours: Annotated[
         bool | None,
@@ -56,7 +57,7 @@ def photo_check(
             estimators=estimator or [],
             judges=judge or [],
             reach=reach,
-            adjust={"align": align, "match_colours": match_colours},
+            adjust={"align": align, "match_colours": match_colours, "read_gaze": read_gaze},
             steps=steps,
             out=out,
             device=device,

@@ -98,6 +98,10 @@ def redirect(
     save_code: Annotated[
         str | None, typer.Option(help="npz or safetensors: also write the W+ codes of photos.")
     ] = None,
+    read_gaze: Annotated[
+        str,
+        typer.Option(help="What tells where a photo's face looks: irises (geometry) or estimator."),
+    ] = "irises",
     paste: Annotated[
         str, typer.Option(help="difference keeps the photo's detail; full pastes the patch.")
     ] = "difference",
@@ -167,6 +171,7 @@ def redirect(
             photo_root=photo_root,
             source_gaze=source_gaze,
             estimator=estimator,
+            read_gaze=read_gaze,
             paste=paste,
             align=align,
             match_colours=match_colours,

@@ -15,9 +15,10 @@ from regaze.face3d.photo_faces import NoFace, PhotoFace, list_photos, stem
 from regaze.identity.base import FaceRecogniser
 from regaze.landmarks.mesh import Face, MeshDetector
 from regaze.normalise.photo import read_photo
-from regaze.photo_check.irises import iris_offset, move_irises, offset_of
+from regaze.photo_check.irises import move_irises, offset_of
 from regaze.photo_check.measures import Judge, Read, eye_sharpness, identity_distances
 from regaze.redirect.angles import Request
+from regaze.redirect.looks import Looks, around, mesh_there
 from regaze.redirect.place import STORED, Lens, Place, face_place
 from regaze.redirect.run import Redirection
 from regaze.redirectors.patches import TrainedPatches
@@ -29,8 +30,8 @@ REACH = (10.0, 15.0)
 KINDS = ("redirected", "moved irises")
 """What is measured: the model's photos, and the control."""
 DIRECTIONS = 8
-_AROUND_FACE, _AROUND_MESH = 1.0, 0.4
-"""How much of a photo around a face is worked on, and shown to the mesh, in the face's size."""
+_AROUND_FACE = 1.0
+"""How much of a photo around a face is worked on, in the face's size."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,8 +43,7 @@ class Reading:
         wanted: (2,) change of gaze that was asked for, radians.
         target: (2,) gaze that was asked for, radians.
         gaze: by judge the change that it reads, (2,) radians.
-        iris: (2,) change of the irises' offset, of the eye's width; NaN where no mesh was found.
-        wanted_iris: (2,) what it has to be by geometry.
+        iris: (2,) change of gaze that irises and lids tell, radians; NaN where they tell none.
         identity: distance from the photo as it was; NaN without a recogniser.
         sharpness: of the eyes, over that of the photo as it was.
         picture: (h, w, 3) uint8, the eyes.
@@ -54,7 +54,6 @@ class Reading:
     target: np.ndarray
     gaze: dict[str, np.ndarray]
     iris: np.ndarray
-    wanted_iris: np.ndarray
     identity: float
     sharpness: float
     picture: np.ndarray
@@ -147,7 +146,7 @@ class PhotoCheck:
         if len(set(names)) < len(names):
             raise ValueError(f"judges: expected different names, found {', '.join(names)}")
         self.engine, self.judges, self.recogniser = engine, list(judges), recogniser
-        self.reach, self.detector = reach, MeshDetector()
+        self.reach, self.detector, self.looks = reach, MeshDetector(), Looks()
 
     def all(self, photos: Sequence[str | os.PathLike]) -> Iterator[Checked | dict]:
         """Each photo checked, or the ``source`` and ``reason`` of one that cannot be."""
@@ -175,7 +174,7 @@ class PhotoCheck:
         Raises:
             ValueError: it cannot be normalised.
         """
-        left, top, right, bottom = _around(mesh.extent, picture, _AROUND_FACE)
+        left, top, right, bottom = around(mesh.extent, picture, _AROUND_FACE)
         camera, _, _ = Lens().camera(picture.shape[1::-1])
         lens = Lens(intrinsics=camera - [0.0, 0.0, left, top])
         photo = np.ascontiguousarray(picture[top:bottom, left:right])
@@ -188,11 +187,12 @@ class PhotoCheck:
             judge.name: judge.of_face(path, face, lens, engine.adjust.trained, engine.view)
             for judge in self.judges
         }
-        gaze = self._gaze(place, readers)
+        gaze, gaze_from = self._gaze(place, readers)
         targets = directions(gaze, engine.adjust.trained, self.reach)
         requests = [Request((float(p), float(y))) for p, y in np.degrees(targets)]
         results, facts = engine.redirect(place, requests, source_gaze=np.degrees(gaze))
-        again = self._mesh(photo, landmarks)
+        facts["source_gaze_from"] = gaze_from
+        again = mesh_there(self.detector, photo, landmarks)
         if again is None:
             raise NoFace(f"{path}: the face mesh does not find this face again")
         moves = offset_of(targets) - offset_of(gaze)
@@ -204,8 +204,7 @@ class PhotoCheck:
             upright = face_place(path, face, size_px=STORED, lens=lens)
             identity = identity_distances(self.recogniser, upright, made)
         sharp = np.array([eye_sharpness(one, landmarks) for one in photos])
-        meshes = [again, *(self._mesh(one, landmarks) for one in made)]
-        irises = np.array([np.full(2, np.nan) if m is None else iris_offset(m) for m in meshes])
+        irises = self.looks.gazes(place, photos)
         box = _eyes_box(landmarks, photo)
         readings = [
             Reading(
@@ -214,7 +213,6 @@ class PhotoCheck:
                 target=targets[number % DIRECTIONS],
                 gaze={name: angles[1 + number] - angles[0] for name, angles in read.items()},
                 iris=irises[1 + number] - irises[0],
-                wanted_iris=moves[number % DIRECTIONS],
                 identity=float(identity[number]),
                 sharpness=float(sharp[1 + number] / max(sharp[0], 1e-9)),
                 picture=_part(one, box),
@@ -224,41 +222,27 @@ class PhotoCheck:
         judged = {name: angles[0] for name, angles in read.items()}
         return Checked(Path(path).name, gaze, judged, _part(photo, box), readings, facts)
 
-    def _gaze(self, place: Place, readers: Mapping[str, Read]) -> np.ndarray:
-        """Where a face looks, (2,) radians: by the model's estimator, else by the first judge.
+    def _gaze(self, place: Place, readers: Mapping[str, Read]) -> tuple[np.ndarray, str]:
+        """Where a face looks, (2,) radians, as when it is redirected, else by the first judge; and
+        who told it.
 
         Raises:
-            ValueError: there is neither.
+            ValueError: nothing tells.
         """
-        if self.engine.estimator is None and readers and place.photo is not None:
-            return next(iter(readers.values()))([place.photo])[0]
-        return self.engine.source_gaze(place, None)[0]
-
-    def _mesh(self, photo: np.ndarray, landmarks: np.ndarray) -> Face | None:
-        """The face mesh of a face where its landmarks are known to be; None: it is not seen."""
-        extent = np.concatenate([landmarks.min(axis=0), landmarks.max(axis=0)])
-        left, top, right, bottom = _around(extent, photo, _AROUND_MESH)
-        found = self.detector.filling(np.ascontiguousarray(photo[top:bottom, left:right]))
-        if found is None:
-            return None
-        shift = np.array([left, top])
-        return Face(found.points + shift, found.score, found.box + [*shift, *shift, 0.0])
-
-
-def _around(extent: np.ndarray, photo: np.ndarray, share: float) -> tuple[int, int, int, int]:
-    """Left, top, right, bottom of a box (4,) and a share of its size around it, in the photo."""
-    size = np.array(photo.shape[1::-1])
-    margin = share * (extent[2:] - extent[:2])
-    low = np.clip(np.floor(extent[:2] - margin), 0, size - 1).astype(int)
-    high = np.clip(np.ceil(extent[2:] + margin), low + 1, size).astype(int)
-    return int(low[0]), int(low[1]), int(high[0]), int(high[1])
+        try:
+            return self.engine.source_gaze(place, None)
+        except ValueError:
+            if not readers:
+                raise
+            name, read = next(iter(readers.items()))
+            return read([place.photo])[0], f"estimated by {name}"
 
 
 def _eyes_box(landmarks: np.ndarray, photo: np.ndarray) -> tuple[int, int, int, int]:
     """The box of both eyes, twice as wide as high."""
     middle, width = landmarks[36:48].mean(axis=0), np.ptp(landmarks[36:48, 0])
     half = np.array([0.68, 0.34]) * width
-    return _around(np.concatenate([middle - half, middle + half]), photo, 0.0)
+    return around(np.concatenate([middle - half, middle + half]), photo, 0.0)
 
 
 def _part(photo: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:

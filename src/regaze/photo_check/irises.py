@@ -1,4 +1,4 @@
-"""Irises in photos: where the face mesh has them, and how to move them by hand.
+"""Irises in photos, moved by hand.
 
 Offsets are in widths of the eye between its corners, pitch-wise (up) and yaw-wise (towards the left
 of the picture), so that they have the signs of gaze labels.
@@ -10,34 +10,17 @@ import cv2
 import numpy as np
 
 from regaze.angles import vector_from_angles
+from regaze.landmarks.irises import LIDS
 from regaze.landmarks.mesh import Face
 
 _CORNERS = ([36, 39], [42, 45])
 """Of the 68 landmarks, for the person's right and left eye: the left one in the picture first."""
-_LIDS = (
-    (33, 246, 161, 160, 159, 158, 157, 173, 133, 155, 154, 153, 145, 144, 163, 7),
-    (362, 398, 384, 385, 386, 387, 388, 466, 263, 249, 390, 373, 374, 380, 381, 382),
-)
-"""Mesh points around the opening of the person's right and left eye."""
 DEPTH = 10.4 / 30.0
 """From the eye's centre of rotation to the iris' plane, in widths of an eye: the 10.4 mm of the
 renderer's limbus over an adult's 30 mm between the corners."""
 _RIM = 1.12
 """Radius of what is cut out, in that of the iris: its rim is soft."""
 _LEAST_WEIGHT = 1e-3
-
-
-def iris_offset(face: Face) -> np.ndarray:
-    """(2,) where the irises' centres are between the eye corners, mean of both eyes."""
-    places = []
-    for corners, middle in zip(_CORNERS, face.irises[:, 0], strict=True):
-        right, left = face.landmarks[corners]
-        across = left - right
-        away = middle - (right + left) / 2.0
-        along = away @ across / (across @ across)
-        down = (away[1] * across[0] - away[0] * across[1]) / (across @ across)
-        places.append([-down, -along])
-    return np.mean(places, axis=0)
 
 
 def offset_of(gaze: np.ndarray) -> np.ndarray:
@@ -58,10 +41,10 @@ def move_irises(photo: np.ndarray, face: Face, move: np.ndarray) -> np.ndarray:
     Args:
         photo: (H, W, 3) uint8.
         face: the mesh on it.
-        move: (2,) change of :func:`iris_offset`.
+        move: (2,) change of :func:`offset_of`.
     """
     made = photo.copy()
-    for corners, lids, iris in zip(_CORNERS, _LIDS, face.irises, strict=True):
+    for corners, lids, iris in zip(_CORNERS, LIDS, face.irises, strict=True):
         right, left = face.landmarks[corners]
         across = left - right
         down = np.array([-across[1], across[0]])

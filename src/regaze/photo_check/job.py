@@ -49,7 +49,7 @@ def run_check(
         estimators: names of those that read the photos; none: the best one.
         judges: checkpoints of :func:`regaze.estimators.xgaze.load_xgaze`.
         reach: half axes of the directions in degrees.
-        adjust: options of :class:`regaze.redirect.adjust.Adjustment`.
+        adjust: options of :class:`regaze.redirect.run.Redirection`.
         steps: of the sampler.
         out: folder to write.
         device: ``auto``, ``cpu`` or ``cuda``.

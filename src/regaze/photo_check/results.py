@@ -14,7 +14,7 @@ from regaze.photo_check.check import KINDS, Checked
 from regaze.photo_check.measures import slopes, told
 
 IRIS = "iris"
-"""What the irises' offset is called beside the judges."""
+"""What the irises' place is called beside the judges."""
 _PARTS = ("pitch", "yaw")
 
 
@@ -22,7 +22,7 @@ def rows_of(photos: Sequence[Checked]) -> pd.DataFrame:
     """A row per photo, kind and direction; angles in degrees, missing numbers NaN.
 
     Columns: ``photo, kind, direction, target_*, asked_*`` (change of gaze), per judge
-    ``<judge>_*`` (change that it reads), ``iris_*`` and ``iris_asked_*`` (widths of the eye), each
+    ``<judge>_*`` (change that it reads) and ``iris_*`` (change that the irises' place tells), each
     with ``pitch`` and ``yaw``; ``identity_distance``, ``eye_sharpness``.
     """
     rows = []
@@ -31,10 +31,9 @@ def rows_of(photos: Sequence[Checked]) -> pd.DataFrame:
         for number, one in enumerate(photo.readings):
             row: dict[str, Any] = {"photo": photo.source, "kind": one.kind}
             row["direction"] = number % count
-            angles = {"target": one.target, "asked": one.wanted, **one.gaze}
+            angles = {"target": one.target, "asked": one.wanted, **one.gaze, IRIS: one.iris}
             for name, values in angles.items():
                 row |= _two(name, np.degrees(values))
-            row |= _two("iris_asked", one.wanted_iris) | _two(IRIS, one.iris)
             row |= {"identity_distance": one.identity, "eye_sharpness": one.sharpness}
             rows.append(row)
     return pd.DataFrame(rows)
@@ -63,8 +62,7 @@ def summary(rows: pd.DataFrame, judges: Sequence[str]) -> dict[str, dict]:
 def _measured(rows: pd.DataFrame, judges: Sequence[str]) -> dict[str, Any]:
     made: dict[str, Any] = {}
     for name in (*judges, IRIS):
-        asked = "iris_asked" if name == IRIS else "asked"
-        slope, share = slopes(_pair(rows, asked), _pair(rows, name), rows["photo"].to_numpy())
+        slope, share = slopes(_pair(rows, "asked"), _pair(rows, name), rows["photo"].to_numpy())
         made[name] = {"slope": _plain(slope), "r2": _plain(share)}
         made[name]["unread"] = int(np.isnan(_pair(rows, name)).any(axis=1).sum())
     for name in ("identity_distance", "eye_sharpness"):

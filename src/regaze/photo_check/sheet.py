@@ -20,8 +20,8 @@ _PAPER, _INK, _FAINT = (250, 250, 248), (30, 30, 30), (110, 110, 110)
 def draw_sheet(photos: Sequence[Checked], judges: Sequence[str], title: str) -> Image.Image:
     """Two rows per photo, the redirected ones and the control, the photo as it was at their left.
 
-    Below each the change of gaze that was asked for and the change that each judge reads, and of
-    the irises by geometry and by the mesh in hundredths of the eye's width; pitch, then yaw.
+    Below each the change of gaze that was asked for and the change that each judge reads and the
+    irises' place tells; pitch, then yaw.
     """
     tall = _HEIGHT + (3 + len(judges)) * _LINE + _GAP
     shown = photos[:MOST]
@@ -54,19 +54,13 @@ def write_sheet(path: str | os.PathLike, sheet: Image.Image) -> None:
 def _lines(one: Reading, judges: Sequence[str]) -> list[str]:
     lines = [f"asked {_degrees(one.wanted)}"]
     lines += [f"{judge} {_degrees(one.gaze[judge])}" for judge in judges]
-    wanted, found = (_hundredths(values) for values in (one.wanted_iris, one.iris))
-    return [*lines, f"iris {wanted} asked, {found}"]
+    return [*lines, f"irises {_degrees(one.iris)}"]
 
 
 def _degrees(angles: np.ndarray) -> str:
-    pitch, yaw = np.degrees(angles).round() + 0.0  # no minus zero
-    return f"{pitch:+.0f} {yaw:+.0f}"
-
-
-def _hundredths(values: np.ndarray) -> str:
-    if not np.isfinite(values).all():
+    if not np.isfinite(angles).all():
         return "unknown"
-    pitch, yaw = (100.0 * values).round() + 0.0
+    pitch, yaw = np.degrees(angles).round() + 0.0  # no minus zero
     return f"{pitch:+.0f} {yaw:+.0f}"
 
 

@@ -16,6 +16,7 @@ from regaze.redirect.angles import Request, checked, read_table, sweep
 from regaze.redirect.animate import check_kind, shrunk, write_animation
 from regaze.redirect.grid import draw_sheet, grid, mean_errors, write_table
 from regaze.redirect.known import detector_of, published_of
+from regaze.redirect.looks import SOURCES, Looks
 from regaze.redirect.models import model_folder, open_estimator, preferred, sampling_of
 from regaze.redirect.one_eye import EYES
 from regaze.redirect.paste import MODES
@@ -39,6 +40,7 @@ class Job:
 
     def __init__(self, places: Sequence[str], *, settings=None, **options):
         self.options, self.settings = options, settings
+        self.looks = Looks()
         self.relative = options["relative"]
         if options["paste"] not in MODES:
             raise ValueError(
@@ -47,6 +49,10 @@ class Job:
         if options["beyond"] not in BEYOND:
             raise ValueError(
                 f"beyond: expected one of {', '.join(BEYOND)}, found {options['beyond']!r}"
+            )
+        if options["read_gaze"] not in SOURCES:
+            raise ValueError(
+                f"read-gaze: expected one of {', '.join(SOURCES)}, found {options['read_gaze']!r}"
             )
         if options["save_code"] is not None:
             code_kind(f"x.{options['save_code']}")
@@ -148,7 +154,7 @@ class Job:
         view = read_record(folder / "model.json").get("view")
         estimator = open_estimator(o["models"], o["estimator"], view)
         sampling = sampling_of(folder, self.settings, o["steps"], o["seed"])
-        adjust = {name: o[name] for name in ("align", "match_colours", "beyond")}
+        adjust = {name: o[name] for name in ("align", "match_colours", "beyond", "read_gaze")}
         published = published_of(self.settings)
         engine = Redirection(folder, sampling, estimator, o["device"], published, **adjust)
         self._check_model(engine)
@@ -234,6 +240,8 @@ class Job:
 
     def _write(self, face: Place, results: Sequence[Result]) -> list[dict]:
         digits = len(str(len(results) - 1))
+        pasted = [one.pasted for one in results if one.pasted is not None]
+        moved = self.looks.moved(face, pasted) if len(pasted) == len(results) else []
         facts = []
         for number, one in enumerate(results):
             name = face.name if len(results) == 1 else f"{face.name}_{number:0{digits}d}"
@@ -242,7 +250,8 @@ class Job:
             if one.pasted is not None:
                 files.append(f"{name}.png")
                 write_png(self.out / files[1], one.pasted)
-            facts.append({**one.facts, "files": files})
+            told = {"irises_moved_deg": moved[number]} if moved else {}
+            facts.append({**one.facts, **told, "files": files})
         return facts
 
     def _write_inversion(self, face: Place, known: Inverted, engine: Redirection) -> dict:

@@ -89,6 +89,7 @@ class Place:
         colours: how models want its colours, None: as they are.
         reading: how an estimator of another view sees the photo, None: as the model does.
         mask: (h, w) uint8 of 0 to 255, how much of a pixel is head; None where nobody said.
+        per_mm: pixels of the photo per mm at the face, None where no head pose was fitted to it.
     """
 
     name: str
@@ -104,6 +105,7 @@ class Place:
     colours: ColourMatch | None = None
     reading: View | None = None
     mask: np.ndarray | None = None
+    per_mm: float | None = None
 
     @property
     def shown(self) -> np.ndarray:
@@ -217,6 +219,7 @@ def face_place(
         landmarks=points,
         colours=colours,
         reading=reading,
+        per_mm=float(camera[0] / np.linalg.norm(made.origin[0])),
         facts={
             **framing,
             "faces_found": one.faces_found,

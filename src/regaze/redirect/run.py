@@ -15,6 +15,7 @@ from PIL import Image
 
 from regaze.estimators.quality import warn_of_blind
 from regaze.images import reduce_patches, to_uint8
+from regaze.landmarks.gaze import Unreadable
 from regaze.outputs import replacing
 from regaze.provenance import fingerprint
 from regaze.redirect.adjust import Adjustment
@@ -29,6 +30,7 @@ from regaze.redirect.inverted import (
     outline,
     told_codes,
 )
+from regaze.redirect.looks import SOURCES, Looks, agreed
 from regaze.redirect.measuring import Measuring
 from regaze.redirect.one_eye import one_eye, only_there
 from regaze.redirect.paste import Motion
@@ -76,6 +78,8 @@ class Redirection(Measuring):
             :class:`regaze.redirect.codes.SourceCodes`.
         match_colours: see :class:`regaze.redirect.adjust.Adjustment`; None: unless the model learnt
             from pictures of changed colours.
+        read_gaze: one of :data:`regaze.redirect.looks.SOURCES`: what tells first where a face of a
+            photo looks.
         options: of the same: what else is done to photos.
 
     Attributes:
@@ -95,8 +99,14 @@ class Redirection(Measuring):
         device: str = "auto",
         published: Mapping[str, Mapping[str, str]] | None = None,
         match_colours: bool | None = None,
+        read_gaze: str = SOURCES[0],
         **options,
     ):
+        if read_gaze not in SOURCES:
+            raise ValueError(
+                f"read-gaze: expected one of {', '.join(SOURCES)}, found {read_gaze!r}"
+            )
+        self._looks = Looks() if read_gaze == SOURCES[0] else None
         if device not in ("auto", "cpu", "cuda"):
             raise ValueError(f"device: expected auto, cpu or cuda, found {device!r}")
         if device == "auto":
@@ -169,7 +179,8 @@ class Redirection(Measuring):
         }
 
     def source_gaze(self, place: Place, given: Sequence[float] | None) -> tuple[np.ndarray, str]:
-        """Gaze (2,) radians of a face and where it is from: given (degrees), labels or estimated.
+        """Gaze (2,) radians of a face and where it is from: given (degrees), labels, read from the
+        irises of a photo, or estimated.
 
         Raises:
             ValueError: none of these is possible.
@@ -180,12 +191,24 @@ class Redirection(Measuring):
             return place.gaze, "labels"
         seen = self.read_in is None or place.photo is None
         found = self.measure(place.shown[None]) if seen else self.measure_photo(place, place.photo)
+        name = None if found is None else self.estimator.record.get("name")
+        if self._looks is not None and place.per_mm is not None:
+            try:
+                reading = self._looks.of(place)
+            except Unreadable as reason:
+                log.info("%s: irises tell no gaze: %s", place.source, reason)
+            else:
+                known = None if found is None else (self.estimator.record.get("held_out") or {})
+                error = known and known.get("gaze_deg")
+                theirs = found[0, :2].astype(np.float64) if error else None
+                gaze, both = agreed(reading, theirs, np.radians(error or 0.0))
+                return gaze, f"irises and {name}" if both else "irises"
         if found is None:
             raise ValueError(
                 f"{place.source}: the gaze of the source is unknown and no trained estimator was "
                 "found beside the model: give --source-gaze PITCH YAW"
             )
-        return found[0, :2].astype(np.float64), f"estimated by {self.estimator.record.get('name')}"
+        return found[0, :2].astype(np.float64), f"estimated by {name}"
 
     def redirect(
         self,

@@ -95,7 +95,7 @@ def test_a_portrait(here, models):
     assert content["judges"]["judge"]["held_out_gaze_pitch_slope"] == 0.3
     assert content["judges"]["published.pth"]["kind"] == "eth-xgaze"
     control, made = content["measured"]["moved irises"], content["measured"]["redirected"]
-    # The mesh sees irises that were moved by hand where they went, half of the way up and down.
+    # Irises that were moved by hand are seen where they went, half of the way up and down.
     assert 0.2 < control["iris"]["slope"][0] < 1.2 and 0.4 < control["iris"]["slope"][1] < 1.2
     assert min(control["iris"]["r2"]) > 0.9 and control["iris"]["unread"] == 0
     assert control["by_photo"]["portrait.png"]["iris"] == control["iris"]
@@ -162,7 +162,12 @@ def test_what_is_refused(here, models):
 def test_without_a_recogniser_or_an_estimator(here, models, tmp_path):
     bare = tmp_path / "bare"
     shutil.copytree(models / "restless", bare / "restless")
-    assert "gaze of the source is unknown" in refused("portrait.png", *asked(bare))
+    said = refused("portrait.png", *asked(bare), "--read-gaze", "estimator")
+    assert "gaze of the source is unknown" in said
+    result = run("portrait.png", *asked(bare), "--out", "irises")
+    assert result.exit_code == 0, result.output
+    (photo,) = json.loads((here / "irises/check.json").read_text())["photos"]
+    assert photo["source_gaze_from"] == "irises"
     shutil.copytree(models / "judge", bare / "judge")
     result = run("portrait.png", *asked(bare))
     assert result.exit_code == 0, result.output

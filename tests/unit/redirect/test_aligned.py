@@ -79,7 +79,7 @@ def picture(path):
 
 
 def test_a_photo_is_aligned_inverted_edited_and_pasted(tmp_path, portrait, models):
-    said = done(*asked(portrait, models, "--out", tmp_path))
+    said = done(*asked(portrait, models, "--out", tmp_path, "--read-gaze", "estimator"))
     assert "estimated by judge" in said
     (face,) = json.loads((tmp_path / "redirect.json").read_text())["faces"]
     assert face["framing"] == "ffhq" and 0 <= face["frame_outside"] < 0.3

@@ -1,6 +1,8 @@
 """``regaze redirect`` on photos and videos with nothing brought: a portrait, groups, odd files."""
 
 import json
+import shutil
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -9,8 +11,13 @@ from PIL import Image
 from redirect_command import done, refused
 from skimage import data
 
+from regaze.capture import scene
+from regaze.capture.head import HeadConfig, build_head
+from regaze.capture.writer import CaptureConfig, render_person
 from regaze.landmarks.detectors import configured_detector
+from regaze.landmarks.gaze import GazeReading
 from regaze.redirect.animate import write_mp4
+from regaze.redirect.looks import agreed
 from regaze.redirect.place import photo_place
 
 
@@ -83,6 +90,63 @@ def test_one_of_a_group(here, asked, portrait):
     assert face["faces_found"] == 3 and face["face"] == 2
     assert (here / "redirected/group_face2.png").is_file()
     assert "face 3: expected one of 0 to 2" in refused("group.png", *asked, "--face", 3)
+
+
+def test_forty_faces_are_all_found_and_the_largest_is_taken(here, asked, portrait):
+    head, crowd = portrait[20:212, 130:322], np.full((1000, 1440, 3), 110, np.uint8)
+    for number in range(40):
+        row, column, side = number // 8, number % 8, 170 if number == 21 else 140
+        at = crowd[10 + 198 * row :, 5 + 178 * column :][:side, :side]
+        at[:] = cv2.resize(head, (side, side), interpolation=cv2.INTER_AREA)
+    Image.fromarray(crowd).save("crowd.png")
+    done("crowd.png", *asked)
+    (face,) = faces()
+    assert face["faces_found"] == 40 and face["face"] == 0
+    made = np.asarray(Image.open("redirected/crowd_face0.png")).astype(int)
+    assert np.abs(made - crowd).max() <= 2
+    assert "face 40: expected one of 0 to 39" in refused("crowd.png", *asked, "--face", 40)
+
+
+def test_a_profile_is_refused(here, asked, monkeypatch):
+    draw = scene.draw_series
+    turned = np.radians([[0.0, 85.0]])
+    monkeypatch.setattr(scene, "draw_series", lambda *_: replace(draw(*_), heads=turned))
+    config = CaptureConfig(persons={"test": 1}, head_poses=1, gazes=1, head=HeadConfig.tiny())
+    (jpeg,) = render_person(build_head(config.head), config, "60001").jpegs
+    (here / "profile.jpg").write_bytes(jpeg)
+    assert "profile.jpg: no face found" in refused("profile.jpg", *asked)
+    assert not (here / "redirected").exists()
+
+
+def test_irises_tell_where_a_portrait_looks_and_how_far_its_eyes_moved(here, asked, portrait):
+    Image.fromarray(portrait).save("a.png")
+    done("a.png", *asked)
+    (face,) = faces()
+    assert face["source_gaze_from"].startswith("irises")
+    # The eyes look about into the camera, the untrained estimator anywhere.
+    assert np.abs(face["source_gaze_deg"]).max() < 8
+    # An untrained model moves nothing.
+    assert np.abs(face["results"][0]["irises_moved_deg"]).max() < 0.5
+    done("a.png", *asked, "--read-gaze", "estimator")
+    assert faces()[0]["source_gaze_from"] == "estimated by judge"
+    said = refused("a.png", *asked, "--read-gaze", "nose")
+    assert "read-gaze: expected one of irises, estimator, found 'nose'" in said
+
+
+def test_without_an_estimator_irises_tell(here, asked, models, portrait):
+    shutil.copytree(models / "small", here / "only/small")
+    Image.fromarray(portrait).save("a.png")
+    done("a.png", *asked, "--models", "only")
+    assert faces()[0]["source_gaze_from"] == "irises"
+
+
+def test_an_estimate_counts_where_it_agrees():
+    reading = GazeReading(np.radians([4.0, 3.0]), np.radians([4.0, 2.0]), None)
+    gaze, both = agreed(reading, np.radians([12.0, 4.0]), np.radians(2.0))
+    assert both and np.degrees(gaze) == pytest.approx([4.0, 3.5])
+    gaze, both = agreed(reading, np.radians([12.0, 9.0]), np.radians(2.0))
+    assert not both and np.degrees(gaze) == pytest.approx([4.0, 3.0])
+    assert agreed(reading, None, 0.0) == (reading.gaze, False)
 
 
 def as_16_bit(picture, path):
