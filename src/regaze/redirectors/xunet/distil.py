@@ -158,7 +158,9 @@ class XUNetStudent(XUNetRedirector):
             return self.objective.denoise(network, z, sigma, base).clamp(-1, 1)
 
         sigmas = self.grid[:: self.stride]
-        return euler(denoise, self._start(branch.inputs, noise), sigmas).clamp(-1, 1)
+        # As what its branch holds was computed.
+        with self.sampler.autocast():
+            return euler(denoise, self._start(branch.inputs, noise), sigmas).clamp(-1, 1)
 
     def record_path(self, state: State, target: Batch, *, seed: int) -> torch.Tensor:
         """The pictures alone: few steps are not worth recording."""

@@ -111,6 +111,23 @@ def fitted(made, data, steps, lr=2e-3):
     return found
 
 
+@pytest.mark.parametrize("frames", [1, 2])
+def test_a_student_draws_in_low_precision_as_it_does_on_gpus(frames):
+    network = {"frames": frames}
+    made = {}
+    for precision in ("fp32", "bf16"):
+        config = entry(distil=DISTIL, network=network).resolve()
+        torch.manual_seed(2)
+        one = build_redirector(config, {"precision": precision}).eval()
+        with torch.no_grad():
+            for parameter in one.parameters():
+                if not parameter.any():
+                    parameter.fill_(0.01)
+        made[precision] = pictures(one, batch())
+    assert made["bf16"].dtype == torch.float32
+    assert 0 < (made["fp32"] - made["bf16"]).abs().mean() < 0.02
+
+
 def pictures(redirector, data, seed=0):
     with torch.no_grad():
         return redirector.redirect(data, seed=seed)
