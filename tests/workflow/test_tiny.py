@@ -25,7 +25,7 @@ def test_everything_is_made(finished):
     table = pd.read_csv(finished / "results/report/comparison.csv")
     assert set(table["model"]) == {
         *("copy", "truth", "xunet", "xunet_deca", "xunet_lite", "xunet_student", "regression"),
-        *("sted", "redirtrans", "redirtrans_gan", "inverter"),
+        *("sted", "redirtrans", "redirtrans_gan", "inverter", "gcgan", "gcgan_moved"),
     }
     assert list((finished / "results").rglob(".*.part")) == []
     assert 'id="sampling"' in page

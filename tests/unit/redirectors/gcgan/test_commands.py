@@ -79,6 +79,12 @@ def test_a_saved_code_is_begun_at(folder, tmp_path):
     result = called(folder, "interpolate", "--out", out, *options)
     assert result.exit_code == 0, result.output
     assert out.read_bytes()[:4] == b"GIF8"
+    moving = tmp_path / "way.mp4"
+    result = called(folder, "interpolate", "--out", moving, *options)
+    assert result.exit_code == 0, result.output
+    assert moving.read_bytes()[4:8] == b"ftyp"
+    result = called(folder, "interpolate", "--out", tmp_path / "way.png", *options)
+    assert result.exit_code and "way.png" in str(result.exception)
     write_latent(tmp_path / "code.npy", torch.zeros(13, 32))
     result = called(folder, "interpolate", "--out", out, *options)
     assert "expected finite numbers of shape (1, 32) or (1, 14, 32)" in str(result.exception)
