@@ -18,6 +18,19 @@ _TRUNCATION = Annotated[
 _SEED = Annotated[int, typer.Option(min=0, help="Seed of codes and of drawn gazes.")]
 
 
+def _requested(gaze: str, count: int, faces: list[Path] | None, seed: int):
+    """Those of :func:`_gazes`, none of which looks backwards."""
+    import numpy as np
+
+    found = _gazes(gaze, count, faces, seed)
+    if not len(found) or not (np.abs(found) <= np.pi / 2).all():
+        raise ValueError(
+            f"--gaze {gaze}: expected pitch and yaw from -90 to 90 degrees, found "
+            f"{np.degrees(found).round(1).tolist()[:3]}"
+        )
+    return found
+
+
 def _gazes(gaze: str, count: int, faces: list[Path] | None, seed: int):
     """Gazes (n,2) radians: ``faces`` (drawn from their labels), ``grid``, ``P,Y`` or a CSV."""
     import numpy as np
@@ -72,7 +85,7 @@ def sample(
     from regaze.redirectors.gcgan.sampling import Draws, write_samples
 
     try:
-        gazes = _gazes(gaze, count, faces, seed)
+        gazes = _requested(gaze, count, faces, seed)
         if gaze == "grid" or gaze.endswith(".csv"):
             per_code, gazes = len(gazes), np.tile(gazes, (count, 1))
         draws = Draws(gazes, per_code, truncation, seed)

@@ -218,7 +218,7 @@ def interpolation(
     truncation: float = 0.7,
     seed: int = 0,
 ) -> list[np.ndarray]:
-    """Pictures (H,W,3) uint8 beside their classes, in which a component of a code or the gaze moves.
+    """Pictures (H,W,3) uint8 beside their classes, in which one component or the gaze moves.
 
     Args:
         folder: of the model.

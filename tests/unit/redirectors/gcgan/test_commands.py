@@ -63,6 +63,8 @@ def test_gazes_are_those_asked_for(folder, tmp_path):
     ("options", "told"),
     [
         ((), "--faces: gazes are drawn from labels"),
+        (("--gaze", "500,0"), "expected pitch and yaw from -90 to 90 degrees, found [[500.0, 0.0]"),
+        (("--gaze", "nan,0"), "expected pitch and yaw from -90 to 90 degrees"),
         (("--gaze", "up"), "--gaze: expected faces, grid, PITCH,YAW in degrees or a .csv"),
     ],
 )

@@ -149,6 +149,19 @@ def test_what_paths_do_not_depend_on_gets_a_gradient_of_nothing(benches):
         assert one.grad is not None and not one.grad.any()
 
 
+@pytest.mark.whole
+def test_a_training_that_was_killed_between_lazy_steps_ends_as_an_unbroken_one(tmp_path):
+    lazy = {"r1_every": 3, "path_every": 2}
+    CHECKS["resuming"](Bench("lazy", {"lazy": settings(objective=lazy)}, {}, tmp_path))
+
+
+def test_a_first_stage_of_other_classes_is_no_start(benches):
+    classes = {**benches["first"].config["network"], "seg_dim": 7}
+    other = benches["first"].built(network=classes)
+    with pytest.raises(ValueError, match="local_nets.6"):
+        benches["second"].built().load_start(other.saved.state_dict())
+
+
 def test_the_mean_path_is_kept_with_the_training_and_not_with_the_model(benches):
     redirector, batch = benches["first"].built(), benches["first"].batch()
     moved_by(redirector, batch, "path")
