@@ -72,15 +72,16 @@ class GcGan(Redirector):
         """Take LPIPS, where codes are found by it, and in training the estimator.
 
         Raises:
-            ValueError: the estimator reads pictures of another size.
+            ValueError: the estimator reads pictures of another size or pre-processing.
         """
         if "estimator" in networks:
-            found = networks["estimator"].size_px
-            if found != self.size:
-                raise ValueError(
-                    f"training estimator: size_px: expected {self.size} as this model has, found "
-                    f"{found}"
-                )
+            for name, wanted in (("size_px", self.size), ("preprocess", "none")):
+                found = getattr(networks["estimator"], name)
+                if found != wanted:
+                    raise ValueError(
+                        f"training estimator: {name}: expected {wanted!r} as this model has, found "
+                        f"{found!r}"
+                    )
             # A list keeps it out of this module's own parameters.
             self._estimator = [networks["estimator"]]
         if "likeness" in networks:

@@ -7,6 +7,7 @@ from typer.testing import CliRunner
 
 from regaze.cli import app
 from regaze.estimators.build import build_estimator
+from regaze.estimators.settings import EstimatorSettings
 from regaze.faces import FacesReader
 from regaze.redirectors.bench import Bench, _write_model
 from regaze.redirectors.gcgan.latents import write_latent
@@ -19,7 +20,7 @@ def folder(tmp_path_factory):
     bench = Bench(
         "drawing",
         {"drawing": ModelSettings(**{"class": "gcgan"})},
-        {},
+        {"vgg": EstimatorSettings(arch="vgg", persons="train-redirector", preprocess="none")},
         tmp_path_factory.mktemp("c"),
     )
     bench.write_untrained()

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from regaze.estimators.settings import EstimatorSettings
 from regaze.faces import FacesAttributes, FacesReader, FacesWriter
 from regaze.masks.condition import MaskRows
 from regaze.masks.painting import painted, parts_of_landmarks
@@ -13,13 +14,14 @@ from regaze.redirect.regions import SourceRegions
 from regaze.redirectors.bench import Bench
 from regaze.redirectors.gcgan.settings import ModelSettings
 
+VGG = {"vgg": EstimatorSettings(arch="vgg", persons="train-redirector", preprocess="none")}
 TOLD = {"classes": 6, "crop": "eye_strip"}
 
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory):
     models = {"gcgan": ModelSettings(**{"class": "gcgan"})}
-    return Bench("gcgan", models, {}, tmp_path_factory.mktemp("regions"))
+    return Bench("gcgan", models, VGG, tmp_path_factory.mktemp("regions"))
 
 
 def test_skin_and_eyes_are_those_of_the_masks_and_the_rest_is_painted(bench):
