@@ -13,7 +13,7 @@ from regaze.configfiles import merge
 
 OTHERS = dict.fromkeys(
     ("xunet", "xunet_deca", "xunet_lite", "xunet_student", "regression", "sted")
-    + ("redirtrans", "gazenerf", "diffusionrig_gaze")
+    + ("redirtrans", "gazenerf", "diffusionrig_gaze", "gcgan", "gcgan_moved")
 )
 SMALL = {"evaluation": {"study": {"models": None}}, "augmentation": {"redirectors": []}}
 TARGETS = ("inverted", "inversions", "report")

@@ -26,6 +26,7 @@ def test_everything_is_made(finished):
     assert set(table["model"]) == {
         *("copy", "truth", "xunet", "xunet_deca", "xunet_lite", "xunet_student", "regression"),
         *("sted", "redirtrans", "gazenerf", "redirtrans_gan", "inverter", "diffusionrig_gaze"),
+        *("gcgan", "gcgan_moved"),
     }
     assert list((finished / "results").rglob(".*.part")) == []
     assert 'id="sampling"' in page

@@ -18,6 +18,19 @@ _TRUNCATION = Annotated[
 _SEED = Annotated[int, typer.Option(min=0, help="Seed of codes and of drawn gazes.")]
 
 
+def _requested(gaze: str, count: int, faces: list[Path] | None, seed: int):
+    """Those of :func:`_gazes`, none of which looks backwards."""
+    import numpy as np
+
+    found = _gazes(gaze, count, faces, seed)
+    if not len(found) or not (np.abs(found) <= np.pi / 2).all():
+        raise ValueError(
+            f"--gaze {gaze}: expected pitch and yaw from -90 to 90 degrees, found "
+            f"{np.degrees(found).round(1).tolist()[:3]}"
+        )
+    return found
+
+
 def _gazes(gaze: str, count: int, faces: list[Path] | None, seed: int):
     """Gazes (n,2) radians: ``faces`` (drawn from their labels), ``grid``, ``P,Y`` or a CSV."""
     import numpy as np
@@ -72,7 +85,7 @@ def sample(
     from regaze.redirectors.gcgan.sampling import Draws, write_samples
 
     try:
-        gazes = _gazes(gaze, count, faces, seed)
+        gazes = _requested(gaze, count, faces, seed)
         if gaze == "grid" or gaze.endswith(".csv"):
             per_code, gazes = len(gazes), np.tile(gazes, (count, 1))
         draws = Draws(gazes, per_code, truncation, seed)
@@ -85,7 +98,7 @@ def sample(
 @gcgan_app.command()
 def interpolate(
     model: _MODEL,
-    out: Annotated[Path, typer.Option(help="The .gif to write.")],
+    out: Annotated[Path, typer.Option(help="The .gif or .mp4 to write.")],
     component: Annotated[
         str, typer.Option(help="gaze, or a row of codes such as eye_shape or iris_texture.")
     ] = "gaze",
@@ -99,20 +112,19 @@ def interpolate(
     truncation: _TRUNCATION = 0.7,
     seed: _SEED = 0,
 ) -> None:
-    """Write a GIF in which the gaze or one component of a code moves, beside its classes."""
+    """Write a GIF or MP4 in which the gaze or one component of a code moves, beside its classes."""
     import numpy as np
 
-    from regaze.outputs import ending_of, replacing
-    from regaze.redirectors.gcgan.sampling import interpolation, known_latent
+    from regaze.redirect.animate import check_kind, write_animation
+    from regaze.redirectors.gcgan.sampling import FRAME_MS, interpolation, known_latent
 
     try:
-        ending_of(out, (".gif",), "expected")
+        check_kind(out)
         code = None if latent is None else known_latent(model, latent)
         where = tuple(np.radians(gaze))
         told = {"code": code, "gaze": where, "frames": frames}
         made = interpolation(model, component, **told, truncation=truncation, seed=seed)
-        with replacing(out) as part:
-            part.write_bytes(made)
+        write_animation(out, made, FRAME_MS)
     except (ValueError, OSError) as error:
         raise SystemExit(str(error)) from None
     typer.echo(f"{out}: {frames} frames")

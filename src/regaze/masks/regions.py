@@ -17,6 +17,7 @@ from regaze.provenance import fingerprint
 
 CROPS = ("eye_strip", "face")
 _HELD_BYTES = 512 << 20
+_LARGEST = np.float32(np.pi)
 
 
 class EyeRegionRows:
@@ -38,7 +39,7 @@ class EyeRegionRows:
 
     Raises:
         FileNotFoundError, regaze.masks.MasksError: masks that cannot be used.
-        ValueError: the faces have no landmarks.
+        ValueError: the faces have no landmarks, or gazes that are no radians.
     """
 
     columns = ("parts", "place")
@@ -56,6 +57,13 @@ class EyeRegionRows:
             raise ValueError(
                 f"{faces.paths[0]}: landmarks: expected 68 points of every face, from which eye "
                 "regions are painted; found none"
+            )
+        beyond = (np.abs(faces.labels[:, :2]) > _LARGEST).any(1)
+        if beyond.any():
+            row = int(np.flatnonzero(beyond)[0])
+            raise ValueError(
+                f"{faces.paths[0]}: labels: expected gazes in radians, up to pi, found "
+                f"{faces.labels[row, :2].tolist()} in row {row}"
             )
         # The same file, opened and checked as masks are.
         own = MaskRows({"names": ["head"]}, files, faces, expect)

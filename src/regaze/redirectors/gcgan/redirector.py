@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ from regaze.redirectors.base import Batch, Phase, Progress, Redirector, State
 from regaze.redirectors.gcgan.adversary import DualDiscriminator
 from regaze.redirectors.gcgan.checkpoints import check_sizes, read_published
 from regaze.redirectors.gcgan.fit import MEAN_OF, Fit, fitted
-from regaze.redirectors.gcgan.generator import SemanticGenerator
+from regaze.redirectors.gcgan.generator import Drawn, SemanticGenerator
 from regaze.redirectors.gcgan.objective import one_hot
 from regaze.redirectors.gcgan.places import cut, feathered, pasted, shown, usual_place
 from regaze.redirectors.gcgan.restyle import Restyled
@@ -38,6 +38,7 @@ class GcGan(Redirector):
         self.net = nn.ModuleDict({"model": model})
         self._frozen: list[SemanticGenerator] = []
         self._likeness: list[nn.Module] = []
+        self._estimator: list[nn.Module] = []
         if "checkpoint" not in config:
             widths = (options["channel_multiplier"], options["channel_max"])
             self.net["judge"] = DualDiscriminator(
@@ -68,7 +69,21 @@ class GcGan(Redirector):
         return self.saved["generator"]
 
     def attach(self, networks: Mapping[str, nn.Module]) -> None:
-        """Take LPIPS, where codes are found by it."""
+        """Take LPIPS, where codes are found by it, and in training the estimator.
+
+        Raises:
+            ValueError: the estimator reads pictures of another size or pre-processing.
+        """
+        if "estimator" in networks:
+            for name, wanted in (("size_px", self.size), ("preprocess", "none")):
+                found = getattr(networks["estimator"], name)
+                if found != wanted:
+                    raise ValueError(
+                        f"training estimator: {name}: expected {wanted!r} as this model has, found "
+                        f"{found!r}"
+                    )
+            # A list keeps it out of this module's own parameters.
+            self._estimator = [networks["estimator"]]
         if "likeness" in networks:
             self._likeness = [networks["likeness"]]
 
@@ -129,7 +144,7 @@ class GcGan(Redirector):
             return steps.discriminator(self._real(batch), self._asked(batch["target_gaze"], at))
         asked = self._asked(batch["source_gaze"], at)
         if phase == "generator":
-            return steps.generator_step(asked)
+            return steps.generator_step(asked, self._reading(batch, at))
         # Every second row, so that several processes take the rows that one takes.
         codes, gaze = asked.codes[::2], asked.gaze[::2]
         side = self.size
@@ -159,6 +174,25 @@ class GcGan(Redirector):
             pairs = (real.images, real.masks), (made.rgb, made.seg.clamp(-1, 1))
             apart = [_projected(torch.cat(pair, 1)) for pair in pairs]
             return (apart[0] - apart[1]).abs().mean()
+
+    def _reading(self, batch: Batch, at: Progress) -> Callable[[Drawn], Tensor] | None:
+        """What a reading costs: drawn eyes are read where the sources' own were.
+
+        Published code has no such term. In steps without a reading, None.
+        """
+        weight = self.objective["reading"]
+        if not weight or at.step % self.objective["reading_every"]:
+            return None
+        place, wanted = batch["source_place"].float(), batch["source_gaze"].float()
+
+        def cost(made: Drawn) -> Tensor:
+            # Where a drawn face ends teaches the classes nothing here.
+            weights = feathered(made.seg.detach().float(), self.strip)
+            regions = made.rgb.float().clamp(-1, 1)
+            faces = pasted(batch["source"].float(), regions, weights, place)
+            return weight * (self._estimator[0](faces)[:, :2].float() - wanted).abs().mean()
+
+        return cost
 
     def _steps(self) -> Steps:
         frozen = self._frozen[0].to(self.net.path_mean.device) if self.second else None

@@ -14,7 +14,7 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from regaze.animation import gif, tiled
+from regaze.animation import tiled
 from regaze.estimators.base import GazeHeadEstimator
 from regaze.estimators.evaluate import read_images
 from regaze.faces import COMPRESSION, FacesAttributes, FacesReader, FacesWriter
@@ -31,7 +31,8 @@ from regaze.redirectors.networks import load_redirector
 
 _FOCAL, _DISTANCE = 500 / 128, 600.0
 """Of the usual camera of patches: focal length over their side, and mm to the face."""
-_FRAME_MS = 60
+FRAME_MS = 60
+"""How long each picture of an interpolation is shown."""
 _BATCH = 16
 
 
@@ -216,8 +217,8 @@ def interpolation(
     keys: int = 5,
     truncation: float = 0.7,
     seed: int = 0,
-) -> bytes:
-    """A GIF of pictures beside their classes, in which one component of a code or the gaze moves.
+) -> list[np.ndarray]:
+    """Pictures (H,W,3) uint8 beside their classes, in which one component or the gaze moves.
 
     Args:
         folder: of the model.
@@ -250,7 +251,7 @@ def interpolation(
         for picture, one in zip(to_uint8(images), gazes, strict=True)
     ]
     pairs = zip(shown, coloured(labels), strict=True)
-    return gif([tiled(np.stack(pair), 2, 2) for pair in pairs], _FRAME_MS)
+    return [np.asarray(tiled(np.stack(pair), 2, 2)) for pair in pairs]
 
 
 def _with_arrow(picture: np.ndarray, gaze: np.ndarray) -> np.ndarray:

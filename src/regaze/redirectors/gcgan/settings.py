@@ -67,6 +67,12 @@ class ObjectiveOptions(Section):
         le=1,
         description="of a picture: more iris breaks a mask, which then need not be kept (stage 2)",
     )
+    reading: float = Field(
+        0.0,
+        ge=0,
+        description="gaze that the training estimator reads in real pictures with drawn eyes",
+    )
+    reading_every: int = Field(2, ge=1, description="steps from one reading to the next")
     flip: bool = Field(False, description="mirror half of the pictures, yaw changing its sign")
 
 
@@ -109,6 +115,7 @@ class ModelSettings(MethodSettings):
     restyle: str | None = Field(
         None, description="ReStyle encoder of 256 px, a file, that the descent begins from"
     )
+    estimator: str = Field("vgg", description="entry of estimators, for objective.reading")
     checkpoint: str | None = Field(
         None, description="published weights (ckpt/NNNNNN.pt); then nothing is trained"
     )
@@ -142,15 +149,17 @@ class ModelSettings(MethodSettings):
         second = config["stage"] == 2
         sides = ("source", "unlabelled") if second else ("source",)
         told = {"classes": config["network"]["seg_dim"], "crop": config["crop"]}
-        networks = ()
+        networks = []
+        if config["objective"]["reading"]:
+            networks.append(Network("estimator", "estimators", config["estimator"]))
         if config["likeness"]:
-            networks = (Network("likeness", "assets", config["likeness"], always=True),)
+            networks.append(Network("likeness", "assets", config["likeness"], always=True))
         starts = (StartFile("restyle", config["restyle"]),) if "restyle" in config else ()
         return Declaration(
             "gaze angles",
             ("gaze",),
             (Input("eye_regions", told, sides),),
-            networks,
+            tuple(networks),
             starts,
             unlabelled=second,
             no_graph="each source is drawn with a look of its own, which is searched for",
@@ -200,12 +209,13 @@ _SMALL = derived(
     _REFERENCE,
     network={"style_dim": 128, "n_mlp": 4, "channel_multiplier": 1, "channel_max": 32}
     | {"coarse_size": 32, "min_feat_size": 8, "local_channel": 32, "coarse_channel": 32},
-    objective={"r1_img": 1.0, "r1_seg": 100.0},
+    objective={"r1_img": 1.0, "r1_seg": 100.0, "reading": 10.0},
 )
 _TINY = derived(
     _SMALL,
     network={"style_dim": 32, "n_mlp": 2, "coarse_size": 16}
     | {"min_feat_size": 4, "local_channel": 16},
+    objective={"reading": 0.0},
 )
 
 PRESETS = {"reference": _REFERENCE, "small": _SMALL, "tiny": _TINY}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -111,8 +111,13 @@ class Steps:
             "r1_seg": mask.detach(),
         }
 
-    def generator_step(self, asked: Asked) -> dict[str, Tensor]:
-        """``loss`` of the generator: adversarial, and its coarse and fine segmentations agree."""
+    def generator_step(
+        self, asked: Asked, further: Callable[[Drawn], Tensor] | None = None
+    ) -> dict[str, Tensor]:
+        """``loss`` of the generator: adversarial, and its coarse and fine segmentations agree.
+
+        ``further`` is what is added to it, a scalar of what was drawn.
+        """
         made, masks, kept = self._made(asked)
         logits = full(held(self.judge, full(made.rgb), masks, asked.gaze))
         adversarial = generator_loss(logits)
@@ -123,6 +128,9 @@ class Steps:
             apart = (full(made.seg) - kept).square().mean()
             loss = loss + self.weights["mask"] * apart
             found["kept_mask"] = apart.detach()
+        if further is not None:
+            more = further(made)
+            loss, found["further"] = loss + more, more.detach()
         return {"loss": loss, **found}
 
     def path(self, asked: Asked, mean: Tensor, noise: Tensor) -> dict[str, Tensor]:
@@ -138,7 +146,9 @@ class Steps:
         found = path_length(full(made.rgb), spread, mean, noise)
         loss = self.weights["path"] * self.weights["path_every"] * found.penalty
         return {
-            "loss": loss,
+            # Biases, and what only masks are drawn by, get a gradient of 0 rather than none, as in
+            # the discriminator's and as published.
+            "loss": loss + 0 * made.rgb[0, 0, 0, 0] + 0 * made.seg[0, 0, 0, 0],
             "path": found.penalty.detach(),
             "mean": found.mean.detach(),
             "length": found.lengths.mean().detach(),

@@ -7,6 +7,7 @@ from typer.testing import CliRunner
 
 from regaze.cli import app
 from regaze.estimators.build import build_estimator
+from regaze.estimators.settings import EstimatorSettings
 from regaze.faces import FacesReader
 from regaze.redirectors.bench import Bench, _write_model
 from regaze.redirectors.gcgan.latents import write_latent
@@ -19,7 +20,7 @@ def folder(tmp_path_factory):
     bench = Bench(
         "drawing",
         {"drawing": ModelSettings(**{"class": "gcgan"})},
-        {},
+        {"vgg": EstimatorSettings(arch="vgg", persons="train-redirector", preprocess="none")},
         tmp_path_factory.mktemp("c"),
     )
     bench.write_untrained()
@@ -63,6 +64,8 @@ def test_gazes_are_those_asked_for(folder, tmp_path):
     ("options", "told"),
     [
         ((), "--faces: gazes are drawn from labels"),
+        (("--gaze", "500,0"), "expected pitch and yaw from -90 to 90 degrees, found [[500.0, 0.0]"),
+        (("--gaze", "nan,0"), "expected pitch and yaw from -90 to 90 degrees"),
         (("--gaze", "up"), "--gaze: expected faces, grid, PITCH,YAW in degrees or a .csv"),
     ],
 )
@@ -79,6 +82,12 @@ def test_a_saved_code_is_begun_at(folder, tmp_path):
     result = called(folder, "interpolate", "--out", out, *options)
     assert result.exit_code == 0, result.output
     assert out.read_bytes()[:4] == b"GIF8"
+    moving = tmp_path / "way.mp4"
+    result = called(folder, "interpolate", "--out", moving, *options)
+    assert result.exit_code == 0, result.output
+    assert moving.read_bytes()[4:8] == b"ftyp"
+    result = called(folder, "interpolate", "--out", tmp_path / "way.png", *options)
+    assert result.exit_code and "way.png" in str(result.exception)
     write_latent(tmp_path / "code.npy", torch.zeros(13, 32))
     result = called(folder, "interpolate", "--out", out, *options)
     assert "expected finite numbers of shape (1, 32) or (1, 14, 32)" in str(result.exception)

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
+from regaze.estimators.settings import EstimatorSettings
 from regaze.faces import FacesReader
 from regaze.images import to_uint8
 from regaze.masks.painting import (
@@ -29,6 +30,7 @@ from regaze.redirectors.gcgan.sampling import Draws, drawn_codes, interpolation,
 from regaze.redirectors.gcgan.settings import ModelSettings
 from regaze.training.phases import Progress
 
+VGG = {"vgg": EstimatorSettings(arch="vgg", persons="train-redirector", preprocess="none")}
 SECOND = {"stage": 2, "train": {"transfer": "results/models/gcgan"}, "objective": {"mixing": 0.5}}
 
 
@@ -40,7 +42,7 @@ def settings(**changes):
 def benches(tmp_path_factory):
     folder, models = tmp_path_factory.mktemp("gcgan"), {}
     models = {"first": settings(), "second": settings(**SECOND)}
-    return {name: Bench(name, models, {}, folder) for name in models}
+    return {name: Bench(name, models, VGG, folder) for name in models}
 
 
 LONG = ("reloading", "resuming")
@@ -110,6 +112,57 @@ def test_frozen_masks_are_those_of_the_weights_that_are_begun_at(benches):
             assert torch.equal(kept[key], value)
 
 
+class EyesOfBatch(torch.nn.Module):
+    """Reads the brightness of the middle, which is where eyes are."""
+
+    preprocess, size_px = "none", 32
+
+    def forward(self, images):
+        return images[:, :, 12:16].mean((1, 2, 3))[:, None].expand(-1, 4)
+
+
+def test_readings_teach_the_generator_in_every_second_step(benches):
+    bench = benches["first"]
+    on = {**bench.config["objective"], "reading": 2.0}
+    redirector, batch = bench.built(objective=on), bench.batch()
+    redirector.attach({"estimator": EyesOfBatch()})
+    found = [
+        redirector.losses(batch, "generator", Progress(step, 0, torch.Generator().manual_seed(0)))
+        for step in (0, 1)
+    ]
+    assert "further" in found[0] and "further" not in found[1]
+    losses = [float(one["loss"].detach()) for one in found]
+    assert losses[0] == pytest.approx(losses[1] + float(found[0]["further"]), rel=1e-5)
+    other = EyesOfBatch()
+    other.size_px = 64
+    with pytest.raises(ValueError, match="size_px: expected 32 as this model has, found 64"):
+        redirector.attach({"estimator": other})
+
+
+def test_what_paths_do_not_depend_on_gets_a_gradient_of_nothing(benches):
+    """Adam counts the step for it then, as in the published iterations."""
+    redirector, batch = benches["first"].built(), benches["first"].batch()
+    redirector.network.zero_grad(set_to_none=True)
+    at = Progress(0, 0, torch.Generator().manual_seed(0))
+    redirector.losses(batch, "path", at)["loss"].backward()
+    render = redirector.generator.render_net
+    for one in (render.to_segs[-1].bias, render.to_rgbs[-1].bias, render.convs[-1].activate.bias):
+        assert one.grad is not None and not one.grad.any()
+
+
+@pytest.mark.whole
+def test_a_training_that_was_killed_between_lazy_steps_ends_as_an_unbroken_one(tmp_path):
+    lazy = {"r1_every": 3, "path_every": 2}
+    CHECKS["resuming"](Bench("lazy", {"lazy": settings(objective=lazy)}, VGG, tmp_path))
+
+
+def test_a_first_stage_of_other_classes_is_no_start(benches):
+    classes = {**benches["first"].config["network"], "seg_dim": 7}
+    other = benches["first"].built(network=classes)
+    with pytest.raises(ValueError, match="local_nets.6"):
+        benches["second"].built().load_start(other.saved.state_dict())
+
+
 def test_the_mean_path_is_kept_with_the_training_and_not_with_the_model(benches):
     redirector, batch = benches["first"].built(), benches["first"].batch()
     moved_by(redirector, batch, "path")
@@ -164,7 +217,8 @@ def test_what_is_declared():
     assert first.factors == ("gaze",) and not first.unlabelled
     assert second.unlabelled and second.inputs[0].sides == ("source", "unlabelled")
     seen = declared(settings(likeness="lpips_vgg16"))
-    assert [(one.entry, one.always) for one in seen.networks] == [("lpips_vgg16", True)]
+    networks = [("vgg", False), ("lpips_vgg16", True)]
+    assert [(one.entry, one.always) for one in seen.networks] == networks
 
 
 # Classes and places.
@@ -299,9 +353,10 @@ def test_a_code_is_the_same_however_many_are_drawn(model):
 
 
 @pytest.mark.parametrize("component", ["gaze", "iris_texture"])
-def test_what_moves_is_a_gif(model, component):
+def test_what_moves_is_shown_beside_its_classes(model, component):
     made = interpolation(model, component, frames=3, keys=2)
-    assert made[:4] == b"GIF8"
+    assert [one.shape for one in made] == [(64, 128, 3)] * 3
+    assert {one.dtype for one in made} == {np.dtype(np.uint8)}
 
 
 def test_a_component_that_there_is_not_is_refused(model):

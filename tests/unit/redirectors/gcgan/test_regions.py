@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from regaze.estimators.settings import EstimatorSettings
 from regaze.faces import FacesAttributes, FacesReader, FacesWriter
 from regaze.masks.condition import MaskRows
 from regaze.masks.painting import painted, parts_of_landmarks
@@ -13,13 +14,14 @@ from regaze.redirect.regions import SourceRegions
 from regaze.redirectors.bench import Bench
 from regaze.redirectors.gcgan.settings import ModelSettings
 
+VGG = {"vgg": EstimatorSettings(arch="vgg", persons="train-redirector", preprocess="none")}
 TOLD = {"classes": 6, "crop": "eye_strip"}
 
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory):
     models = {"gcgan": ModelSettings(**{"class": "gcgan"})}
-    return Bench("gcgan", models, {}, tmp_path_factory.mktemp("regions"))
+    return Bench("gcgan", models, VGG, tmp_path_factory.mktemp("regions"))
 
 
 def test_skin_and_eyes_are_those_of_the_masks_and_the_rest_is_painted(bench):
@@ -45,6 +47,33 @@ def test_mirrored_faces_have_mirrored_regions(bench):
     left, top, right, bottom = plain["source_place"].unbind(1)
     wanted = torch.stack([1 - right, top, 1 - left, bottom], 1)
     torch.testing.assert_close(flipped["source_place"], wanted)
+
+
+def faces_of(path, side=32, gaze=0.0):
+    """One face with landmarks, and its file."""
+    attributes = FacesAttributes("custom", (side, side), 125.0, 600.0, "none", "example")
+    with FacesWriter(path, attributes) as writer:
+        labels = np.full((1, 8), gaze, np.float32)
+        pixels = np.zeros((1, side, side, 3), np.uint8)
+        writer.add_person("a", pixels, labels, landmarks=np.full((1, 68, 2), side / 2, np.float32))
+    return FacesReader(path)
+
+
+def test_masks_that_are_missing_or_of_another_size_are_refused(tmp_path):
+    faces, larger = faces_of(tmp_path / "faces.h5"), faces_of(tmp_path / "larger.h5", 64)
+    masks = tmp_path / "masks.h5"
+    with pytest.raises(FileNotFoundError, match="masks.h5"):
+        EyeRegionRows(TOLD, [masks], faces)
+    EyeRegionRows.write_example(masks, TOLD, larger, np.ones(1, bool))
+    with pytest.raises(ValueError, match=r"masks.h5.*a.*32.*64"):
+        EyeRegionRows(TOLD, [masks], faces)
+
+
+def test_gazes_in_degrees_are_refused(tmp_path):
+    faces = faces_of(tmp_path / "faces.h5", gaze=12.5)
+    EyeRegionRows.write_example(tmp_path / "masks.h5", TOLD, faces, np.ones(1, bool))
+    with pytest.raises(ValueError, match=r"faces.h5: labels: expected gazes in radians.*12.5"):
+        EyeRegionRows(TOLD, [tmp_path / "masks.h5"], faces)
 
 
 def test_faces_without_landmarks_are_refused(tmp_path):
