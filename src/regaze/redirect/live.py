@@ -15,6 +15,7 @@ from regaze.redirect.courses import pose_of
 from regaze.redirect.in_frames import InFrames
 from regaze.redirect.video import Told, left_alone
 from regaze.video.blinks import Lids
+from regaze.video.pool import one_thread_each
 from regaze.video.reading import Camera, Film
 from regaze.video.smoothing import OneEuro, unrolled
 from regaze.video.tracks import Track, Tracker
@@ -148,7 +149,7 @@ def redirect_live(
             then nothing is written.
     """
     known, lost, count = [], Counter(), 0
-    with Writer(out, source) as writer:
+    with one_thread_each(), Writer(out, source) as writer:
         try:
             for frame in source:
                 picture, facts, reason = live.step(frame.picture, frame.time)

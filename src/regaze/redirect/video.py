@@ -5,17 +5,15 @@ from __future__ import annotations
 import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from regaze.face3d.photo_faces import NoFace
 from regaze.landmarks.base import LandmarkDetector
 from regaze.redirect.courses import Course, course_of
 from regaze.redirect.in_frames import InFrames
-from regaze.video.pool import in_order
+from regaze.video.pool import in_order, one_thread_each
 from regaze.video.reading import Film, Frame
 from regaze.video.tracks import Track, Tracker, persons
 from regaze.video.writing import Writer
@@ -60,7 +58,7 @@ def redirect_video(
     """
     film, told = Film(path), told or _nobody
     threads = min(os.cpu_count() or 1, _MOST_THREADS)
-    with _one_each():
+    with one_thread_each():
         tracks, gazes, times = _watched(film, asked, detector, threads, told)
     if not tracks:
         raise NoFace(f"{path}: {len(times)} frames: no face found")
@@ -73,7 +71,7 @@ def redirect_video(
         for number, person in chosen
         for track in person
     ]
-    with _one_each():
+    with one_thread_each():
         known, lost, codec = _written(film, out, asked, courses, len(times), threads, told)
     return {
         "source": Path(path).name,
@@ -88,17 +86,6 @@ def redirect_video(
         "ramp_deg": [asked.ramp.full_below, asked.ramp.none_beyond],
         "results": known,
     }
-
-
-@contextmanager
-def _one_each() -> Iterator[None]:
-    """Frames are worked on side by side: hold networks to one thread each."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _nobody(what: str, done: int, of: int) -> None:

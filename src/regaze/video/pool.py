@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
+
+import torch
 
 Item, Made = TypeVar("Item"), TypeVar("Made")
 
@@ -35,3 +38,18 @@ def in_order(
                 yield first, made.result()
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def one_thread_each() -> Iterator[None]:
+    """Hold networks to one thread.
+
+    Frames are worked on side by side, and there is so little to do for one of them that further
+    threads, on cores that do something else, cost more than they save.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -243,6 +243,21 @@ def test_what_comes_later_changes_nothing_live(lively):
         np.testing.assert_array_equal(ours, theirs)
 
 
+def test_networks_have_one_thread_while_frames_come(here, lively):
+    write_clip("clip.mp4", portrait_pictures(4))
+    engine, seen, before = Redirection(lively / "eyes", {}, None, "cpu"), set(), 3
+    live = Live(InFrames(engine, Request((8.0, -12.0)), source_gaze=(0, 0)), MeshDetector())
+    held = torch.get_num_threads()
+    torch.set_num_threads(before)
+    try:
+        redirect_live(
+            Film("clip.mp4"), "out.mp4", live, lambda *_: seen.add(torch.get_num_threads())
+        )
+        assert seen == {1} and torch.get_num_threads() == before
+    finally:
+        torch.set_num_threads(held)
+
+
 def test_control_c_ends_a_live_video_whole(here, lively):
     write_clip("clip.mp4", portrait_pictures(6))
     engine = Redirection(lively / "eyes", {}, None, "cpu")
