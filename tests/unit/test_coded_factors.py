@@ -16,7 +16,14 @@ from regaze.face3d.deca import Deca
 from regaze.face3d.encode import encode_shard, open_encoder
 from regaze.face3d.model import model_hash, save_flame
 from regaze.faces import FacesAttributes, FacesReader, FacesWriter
-from regaze.factors import CODED, FACTORS, LISTED, factors_named, pair_kinds
+from regaze.factors import (
+    CODED,
+    FACTORS,
+    LISTED,
+    RECONSTRUCTION,
+    factors_named,
+    pair_kinds,
+)
 from regaze.metrics import measure
 from regaze.pairs import draw_pairs, read_pairs, schema, write_pairs
 from regaze.redirectors.batches import BatchBuilder
@@ -166,7 +173,8 @@ def test_an_encoder_reads_them_from_pictures(made):
     unread = pairs[(pairs["target_index"] == 5)].index
     table = pd.read_parquet(made / "truth/per_pair.parquet").set_index("pair")
     assert len(unread) and table.loc[unread, "jaw_error_rms"].isna().all()
-    assert set(found["copy"]["kinds"]) - {"perturbed"} == set(pair_kinds(FEW)) - {LISTED}
+    drawn = set(pair_kinds(FEW)) - {LISTED, RECONSTRUCTION}
+    assert set(found["copy"]["kinds"]) - {"perturbed"} == drawn
 
 
 def test_codes_without_an_encoder_are_refused(made, tmp_path, monkeypatch):

@@ -46,7 +46,8 @@ def test_exactly_what_is_affected_runs_again(tmp_path):
     overwrite(photo, root / "00517/frames/00002.jpg")
     again = snakemake(tmp_path, "-n", *WANTED, overlays=files)
     # The shard of 00517, and what is made of all shards.
-    jobs = {name: 1 for name in ("normalise_shard", "gather_faces", "write_split", "fix_pairs")}
+    shard, whole = ("normalise_shard", "encode_shard"), ("gather_faces", "write_split", "fix_pairs")
+    jobs = {name: 1 for name in (*shard, *whole)}
     assert planned(again) == jobs and "dataset=phones, shard=001" in again.output
     assert "another version was read" in str(trace(tmp_path / "results/phones/faces").faults)
 

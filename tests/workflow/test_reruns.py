@@ -66,6 +66,8 @@ evaluation:
   datasets: [photos]
   models: [copy, xunet_deca]
   remove_background: [photos]
+  # An entry that is told nothing of codes any more would have one.
+  atlas: 0
   study: {models: [xunet_deca], reference: {steps: 8}}
 acquire: {photos: photos, landmarks: files/landmarks.csv, gaze: [1, 2], encoder: given_deca}
 augmentation: {redirectors: [xunet_lite, sted], export: true, counts: [12], seeds: [0]}

@@ -41,7 +41,8 @@ def _save(folder, network, kind, config):
 def models(tmp_path_factory):
     """Folder of a redirector ``photo`` whose every pixel goes along with the irises, four times as
     far, and an estimator ``judge``."""
-    folder = tmp_path_factory.mktemp("models")
+    # Faces are looked for beside it.
+    folder = tmp_path_factory.mktemp("results") / "models"
     torch.manual_seed(0)
     entry = {"class": "eyewarp", "preset": "tiny", "size_px": 64, "region": (0, 8, 64, 40)}
     config = ModelSettings(**entry, objective={"travel": 0.27}).resolve()

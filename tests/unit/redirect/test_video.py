@@ -325,7 +325,9 @@ def test_videos_that_are_refused(here, asked, lively):
     (here / "alone").mkdir()
     (here / "alone/eyes").symlink_to(lively / "eyes")
     blind[blind.index("--models") + 1] = here / "alone"
-    assert "give --source-gaze" in refused("good.mp4", *blind, "--out", "a.mp4")
+    assert "give --source-gaze" in refused(
+        "good.mp4", *blind, "--read-gaze", "estimator", "--out", "a.mp4"
+    )
     assert "expected --live with it" in refused("0", *asked, "--out", "a.mp4")
     assert not list(here.glob("*a.mp4*"))
     done("good.mp4", "cut.mp4", *asked)

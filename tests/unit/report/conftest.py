@@ -10,7 +10,7 @@ from PIL import Image
 
 from regaze.angles import angular_error
 from regaze.faces import FacesAttributes, FacesReader, FacesWriter
-from regaze.factors import FACTORS, pair_kinds
+from regaze.factors import FACTORS, LISTED, RECONSTRUCTION, pair_kinds
 from regaze.metrics.bootstrap import bootstrap_mean
 from regaze.normalise.rejections import Rejection, write_rejected
 from regaze.pairs import draw_pairs, read_pairs, write_pairs
@@ -78,7 +78,7 @@ def per_pair_of(name, pairs):
 
 def metrics_of(table):
     kinds = {}
-    for kind in set(pair_kinds(FACTORS)) - set(table["kind"]):
+    for kind in set(pair_kinds(FACTORS)) - {LISTED, RECONSTRUCTION} - set(table["kind"]):
         reason = "no pairs of this kind were sampled"
         null = {"mean": None, "interval": None, "n": 0, "reason": reason}
         kinds[kind] = {"pairs": 0, "persons": 0, **{metric: null for metric in METRICS}}

@@ -36,8 +36,9 @@ def test_animations_and_weights_belong_to_the_evaluation_of_their_models():
     stage = found["evaluate-xunet"]
     folder = "results/evaluation/xunet/synthetic"
     assert {f"{folder}/samples.gif", f"{folder}/w0.0", f"{folder}/w1.0"} <= outs(stage)
-    assert "draw_path sample_weights measure_weights" in stage["cmd"]
-    assert f"{folder}/samples.gif {folder}/w0.0/metrics.json" in stage["cmd"]
+    assert "draw_path draw_atlas sample_weights measure_weights" in stage["cmd"]
+    atlas = "results/report/atlas/xunet.html"
+    assert f"{folder}/samples.gif {atlas} {folder}/w0.0/metrics.json" in stage["cmd"]
     assert "sampling.max_w" in params(stage)
     assert {f"{folder}/w0.0", f"{folder}/w1.0"} <= set(found["report"]["deps"])
     # One that samples without noise has neither.
@@ -53,6 +54,8 @@ def test_photos_lose_their_background_by_masks_that_follow_the_codes():
                 "datasets": ["synthetic", "photos"],
                 "remove_background": ["photos"],
             },
+            # It learns by masks of the rendered faces.
+            "models": {"gazenerf": None},
         }
     )
     masks = found["masks-photos"]
