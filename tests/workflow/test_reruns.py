@@ -194,6 +194,8 @@ EXPECTED = {
     "evaluation.split": "fix_pairs, perturb_model, train_labelled_estimator, write_augmentation",
     "evaluation.same_deg": "fix_pairs",
     "evaluation.pairs": "fix_pairs",
+    # Faces that are not detected are counted apart, where its pairs are.
+    "evaluation.pairs.gazenerf_paper": f"fix_pairs, {MEASURED}",
     # No entry edits what is read from codes (test_networks.py).
     "evaluation.encoder": "",
     **dict.fromkeys((f"evaluation.pairs.{name}_only" for name in CODED), ""),

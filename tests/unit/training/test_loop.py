@@ -429,10 +429,18 @@ def test_a_clock_that_stands_still_gives_no_speed(tmp_path, monkeypatch):
     assert "images_per_second" not in events.Tags()["scalars"]
 
 
-def test_compiled_code_is_kept_in_its_folder_and_draws_as_uncompiled(tmp_path, monkeypatch):
+@pytest.fixture
+def inductor():
+    """Options of torch's compiler; monkeypatch would delete one when it takes a change back."""
     from torch._inductor import config
 
-    monkeypatch.setattr(config, "fallback_random", False)
+    with config.patch(fallback_random=False):
+        yield config
+
+
+def test_compiled_code_is_kept_in_its_folder_and_draws_as_uncompiled(
+    tmp_path, monkeypatch, inductor
+):
     for name in (compiling.BACKEND, "TORCHINDUCTOR_CACHE_DIR"):
         # Set first, so that whatever the test leaves is taken back.
         monkeypatch.setenv(name, "")
@@ -444,7 +452,7 @@ def test_compiled_code_is_kept_in_its_folder_and_draws_as_uncompiled(tmp_path, m
 
     network = Network(3, 2)
     compiling.compile_network(network, tmp_path / "inductor")
-    assert network.asked == {"dynamic": False, "backend": "inductor"} and config.fallback_random
+    assert network.asked == {"dynamic": False, "backend": "inductor"} and inductor.fallback_random
     assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path / "inductor")
     # A folder that the user chose stays.
     compiling.compile_network(network, tmp_path / "other")
