@@ -34,6 +34,13 @@ PHOTO_ROOT = Annotated[
 ]
 ANGLES = "degrees, pitch (up +) and yaw (picture left +)"
 GAZE = Annotated[tuple[float, float] | None, typer.Option(help=f"Where to look: {ANGLES}.")]
+SOURCE_GAZE = Annotated[
+    tuple[float, float] | None,
+    typer.Option(help=f"Where the source looks: {ANGLES}; default: labels, or estimated."),
+]
+ESTIMATOR = Annotated[
+    str | None, typer.Option(help="Estimator in --models; default: the best one there.")
+]
 
 
 def known_settings(config: list[Path] | None):

@@ -7,7 +7,17 @@ from typing import Annotated
 
 import typer
 
-from regaze.commands import ANGLES, CONFIG, DEVICE, FACE, LANDMARKS, MODELS, STEPS, known_settings
+from regaze.commands import (
+    CONFIG,
+    DEVICE,
+    ESTIMATOR,
+    FACE,
+    LANDMARKS,
+    MODELS,
+    SOURCE_GAZE,
+    STEPS,
+    known_settings,
+)
 
 
 def page(
@@ -49,13 +59,8 @@ def page(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file --out.")] = False,
     landmarks: LANDMARKS = None,
     face: FACE = 0,
-    source_gaze: Annotated[
-        tuple[float, float] | None,
-        typer.Option(help=f"Where the source looks: {ANGLES}; default: labels, or estimated."),
-    ] = None,
-    estimator: Annotated[
-        str | None, typer.Option(help="Estimator in --models; default: the best one there.")
-    ] = None,
+    source_gaze: SOURCE_GAZE = None,
+    estimator: ESTIMATOR = None,
     steps: STEPS = None,
     models: MODELS = Path("results/models"),
     device: DEVICE = "auto",

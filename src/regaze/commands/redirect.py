@@ -11,6 +11,7 @@ from regaze.commands import (
     ANGLES,
     CONFIG,
     DEVICE,
+    ESTIMATOR,
     FACE,
     FOCAL,
     GAZE,
@@ -18,6 +19,7 @@ from regaze.commands import (
     LANDMARKS,
     MODELS,
     PHOTO_ROOT,
+    SOURCE_GAZE,
     STEPS,
     known_settings,
 )
@@ -84,13 +86,8 @@ def redirect(
         str | None, typer.Option(help="Lens: k1,k2,p1,p2[,k3[,...]] as OpenCV has them.")
     ] = None,
     photo_root: PHOTO_ROOT = None,
-    source_gaze: Annotated[
-        tuple[float, float] | None,
-        typer.Option(help=f"Where the source looks: {ANGLES}; default: labels, or estimated."),
-    ] = None,
-    estimator: Annotated[
-        str | None, typer.Option(help="Estimator in --models; default: the best one there.")
-    ] = None,
+    source_gaze: SOURCE_GAZE = None,
+    estimator: ESTIMATOR = None,
     code: Annotated[
         Path | None,
         typer.Option(help="File of a W+ code (.npz, .safetensors) in place of the photo's own."),
