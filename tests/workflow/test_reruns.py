@@ -244,6 +244,8 @@ datasets.photos.split: {{datasets: {{photos: {{split: files/split.json}}}}}}
 faces.variant:
   {{faces: {{variant: custom, patch_size: [128, 128], focal: 510, distance: 600}}}}
 faces.patch_size: {{faces: {{patch_size: [256, 256]}}}}
+# The other word is what faces say, so that a view that says it too changes nothing.
+views.near.resampling: {{views: {{near: {{resampling: two_step}}}}}}
 encoders.deca.checkpoint: {{encoders: {{deca: {{checkpoint: files/other, preset: reference}}}}}}
 encoders.deca.emoca:
   {{encoders: {{deca: {{emoca: files/other, preset: reference, class: emoca}}}}}}
