@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from regaze.landmarks.base import Detection, LandmarkDetector
 from regaze.landmarks.files import name_problem, new_file, usable_persons, write_person
 from regaze.normalise.photo import UnreadableImage, quiet_decoders, read_photo
 from regaze.sources.records import PersonPhotos, PhotoSource, Source, SourceError
+from regaze.threads import in_order
 
 log = logging.getLogger(__name__)
 
@@ -126,7 +126,7 @@ def _detect_person(
             rows[row] = detection
         batch.clear()
 
-    for row, photo in _read_ahead(wanted, read, threads):
+    for row, photo in in_order(read, wanted, threads):
         if isinstance(photo, UnreadableImage):
             log.warning("%s", photo)
             rows[row] = Detection(status="unreadable_image")
@@ -138,18 +138,3 @@ def _detect_person(
     if batch:
         detect()
     return rows
-
-
-def _read_ahead(
-    rows: Sequence[int], read: Callable[[int], object], threads: int
-) -> Iterator[tuple[int, object]]:
-    """Yield rows with what ``read`` returns for them, in order, reading a few rows ahead."""
-    with ThreadPoolExecutor(max(1, threads)) as pool:
-        waiting: deque = deque()
-        for row in rows:
-            waiting.append((row, pool.submit(read, row)))
-            if len(waiting) > threads:
-                done, future = waiting.popleft()
-                yield done, future.result()
-        for done, future in waiting:
-            yield done, future.result()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -60,16 +60,17 @@ class InFrames:
         picture: np.ndarray,
         landmarks: np.ndarray,
         pose: np.ndarray | None = None,
+        points: np.ndarray | None = None,
     ) -> Place:
         """A face (68, 2) of a frame (H, W, 3) uint8 as the model sees it; see
-        :func:`regaze.redirect.place.face_place`.
+        :func:`regaze.redirect.place.face_place`. ``points``: of its mesh, where they are known.
 
         Raises:
             ValueError: it cannot be normalised.
         """
         face = PhotoFace(stem(str(path)), 0, picture, landmarks, Path(str(path)).name)
         engine = self.engine
-        return face_place(
+        place = face_place(
             path,
             face,
             size_px=engine.size_px,
@@ -79,6 +80,7 @@ class InFrames:
             read_in=engine.read_in,
             pose=pose,
         )
+        return replace(place, points=points)
 
     def gaze(self, place: Place) -> np.ndarray:
         """Where a face looks, (2,) radians.

@@ -14,8 +14,8 @@ from regaze.landmarks.base import LandmarkDetector
 from regaze.redirect.courses import pose_of
 from regaze.redirect.in_frames import InFrames
 from regaze.redirect.video import Told, left_alone
+from regaze.threads import one_thread_each
 from regaze.video.blinks import Lids
-from regaze.video.pool import one_thread_each
 from regaze.video.reading import Camera, Film
 from regaze.video.smoothing import OneEuro, unrolled
 from regaze.video.tracks import Track, Tracker
@@ -120,7 +120,7 @@ class Live:
         marks = face.width * face.landmarks(raw / face.width, time)
         size = (picture.shape[1], picture.shape[0])
         pose = face.pose(pose_of(marks, size, asked.lens), time)
-        place = asked.place(self.path, picture, marks, pose)
+        place = asked.place(self.path, picture, marks, pose, track.points)
         if share > _AWAKE or face.gaze is None:
             face.look(asked.gaze(place), time)
         done, facts = asked.redirect(place, face.gaze, share)

@@ -92,10 +92,14 @@ class Looks:
         landmarks = self._landmarks(place)
         if place.per_mm is None or landmarks is None:
             raise Unreadable("of the face there is no photo with landmarks")
-        mesh = mesh_there(self._mesh, photo, landmarks)
-        if mesh is None:
-            raise Unreadable("the face mesh does not find this face")
-        return read_gaze(photo, mesh.points, place.head, place.per_mm)
+        # Those that are known are of the place's own photo: eyes of another one lie elsewhere.
+        points = place.points if photo is place.photo else None
+        if points is None:
+            mesh = mesh_there(self._mesh, photo, landmarks)
+            if mesh is None:
+                raise Unreadable("the face mesh does not find this face")
+            points = mesh.points
+        return read_gaze(photo, points, place.head, place.per_mm)
 
     @property
     def _mesh(self) -> MeshDetector:

@@ -84,6 +84,8 @@ class Place:
         photo: (H, W, 3) uint8 RGB, None where there is nothing to paste into.
         view: how the patch lies in the photo, None without one.
         landmarks: (68, 2) patch pixels, None where unknown.
+        points: (478, 2) of the face mesh in the photo, where a tracker has them; None where it is
+            laid over the face when it is needed.
         facts: what else is worth telling: pose, camera, faces found.
         faces: the faces file that it is a row of (``facts`` has ``person`` and ``row``), or None.
         colours: how models want its colours, None: as they are.
@@ -106,6 +108,7 @@ class Place:
     reading: View | None = None
     mask: np.ndarray | None = None
     per_mm: float | None = None
+    points: np.ndarray | None = None
 
     @property
     def shown(self) -> np.ndarray:

@@ -13,7 +13,7 @@ from regaze.face3d.photo_faces import NoFace
 from regaze.landmarks.base import LandmarkDetector
 from regaze.redirect.courses import Course, course_of
 from regaze.redirect.in_frames import InFrames
-from regaze.video.pool import in_order, one_thread_each
+from regaze.threads import in_order, one_thread_each
 from regaze.video.reading import Film, Frame
 from regaze.video.tracks import Track, Tracker, persons
 from regaze.video.writing import Writer
@@ -99,30 +99,36 @@ def _watched(
     tracker, tracks, times = Tracker(detector), {}, []
     gazes = defaultdict(list)
 
-    def seen() -> Iterator[tuple[Frame, list[tuple[int, np.ndarray]]]]:
+    def seen() -> Iterator[tuple[Frame, list[tuple[int, np.ndarray, np.ndarray | None]]]]:
         for frame in film:
             times.append(frame.time)
             here = tracker.step(frame.picture, frame.time)
             tracks.update({one.number: one for one in here})
-            yield frame, [(one.number, one.landmarks[-1]) for one in here]
+            yield frame, [(one.number, one.landmarks[-1], one.points) for one in here]
             told("following faces", len(times), film.count)
 
     def looked(item) -> list[np.ndarray]:
         frame, faces = item
-        return [_gaze(film, asked, frame, landmarks) for _, landmarks in faces]
+        return [_gaze(film, asked, frame, *face) for _, *face in faces]
 
     for (_, faces), found in in_order(looked, seen(), threads):
-        for (number, _), gaze in zip(faces, found, strict=True):
+        for (number, *_), gaze in zip(faces, found, strict=True):
             gazes[number].append(gaze)
     return list(tracks.values()), gazes, np.array(times)
 
 
-def _gaze(film: Film, asked: InFrames, frame: Frame, landmarks: np.ndarray) -> np.ndarray:
+def _gaze(
+    film: Film,
+    asked: InFrames,
+    frame: Frame,
+    landmarks: np.ndarray,
+    points: np.ndarray | None,
+) -> np.ndarray:
     """Where a face looks, (2,) radians, NaN where its frame does not tell."""
     if asked.source_gaze is not None:
         return np.radians(asked.source_gaze)
     try:
-        place = asked.place(film.path, frame.picture, landmarks)
+        place = asked.place(film.path, frame.picture, landmarks, points=points)
     except ValueError:
         return np.full(2, np.nan)
     return asked.gaze(place)

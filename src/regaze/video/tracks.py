@@ -30,17 +30,22 @@ class Track:
         frames: numbers of frames, rising; a few may be missing.
         times: seconds of the same.
         landmarks: of the same, (68, 2) each.
+        points: (478, 2) of the face mesh in the last of them; None of a detector that has none.
     """
 
     number: int
     frames: list[int] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
     landmarks: list[np.ndarray] = field(default_factory=list)
+    points: np.ndarray | None = None
 
-    def add(self, frame: int, time: float, landmarks: np.ndarray) -> None:
+    def add(
+        self, frame: int, time: float, landmarks: np.ndarray, points: np.ndarray | None = None
+    ) -> None:
         self.frames.append(frame)
         self.times.append(time)
         self.landmarks.append(landmarks)
+        self.points = points
 
     @property
     def area(self) -> float:
@@ -101,7 +106,8 @@ class Tracker:
             for landmarks, face in self._found(picture, time, [face for _, face in kept]):
                 self._place(landmarks, face, kept, missed)
         for track, face in kept:
-            track.add(self._number, time, np.asarray(face.landmarks, np.float64))
+            landmarks = np.asarray(face.landmarks, np.float64)
+            track.add(self._number, time, landmarks, getattr(face, "points", None))
         fresh = {id(track) for track, _ in kept}
         self._now = [*kept, *(one for one in missed if id(one[0]) not in fresh)]
         return [track for track, _ in kept]

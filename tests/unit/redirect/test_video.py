@@ -12,12 +12,14 @@ from redirect_command import done, refused
 from safetensors.torch import load_file, save_file
 
 from regaze.landmarks.mesh import MeshDetector
+from regaze.redirect import looks
 from regaze.redirect.angles import Request
 from regaze.redirect.courses import course_of
 from regaze.redirect.effect import Ramp, eye_areas, fading, level_seams
 from regaze.redirect.in_frames import InFrames
 from regaze.redirect.live import Live, redirect_live
 from regaze.redirect.run import Redirection
+from regaze.redirect.video import redirect_video
 from regaze.video.reading import Camera, Film
 from regaze.video.tracks import Track
 
@@ -207,11 +209,12 @@ def test_one_of_two_faces_or_both(here, asked):
 
 
 def test_a_clip_of_a_telephone_held_upright(here, asked):
-    lying = [np.rot90(one, -1) for one in portrait_pictures(4)]
-    write_clip("clip.mov", lying, turn=90)
+    lying, ticks = [np.rot90(one, -1) for one in portrait_pictures(4)], [0, 20, 60, 90]
+    write_clip("clip.mov", lying, ticks=ticks, turn=90)
     assert Film("clip.mov").size == (320, 240)
     done("clip.mov", *asked, "--out", "out.mov")
     assert Film("out.mov").rotation == 90 and Film("out.mov").stored_size == (240, 320)
+    assert [one.time for one in Film("out.mov")] == pytest.approx([t / 600 for t in ticks])
     assert changes("clip.mov", "out.mov").min() > 20
     assert told("out.json")["redirected"] == 4
 
@@ -241,6 +244,27 @@ def test_what_comes_later_changes_nothing_live(lively):
 
     for ours, theirs in zip(run(pictures[:3]), run(pictures), strict=False):
         np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("way", ["offline", "live"])
+def test_irises_are_read_by_the_mesh_that_follows_the_face(here, lively, monkeypatch, way):
+    def again(*_):
+        raise AssertionError("the mesh is laid over the face a second time")
+
+    monkeypatch.setattr(looks, "mesh_there", again)
+    write_clip("clip.mp4", portrait_pictures(4))
+    engine, detector = Redirection(lively / "eyes", {}, None, "cpu"), MeshDetector()
+    job = InFrames(engine, Request((8.0, -12.0)))
+    if way == "live":
+        about = redirect_live(Film("clip.mp4"), "out.mp4", Live(job, detector))
+    else:
+        about = redirect_video("clip.mp4", "out.mp4", job, detector)
+    assert about["redirected"] == 4
+    # Of other pictures of the same face it is.
+    face = detector.large_faces(picture := portrait_pictures(1)[0])[0]
+    place = job.place("clip.mp4", picture, face.landmarks, points=face.points)
+    with pytest.raises(AssertionError, match="second time"):
+        engine._looks.gazes(place, [picture.copy()])
 
 
 def test_networks_have_one_thread_while_frames_come(here, lively):

@@ -168,6 +168,13 @@ def test_files_that_are_no_videos(tmp_path, pictures):
         file.mux(heard.encode(None))
     with pytest.raises(ValueError, match="sound.mp4: expected a video, found none"):
         Film(tmp_path / "sound.mp4")
+    for name, found in (("none.mp4", "a video, found none"), ("none.mkv", "a whole video, found")):
+        with av.open(str(tmp_path / name), "w") as file:
+            stream = file.add_stream("libx264", rate=25)
+            stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+            file.start_encoding()
+        with pytest.raises(ValueError, match=f"{name}: expected {found}"):
+            Film(tmp_path / name)
 
 
 def test_nothing_is_left_of_a_video_that_failed(tmp_path, pictures):

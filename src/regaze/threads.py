@@ -1,4 +1,4 @@
-"""Work on frames in several threads, handed out in the frames' order."""
+"""Work in several threads, handed out in the order of what is worked on."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
-
-import torch
 
 Item, Made = TypeVar("Item"), TypeVar("Made")
 
@@ -21,11 +19,9 @@ def in_order(
     Args:
         work: of one item; what it raises is raised at that item.
         items: taken in this thread.
-        threads: how many; 1 works in this thread.
+        threads: how many, beside this one.
     """
-    if threads < 2:
-        yield from ((item, work(item)) for item in items)
-        return
+    threads = max(1, threads)
     with ThreadPoolExecutor(threads) as pool:
         waiting: deque = deque()
         try:
@@ -42,11 +38,14 @@ def in_order(
 
 @contextmanager
 def one_thread_each() -> Iterator[None]:
-    """Hold networks to one thread.
+    """Hold PyTorch's networks to one thread.
 
-    Frames are worked on side by side, and there is so little to do for one of them that further
+    What is worked on side by side, as frames are, has so little to do for a network that further
     threads, on cores that do something else, cost more than they save.
     """
+    # Photos are read in threads without it, and it takes a second to import.
+    import torch
+
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
