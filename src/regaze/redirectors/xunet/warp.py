@@ -42,45 +42,41 @@ def warp_head(
     """
     height, width = source.shape[-2:]
     focal = 500.0 / 128.0 * width if focal is None else focal
-    device = source.device
-    with torch.autocast(device.type, enabled=False):
+    # Double precision up to the grid: at the outline a root halves the digits, and machines that
+    # round sines otherwise would read single pixels elsewhere.
+    exact = {"device": source.device, "dtype": torch.float64}
+    with torch.autocast(source.device.type, enabled=False):
         source = source.float()
-        to_source = rotation_from_angles(source_head.float())
-        to_target = rotation_from_angles(target_head.float())
+        to_source = rotation_from_angles(source_head.double())
+        to_target = rotation_from_angles(target_head.double())
         v, u = torch.meshgrid(
-            torch.arange(height, device=device) + 0.5,
-            torch.arange(width, device=device) + 0.5,
-            indexing="ij",
+            torch.arange(height, **exact) + 0.5, torch.arange(width, **exact) + 0.5, indexing="ij"
         )
-        rays = torch.stack(
-            [(u - width / 2) / focal, (v - height / 2) / focal, torch.ones_like(u)], -1
-        ).reshape(1, -1, 3)
-        axes = torch.tensor(SEMI_AXES, device=device)
-        centre = torch.tensor(CENTRE, device=device)
-        face = torch.tensor([0.0, 0.0, DISTANCE], device=device)
-        # In the head's own axes, scaled so that the ellipsoid is the unit sphere.
-        rays_head = (rays @ to_target) / axes
-        origin = ((-face @ to_target) - centre)[:, None] / axes
-        a = (rays_head**2).sum(-1)
-        b = (rays_head * origin).sum(-1)
-        c = (origin**2).sum(-1) - 1
+        own = torch.stack([u, v]).flatten(1)
+        middle = torch.tensor([[width / 2], [height / 2]], **exact)
+        rays = torch.cat([(own - middle) / focal, torch.ones_like(own[:1])])
+        axes, centre = torch.tensor(SEMI_AXES, **exact), torch.tensor(CENTRE, **exact)
+        face = torch.tensor([0.0, 0.0, DISTANCE], **exact)
+        # In the head's own axes, scaled so that the ellipsoid is the unit sphere. Coordinates come
+        # before pixels, (B, 3, N), which is how they are quickly worked on.
+        rays_head = (to_target / axes).mT @ rays
+        origin = ((-face @ to_target - centre) / axes)[..., None]
+        a = (rays_head**2).sum(1, keepdim=True)
+        b = (rays_head * origin).sum(1, keepdim=True)
+        c = (origin**2).sum(1, keepdim=True) - 1
         discriminant = b**2 - a * c
         depth = (-b - discriminant.clamp(min=0).sqrt()) / a
         # Rays that miss are followed to where they pass closest, so the displacement runs on
         # smoothly over hair and ears, and fades out towards the background.
         miss = (c + 1 - b**2 / a).clamp(min=1).sqrt()
         fade = ((REACH - miss) / (REACH - 1)).clamp(0, 1)
-        skin = _visible(origin + depth[..., None] * rays_head, (-face @ to_source - centre) / axes)
-        skin = skin * axes + centre
-        seen = skin @ to_source.transpose(1, 2) + face
-        place = seen[..., :2] / seen[..., 2:] * focal + torch.tensor(
-            [width / 2, height / 2], device=device
-        )
-        own = torch.stack([u, v], -1).reshape(1, -1, 2)
-        place = own + fade[..., None] * (place - own)
+        camera = ((-face @ to_source - centre) / axes)[..., None]
+        skin = _visible(origin + depth * rays_head, camera)
+        seen = (to_source * axes) @ skin + (to_source @ centre + face)[..., None]
+        place = seen[:, :2] / seen[:, 2:] * focal + middle
+        place = own + fade * (place - own)
         # grid_sample's [-1, 1] spans the outer pixel edges (align_corners false).
-        grid = place / torch.tensor([width / 2, height / 2], device=device) - 1
-        grid = grid.reshape(-1, height, width, 2)
+        grid = (place / middle - 1).float().mT.unflatten(1, (height, width))
         return F.grid_sample(
             source, grid, mode="bilinear", padding_mode="border", align_corners=False
         )
@@ -93,15 +89,20 @@ def _visible(points: torch.Tensor, camera: torch.Tensor) -> torch.Tensor:
     reads the nearest skin that can be seen.
 
     Args:
-        points: (B, N, 3) at radius 1 or more.
-        camera: (B, 3) outside the sphere.
+        points: (B, 3, N) at radius 1 or more.
+        camera: (B, 3, 1) outside the sphere.
     """
-    distance = camera.norm(dim=-1, keepdim=True)
-    towards = (camera / distance)[:, None]
-    radius = points.norm(dim=-1, keepdim=True)
-    cosine = (points * towards).sum(-1, keepdim=True) / radius
+    distance = _length(camera)
+    towards = camera / distance
+    radius = _length(points)
+    cosine = (points * towards).sum(1, keepdim=True) / radius
     sideways = points / radius - cosine * towards
-    sideways = sideways / sideways.norm(dim=-1, keepdim=True).clamp(min=1e-6)
-    outline = (1 / distance)[:, None]
+    sideways = sideways / _length(sideways).clamp(min=1e-6)
+    outline = 1 / distance
     seen = outline * towards + (1 - outline**2).sqrt() * sideways
     return torch.where(cosine < outline, seen * radius, points)
+
+
+def _length(vectors: torch.Tensor) -> torch.Tensor:
+    """Lengths (B, 1, N) of vectors (B, 3, N); a norm along a middle axis is slow."""
+    return (vectors**2).sum(1, keepdim=True).sqrt()
