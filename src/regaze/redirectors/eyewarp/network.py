@@ -65,7 +65,7 @@ class StripNetwork(nn.Module):
         """See the class."""
         condition = F.silu(self.ask(asked))[..., None, None]
         blocks = [*self.down, self.middle, *self.up]
-        films = iter(film_maps([one.film for one in blocks], condition))
+        films = iter(film_maps(blocks, condition))
         h = F.pixel_unshuffle(strips, self.unshuffle)
         h = torch.cat([h, _places(h)], 1).contiguous(memory_format=torch.channels_last)
         h, skips = self.stem(h), []

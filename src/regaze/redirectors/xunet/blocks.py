@@ -43,8 +43,11 @@ class GroupNorm(nn.Module):
         return norm_silu(h, *self._told())
 
     def then_film(self, h, film, activation: bool):
-        """The normalised map modulated by ``film`` = (1 + scale, shift), and activated if asked."""
-        return norm_film(h, *self._told(), film, activation)
+        """The normalised map modulated by ``film`` of :func:`film_maps`, and activated if asked."""
+        groups, weight, bias, eps = self._told()
+        if torch.compiler.is_exporting():
+            weight = bias = None
+        return norm_film(h, groups, weight, bias, eps, film, activation)
 
 
 class FiLM(nn.Module):
@@ -55,20 +58,34 @@ class FiLM(nn.Module):
         self.dense = nn.Linear(emb_ch, 2 * channels)
 
 
-def film_maps(layers: list[FiLM], activated) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Return ``(1 + scale, shift)`` of every layer, from silu(embedding) (N, E, h, w).
+def film_maps(blocks: list[ResnetBlock], activated) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Return ``(1 + scale, shift)`` of every block, from silu(embedding) (N, E, h, w).
 
-    One convolution for all layers of a level; the 1 is added to the bias, where it is free.
+    One convolution for all blocks of a level; the 1 is added to the bias, where it is free. So are
+    weight and bias of the normalisation before it, in a graph, whose runtime would do them apart.
     """
-    weight = torch.cat([layer.dense.weight for layer in layers])[:, :, None, None]
-    biases, sizes = [], []
-    for layer in layers:
-        channels = layer.dense.out_features // 2
-        scale, shift = layer.dense.bias.split(channels)
-        biases += [scale + 1, shift]
+    weights, biases, sizes = [], [], []
+    for block in blocks:
+        layer = block.film.dense
+        channels = layer.out_features // 2
+        scale, shift = layer.bias.split(channels)
+        weight, bias = layer.weight, [scale + 1, shift]
+        if torch.compiler.is_exporting():
+            weight, bias = _after(block.groupnorm1.gn, weight, bias)
+        weights.append(weight)
+        biases += bias
         sizes += [channels, channels]
+    weight = torch.cat(weights)[:, :, None, None]
     maps = F.conv2d(activated, weight, torch.cat(biases)).split(sizes, 1)
     return list(zip(maps[::2], maps[1::2], strict=True))
+
+
+def _after(norm: nn.GroupNorm, weight, biases):
+    """Weight and biases of a modulation of what ``norm`` makes, for what it scales and shifts."""
+    scale, shift = weight.chunk(2)
+    times, plus = biases
+    turned = torch.cat([norm.weight[:, None] * scale, norm.bias[:, None] * scale + shift])
+    return turned, [norm.weight * times, norm.bias * times + plus]
 
 
 class ResnetBlock(nn.Module):

@@ -152,10 +152,12 @@ class ConditioningProcessor(nn.Module):
     ) -> list[torch.Tensor]:
         """Return one map per level, (F * B, E, h, w), frame 0 first; (B, E, h, w) if together.
 
+        Where both frames are told together a map is the sum of what each frame alone adds to it.
+
         ``R`` (B, F, 3, 3), ``t`` (B, F, 3), ``K`` (B, 3, 3) of the grid; ``cond_mask`` (B,) bool,
         None where every image is conditioned. Unconditioned images keep the learned maps.
         ``codes`` (B, F, code_channels), zero where unconditioned, if the processor has any.
-        ``frames``: which of the two, F of them; both where they are told together.
+        ``frames``: which of the two, F of them.
         ``learned``: of :meth:`learned_maps`, where it was called already.
         """
         device = R.device.type
@@ -171,18 +173,21 @@ class ConditioningProcessor(nn.Module):
             weight = conv.weight
             if codes is not None:
                 weight, reading = self._split(weight)
-            frames = weight.unflatten(1, (-1, POSE_CHANNELS))
-            rays = frames[:, :, self.ray_channels].flatten(1, 2)
-            out = F.conv2d(directions, rays, conv.bias, conv.stride, 1)
-            taps = weight.flatten(2).permute(1, 2, 0).flatten(1)
+            parts = weight.unflatten(1, (-1, POSE_CHANNELS))
+            told = parts[:, frames] if self.together else parts
+            rays = told[:, :, self.ray_channels].flatten(1, 2)
+            # Of a sum of both frames, the first has what is no frame's own.
+            whole = not (self.together and frames.start)
+            out = F.conv2d(directions, rays, conv.bias if whole else None, conv.stride, 1)
+            taps = told.flatten(1, 2).flatten(2).permute(1, 2, 0).flatten(1)
             response = (constant @ taps).unflatten(1, (9, self.emb_ch))
             if codes is not None:
                 # Apart from the poses' sum, so that zero columns change not even its rounding.
                 taps = reading.flatten(2).permute(1, 2, 0).flatten(1)
                 response = response + (codes @ taps).unflatten(1, (9, self.emb_ch))
             flat = getattr(self, f"taps_{level}") @ response
-            if self.pos_emb is not None:
-                flat = flat + (self._learned(conv, frames) if learned is None else learned[level])
+            if self.pos_emb is not None and whole:
+                flat = flat + (self._learned(conv, parts) if learned is None else learned[level])
             constant_map = flat.unflatten(1, out.shape[2:]).permute(0, 3, 1, 2)
             maps.append(out + constant_map)
         return maps

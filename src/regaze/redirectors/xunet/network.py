@@ -255,8 +255,8 @@ class XUNet(nn.Module):
         films = {}
         for indices, pose_map in zip(self._film_steps[frame], maps, strict=True):
             noise = level_embedding[..., None, None].to(pose_map.dtype)
-            layers = [self._steps[index][1].film for index in indices]
-            computed = film_maps(layers, silu_of(pose_map + noise))
+            blocks = [self._steps[index][1] for index in indices]
+            computed = film_maps(blocks, silu_of(pose_map + noise))
             films.update(zip(indices, computed, strict=True))
         return films
 
@@ -371,8 +371,14 @@ class XUNet(nn.Module):
         maps = [pose_map[size:] for pose_map in maps]
         return self.look(Prepared(maps, films, None, [], told[1], told[0]), batch["x"])
 
+    @property
+    def source_apart(self) -> bool:
+        """Whether something of a source is computed apart from targets, as it is of two frames, and
+        of one where both codes are not in its pose maps."""
+        return self.config.frames == 2 or self.config.code != "concatenate"
+
     def prepare_source(self, batch: dict, logsnr: float) -> Prepared:
-        """The part of :meth:`prepare` that is the source's alone, of a network of two frames.
+        """The part of :meth:`prepare` that is the source's alone, where :attr:`source_apart`.
 
         Args:
             batch: ``x``, ``K``, and ``R`` (B, 1, 3, 3), ``t`` (B, 1, 3), ``code`` (B, 1, code_dim)
@@ -380,6 +386,8 @@ class XUNet(nn.Module):
             logsnr: frame 0's level.
         """
         self._check(batch, 1)
+        if self.config.frames == 1:
+            return Prepared(self._poses(batch, None, slice(0, 1))[0], {}, None, [])
         shared = Shared(self.conditioningprocessor.learned_maps())
         maps, told = self._poses(batch, None, slice(0, 1), shared)
         level = batch["t"].new_full((batch["t"].shape[0],), logsnr)
@@ -397,6 +405,8 @@ class XUNet(nn.Module):
         """
         self._check(batch, 1)
         maps, told = self._poses(batch, None, slice(1, 2), source.shared)
+        if self.config.frames == 1:
+            maps = [one + other for one, other in zip(source.maps, maps, strict=True)]
         return replace(source, maps=maps, told=told[0])
 
     def look(self, prepared: Prepared, x) -> Prepared:

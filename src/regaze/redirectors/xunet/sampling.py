@@ -90,7 +90,7 @@ class PictureSampler:
                 for number in range(1, source["sources"].shape[1])
             ]
         looks = []
-        if self.net.config.frames == 2:
+        if self.net.source_apart:
             with self.autocast():
                 looks = [
                     self.net.prepare_source(_frame(self.inputs(_itself(one)), 0), SOURCE_LOGSNR)
@@ -156,7 +156,7 @@ class PictureSampler:
         """The network's view of one of the pictures of each source, on its way to the targets."""
         inputs = self.inputs({**state["columns"][number], **target})
         with self.autocast():
-            if self.net.config.frames == 2:
+            if self.net.source_apart:
                 look = state["looks"][number]
                 prepared = self.net.prepare_target(look, _frame(inputs, 1))
             else:
