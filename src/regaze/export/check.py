@@ -18,10 +18,9 @@ from regaze.images import reduce_patches
 
 PAIRS = 10
 """Pairs of faces that both are asked for."""
-FULL, HALF = 1e-3, 0.05
+FULL, HALF = 1e-4, 0.05
 """Largest difference, of pictures in [-1, 1], that is no error: of weights in single precision,
-whose sums are rounded in another order, and in half precision. A grey level is 0.008. Most pictures
-agree to 5e-6; where a head is turned, single pixels at its outline hang on a last digit."""
+whose sums are rounded in another order, and in half precision. A grey level is 0.008."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import io
 import json
 import logging
 import os
+import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -24,6 +25,8 @@ KEY = "regaze"
 """Of the metadata of a file: JSON."""
 WEIGHTS = "redirector."
 """What names of learned numbers begin with, as :class:`regaze.export.graphs.Graph` has them."""
+_WEIGHED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+"""Operations whose second input, where it is constant, is of weights."""
 _SMALL = 64
 """Numbers of a constant from which half precision saves anything."""
 
@@ -63,6 +66,8 @@ def written_down(graph: Graph, example: Sequence[Tensor], *, dynamic: bool):
         del node.metadata_props[:]
     for value in (*model.graph.value_info, *model.graph.input, *model.graph.output):
         del value.metadata_props[:]
+    model = _folded(model)
+    _drop_idle(model)
     # What is not read has a fixed batch, and would only have to be given.
     read = {name for node in model.graph.node for name in node.input}
     used = [one for one in model.graph.input if one.name in read]
@@ -74,6 +79,56 @@ def written_down(graph: Graph, example: Sequence[Tensor], *, dynamic: bool):
             "number alone; give --batch with that number"
         )
     return model
+
+
+def _folded(model):
+    """The same with what depends on constants alone computed, by onnxruntime, in its operations of
+    ONNX: what else a page would do at its start."""
+    import onnx
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.intra_op_num_threads, options.log_severity_level = 1, 3
+    with tempfile.TemporaryDirectory() as folder:
+        options.optimized_model_filepath = str(Path(folder, "folded.onnx"))
+        onnxruntime.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        made = onnx.load(options.optimized_model_filepath)
+    kept = [one for one in made.opset_import if one.domain == ""]
+    del made.opset_import[:]
+    made.opset_import.extend(kept)
+    return made
+
+
+def _drop_idle(model) -> None:
+    """Take out multiplications by 1 and additions of 0, which runtimes do all the same: what
+    normalisations without weights become."""
+    from onnx import numpy_helper
+
+    graph, idle = model.graph, {"Mul": 1.0, "Add": 0.0}
+    shapes = {one.name: str(one.type.tensor_type.shape) for one in graph.value_info}
+    constants = {one.name: one for one in graph.initializer}
+    another: dict[str, str] = {}
+    kept = []
+    for node in graph.node:
+        node.input[:] = [another.get(name, name) for name in node.input]
+        fixed = [name for name in node.input if name in constants]
+        if node.op_type in idle and len(fixed) == 1:
+            (moved,) = (name for name in node.input if name not in constants)
+            same = shapes.get(moved, "?") == shapes.get(node.output[0])
+            values = numpy_helper.to_array(constants[fixed[0]])
+            if same and (values == idle[node.op_type]).all():
+                another[node.output[0]] = moved
+                continue
+        kept.append(node)
+    del graph.node[:]
+    graph.node.extend(kept)
+    read = {name for node in kept for name in node.input}
+    used = [one for one in graph.initializer if one.name in read]
+    del graph.initializer[:]
+    graph.initializer.extend(used)
 
 
 @contextlib.contextmanager
@@ -103,8 +158,10 @@ def halve_weights(model) -> None:
     from onnx import TensorProto, helper, numpy_helper
 
     graph, casts = model.graph, []
+    weights = {node.input[1] for node in graph.node if node.op_type in _WEIGHED}
     for one in graph.initializer:
-        learned = one.name.startswith(WEIGHTS) and one.data_type == TensorProto.FLOAT
+        learned = one.data_type == TensorProto.FLOAT
+        learned &= one.name.startswith(WEIGHTS) or one.name in weights
         if not learned or np.prod(one.dims, dtype=int) < _SMALL:
             continue
         values = numpy_helper.to_array(one).astype(np.float16)

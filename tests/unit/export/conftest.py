@@ -18,6 +18,13 @@ ENTRIES = {
         "size_px": 32,
         "objective": {"parameterization": "regression", "base": "warp"},
     },
+    "single": {
+        "class": "xunet",
+        **TINY,
+        "size_px": 32,
+        "network": {"frames": 1},
+        "objective": {"parameterization": "regression", "base": "warp"},
+    },
     "steps": {"class": "xunet", **TINY, "size_px": 32, "objective": FEW},
     "student": {
         "class": "xunet",

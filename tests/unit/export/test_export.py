@@ -28,7 +28,7 @@ def exported(folder, *, steps=None, **options):
     return job.exported(folder, sampling_of(folder, None, steps), **options)
 
 
-@pytest.mark.parametrize("name", ["regression", "student", "sted", "redirtrans", "photo"])
+@pytest.mark.parametrize("name", ["regression", "single", "student", "sted", "redirtrans", "photo"])
 def test_graphs_are_the_method(model, tmp_path, name):
     folder = model(name)
     made = exported(folder)
@@ -58,13 +58,22 @@ def test_graphs_are_the_method(model, tmp_path, name):
     assert np.abs(other - wanted.numpy()).max() > 1e-3
 
 
-@pytest.mark.parametrize("name", ["sted", "regression"])
+@pytest.mark.parametrize("name", ["sted", "regression", "single"])
 def test_what_is_computed_of_a_source_is_a_graph_of_its_own(model, name):
     made = exported(model(name))
     assert list(made.models) == ["invert", "edit"]
     told = {one["name"] for one in made.about["graphs"]["edit"]["inputs"]}
     kept = {one["name"] for one in made.about["graphs"]["invert"]["outputs"]}
     assert kept <= told and told - kept <= GIVEN
+
+
+def test_what_is_constant_is_computed_beforehand(model):
+    for graph in exported(model("single")).models.values():
+        fixed = {one.name for one in graph.graph.initializer}
+        read = {name for node in graph.graph.node for name in node.input}
+        assert fixed <= read
+        assert all(set(node.input) - fixed - {""} for node in graph.graph.node)
+        assert {one.domain for one in graph.opset_import} == {""}
 
 
 def test_a_source_that_is_kept_as_it_is_has_one_graph(model):

@@ -12,6 +12,8 @@ const held = (name) => blob(document.getElementById("blob-" + name).textContent)
 let ort, sessions = {};
 
 async function load() {
+  // Unpacked beside the runtime, which is compiled meanwhile.
+  const graphs = data.graphs.map(held);
   const [script, wasm] = await Promise.all(["script", "wasm"].map(held));
   const address = URL.createObjectURL(new Blob([script], { type: "text/javascript" }));
   ort = await import(address);
@@ -20,9 +22,9 @@ async function load() {
   ort.env.wasm.numThreads = asked >= 1 ? Math.min(asked, crossOriginIsolated ? 16 : 1) : most;
   ort.env.wasm.wasmBinary = wasm;
   ort.env.logLevel = "error";
-  for (const name of data.graphs) {
+  for (const [at, name] of data.graphs.entries()) {
     const options = { executionProviders: ["wasm"], graphOptimizationLevel: "all" };
-    sessions[name] = await ort.InferenceSession.create(new Uint8Array(await held(name)), options);
+    sessions[name] = await ort.InferenceSession.create(new Uint8Array(await graphs[at]), options);
   }
 }
 
