@@ -40,11 +40,27 @@ def warp_head(
         (B, C, H, W) float32. What lies around the head moves less the farther it is from the
         head's outline; from :data:`REACH` outlines on the background stays.
     """
-    height, width = source.shape[-2:]
+    with torch.autocast(source.device.type, enabled=False):
+        grid = warp_places(source_head, target_head, source.shape[-2:], focal)
+        return F.grid_sample(
+            source.float(), grid, mode="bilinear", padding_mode="border", align_corners=False
+        )
+
+
+def warp_places(
+    source_head: torch.Tensor,
+    target_head: torch.Tensor,
+    size: tuple[int, int],
+    focal: float | None = None,
+) -> torch.Tensor:
+    """Where :func:`warp_head` reads a source of (height, width): (B, H, W, 2), x then y.
+
+    -1 and 1 are the outer edges of the picture.
+    """
+    height, width = size
     focal = 500.0 / 128.0 * width if focal is None else focal
-    device = source.device
+    device = source_head.device
     with torch.autocast(device.type, enabled=False):
-        source = source.float()
         to_source = rotation_from_angles(source_head.float())
         to_target = rotation_from_angles(target_head.float())
         v, u = torch.meshgrid(
@@ -78,12 +94,8 @@ def warp_head(
         )
         own = torch.stack([u, v], -1).reshape(1, -1, 2)
         place = own + fade[..., None] * (place - own)
-        # grid_sample's [-1, 1] spans the outer pixel edges (align_corners false).
         grid = place / torch.tensor([width / 2, height / 2], device=device) - 1
-        grid = grid.reshape(-1, height, width, 2)
-        return F.grid_sample(
-            source, grid, mode="bilinear", padding_mode="border", align_corners=False
-        )
+        return grid.reshape(-1, height, width, 2)
 
 
 def _visible(points: torch.Tensor, camera: torch.Tensor) -> torch.Tensor:
