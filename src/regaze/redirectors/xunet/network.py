@@ -434,7 +434,8 @@ class XUNet(nn.Module):
                 (B, 3, H, W) noisy target; ``logsnr`` (B, 2), column 0 the source's (+20);
                 ``R`` (B, 2, 3, 3), ``t`` (B, 2, 3), ``K`` (B, 3, 3) as of ``gaze_poses``;
                 with ``concat_source`` optionally ``base`` (B, 3, H, W), taken as it is; with
-                ``mask_channels`` optionally ``hidden`` (B, mask_channels, H, W); for a network with codes ``code`` (B, 2, code_dim), raw.
+                ``mask_channels`` optionally ``hidden`` (B, mask_channels, H, W); for a
+                network with codes ``code`` (B, 2, code_dim), raw.
             cond_mask: (B,) bool; False zeroes the encoded poses of both frames and what their
                 codes add. None: all True.
             prepared: of :meth:`prepare`, for repeated calls that differ in ``z`` and its level.

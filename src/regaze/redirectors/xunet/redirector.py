@@ -11,8 +11,8 @@ from regaze.codes.condition import code_statistics, target_code
 from regaze.diffusion.losses import dropped_source
 from regaze.diffusion.preconditioning import per_image
 from regaze.redirectors.base import Batch, Progress, Redirector, State
-from regaze.redirectors.mesh_warp import MeshWarp
 from regaze.redirectors.xunet.face_codes import warm_start
+from regaze.redirectors.xunet.mesh_warp import MeshWarp
 from regaze.redirectors.xunet.network import XUNet, XUNetConfig
 from regaze.redirectors.xunet.objective import SOURCE_LOGSNR, Objective
 from regaze.redirectors.xunet.rays import gaze_poses

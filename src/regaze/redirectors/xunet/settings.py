@@ -26,7 +26,6 @@ from regaze.redirectors.declaration import (
 from regaze.redirectors.presets import Section, chosen, derived, differences
 from regaze.training.settings import RedirectorTraining
 
-
 _MESHED = "sources are turned over heads that are drawn triangle by triangle"
 _HEAD_PARTS = ("shape", "expression", "pose")
 
@@ -148,7 +147,8 @@ class ObjectiveOptions(Section):
     warp: Literal["ellipsoid", "mesh"] = Field(
         "ellipsoid",
         description="what base warp turns the source over: an ellipsoid, or the head of the "
-        "source's 3-D code (deca.encoder) with its eyes, told which pixels the source does not show",
+        "source's 3-D code (deca.encoder), its eyes too, with a mask of what the source does not "
+        "show as a further input",
     )
     eye_weight: float = Field(
         0.0, ge=0, description="extra loss weight inside the two fixed eye boxes"
@@ -392,7 +392,9 @@ class ModelSettings(MethodSettings):
         """Sections of a model that is told codes, or warps sources over their heads."""
         told = done["network"]["code"] != "none"
         if self.objective.flip:
-            option = f"network.code {done['network']['code']!r}" if told else "objective.warp 'mesh'"
+            option = (
+                f"network.code {done['network']['code']!r}" if told else "objective.warp 'mesh'"
+            )
             raise ValueError(
                 f"objective.flip: expected false with {option}, since codes of mirrored faces are "
                 "not known"

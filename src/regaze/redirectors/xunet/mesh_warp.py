@@ -29,6 +29,7 @@ from regaze.face3d.rasterize import rasterize
 from regaze.masks import NUMBER
 from regaze.masks.mesh import face_parts, vertex_parts
 from regaze.redirectors.carried import pixel_centres
+from regaze.redirectors.xunet.warp import warp_places
 from regaze.rotations import camera_flip, rodrigues, root_from_camera
 
 PARTS = ("shape", "expression", "pose")
@@ -132,7 +133,9 @@ class MeshWarp:
         kept_mb: views that are kept in memory: those of a training come again and again.
     """
 
-    def __init__(self, model: FlameModel, parts: tuple[str, ...], size: int, kept_mb: int = _KEPT_MB):
+    def __init__(
+        self, model: FlameModel, parts: tuple[str, ...], size: int, kept_mb: int = _KEPT_MB
+    ):
         self.size, self.focal = size, 500.0 / 128.0 * size
         columns = code_columns(parts)
         self._columns = [columns[name] for name in PARTS]
@@ -144,7 +147,11 @@ class MeshWarp:
         self._kept: OrderedDict[bytes, tuple[Tensor, ...]] = OrderedDict()
 
     def __call__(
-        self, source: Tensor, codes: Tensor, heads: tuple[Tensor, Tensor], gazes: tuple[Tensor, Tensor]
+        self,
+        source: Tensor,
+        codes: Tensor,
+        heads: tuple[Tensor, Tensor],
+        gazes: tuple[Tensor, Tensor],
     ) -> tuple[Tensor, Tensor]:
         """Sources as if heads and eyes had turned; light turns with them.
 
@@ -158,9 +165,6 @@ class MeshWarp:
             (B, C, S, S) float32, and (B, 1, S, S), 1 where the source does not show what is there:
             skin that its head hides, and what lies behind its head.
         """
-        # imported here, because the ellipsoid's package imports this module
-        from regaze.redirectors.xunet.warp import warp_places
-
         with torch.no_grad(), torch.autocast(source.device.type, enabled=False):
             codes, heads = codes.float(), [one.float() for one in heads]
             before, after = (self.views(codes, head) for head in heads)
@@ -182,7 +186,10 @@ class MeshWarp:
         """Views (B) of heads of codes (B, Dc) as labels (B, 2) turn them; kept ones, if any."""
         device = codes.device
         codes, head = codes.cpu(), head.cpu()
-        names = [code.numpy().tobytes() + turn.numpy().tobytes() for code, turn in zip(codes, head)]
+        names = [
+            code.numpy().tobytes() + turn.numpy().tobytes()
+            for code, turn in zip(codes, head, strict=True)
+        ]
         found = {name: self._kept[name] for name in names if name in self._kept}
         missing = {name: place for place, name in enumerate(names) if name not in found}
         for name, place in missing.items():
