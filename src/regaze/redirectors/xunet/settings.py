@@ -363,7 +363,7 @@ class ModelSettings(MethodSettings):
             # counted from, which must stay the same over all steps.
             several_sources=denoises and (network["frames"] == 2 or not residual),
             no_graph=_MESHED if meshed else "",
-            unused=() if student else ("distil:XUNetStudent",),
+            unused=_unused(student, meshed),
         )
 
     @staticmethod
@@ -405,6 +405,12 @@ class ModelSettings(MethodSettings):
             "objective": {**done["objective"], "flip": False},
             "deca": {**self.deca.model_dump(), "parts": list(parts)},
         }
+
+
+def _unused(student: bool, meshed: bool) -> tuple[str, ...]:
+    """What a model never uses of the package."""
+    found = () if student else ("distil:XUNetStudent",)
+    return found if meshed else (*found, "mesh_warp:MeshWarp")
 
 
 def teacher_faults(config: dict, teacher: dict) -> list[str]:
