@@ -17,7 +17,7 @@ from regaze.face3d.gaze import eye_pose_from_labels
 from regaze.face3d.shading import sh_shading
 from regaze.masks import NUMBER
 from regaze.masks.mesh import face_parts
-from regaze.redirectors.diffusionrig.carried import carried, displacement
+from regaze.redirectors.carried import carried, displacement
 from regaze.redirectors.diffusionrig.settings import PARTS
 from regaze.rotations import camera_flip
 
@@ -166,7 +166,7 @@ class Rendered:
         return made
 
     def base(self, sources: Tensor, before: Drawn, after: Drawn) -> Tensor:
-        """Sources (B, 3, S, S) carried along; see :mod:`regaze.redirectors.diffusionrig.carried`.
+        """Sources (B, 3, S, S) carried along; see :mod:`regaze.redirectors.carried`.
 
         Args:
             before: renderings of the sources.

@@ -74,6 +74,7 @@ class XUNetStudent(XUNetRedirector):
         Raises:
             ValueError: not one that this student can learn from; all reasons are listed.
         """
+        super().attach(networks)
         teacher = networks.get("teacher")
         if teacher is None:
             return

@@ -41,6 +41,8 @@ class XUNetConfig(NetworkOptions):
         in_channels, out_channels: of an image.
         prune: leave out what cannot reach the output: after the last cross-attention, frame 0.
         code_dim: numbers per 3-D face code; 0 without.
+        mask_channels: channels of ``hidden``, what the source does not show, after the images of
+            the noisy frame; zeros after the source's.
 
     Width of level i is ``ch * ch_mult[i]``. With ``concat_source`` a second image is appended to
     every frame's channels: for the noisy frame the batch's ``base`` (its ``x`` without one), for
@@ -56,6 +58,7 @@ class XUNetConfig(NetworkOptions):
     out_channels: int = 3
     prune: bool = True
     code_dim: int = 0
+    mask_channels: int = 0
 
     @property
     def levels(self) -> int:
@@ -137,7 +140,8 @@ class XUNet(nn.Module):
             code_channels=CONCATENATED_CHANNELS if c.code == "concatenate" else 0,
         )
         images = 2 if c.concat_source else 1
-        self.conv = nn.Conv2d(c.in_channels * fold * images, c.ch, 3, padding=1)
+        stacked = c.in_channels * images + c.mask_channels
+        self.conv = nn.Conv2d(stacked * fold, c.ch, 3, padding=1)
         self.xunetblocks = nn.ModuleList()
         incoming = c.ch
         for level, width in enumerate(c.widths):
@@ -274,9 +278,13 @@ class XUNet(nn.Module):
         maps = self.codeprocessor.stacked(code, STACKED_CELL // self.config.unshuffle)
         return F.conv2d(maps, self.conv.weight[:, -STACKED_CHANNELS:], padding=1)
 
-    def _stem(self, image, beside, told):
+    def _stem(self, image, beside, told, hidden=None):
         if self.config.concat_source:
             image = torch.cat([image, beside], 1)
+        if masks := self.config.mask_channels:
+            hidden = image.new_zeros(1, masks, 1, 1) if hidden is None else hidden.to(image.dtype)
+            size = (image.shape[0], masks, *image.shape[2:])
+            image = torch.cat([image, hidden.expand(size)], 1)
         if self.config.unshuffle > 1:
             image = F.pixel_unshuffle(image, self.config.unshuffle)
         image = image.contiguous(memory_format=torch.channels_last)
@@ -315,6 +323,8 @@ class XUNet(nn.Module):
         }
         if "base" in batch:
             expected["base"] = (c.in_channels, c.height, c.width)
+        if c.mask_channels and "hidden" in batch:
+            expected["hidden"] = (c.mask_channels, c.height, c.width)
         if c.code != "none":
             expected["code"] = (frames, c.code_dim)
         optional = {"z"} if frames == 2 else {"x", "z", "logsnr"}
@@ -433,7 +443,8 @@ class XUNet(nn.Module):
             batch: ``x`` (B, 3, H, W) source in [-1, 1], or noise where unconditioned; ``z``
                 (B, 3, H, W) noisy target; ``logsnr`` (B, 2), column 0 the source's (+20);
                 ``R`` (B, 2, 3, 3), ``t`` (B, 2, 3), ``K`` (B, 3, 3) as of ``gaze_poses``;
-                with ``concat_source`` optionally ``base`` (B, 3, H, W), taken as it is; for a
+                with ``concat_source`` optionally ``base`` (B, 3, H, W), taken as it is; with
+                ``mask_channels`` optionally ``hidden`` (B, mask_channels, H, W); for a
                 network with codes ``code`` (B, 2, code_dim), raw.
             cond_mask: (B,) bool; False zeroes the encoded poses of both frames and what their
                 codes add. None: all True.
@@ -454,7 +465,7 @@ class XUNet(nn.Module):
         if prepared.maps[0].shape[0] not in (1, count):
             films = {step: tuple(_fit(one, count) for one in film) for step, film in films.items()}
         beside = batch.get("base", batch.get("x")) if self.config.concat_source else None
-        h = self._stem(batch["z"], beside, prepared.told)
+        h = self._stem(batch["z"], beside, prepared.told, batch.get("hidden"))
         skips: list[torch.Tensor] = []
         if self.config.frames == 2:
 

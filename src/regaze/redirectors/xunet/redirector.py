@@ -12,6 +12,7 @@ from regaze.diffusion.losses import dropped_source
 from regaze.diffusion.preconditioning import per_image
 from regaze.redirectors.base import Batch, Progress, Redirector, State
 from regaze.redirectors.xunet.face_codes import warm_start
+from regaze.redirectors.xunet.mesh_warp import MeshWarp
 from regaze.redirectors.xunet.network import XUNet, XUNetConfig
 from regaze.redirectors.xunet.objective import SOURCE_LOGSNR, Objective
 from regaze.redirectors.xunet.rays import gaze_poses
@@ -40,6 +41,7 @@ class XUNetRedirector(Redirector):
         )
         self.objective = Objective(**options)
         self.base, self.drop_prob = options["base"], options["drop_prob"]
+        self._mesh: list[MeshWarp] = []
         if sampling.get("guidance", 0) > 0 and self.drop_prob == 0:
             raise ValueError(
                 f"sampling.guidance: {sampling['guidance']} needs a model trained with "
@@ -51,8 +53,17 @@ class XUNetRedirector(Redirector):
         """The X-UNet."""
         return self.net
 
+    def attach(self, networks: Mapping[str, nn.Module]) -> None:
+        """Take the head model of the codes' encoder, where sources are turned over it."""
+        if self.config["objective"].get("warp") == "mesh" and "face" in networks:
+            parts = tuple(self.config["deca"]["parts"])
+            # In a list, so that it is no submodule: neither trained, averaged nor saved.
+            self._mesh = [MeshWarp(networks["face"].head, parts, self.config["size_px"])]
+
     def fit_input(self, kind: str, values: Batch) -> None:
-        """Keep mean and deviation of the training codes in the network."""
+        """Keep mean and deviation of the training codes in the network, if it is told any."""
+        if self.codes is None:
+            return
         self.net.codeprocessor.standardise(*code_statistics(values["code"]))
 
     def load_start(self, state: Mapping[str, torch.Tensor]) -> None:
@@ -98,7 +109,9 @@ class XUNetRedirector(Redirector):
         inputs = {"x": source.expand(count, -1, -1, -1), "R": R, "t": t, "K": K}
         if self.codes is not None:
             inputs["code"] = self._codes(batch)
-        if self.base == "warp":
+        if self._mesh:
+            inputs["base"], inputs["hidden"] = self._over_mesh(batch, count)
+        elif self.base == "warp":
             inputs["base"] = _warped(source, batch["source_head"], batch["target_head"])
         elif self.base == "source":
             inputs["base"] = inputs["x"]
@@ -124,6 +137,19 @@ class XUNetRedirector(Redirector):
                 own = torch.where(batch["target_codes_known"][:, None], own, turned)
             target = target_code(source, own, *heads, kind, parts)
         return torch.stack([source, target], 1)
+
+    def _over_mesh(self, batch: Batch, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Sources turned over the heads of their codes, and what they do not show.
+
+        A source without a code has the mean head.
+        """
+        code = batch["source_code"]
+        if "source_codes_known" in batch:
+            code = torch.where(batch["source_codes_known"][:, None], code, torch.zeros_like(code))
+        names = ("source_head", "target_head", "source_gaze", "target_gaze")
+        labels = [batch[name].expand(count, -1) for name in names]
+        source = batch["source"].expand(count, -1, -1, -1)
+        return self._mesh[0](source, code.expand(count, -1), labels[:2], labels[2:])
 
     def _network(self, inputs: dict[str, torch.Tensor], keep: torch.Tensor, prepared=None):
         def network(noisy, logsnr):

@@ -308,6 +308,7 @@ class _Run:
         self.shape, self.device = source.shape[1:], source.device
         base = self.first.inputs.get("base")
         self.base = None if base is None else base.repeat(len(weights), 1, 1, 1)
+        self.hidden = self.first.inputs.get("hidden")
         self.sigmas = sampler.sigmas()
         self.asked = asked_levels(self.options["sampler"], self.sigmas)
         self.asks = iter(enumerate(self.asked))
@@ -337,7 +338,8 @@ class _Run:
         if self.given is not None:
             return False
         one = len(state["columns"][0]["source"]) == len(set(self.pairs)) == len(self.weights) == 1
-        return one and (self.base is None or bool((self.base == self.base[:1]).all()))
+        shown = [one for one in (self.base, self.hidden) if one is not None]
+        return one and all(bool((own == own[:1]).all()) for own in shown)
 
     def _noise(self, stream: int) -> torch.Tensor:
         if self.given is not None:
@@ -437,6 +439,8 @@ class _Run:
             beside["base"] = base[first]
         elif self.net.config.concat_source:
             beside["x"] = branch.inputs["x"].repeat(times, 1, 1, 1)[first]
+        if self.hidden is not None:
+            beside["hidden"] = self.hidden.repeat(times, 1, 1, 1)[first]
 
         def network(noisy, logsnr):
             # One level for all, so that its embedding cannot depend on how many there are.

@@ -26,6 +26,9 @@ from regaze.redirectors.declaration import (
 from regaze.redirectors.presets import Section, chosen, derived, differences
 from regaze.training.settings import RedirectorTraining
 
+_MESHED = "sources are turned over heads that are drawn triangle by triangle"
+_HEAD_PARTS = ("shape", "expression", "pose")
+
 
 class NetworkOptions(Section):
     """Options of the network; one that is left out is the preset's."""
@@ -139,7 +142,13 @@ class ObjectiveOptions(Section):
     base: Literal["none", "source", "warp"] = Field(
         "none",
         description="image that the prediction starts from: none, the source, or the source "
-        "turned by the relative head rotation on an ellipsoid",
+        "turned by the relative head rotation, see warp",
+    )
+    warp: Literal["ellipsoid", "mesh"] = Field(
+        "ellipsoid",
+        description="what base warp turns the source over: an ellipsoid, or the head of the "
+        "source's 3-D code (deca.encoder), its eyes too, with a mask of what the source does not "
+        "show as a further input",
     )
     eye_weight: float = Field(
         0.0, ge=0, description="extra loss weight inside the two fixed eye boxes"
@@ -271,7 +280,10 @@ class ModelSettings(MethodSettings):
         done = {"class": "xunet", "preset": self.preset, "size_px": self.size_px}
         done |= chosen(self, PRESETS[self.preset], "network", "pose", "objective")
         done["network"]["code_dim"] = 0
-        if done["network"]["code"] != "none":
+        meshed = done["objective"]["warp"] == "mesh"
+        if meshed:
+            done["network"]["mask_channels"] = 1
+        if done["network"]["code"] != "none" or meshed:
             done |= self._told(done)
         if self.distil is not None:
             done |= self._distilled(done)
@@ -325,17 +337,20 @@ class ModelSettings(MethodSettings):
     def declare(config: Mapping) -> Declaration:
         """Codes where the network takes them, the teacher of a student."""
         network, objective = config["network"], config["objective"]
-        kind, inputs = "source", ()
-        if network["code"] != "none":
-            codes = config["deca"]
-            kind = codes["target_code"]
+        kind, inputs, networks = "source", (), ()
+        codes, meshed = config.get("deca"), objective.get("warp") == "mesh"
+        if codes is not None:
+            kind = codes["target_code"] if network["code"] != "none" else "source"
             sides = ("source",) if kind == "source" else ("source", "target")
             options = {"encoder": codes["encoder"], "parts": codes["parts"]}
             inputs = (Input("codes", options, sides),)
-        condition, networks, student = TARGET_CODES[kind], (), "distil" in config
+        condition, student = TARGET_CODES[kind], "distil" in config
+        if meshed:
+            condition += "; the source turned over the head of its own code"
+            networks += (Network("face", "encoders", codes["encoder"], always=True),)
         if student:
             condition += f"; learnt from {config['distil']['teacher']}"
-            networks = (Network("teacher", "models", config["distil"]["teacher"]),)
+            networks += (Network("teacher", "models", config["distil"]["teacher"]),)
         denoises = not student and objective["parameterization"] != "regression"
         residual = objective["parameterization"] == "residual_x0"
         return Declaration(
@@ -347,7 +362,8 @@ class ModelSettings(MethodSettings):
             # A network of one frame sees its source only through the picture that residuals are
             # counted from, which must stay the same over all steps.
             several_sources=denoises and (network["frames"] == 2 or not residual),
-            unused=() if student else ("distil:XUNetStudent",),
+            no_graph=_MESHED if meshed else "",
+            unused=_unused(student, meshed),
         )
 
     @staticmethod
@@ -373,18 +389,28 @@ class ModelSettings(MethodSettings):
         return {"objective": objective, "distil": self.distil.model_dump()}
 
     def _told(self, done: dict) -> dict:
-        """Sections of a model that is told codes."""
+        """Sections of a model that is told codes, or warps sources over their heads."""
+        told = done["network"]["code"] != "none"
         if self.objective.flip:
+            option = (
+                f"network.code {done['network']['code']!r}" if told else "objective.warp 'mesh'"
+            )
             raise ValueError(
-                "objective.flip: expected false with network.code "
-                f"{done['network']['code']!r}, since codes of mirrored faces are not known"
+                f"objective.flip: expected false with {option}, since codes of mirrored faces are "
+                "not known"
             )
         parts = code_parts(self.deca.parts)
         return {
-            "network": {**done["network"], "code_dim": code_dim(parts)},
+            "network": {**done["network"], "code_dim": code_dim(parts) if told else 0},
             "objective": {**done["objective"], "flip": False},
             "deca": {**self.deca.model_dump(), "parts": list(parts)},
         }
+
+
+def _unused(student: bool, meshed: bool) -> tuple[str, ...]:
+    """What a model never uses of the package."""
+    found = () if student else ("distil:XUNetStudent",)
+    return found if meshed else (*found, "mesh_warp:MeshWarp")
 
 
 def teacher_faults(config: dict, teacher: dict) -> list[str]:
@@ -407,7 +433,7 @@ def teacher_faults(config: dict, teacher: dict) -> list[str]:
         )
     if why:
         return [f"distil.teacher: {name!r} is {why}"]
-    same = ["size_px", "pose.mode", "objective.base", "network.code", "deca"]
+    same = ["size_px", "pose.mode", "objective.base", "objective.warp", "network.code", "deca"]
     if config["distil"]["start"] == "teacher":
         same += [f"network.{key}" for key in config["network"] if key not in ("code", "dropout")]
         same += ["pose.pos_octaves", "pose.dir_octaves"]
@@ -467,6 +493,11 @@ def _faults(config: dict) -> Iterator[str]:
             f"objective.loss_weight: {objective['loss_weight']!r} is for eps, v, edm and flow; "
             f"expected uniform with {kind!r}"
         )
+    if objective["warp"] == "mesh":
+        if base != "warp":
+            yield f"objective.warp: 'mesh' goes with base 'warp', found base {base!r}"
+        if lacks := [name for name in _HEAD_PARTS if name not in config["deca"]["parts"]]:
+            yield f"deca.parts: lack {', '.join(lacks)}, of which objective.warp 'mesh' makes heads"
     if network["frames"] == 1 and not network["concat_source"]:
         yield (
             "network.concat_source: must be true with frames 1, which has no other way to see the "

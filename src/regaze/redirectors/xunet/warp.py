@@ -40,13 +40,29 @@ def warp_head(
         (B, C, H, W) float32. What lies around the head moves less the farther it is from the
         head's outline; from :data:`REACH` outlines on the background stays.
     """
-    height, width = source.shape[-2:]
+    with torch.autocast(source.device.type, enabled=False):
+        grid = warp_places(source_head, target_head, source.shape[-2:], focal)
+        return F.grid_sample(
+            source.float(), grid, mode="bilinear", padding_mode="border", align_corners=False
+        )
+
+
+def warp_places(
+    source_head: torch.Tensor,
+    target_head: torch.Tensor,
+    size: tuple[int, int],
+    focal: float | None = None,
+) -> torch.Tensor:
+    """Where :func:`warp_head` reads a source of (height, width): (B, H, W, 2), x then y.
+
+    -1 and 1 are the outer edges of the picture.
+    """
+    height, width = size
     focal = 500.0 / 128.0 * width if focal is None else focal
     # Double precision up to the grid: at the outline a root halves the digits, and machines that
     # round sines otherwise would read single pixels elsewhere.
-    exact = {"device": source.device, "dtype": torch.float64}
-    with torch.autocast(source.device.type, enabled=False):
-        source = source.float()
+    exact = {"device": source_head.device, "dtype": torch.float64}
+    with torch.autocast(source_head.device.type, enabled=False):
         to_source = rotation_from_angles(source_head.double())
         to_target = rotation_from_angles(target_head.double())
         v, u = torch.meshgrid(
@@ -75,11 +91,7 @@ def warp_head(
         seen = (to_source * axes) @ skin + (to_source @ centre + face)[..., None]
         place = seen[:, :2] / seen[:, 2:] * focal + middle
         place = own + fade * (place - own)
-        # grid_sample's [-1, 1] spans the outer pixel edges (align_corners false).
-        grid = (place / middle - 1).float().mT.unflatten(1, (height, width))
-        return F.grid_sample(
-            source, grid, mode="bilinear", padding_mode="border", align_corners=False
-        )
+        return (place / middle - 1).float().mT.unflatten(1, (height, width))
 
 
 def _visible(points: torch.Tensor, camera: torch.Tensor) -> torch.Tensor:
