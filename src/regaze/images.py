@@ -10,7 +10,6 @@ import math
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 
 
 def as_width_height(size: int | tuple[int, int]) -> tuple[int, int]:
@@ -58,15 +57,21 @@ def reduce_patches(
             f"size: expected {width}x{height} or a smaller size of this shape, "
             f"found {to_width}x{to_height}"
         )
-    values = tensor.permute(0, 3, 1, 2)
     if width % to_width or height % to_height:
-        values = _area_means(values, to_height, to_width)
+        values = _area_means(tensor.permute(0, 3, 1, 2), to_height, to_width)
     else:
-        factor = width // to_width
-        values = values.to(torch.float32)
-        if factor > 1:
-            values = F.avg_pool2d(values, factor)
+        values = _block_means(tensor, width // to_width).permute(0, 3, 1, 2)
     return (values * (2.0 / 255.0) - 1.0).contiguous()
+
+
+def _block_means(values: torch.Tensor, factor: int) -> torch.Tensor:
+    """Return the (N,H/f,W/f,C) float32 means of blocks of (N,H,W,C) bytes, quicker than pooling."""
+    if factor == 1:
+        return values.to(torch.float32)
+    sums = values.to(torch.int32)
+    for side in (1, 2):
+        sums = sum(sums.unflatten(side, (-1, factor)).unbind(side + 1))
+    return sums.to(torch.float32) / factor**2
 
 
 def _area_means(values: torch.Tensor, to_height: int, to_width: int) -> torch.Tensor:

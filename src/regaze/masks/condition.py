@@ -77,8 +77,11 @@ class MaskRows:
     @staticmethod
     def finish(values: Tensor, size_px: int, flip: Tensor | None) -> Tensor:
         """Shares (B, names, h, w) in [0, 1]; see :meth:`FaceInput.finish`."""
-        pictures = values.flatten(0, 1)[..., None].expand(-1, -1, -1, 3)
-        shares = (reduce_patches(pictures, size_px)[:, 0] + 1) / 2
+        masks = values.flatten(0, 1)
+        # Three at a time, as the colours of a picture.
+        short = masks.new_zeros(-len(masks) % 3, *masks.shape[1:])
+        pictures = torch.cat([masks, short]).unflatten(0, (-1, 3)).permute(0, 2, 3, 1)
+        shares = (reduce_patches(pictures, size_px).flatten(0, 1)[: len(masks)] + 1) / 2
         shares = shares.unflatten(0, values.shape[:2])
         if flip is None:
             return shares

@@ -18,7 +18,7 @@ from regaze.images import reduce_patches, to_uint8
 from regaze.masks.background import faces_reader
 from regaze.outputs import replacing, several, write_json
 from regaze.pairs import read_pairs
-from regaze.redirectors.base import Redirector, State, build_redirector
+from regaze.redirectors.base import Fitting, Redirector, State, build_redirector
 from regaze.redirectors.batches import BatchBuilder, Requests, rows_of
 from regaze.redirectors.declaration import declared_by
 from regaze.redirectors.inputs import open_inputs
@@ -198,8 +198,15 @@ class Engine:
         channels_last(self.redirector)
 
     def ordered(self, table: pd.DataFrame) -> pd.DataFrame:
-        """A table of pairs in the order of :meth:`chunks`: by persons where each has a model."""
-        return table if self._person is None else table.sort_values("person", kind="stable")
+        """A table of pairs in the order of :meth:`chunks`.
+
+        By persons where each has a model; by sources where these are fitted, each in one chunk
+        then.
+        """
+        by = [] if self._person is None else ["person"]
+        if isinstance(self.redirector, Fitting):
+            by = ["person", "source_index"]
+        return table.sort_values(by, kind="stable") if by else table
 
     def alike(self, table: pd.DataFrame) -> pd.DataFrame:
         """Those rows of a table that are made with the model of the first, which is loaded."""

@@ -16,6 +16,8 @@ from regaze.pairs import draw_pairs, write_pairs
 from regaze.redirectors.base import build_redirector
 from regaze.redirectors.batches import BatchBuilder, source_rows
 from regaze.redirectors.declaration import Declaration
+from regaze.redirectors.gazenerf.redirector import GazeNerf
+from regaze.redirectors.gazenerf.settings import ModelSettings as FieldSettings
 from regaze.redirectors.networks import load_redirector
 from regaze.redirectors.sample import (
     chunk_size,
@@ -102,6 +104,41 @@ def test_samples_are_reproducible_and_independent_of_the_chunk(data, tmp_path):
     speed = json.loads((tmp_path / "speed.json").read_text())
     assert speed["seconds_per_source"] > 0 and speed["seconds_per_request"] > 0
     assert speed["images"] == len(pairs)
+
+
+def test_sources_that_are_fitted_are_fitted_once(data, tmp_path, monkeypatch):
+    files, _, pairs = data
+    network = {"side": 8, "channels": 48, "hidden": 16, "samples": 8}
+    entry = {"class": "gazenerf", "preset": "reference", "size_px": 32, "network": network}
+    entry |= {"encoder": None, "checkpoint": "a.json"}
+    config = FieldSettings(**entry).resolve()
+    sampling = {"steps": 1, "rate": 1.0, "seed": 0, "threads": 1}
+    torch.manual_seed(0)
+    (tmp_path / "model").mkdir()
+    state = build_redirector(config, sampling).saved.state_dict()
+    save_file(state, tmp_path / "model/model.safetensors")
+    record = {"name": "f", "kind": "redirector", "config": config, "inputs": {}}
+    (tmp_path / "model/model.json").write_text(json.dumps(record))
+    fitted, own = [], GazeNerf.fit
+    monkeypatch.setattr(
+        GazeNerf,
+        "fit",
+        lambda *a, **k: fitted.append(a[1]["source_row"].tolist()) or own(*a, **k),
+    )
+    found = []
+    for batch in (4, 14):
+        out = {"samples": tmp_path / "s.h5", "speed": tmp_path / "s.json"}
+        given = {"sampling": {**sampling, "batch": batch}, **out, **files}
+        sample_redirector(tmp_path / "model", **given)
+        made, _, numbers = pixels(out["samples"])
+        assert sorted(numbers) == sorted(pairs["pair"])
+        found.append(made[np.argsort(numbers)].astype(int))
+    *parts, whole = fitted
+    assert len(parts) == 4 and len(set(whole)) == len(whole) < sum(map(len, parts))
+    # One may be asked for by the last requests of a part and by the first ones of the next.
+    assert all(set(one) & set(two) <= {one[-1]} for one, two in zip(parts, parts[1:], strict=False))
+    assert not any(set(one) & set(two) for one, two in zip(parts, parts[2:], strict=False))
+    assert np.abs(found[0] - found[1]).max() <= 1
 
 
 def test_variants_are_what_single_runs_would_be(data, tmp_path):

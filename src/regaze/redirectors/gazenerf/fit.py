@@ -1,5 +1,8 @@
 """The fit of a head to one photo: descent on its codes and its camera, the field as it is.
 
+Several are fitted side by side, each as if it were alone: by its own loss, and Adam has a step size
+for every number.
+
 Learning rates, their decay and the losses are HeadNeRF's (``CrisHY1995/headnerf``).
 """
 
@@ -32,25 +35,25 @@ def fitted(
     rate: float = 1.0,
     told: Callable[[int, float], None] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Codes and a camera that draw a photo.
+    """Codes and cameras that draw photos, each its own.
 
     Args:
-        drawn: codes (1,D) and camera offsets (1,6) to a picture (1,3,S,S) in [0,1].
-        start: codes (1,D) to begin at.
-        photos: the photo.
+        drawn: codes (B,D) and camera offsets (B,6) to pictures (B,3,S,S) in [0,1].
+        start: codes (B,D) to begin at.
+        photos: the photos.
         sizes: numbers of the parts of codes.
         steps: of Adam; 0 leaves the codes as they are.
         rate: factor of :data:`RATES`.
-        told: given every step's number and its loss.
+        told: given every step's number and its mean loss.
 
     Returns:
-        ``(codes, camera)``: (1,D) with the offsets, and the camera's offsets (1,6).
+        ``(codes, camera)``: (B,D) with the offsets, and the cameras' offsets (B,6).
     """
-    form = sum(sizes[:2])
+    count, form = len(start), sum(sizes[:2])
     parts = {
-        "shape": start.new_zeros(1, form),
-        "colours": start.new_zeros(1, sum(sizes[2:])),
-        "camera": start.new_zeros(1, 6),
+        "shape": start.new_zeros(count, form),
+        "colours": start.new_zeros(count, sum(sizes[2:])),
+        "camera": start.new_zeros(count, 6),
     }
     if steps:
         with torch.enable_grad():
@@ -68,9 +71,11 @@ def _descend(drawn, start, photos, sizes, parts, steps, rate, told) -> None:
     slower = torch.optim.lr_scheduler.ExponentialLR(optimiser, 0.1 ** (1 / _DECAY_STEPS))
     for step in range(steps):
         moved = torch.cat([parts["shape"], parts["colours"]], 1)
-        made = {"image": drawn(start + moved, parts["camera"])}
-        offsets = offsets_of(moved, parts["camera"], sizes)
-        loss = _TERMS.total(_TERMS.terms(made, photos) | _TERMS.offset_terms(offsets))
+        made = drawn(start + moved, parts["camera"])
+        loss = sum(
+            _loss(made[own], moved[own], parts["camera"][own], photos.of(own), sizes)
+            for own in (slice(row, row + 1) for row in range(len(start)))
+        )
         # Of the codes alone: weights keep their gradients, and cost none.
         slopes = torch.autograd.grad(loss, list(parts.values()))
         for value, slope in zip(parts.values(), slopes, strict=True):
@@ -78,7 +83,13 @@ def _descend(drawn, start, photos, sizes, parts, steps, rate, told) -> None:
         optimiser.step()
         slower.step()
         if told is not None:
-            told(step, float(loss.detach()))
+            told(step, float(loss.detach()) / len(start))
+
+
+def _loss(made, moved, camera, photos: Photos, sizes: tuple[int, ...]) -> Tensor:
+    """Of one photo."""
+    offsets = offsets_of(moved, camera, sizes)
+    return _TERMS.total(_TERMS.terms({"image": made}, photos) | _TERMS.offset_terms(offsets))
 
 
 @contextmanager

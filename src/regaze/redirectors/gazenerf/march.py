@@ -22,6 +22,9 @@ CHUNK = 8192
 """Samples at a time where nothing is kept for gradients."""
 KEPT = 2**19
 """Numbers of a layer at a time, of all samples, where something is."""
+ALIKE = 256
+"""What counts of samples are multiples of where layers are in reduced precision on a CPU, which
+prepares every product of matrices for its sizes, for longer than it multiplies, and keeps that."""
 
 Shader = Callable[..., list[tuple[Tensor, Tensor | None]]]
 """Encoded points (M,63), where they are, and whether colours are wanted, to densities (M,) and
@@ -121,7 +124,8 @@ def learnt(shaders: list[Shader], marched: Marched, bands: int, hidden: int) -> 
 def _filled(shaders: list[Shader], marched: Marched, bands: int, step: int) -> list[tuple]:
     """Of every shader the numbers (F,) of the samples that have a density in one of its streams.
 
-    And those encoded, with what its layers gave.
+    And those encoded, with what its layers gave. A few without a density may be among them, see
+    :data:`ALIKE`.
     """
     count, last = marched.lengths.shape[1], len(marched.points)
     parts: list[list] = [[] for _ in shaders]
@@ -135,10 +139,18 @@ def _filled(shaders: list[Shader], marched: Marched, bands: int, step: int) -> l
         for part, shade in zip(parts, shaders, strict=True):
             kept = Kept()
             found = [one > 0 for one, _ in shade(points, where, False, kept=kept)]
-            there = torch.stack(found).any(0).nonzero()[:, 0]
+            full = torch.stack(found).any(0)
+            there = full.nonzero()[:, 0]
+            if end == last and _prepares(kept.values[0]):
+                short = -(sum(len(one) for one, *_ in part) + len(there)) % ALIKE
+                there = torch.cat([there, (~full).nonzero()[:short, 0]])
             part.append((there + first * count, points.index_select(0, there), kept.chosen(there)))
         first = end
     return [_together(part) for part in parts]
+
+
+def _prepares(values: Tensor) -> bool:
+    return values.device.type == "cpu" and values.dtype == torch.bfloat16
 
 
 def _together(part: list[tuple]) -> tuple[Tensor, Tensor, Kept]:

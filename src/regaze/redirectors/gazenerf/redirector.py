@@ -29,6 +29,8 @@ _SAME_HEAD = 0.05
 """Radians of pitch and yaw within which two heads are the same."""
 _BORDER = 2
 """Pixels of a part of the feature map at whose edge pictures are others than those of the whole."""
+_FITTED_SAMPLES = 2**14
+"""Samples on rays of sources that are fitted at a time; one source may have more."""
 
 
 class GazeNerf(Redirector):
@@ -280,8 +282,9 @@ class GazeNerf(Redirector):
     ) -> State:
         """Codes (B,D) and camera offsets (B,6) that draw sources best, and their eyes.
 
-        A descent from the encoder's codes of every source by itself; nothing is drawn at random,
-        so ``seed`` does nothing. With ``fine_tune`` every source has weights (B,P) of its own too.
+        A descent from the encoder's codes, of every source by its own loss; nothing is drawn at
+        random, so ``seed`` does nothing. With ``fine_tune`` every source has weights (B,P) of its
+        own too.
 
         Raises:
             ValueError: codes are not finite, or a camera looks away from the head.
@@ -294,42 +297,58 @@ class GazeNerf(Redirector):
         if not start.isfinite().all():
             row = int((~start.isfinite()).any(1).nonzero()[0])
             raise ValueError(f"codes: expected finite numbers, found others in source {row}")
-        photos, found = source_photos(source), []
-        for row in range(len(start)):
-            own = slice(row, row + 1)
-            camera = source["source_head"][own]
+        photos, camera = source_photos(source), source["source_head"]
 
-            def drawn(codes, offsets, names=("image",), own=own, camera=camera):
-                heads = self._prepared(self._camera(camera, offsets), codes)
-                shown = {"eyes": None if eyes is None else eyes[own]}
+        def drawing(own: slice):
+            shown = {} if eyes is None else {"eyes": eyes[own]}
+
+            def drawn(codes, offsets, names=("image",)):
+                heads = self._prepared(self._camera(camera[own], offsets), codes)
                 return self.field(heads, gaze[own], **shown, names=names)
 
-            found.append(self._fitted(drawn, start[own], photos.of(own), told))
-        names = ("codes", "camera", "weights")
-        state = dict(zip(names, map(torch.cat, zip(*found, strict=True)), strict=False))
+            return drawn
+
+        state = self._fitted(drawing, start, photos, told)
+        if self.sampling.get("fine_tune", 0):
+            state = self._tuned(drawing, state, photos, told)
         return state if eyes is None else {**state, "eyes": eyes}
 
-    def _fitted(self, drawn, start: Tensor, photos: Photos, told) -> tuple[Tensor, ...]:
-        """Codes (1,D), camera (1,6), and weights (1,P) where these are fitted too, of one photo."""
-        own = {name: self.sampling[name] for name in ("steps", "rate") if name in self.sampling}
-        found = fitted(
-            lambda *given: drawn(*given)["image"],
-            *(start, photos, self.sizes),
-            **own,
-            told=told,
-        )
-        if not (steps := self.sampling.get("fine_tune", 0)):
-            return found
-        terms = self.objective.alone()
-        codes, camera, weights = tuned(
-            list(self.field.parameters()),
-            lambda *given: drawn(*given, terms.names()),
-            *(found, photos, self.sizes, terms),
-            steps=steps,
-            rate=self.sampling["fine_tune_rate"],
-            told=None if told is None else lambda step, loss: told(own["steps"] + step, loss),
-        )
-        return codes, camera, weights[None]
+    def _fitted(self, drawing, start: Tensor, photos: Photos, told) -> State:
+        """Codes and cameras, of several sources at a time."""
+        options = {name: self.sampling[name] for name in ("steps", "rate") if name in self.sampling}
+        samples = self.field.side**2 * (self.field.count + self.field.fine)
+        most, found = max(1, _FITTED_SAMPLES // samples), []
+        for first in range(0, len(start), most):
+            own = slice(first, first + most)
+            drawn = drawing(own)
+            found.append(
+                fitted(
+                    lambda *given, drawn=drawn: drawn(*given)["image"],
+                    *(start[own], photos.of(own), self.sizes),
+                    **options,
+                    told=told,
+                )
+            )
+        return dict(zip(("codes", "camera"), map(torch.cat, zip(*found, strict=True)), strict=True))
+
+    def _tuned(self, drawing, state: State, photos: Photos, told) -> State:
+        """The same and weights (B,P) that every source has of its own."""
+        terms, before = self.objective.alone(), self.sampling["steps"]
+        found = []
+        for row in range(len(state["codes"])):
+            own = slice(row, row + 1)
+            drawn = drawing(own)
+            codes, camera, weights = tuned(
+                list(self.field.parameters()),
+                lambda *given, drawn=drawn: drawn(*given, terms.names()),
+                *((state["codes"][own], state["camera"][own]), photos.of(own), self.sizes, terms),
+                steps=self.sampling["fine_tune"],
+                rate=self.sampling["fine_tune_rate"],
+                told=told and (lambda step, loss: told(before + step, loss)),
+            )
+            found.append((codes, camera, weights[None]))
+        names = ("codes", "camera", "weights")
+        return dict(zip(names, map(torch.cat, zip(*found, strict=True)), strict=True))
 
     def edit(self, state: State, target: Batch, *, seed: int) -> Tensor:
         """Heads as they look where they are asked to; ``seed`` does nothing.

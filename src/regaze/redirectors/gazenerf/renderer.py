@@ -41,9 +41,22 @@ class Upsample(nn.Module):
         """What is smoothed then: (B,2H,2W,C) of maps (B,H,W,C)."""
         count, height, width, channels = maps.shape
         values = F.leaky_relu(mixed(self.layer_1, maps), 0.2)
-        values = F.leaky_relu(mixed(self.layer_2, values), 0.2) + maps.repeat(1, 1, 1, 4)
-        pixels = values.view(count, height, width, channels, 2, 2).permute(0, 1, 4, 2, 5, 3)
+        # Channel 4 k + p becomes channel k of pixel p of the four. Rows of the weight are moved in
+        # place of pictures, so that numbers that stay together are copied together.
+        weight, bias = self.layer_2.weight.flatten(1), self.layer_2.bias
+        weight = weight.unflatten(0, (channels, 4)).transpose(0, 1).flatten(0, 1)
+        bias = bias.unflatten(0, (channels, 4)).t().flatten()
+        values = F.leaky_relu(F.linear(values, weight, bias), 0.2).unflatten(-1, (4, channels))
+        pixels = (values + _tiled(maps)).unflatten(3, (2, 2)).transpose(2, 3)
         return pixels.reshape(count, 2 * height, 2 * width, channels)
+
+
+def _tiled(maps: Tensor) -> Tensor:
+    """Maps (B,H,W,C) four times one after the other, number 4 k + p at (...,p,k)."""
+    channels = maps.shape[-1]
+    if channels % 4:
+        return maps.repeat(1, 1, 1, 4).unflatten(-1, (channels, 4)).transpose(-1, -2)
+    return maps.unflatten(-1, (channels // 4, 4)).transpose(-1, -2).repeat(1, 1, 1, 1, 4)
 
 
 class NeuralRenderer(nn.Module):

@@ -5,7 +5,7 @@ import torch
 from benchmark_modules import benchmark
 
 from regaze.angles import rotation_from_angles
-from regaze.redirectors.gazenerf import rays
+from regaze.redirectors.gazenerf import march, rays
 from regaze.redirectors.gazenerf.field import VARIANTS, HeadField
 from regaze.redirectors.gazenerf.radiance import Kept, Trunk, active
 from regaze.redirectors.gazenerf.rays import Window
@@ -82,6 +82,32 @@ def test_slopes_are_computed_of_samples_with_a_density_alone(plain, monkeypatch)
     # Two streams of 1024 samples through the seven layers after the first, once.
     assert sum(seen["shaded"]) == 7 * 2 * 1024
     assert 0.15 < sum(seen["known"]) / sum(seen["shaded"]) < 0.35
+
+
+def test_counts_of_samples_are_alike_where_products_are_prepared_for_them(plain, monkeypatch):
+    field, given = built(), (camera(), codes(), gazes())
+    plain.fill(field, 0.27, *given)
+    counts, own = [], march._together
+
+    def counted(part):
+        made = own(part)
+        counts.append(len(made[0]))
+        return made
+
+    monkeypatch.setattr(march, "_together", counted)
+    parameters, found = list(field.parameters()), []
+    for count in (1, 64):
+        monkeypatch.setattr(march, "ALIKE", count)
+        monkeypatch.setattr(march, "_prepares", lambda values: True)
+        made = field(field.prepare(given[0], *given[1]), given[2])["image"]
+        found.append((made, *torch.autograd.grad(made.square().mean(), parameters)))
+    assert any(one % 64 for one in counts[:2]) and not any(one % 64 for one in counts[2:])
+    assert all(0 <= more - few < 64 for few, more in zip(counts[:2], counts[2:], strict=True))
+    for few, more in zip(*found, strict=True):
+        torch.testing.assert_close(more, few, rtol=1e-9, atol=1e-14)
+    monkeypatch.undo()
+    for dtype in (torch.bfloat16, torch.float32, torch.float64):
+        assert march._prepares(torch.zeros(1, dtype=dtype)) == (dtype == torch.bfloat16)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

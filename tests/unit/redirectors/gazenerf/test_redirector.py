@@ -143,6 +143,26 @@ def test_a_fit_comes_closer_to_its_source_and_changes_no_weight(variant):
 
 
 @pytest.mark.parametrize("variant", ["gazenerf", "headnerf_gaze"])
+def test_sources_that_are_fitted_together_are_fitted_as_alone(variant, monkeypatch):
+    given = batch()
+    source = {name: value for name, value in given.items() if name.startswith("source")}
+    method = built(sampling={"steps": 8, "rate": 10.0}, variant=variant).eval()
+    calls, own = [], method.field.forward
+    monkeypatch.setattr(method.field, "forward", lambda *a, **k: calls.append(1) or own(*a, **k))
+    with torch.no_grad():
+        together = method.fit(source, seed=0)
+        assert len(calls) == 8
+        monkeypatch.setattr("regaze.redirectors.gazenerf.redirector._FITTED_SAMPLES", 1)
+        alone = method.fit(source, seed=0)
+    assert len(calls) == 8 + 3 * 8
+    assert bool(together["codes"].any()) and bool(together["camera"].all())
+    # Adam makes as much of a slope of rounding errors as of any other: few numbers differ.
+    for name in ("codes", "camera"):
+        apart = (together[name] - alone[name]).abs()
+        assert float(apart.quantile(0.95)) < 1e-3 * float(alone[name].abs().max()), name
+
+
+@pytest.mark.parametrize("variant", ["gazenerf", "headnerf_gaze"])
 def test_weights_learn_from_each_source_and_are_the_sources_own(variant):
     given = batch()
     source = {name: value for name, value in given.items() if name.startswith("source")}
@@ -156,20 +176,22 @@ def test_weights_learn_from_each_source_and_are_the_sources_own(variant):
         made = method.edit(state, asked, seed=0)
         plain = method.edit({n: v for n, v in state.items() if n != "weights"}, asked, seed=0)
     count = sum(one.numel() for one in method.field.parameters())
-    assert state["weights"].shape == (3, count) and steps == [*range(31)] * 3
+    assert state["weights"].shape == (3, count)
+    # All are fitted side by side, then each field is tuned by itself.
+    assert steps == [0, *[*range(1, 31)] * 3]
     assert all(torch.equal(before[key], v) for key, v in method.saved.state_dict().items())
     assert all(not one.requires_grad and one.grad is None for one in method.field.parameters())
     head = source["source_masks"][:, :1] >= 0.5
     wanted = torch.where(head, source["source"], torch.ones(()))
     apart = [(one - wanted).square().mean((1, 2, 3)) for one in (made, plain)]
     assert bool((apart[0] < 0.7 * apart[1]).all()), apart
-    # Each by itself, whichever others are fitted and drawn with it.
+    # Each by itself, whichever others are fitted and drawn with it: to half a grey level.
     alone = {name: value[1:2] for name, value in source.items()}
     with torch.no_grad():
         one = method.edit(
             method.invert(alone, seed=0), {n: v[1:2] for n, v in asked.items()}, seed=0
         )
-    torch.testing.assert_close(one, made[1:2], rtol=0, atol=1e-4)
+    torch.testing.assert_close(one, made[1:2], rtol=0, atol=4e-3)
     method.sampling = {**sampling, "fine_tune": 0}
     assert "weights" not in method.invert(source, seed=0)
     less = method.bytes_per_image()
