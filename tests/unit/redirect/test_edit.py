@@ -149,3 +149,11 @@ def test_a_sweep_goes_to_the_edit_and_back_with_a_line_per_frame(results, tmp_pa
         film = cv2.VideoCapture(str(tmp_path / "a" / line.file))
         assert int(film.get(cv2.CAP_PROP_FRAME_COUNT)) == 6
     assert not list((tmp_path / "a").glob("*.png")), "a sweep is one file"
+
+
+def test_a_photo_without_a_face_to_take_from_writes_nothing(results, tmp_path):
+    Image.new("RGB", (200, 160), (90, 120, 90)).save(tmp_path / "meadow.png")
+    given = ["--like", tmp_path / "meadow.png", "--out", tmp_path / "made"]
+    found = edit(results, row(results, "a/0"), *given)
+    assert found.exit_code == 1 and "meadow.png" in found.output and "face" in found.output
+    assert not (tmp_path / "made").exists()
