@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from regaze.commands.diffusionrig import diffusionrig_app
 from regaze.commands.edit import edit
 from regaze.commands.exchange import exchange_app
 from regaze.commands.export import export
@@ -34,6 +35,7 @@ app = typer.Typer(
 app.add_typer(head_app, name="head")
 app.add_typer(exchange_app, name="exchange")
 app.add_typer(gcgan_app, name="gcgan")
+app.add_typer(diffusionrig_app, name="diffusionrig")
 app.command("face3d")(face3d)
 app.command("fit")(fit)
 app.command("photo-check")(photo_check)

@@ -57,6 +57,14 @@ def edit(
         str | None, typer.Option(help=f"Axis-angle of the jaw in radians: {_FIRST}.")
     ] = None,
     light: Annotated[str | None, typer.Option(help=f"Light code: {_FIRST}.")] = None,
+    sweep: Annotated[
+        str | None,
+        typer.Option(
+            help="gif or mp4: an animation of each edit, from the source to it and back, with a "
+            "table of its frames."
+        ),
+    ] = None,
+    frames: Annotated[int, typer.Option(help="Pictures of a sweep.", min=2, max=1000)] = 24,
     model: Annotated[
         str | None,
         typer.Option(
@@ -98,6 +106,8 @@ def edit(
             targets=targets,
             gaze=gaze,
             head=head,
+            sweep=sweep,
+            frames=frames,
             model=model,
             models=models,
             out=out,

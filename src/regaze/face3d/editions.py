@@ -11,8 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from os import PathLike
+from typing import TYPE_CHECKING
 
 from regaze.face3d.settings import EncoderSettings
+
+if TYPE_CHECKING:
+    from regaze.face3d.model import FlameModel
 
 EDITIONS = {
     "efcd14cc4a69f3a3d9af8ded80146b5b6b50df3bd74cf69108213b144eba725b": "2020",
@@ -78,6 +82,21 @@ def why_not_published(meta: Mapping, n_shape_total: int = SHAPES, sha256: str = 
             "expressions would be taken for identities; convert the head model again"
         )
     return ""
+
+
+def foreign_head(head: FlameModel, stated: str | None = None) -> str:
+    """Why weights of the published layout do not belong to a head model; "" if they do.
+
+    ``stated`` is the hash of the one that they belong to, None of published weights.
+    """
+    from regaze.face3d.model import model_hash
+
+    found = model_hash(head)
+    if stated is None:
+        return why_not_published(head.meta, head.n_shape_total, found)
+    if stated == found:
+        return ""
+    return f"head_sha256: the weights belong to {stated}, this head model is {found}"
 
 
 def foreign_heads(

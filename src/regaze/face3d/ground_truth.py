@@ -20,7 +20,7 @@ from regaze.face3d.encoders import CODE
 from regaze.face3d.flame import Flame
 from regaze.face3d.gaze import root_from_labels
 from regaze.face3d.model import FlameModel
-from regaze.face3d.render import Renderer
+from regaze.face3d.render import Renderer, Rendering
 from regaze.faces import FacesReader
 from regaze.hdf5 import open_hdf5
 
@@ -45,12 +45,15 @@ class Views:
         normals: (K, M, 3) world normals.
         colours: (K, M, 3) of the photo, 0..1.
         share: (K, M) how much a point counts: the soft mask of the face.
+        nearest: (K, S, S) int32 vertex of :func:`face_part` next to what each pixel of the whole
+            patch sees, S = ``VIEW_SIZE``; -1 off the face.
     """
 
     uv: Tensor
     normals: Tensor
     colours: Tensor
     share: Tensor
+    nearest: Tensor
 
 
 @dataclass(frozen=True)
@@ -154,6 +157,11 @@ def face_triangles(model: FlameModel) -> np.ndarray:
     column = np.clip((middle[:, 0] * size).astype(int), 0, size - 1)
     row = np.clip(((1 - middle[:, 1]) * size).astype(int), 0, size - 1)
     return model.uv_face_mask[row, column] > 0.05
+
+
+def face_part(model: FlameModel) -> FlameModel:
+    """The face of a head model alone, see :func:`face_triangles` and :func:`part_of`."""
+    return part_of(model, face_triangles(model))
 
 
 def read_ground_truth(
@@ -281,7 +289,7 @@ def read_views(known: GroundTruth, reader: FacesReader, model: FlameModel, seed:
         model: the head model, with a chart.
         seed: of the choice of pixels.
     """
-    part = part_of(model, face_triangles(model))
+    part = face_part(model)
     flame = Flame(part, CODE["shape"], CODE["exp"])
     renderer = Renderer(part.f, part.uvcoords, part.uvfaces, VIEW_SIZE, uv_size=16)
     width = reader.patch_size[0]
@@ -312,5 +320,15 @@ def read_views(known: GroundTruth, reader: FacesReader, model: FlameModel, seed:
 
         normals = F.normalize(chosen(drawn.normals), dim=-1)
         grid = chosen(drawn.grid.permute(0, 3, 1, 2))
-        out.append((grid, normals, chosen(images), share.gather(1, order)))
+        colours = chosen(images)
+        near = _nearest(drawn, renderer.faces)
+        out.append((grid, normals, colours, share.gather(1, order), near))
     return Views(*(torch.cat(column) for column in zip(*out, strict=True)))
+
+
+def _nearest(drawn: Rendering, faces: Tensor) -> Tensor:
+    """Vertices (B, H, W) int32 next to what pixels see, -1 where they see no mesh."""
+    hits, found = drawn.hits, drawn.hits.pixels.new_full(drawn.hits.shape, -1)
+    corner = hits.weights.argmax(1, keepdim=True)
+    found[hits.where] = faces[hits.face].gather(1, corner)[:, 0]
+    return found.int()

@@ -58,6 +58,20 @@ def read_pickle(path: str | os.PathLike, *, expected: type = dict):
     return _read(path, expected, _value)
 
 
+def read_pickled(raw: bytes, where: str, *, expected: type = dict):
+    """The same of bytes that are no file's; ``where`` they are is told in messages."""
+    _require(len(raw) <= MAX_BYTES, f"{where}: {len(raw)} bytes, expected at most {MAX_BYTES}")
+    try:
+        value = _value(io.BytesIO(raw))
+        found = f"found a {type(value).__name__}"
+        _require(isinstance(value, expected), f"expected a {expected.__name__}, {found}")
+    except Exception as error:  # as in _read
+        known = isinstance(error, PickleRefused)
+        text = error if known else f"damaged ({type(error).__name__}: {error})"[:220]
+        raise PickleRefused(f"{where}: refused: {text}") from None
+    return value
+
+
 def read_npy_object(path: str | os.PathLike, *, expected: type = dict):
     """Read a 0-d object array as ``numpy.save`` writes for a dict, safely; returns the object.
 

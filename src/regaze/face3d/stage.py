@@ -8,6 +8,7 @@ from pathlib import Path
 
 from regaze.face3d.crops import CropBatches
 from regaze.face3d.deca import Deca
+from regaze.face3d.expressions import Expressions
 from regaze.face3d.ground_truth import read_ground_truth, read_views
 from regaze.face3d.model import load_flame, model_hash
 from regaze.face3d.quality import draw_sheet, measure
@@ -45,9 +46,12 @@ def train_encoder(
     views = read_views(known, reader, model, training.seed)
     log.info("%d rows in %d views, misfit %.2f px", len(known), len(views.uv), known.misfit.mean())
     deca = Deca(model, config["preset"], config["class"] == "emoca", config["rasterizer"])
-    task = EncoderTask(deca, known, config["losses"])
+    reach = config["expressions"]
+    task = EncoderTask(deca, known, config["losses"], reach)
 
     options = {"known": known, "views": views, "jitter": config["jitter"], "tint": config["tint"]}
+    if reach:
+        options["expressions"] = Expressions(known, model, reach)
 
     def batches(*place):
         share = training.share(*place)

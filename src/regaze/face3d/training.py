@@ -36,12 +36,20 @@ class EncoderTask:
         deca: what to train; its coarse encoder and, if there is one, its expression encoder.
         known: of the training rows: means and spreads for the first weights.
         weights: of the losses by name, see :class:`regaze.face3d.settings.LossWeights`.
+        reach: how far expressions are from the mean, see
+            :class:`regaze.face3d.expressions.Expressions`.
     """
 
-    def __init__(self, deca: Deca, known: GroundTruth, weights: Mapping[str, float]):
+    def __init__(
+        self,
+        deca: Deca,
+        known: GroundTruth,
+        weights: Mapping[str, float],
+        reach: float = 1.0,
+    ):
         self.network, self.weights = deca, dict(weights)
         self.points = Flame(part_of(deca.head), CODE["shape"], CODE["exp"])
-        self.moves = start_from(deca, known) * code_moves(deca.flame)
+        self.moves = start_from(deca, known, reach) * code_moves(deca.flame)
         self.marks = landmark_weights()
         self.table = None if deca.texture is None else texel_table(deca)
         self._here: torch.device | None = None
@@ -88,13 +96,14 @@ class EncoderTask:
         return to_image_space(head.landmarks3d, found["cam"])[..., :2]
 
     def _known_terms(self, found, batch) -> dict[str, Tensor]:
-        codes = torch.cat([found["shape"] - batch["shape"], found["exp"] - batch["exp"]], 1)
+        shape, exp = self.moves.split([CODE["shape"], CODE["exp"]])
         scale = batch["cam"][:, :1]
         zoom = (found["cam"][:, :1] / scale - 1).abs().sum(1)
         shift = (scale * (found["cam"][:, 1:] - batch["cam"][:, 1:])).abs().sum(1)
         turn = (found["pose"] - batch["pose"]).abs().sum(1)
         return {
-            "codes": (codes.abs() * self.moves).sum(1).mean(),
+            "shape": ((found["shape"] - batch["shape"]).abs() * shape).sum(1).mean(),
+            "expression": ((found["exp"] - batch["exp"]).abs() * exp).sum(1).mean(),
             "pose": (zoom + shift + turn).mean(),
         }
 
@@ -172,10 +181,11 @@ class Scaled(nn.Linear):
         return weight * gain[:, None], offset + gain * bias
 
 
-def start_from(deca: Deca, known: GroundTruth) -> float:
+def start_from(deca: Deca, known: GroundTruth, reach: float = 1.0) -> float:
     """Let an untrained encoder predict about the mean of the known codes, in units of their spread.
 
-    Its last layers become :class:`Scaled`; :func:`plain_weights` undoes that.
+    That of expressions is ``reach`` times as wide, at least as wide as the known ones'. The last
+    layers become :class:`Scaled`; :func:`plain_weights` undoes that.
 
     Returns:
         The mean scale of the cameras, picture units per metre.
@@ -188,6 +198,7 @@ def start_from(deca: Deca, known: GroundTruth) -> float:
     means = {name: getattr(known, name).mean(0) for name in ("shape", "exp", "pose")}
     means |= {"cam": cam.mean(0), "tex": torch.zeros(CODE["tex"]), "light": light}
     gains = {name: getattr(known, name).std(0) for name in ("shape", "exp", "pose")}
+    gains["exp"] = gains["exp"] * max(1.0, reach)
     gains |= {"cam": cam.std(0), "tex": torch.ones(CODE["tex"]), "light": torch.full((27,), 0.5)}
     # What never varies in the capture, such as the jaw, has no gain and keeps its value.
     offset, gain = (torch.cat([part[name] for name in CODE]) for part in (means, gains))

@@ -23,20 +23,14 @@ from PIL import Image, UnidentifiedImageError
 from regaze.face3d.pickles import read_npy_object
 from regaze.faces import FacesReader
 from regaze.landmarks.mesh import MeshDetector
+from regaze.lmdb_folders import new_folder, reading_from, writing_to
 from regaze.masks.painting import canvas_of, eye_region, painted, parts_of_mesh, strip_picture
 from regaze.outputs import replacing
 
 log = logging.getLogger(__name__)
 
-_MAP_BYTES = 1 << 40
 _LABELS = "labels_gaze.npy"
 _KEY = re.compile(r"(image|label)-(\d{7})-(-?\d+(?:\.\d+)?)_(-?\d+(?:\.\d+)?)")
-
-
-def _environment(folder: Path, **options):
-    import lmdb
-
-    return lmdb.open(str(folder), **options)
 
 
 def region_of(patch: np.ndarray, detector: MeshDetector) -> tuple[np.ndarray, np.ndarray] | None:
@@ -77,12 +71,10 @@ def export_lmdb(
     Raises:
         ValueError: the folder has something in it.
     """
-    folder = Path(out)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ValueError(f"{folder}: expected a folder that is new or empty; choose another")
+    folder = new_folder(out)
     folder.mkdir(parents=True, exist_ok=True)
     reader, detector, labels, lost = FacesReader(faces), MeshDetector(), {}, 0
-    with _environment(folder, map_size=_MAP_BYTES) as env:
+    with writing_to(folder) as env:
         for row, (pitch, yaw) in enumerate(reader.labels[:, :2].tolist()):
             found = region_of(reader.pixels([row])[0], detector)
             if found is None:
@@ -134,9 +126,7 @@ def read_lmdb(folder: str | PathLike) -> Iterator[tuple[int, np.ndarray, np.ndar
         ValueError: a record is missing or no PNG, or its picture and classes differ in size.
     """
     folder = Path(folder)
-    if not (folder / "data.mdb").is_file():
-        raise FileNotFoundError(f"{folder}: expected an LMDB with data.mdb, found none")
-    with _environment(folder, readonly=True, lock=False) as env, env.begin() as reading:
+    with reading_from(folder) as reading:
         keys = [bytes(key).decode("utf-8", "replace") for key, _ in reading.cursor()]
         found = [match for key in keys if (match := _KEY.fullmatch(key))]
         pictures = {match[2]: match for match in found if match[1] == "image"}
@@ -185,9 +175,7 @@ def import_lmdb(folder: str | PathLike, out: str | PathLike) -> int:
     Raises:
         FileNotFoundError, ValueError: it cannot be used, labels differ, or ``out`` is not empty.
     """
-    made = Path(out)
-    if made.exists() and (not made.is_dir() or any(made.iterdir())):
-        raise ValueError(f"{made}: expected a folder that is new or empty; choose another")
+    made = new_folder(out)
     stated = Path(folder) / _LABELS
     labels = read_labels(stated) if stated.is_file() else None
     rows = []

@@ -15,11 +15,13 @@ from regaze.face3d.photo_faces import is_row
 from regaze.factors import CODED
 from regaze.outputs import replacing, write_json
 from regaze.redirect.angles import Request, checked
+from regaze.redirect.animate import shrunk
+from regaze.redirect.edit_sweeps import check_sweep, requests_between, write_sweep
 from regaze.redirect.job import Job, require_new
 from regaze.redirect.known import detector_of, published_of
 from regaze.redirect.models import model_folder, models_in, open_estimator, sampling_of
 from regaze.redirect.place import Lens
-from regaze.redirect.run import Inverted, Redirection, write_png
+from regaze.redirect.run import Inverted, Redirection, Result, write_png
 from regaze.redirectors.declaration import declared_by
 from regaze.video.reading import is_video
 from regaze.weights import read_record
@@ -129,6 +131,7 @@ class Edits(Job):
         self.numbers = {name: value for name, value in numbers.items() if value}
         for name in ("gaze", "head"):
             checked(name, options[name])
+        check_sweep(options["sweep"], options["frames"])
         self.taken = [(place, mode) for place in self._pictures(like) for mode in words]
         if targets is not None:
             self.taken += read_targets(targets)
@@ -177,8 +180,14 @@ class Edits(Job):
             try:
                 face = self._face(place, engine, detector)
                 known = engine.invert(face, None, shown=False)
-                asked = [self._completed(edit.request, known, engine) for edit in edits]
-                results, about = engine.redirect(face, asked, mode=o["paste"], inverted=known)
+                asked = [self._asked(edit.request, face, known, engine) for edit in edits]
+                results, about = engine.redirect(
+                    face,
+                    [one for some in asked for one in some],
+                    mode=o["paste"],
+                    finish=shrunk if o["sweep"] else None,
+                    inverted=known,
+                )
             except ValueError as error:
                 if len(self.work) == 1:
                     raise
@@ -186,17 +195,15 @@ class Edits(Job):
                 yield f"left out: {error}"
                 continue
             about["results"] = []
-            for edit, result in zip(edits, results, strict=True):
+            done = iter(results)
+            for edit, some in zip(edits, asked, strict=True):
                 name = "_".join(filter(None, (face.name, edit.named, edit.mode)))
                 require_new(place, name, names)
-                files = [f"{name}.patch.png"]
-                write_png(self.out / files[0], result.patch)
-                if result.pasted is not None:
-                    files.append(f"{name}.png")
-                    write_png(self.out / files[1], result.pasted)
-                rows.append(_row(files[-1], place, edit, engine, result.facts))
+                own = [next(done) for _ in some]
+                files, facts = self._write_edit(name, some, own)
+                rows.append(_row(files[-1], place, edit, engine, facts))
                 told = {"like": edit.like, "mode": edit.mode, "files": files}
-                about["results"].append({**result.facts, **told})
+                about["results"].append({**facts, **told})
                 yield f"{place}: {self.out / files[-1]} ({edit.mode})"
             records.append(about)
         if not records:
@@ -208,6 +215,29 @@ class Edits(Job):
         told = {**engine.describe(), "faces": records, "left_out": left_out}
         write_json(self.out / "edits.json", told)
         yield f"what was made: {self.out / TABLE}"
+
+    def _asked(self, wanted: Request, face, known: Inverted, engine: Redirection) -> list[Request]:
+        """What is made for an edit: one picture, or the frames of a sweep."""
+        wanted = self._completed(wanted, known, engine)
+        if self.options["sweep"] is None:
+            return [wanted]
+        gaze, head = (tuple(np.degrees(one).tolist()) for one in (known.gaze, face.head))
+        codes = {name: code_of(known, self._parts(engine), name) for name in wanted.codes}
+        return requests_between(Request(gaze, head, codes=codes), wanted, self.options["frames"])
+
+    def _write_edit(
+        self, name: str, asked: Sequence[Request], results: Sequence[Result]
+    ) -> tuple[list[str], dict]:
+        """Files of an edit, and what is known of it: of a sweep's farthest frame."""
+        if (kind := self.options["sweep"]) is not None:
+            facts = results[len(results) // 2].facts
+            return write_sweep(self.out, name, kind, asked, results), facts
+        files, one = [f"{name}.patch.png"], results[0]
+        write_png(self.out / files[0], one.patch)
+        if one.pasted is not None:
+            files.append(f"{name}.png")
+            write_png(self.out / files[1], one.pasted)
+        return files, one.facts
 
     def _able(self) -> str:
         """The first trained model that edits all that is asked for."""

@@ -168,7 +168,7 @@ def test_known_codes_cost_nothing_but_the_perspective(data, known):
     truth["light"][:, 0] = 3.0
     task.network.regress = lambda crops: truth
     terms = task.losses(batch, "main", None)
-    assert float(terms["codes"]) == 0 and float(terms["pose"]) == 0
+    assert float(terms["shape"]) == 0 == float(terms["expression"]) and float(terms["pose"]) == 0
     assert float(terms["light_prior"]) == 0 and float(terms["texture_prior"]) == 0
     assert float(terms["landmark_px"]) < 1.0
     dark = {**truth, "light": truth["light"] * 0.1}

@@ -2,6 +2,7 @@
 
 import shutil
 
+import cv2
 import pandas as pd
 import pytest
 from PIL import Image, ImageChops
@@ -78,6 +79,7 @@ def test_numbers_replace_the_first_of_a_code(results, tmp_path):
         (["--gaze", "0", "0", "--model", "plain"], "'plain' edits head, expression, jaw, light"),
         (["--gaze", "95", "0"], "gaze pitch: expected degrees from -90 to 90"),
         (["--paste", "half"], "paste: expected one of difference, full"),
+        (["--jaw", "1", "--sweep", "avi"], "sweep: expected one of gif, mp4, found 'avi'"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_done_is_told(results, arguments, told, tmp_path):
@@ -121,4 +123,37 @@ def test_targets_that_cannot_be_read_write_nothing(results, tmp_path, content, t
     given = ["--targets", tmp_path / "t.csv", "--out", tmp_path / "made"]
     found = edit(results, row(results, "a/0"), *given)
     assert found.exit_code == 1 and told in found.output
+    assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize("kind", ["gif", "mp4"])
+def test_a_sweep_goes_to_the_edit_and_back_with_a_line_per_frame(results, tmp_path, kind):
+    given = ["--like", row(results, "c/0"), "--modes", "exp", "--gaze", "5", "-10"]
+    sweep = ["--sweep", kind, "--frames", "6", "--out", tmp_path / "a"]
+    told = edit(results, row(results, "a/0"), *given, *sweep)
+    assert told.exit_code == 0, told.output
+    (line,) = pd.read_csv(tmp_path / "a/edits.csv").itertuples()
+    assert line.file.endswith(f".{kind}") and (line.gaze_pitch, line.gaze_yaw) == (5, -10)
+    frames = pd.read_csv((tmp_path / "a" / line.file).with_suffix(".csv"))
+    assert frames["share"].tolist() == [0, 0.25, 0.75, 1, 0.75, 0.25]
+    changed = frames["expression_changed_rms"]
+    assert changed[0] == 0 and changed[1] == pytest.approx(changed[3] / 4, abs=1e-4)
+    assert changed[3] > 0 and frames["gaze_yaw"][3] == -10 != frames["gaze_yaw"][0]
+    if kind == "gif":
+        with Image.open(tmp_path / "a" / line.file) as made:
+            assert made.n_frames == 6
+            first = made.convert("RGB")
+            made.seek(3)
+            assert ImageChops.difference(first, made.convert("RGB")).getbbox()
+    else:
+        film = cv2.VideoCapture(str(tmp_path / "a" / line.file))
+        assert int(film.get(cv2.CAP_PROP_FRAME_COUNT)) == 6
+    assert not list((tmp_path / "a").glob("*.png")), "a sweep is one file"
+
+
+def test_a_photo_without_a_face_to_take_from_writes_nothing(results, tmp_path):
+    Image.new("RGB", (200, 160), (90, 120, 90)).save(tmp_path / "meadow.png")
+    given = ["--like", tmp_path / "meadow.png", "--out", tmp_path / "made"]
+    found = edit(results, row(results, "a/0"), *given)
+    assert found.exit_code == 1 and "meadow.png" in found.output and "face" in found.output
     assert not (tmp_path / "made").exists()

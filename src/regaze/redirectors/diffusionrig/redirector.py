@@ -13,6 +13,7 @@ from regaze.codes import code_columns
 from regaze.codes.condition import turned_root
 from regaze.diffusion.chains import Chain
 from regaze.diffusion.preconditioning import per_image
+from regaze.face3d.editions import foreign_head
 from regaze.images import eye_boxes
 from regaze.redirectors.base import Batch, Redirector, State
 from regaze.redirectors.diffusionrig.checkpoints import inferred, read_checkpoint, widened
@@ -51,7 +52,15 @@ class DiffusionRig(Redirector):
         return self.net
 
     def attach(self, networks: Mapping[str, nn.Module]) -> None:
-        """Take the head model of the codes' encoder."""
+        """Take the head model of the codes' encoder.
+
+        Raises:
+            ValueError: published weights belong to another one.
+        """
+        if "checkpoint" in self.config:
+            stated = self.config.get("head_sha256")
+            if fault := foreign_head(networks["face"].head, stated):
+                raise ValueError(f"{self.config['checkpoint']}: {fault}")
         size, gaze = self.config["size_px"], self.config["variant"] == "gaze"
         self._face = [Rendered(networks["face"], size, gaze, self.config["cache_mb"])]
 

@@ -175,6 +175,12 @@ class ModelSettings(MethodSettings):
         description="published weights of either stage; what shapes tell of the network is read "
         "off them, and nothing is trained",
     )
+    head_sha256: str | None = Field(
+        None,
+        pattern="^[0-9a-f]{64}$",
+        description="head model (sha256 of `regaze head show`) that a checkpoint of your own "
+        "training belongs to; default: FLAME 2020, as the published ones do",
+    )
     stage: Literal[1, 2] = Field(
         1,
         description="2: of one person: the encoder of pictures is frozen, `train.transfer` needed",
@@ -210,7 +216,7 @@ class ModelSettings(MethodSettings):
                 )
             network["factors"] = FACTORS_OF[self.size_px]
         if self.checkpoint is None:
-            del done["checkpoint"]
+            del done["checkpoint"], done["head_sha256"]
         for fault in _faults(done, self):
             raise ValueError(fault)
         return done
@@ -219,7 +225,7 @@ class ModelSettings(MethodSettings):
         """Variant and objective of this entry in the networks of the preset ``tiny``."""
         transfer = {"transfer": None}
         train = self.train.model_copy(update=transfer)
-        return in_tiny_networks(self, checkpoint=None, stage=1, train=train)
+        return in_tiny_networks(self, checkpoint=None, head_sha256=None, stage=1, train=train)
 
     @staticmethod
     def declare(config: Mapping) -> Declaration:
@@ -263,6 +269,8 @@ def _faults(done: Mapping, entry: ModelSettings) -> Iterator[str]:
         yield "network.learned_range: expected false without checkpoint: it cannot be trained"
     if entry.stage == 2 and entry.train.transfer is None and entry.checkpoint is None:
         yield "train.transfer: expected the weights of stage 1 with stage 2, found none"
+    if entry.checkpoint is None and entry.head_sha256 is not None:
+        yield "head_sha256: is for a checkpoint; what is trained here has its own"
     if entry.checkpoint is not None and entry.mean_shape:
         yield "mean_shape: expected false with checkpoint, which holds no shape"
 

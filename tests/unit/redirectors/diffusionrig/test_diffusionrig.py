@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from regaze.capture.head import HeadConfig, build_head
 from regaze.face3d.crop_rows import place_of_crops
 from regaze.face3d.deca import Deca
+from regaze.face3d.model import model_hash
 from regaze.redirectors.base import build_redirector
 from regaze.redirectors.declaration import declared
 from regaze.redirectors.diffusionrig.checkpoints import inferred, read_checkpoint
@@ -233,11 +234,24 @@ def test_what_variants_edit():
         ({"objective": {"base": "none"}}, "objective.predict: residual, but objective.base"),
         ({"sampling": {"kept": (5, 1000), "steps": 2}}, "sampling.kept: expected steps below 1000"),
         ({"checkpoint": "a.pt", "mean_shape": True}, "mean_shape: expected false with checkpoint"),
+        ({"head_sha256": "0" * 64}, "head_sha256: is for a checkpoint"),
     ],
 )
 def test_options_that_contradict_each_other(changes, told):
     with pytest.raises(ValueError, match=told):
         entry(**changes).resolve()
+
+
+def test_published_weights_want_the_head_model_that_they_belong_to(face):
+    def attach(**stated):
+        config = entry(checkpoint="model050000.pt", **stated).resolve()
+        build_redirector(config, {"steps": 2}).attach({"face": face})
+
+    with pytest.raises(ValueError, match=r"model050000\.pt: expected FLAME 2020 .* procedural"):
+        attach()
+    with pytest.raises(ValueError, match=f"head_sha256: the weights belong to {'0' * 64}"):
+        attach(head_sha256="0" * 64)
+    attach(head_sha256=model_hash(face.head))
 
 
 def test_noise_of_steps_is_ddims():
