@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 _WIDTHS = (24, 32, 48, 64, 96, 128)
+_FOLLOW, _LEAST = 0.01, 1e-4
 _DEEPEST = 4
 """Side of the map that codes are read from."""
 
@@ -37,6 +38,8 @@ class Encoder(nn.Module):
         # One draw for good: codes of a picture are as noisy as those that were learnt with.
         drawn = torch.randn(style_dim, generator=torch.Generator().manual_seed(0))
         self.register_buffer("noise", drawn)
+        self.register_buffer("centre", torch.zeros(style_dim))
+        self.register_buffer("spread", torch.eye(style_dim))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and logarithm of the variance, both (B,D), of pictures (B,3,S,S) in [-1,1]."""
@@ -47,6 +50,22 @@ class Encoder(nn.Module):
         """Noise vectors (B,D) of pictures, the same at every call."""
         mean, spread = self(images)
         return drawn_of(mean, spread, self.noise.expand_as(mean))
+
+    @torch.no_grad()
+    def follow(self, codes: Tensor) -> None:
+        """Take noise vectors (B,D) of pictures into the running moments that :meth:`placed` has."""
+        apart = codes - self.centre
+        self.spread.lerp_(apart.T @ apart / len(codes), _FOLLOW)
+        self.centre.lerp_(codes.mean(0), _FOLLOW)
+
+    def placed(self, noise: Tensor) -> Tensor:
+        """Noise (B,D) of unit variance, put where the noise vectors of pictures are.
+
+        A short training does not make these normal, and a generator draws nothing anywhere else
+        (Ghosh et al., "From Variational to Deterministic Autoencoders", ICLR 2020).
+        """
+        some = _LEAST * torch.eye(len(self.centre), device=noise.device)
+        return self.centre + noise @ torch.linalg.cholesky(self.spread + some).T
 
 
 def drawn_of(mean: Tensor, spread: Tensor, noise: Tensor) -> Tensor:

@@ -37,12 +37,14 @@ class GcGan(Redirector):
         options, self.size = config["network"], config["size_px"]
         self.second, self.crop = config["stage"] == 2, config["crop"]
         self.strip = self.crop == "eye_strip"
+        self.coded = has_encoder(config) and not self.second and "checkpoint" not in config
         generator = SemanticGenerator(self.size, **options)
         model = nn.ModuleDict({"generator": generator})
         if "restyle" in config:
             model["restyle"] = Restyled(generator.layout.rows)
         if has_encoder(config) and "checkpoint" not in config:
             model["encoder"] = Encoder(self.size, generator.style_dim)
+            generator.placed = model["encoder"].placed
         self.net = nn.ModuleDict({"model": model})
         self._frozen: list[SemanticGenerator] = []
         self._likeness: list[nn.Module] = []
@@ -53,7 +55,7 @@ class GcGan(Redirector):
                 self.size, options["seg_dim"], *widths, gaze=not self.second
             )
             self.net.register_buffer("path_mean", torch.zeros(()))
-            for one in set(generator.parameters()) - set(self._trained()):
+            for one in set(model.parameters()) - set(self._learnt()):
                 one.requires_grad_(False)
 
     @property
@@ -101,10 +103,15 @@ class GcGan(Redirector):
         Raises:
             ValueError: keys are missing or unexpected, or shapes differ; all are listed.
         """
-        own, given = self.saved.state_dict(), {**_of_model(state)}
-        kept = {k: v for k, v in own.items() if k.startswith(("restyle.", "encoder."))}
+        given = {**_of_model(state)}
         if "encoder" not in self.saved:
             given = {k: v for k, v in given.items() if not k.startswith("encoder.")}
+        # What a first stage was trained without is kept as it was built.
+        lacks = ["restyle."]
+        if self.coded and not any(key.startswith("encoder.") for key in given):
+            lacks.append("encoder.")
+        own = self.saved.state_dict().items()
+        kept = {k: v for k, v in own if k.startswith(tuple(lacks))}
         super().load_start(kept | given)
         self._freeze()
 
@@ -122,29 +129,29 @@ class GcGan(Redirector):
         if "restyle" in files:
             self.saved["restyle"].load(files["restyle"])
 
-    def _trained(self) -> list[nn.Parameter]:
-        return list(trainable(self.generator, self.second).values())
+    def _learnt(self) -> list[nn.Parameter]:
+        parts = [self.saved["encoder"]] if self.coded else []
+        found = [*trainable(self.generator, self.second).values()]
+        return found + [one for part in parts for one in part.parameters()]
 
     # Training.
 
     @property
     def _judge_every(self) -> int:
         """Steps from one of the discriminator to the next: without an encoder it teaches alone."""
-        return self.objective["judge_every"] if "encoder" in self.saved else 1
+        return self.objective["judge_every"] if self.coded else 1
 
     def phases(self) -> list[Phase]:
         """Discriminator and generator, each with a lazy term that its optimiser takes as well."""
         on, rate = self.objective, self.config["train"]["lr"]
-        found, judge, learnt = [], list(self.net["judge"].parameters()), self._trained()
-        if "encoder" in self.saved:
-            learnt = [*learnt, *self.saved["encoder"].parameters()]
+        found, judge = [], list(self.net["judge"].parameters())
         for name, lazy, parameters, used, often in (
             ("discriminator", "r1", judge, on["r1_img"] or on["r1_seg"], self._judge_every),
-            ("generator", "path", learnt, on["path"], 1),
+            ("generator", "path", self._learnt(), on["path"], 1),
         ):
             every = on[f"{lazy}_every"]
             options = lazy_adam(rate, every // often if used else None)
-            if name == "generator" and "encoder" in self.saved:
+            if name == "generator" and self.coded:
                 # What pictures teach gains by momentum, which two opponents alone do not bear.
                 options["betas"] = (_MOMENTUM, options["betas"][1])
             found.append(Phase(name, parameters, options, every=often))
@@ -199,7 +206,7 @@ class GcGan(Redirector):
     def _generator_losses(self, steps: Steps, batch: Batch, at: Progress) -> dict[str, Tensor]:
         """Against the discriminator, in the steps that have one, and by what pictures tell."""
         judged = at.step % self._judge_every == 0
-        if "encoder" not in self.saved:
+        if not self.coded:
             asked = self._asked(batch["source_gaze"], at)
             return steps.generator_step(asked, self._reading(batch, "source", at))
         found, codes = self._repeated(batch, at)
@@ -229,7 +236,10 @@ class GcGan(Redirector):
         gaze = torch.where(same[:, None], other.gaze, real.gaze)
         mean, spread = self.saved["encoder"](real.images)
         noise = torch.randn(mean.shape, generator=at.generator, device=mean.device)
-        codes = self.generator.style(drawn_of(mean, spread, noise)).float()
+        vectors = drawn_of(mean, spread, noise)
+        if torch.is_grad_enabled():
+            self.saved["encoder"].follow(vectors.float())
+        codes = self.generator.style(vectors).float()
         made = self.generator.drawn(codes, gaze, None, at.generator)
         drawn = (made.rgb.float(), made.seg.float(), made.coarse.float())
         apart, nats = repeated(*drawn, images, masks), divergence(mean.float(), spread.float())
@@ -271,7 +281,7 @@ class GcGan(Redirector):
 
         def fresh() -> Tensor:
             z = torch.randn(count, generator.style_dim, generator=at.generator, device=gaze.device)
-            return generator.style(z).float()
+            return generator.mapped(z).float()
 
         mixing = self.objective["mixing"]
         if not mixing or torch.rand((), generator=at.generator, device=gaze.device) >= mixing:

@@ -79,7 +79,7 @@ class ObjectiveOptions(Section):
         "target where its head is the same (stage 1)",
     )
     prior: float = Field(
-        0.01, ge=0, description="divergence of the encoder's codes from noise, in nats"
+        0.003, ge=0, description="divergence of the encoder's codes from noise, in nats"
     )
     judge_every: int = Field(
         1,
@@ -166,9 +166,9 @@ class ModelSettings(MethodSettings):
     def declare(config: Mapping) -> Declaration:
         """Eye regions; in the second stage unlabelled ones as well."""
         second = config["stage"] == 2
-        sides = ("source", "unlabelled") if second else ("source",)
-        if has_encoder(config):
-            sides = ("source", "target")
+        sides = ("source", "target") if has_encoder(config) else ("source",)
+        if second:
+            sides = ("source", "unlabelled")
         told = {"classes": config["network"]["seg_dim"], "crop": config["crop"]}
         networks = []
         if config["objective"]["reading"]:
@@ -188,8 +188,8 @@ class ModelSettings(MethodSettings):
 
 
 def has_encoder(config: Mapping) -> bool:
-    """Whether an encoder learns beside the generator, and belongs to the model."""
-    return config["stage"] == 1 and config["objective"]["reconstruction"] > 0
+    """Whether an encoder belongs to the model: a first stage trains it, a second one keeps it."""
+    return config["objective"]["reconstruction"] > 0
 
 
 def _faults(done: Mapping) -> Iterator[str]:
@@ -243,7 +243,7 @@ _SMALL = derived(
     | {"coarse_size": 32, "min_feat_size": 8, "local_channel": 32, "coarse_channel": 32}
     | {"local_layers": 6, "depth_layers": 4},
     objective={"r1_img": 1.0, "r1_seg": 100.0, "r1_every": 32, "path": 0.0}
-    | {"reconstruction": 10.0, "judge_every": 4, "reading": 5.0, "reading_every": 4}
+    | {"reconstruction": 10.0, "judge_every": 8, "reading": 5.0, "reading_every": 4}
     | {"same_head_fraction": 0.5},
 )
 _TINY = derived(

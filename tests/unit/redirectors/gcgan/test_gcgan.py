@@ -24,7 +24,7 @@ from regaze.redirectors.base import build_redirector
 from regaze.redirectors.bench import _LANDMARKS, Bench
 from regaze.redirectors.checks import CHECKS, NotApplicable
 from regaze.redirectors.declaration import declared
-from regaze.redirectors.gcgan.encoder import divergence
+from regaze.redirectors.gcgan.encoder import Encoder, divergence
 from regaze.redirectors.gcgan.generator import SemanticGenerator
 from regaze.redirectors.gcgan.layout import Layout
 from regaze.redirectors.gcgan.objective import one_hot, repeated
@@ -141,7 +141,7 @@ def test_an_encoder_and_the_generator_learn_from_pictures_without_the_discrimina
     redirector, batch = benches["coded"].built(), benches["coded"].batch()
     phases = {phase.name: phase for phase in redirector.phases()}
     assert {key: (one.every, one.shares) for key, one in phases.items()} == {
-        "discriminator": (4, ""), "r1": (32, "discriminator"), "generator": (1, ""),
+        "discriminator": (8, ""), "r1": (32, "discriminator"), "generator": (1, ""),
     }  # fmt: skip
     found = {}
     for step in (0, 1):
@@ -203,6 +203,15 @@ def test_a_model_with_an_encoder_is_a_start_of_the_second_stage(benches):
     first, second = benches["coded"].built(seed=3), benches["second"].built(seed=4)
     second.load_start(first.saved.state_dict())
     assert torch.equal(second.generator.pos_embed.weights, first.generator.pos_embed.weights)
+    # One that keeps the encoder does not train it, and refuses a first stage without.
+    on = {**benches["second"].config["objective"], "reconstruction": 10.0}
+    kept = benches["second"].built(objective=on)
+    kept.load_start(first.saved.state_dict())
+    assert torch.equal(kept.saved["encoder"].head.weight, first.saved["encoder"].head.weight)
+    learnt = {id(one) for phase in kept.phases() for one in phase.parameters}
+    assert not any(id(one) in learnt for one in kept.saved["encoder"].parameters())
+    with pytest.raises(ValueError, match="encoder.head.weight"):
+        kept.load_start(benches["first"].built(seed=6).saved.state_dict())
     other = benches["coded"].built(seed=5)
     other.load_start(benches["first"].built(seed=6).saved.state_dict())
 
@@ -299,7 +308,7 @@ def test_a_published_file_is_read_if_it_is_of_the_sizes_asked_for(benches, tmp_p
         ({"restyle": "a.pt"}, "restyle needs 256 and 512, found 64 and 64"),
         (
             {"objective": {"r1_every": 6}},
-            "objective.r1_every: .* multiple of .* 4, found 6",
+            "objective.r1_every: .* multiple of .* 8, found 6",
         ),
     ],
 )
@@ -506,3 +515,36 @@ def test_the_code_of_a_source_is_found_for_its_gaze_and_edited(benches):
     rows = slice(*band(32))
     apart = [float((one - drawn)[:, :, rows].square().mean()) for one in (first, found)]
     assert apart[1] < 0.5 * apart[0]
+
+
+def test_drawn_noise_is_put_where_the_noise_vectors_of_pictures_are():
+    encoder, draws = Encoder(32, 4), torch.Generator().manual_seed(0)
+    noise = torch.randn(4000, 4, generator=draws)
+    torch.testing.assert_close(encoder.placed(noise), noise, atol=1e-3, rtol=1e-3)
+    mixed = torch.tensor([[1.0, 0, 0, 0], [0.9, 0.2, 0, 0], [0, 0, 0.5, 0], [0, 0, 0, 2]]).T
+    wanted = noise @ mixed + torch.tensor([1.0, -2, 0, 3])
+    for part in wanted.split(8) * 4:
+        encoder.follow(part)
+    placed = encoder.placed(noise)
+    torch.testing.assert_close(placed.mean(0), wanted.mean(0), atol=0.3, rtol=0)
+    torch.testing.assert_close(placed.T.cov(), wanted.T.cov(), atol=0.8, rtol=0.2)
+    # The same by hand: running moments of one step.
+    encoder, codes = Encoder(32, 4), torch.randn(8, 4, generator=draws)
+    encoder.follow(codes)
+    torch.testing.assert_close(encoder.centre, 0.01 * codes.mean(0))
+    torch.testing.assert_close(encoder.spread, 0.99 * torch.eye(4) + 0.01 * codes.T @ codes / 8)
+
+
+def test_codes_are_drawn_where_pictures_are_and_those_of_the_model_are_kept(benches):
+    redirector = benches["coded"].built(seed=3)
+    generator = redirector.generator
+    before = drawn_codes(generator, 2, 1.0, 0)
+    redirector.saved["encoder"].centre += 2
+    after = drawn_codes(generator, 2, 1.0, 0)
+    assert not torch.allclose(before, after)
+    other = benches["coded"].built(seed=4)
+    other.load_start(redirector.saved.state_dict())
+    assert torch.equal(drawn_codes(other.generator, 2, 1.0, 0), after)
+    published = benches["first"].built(seed=5).generator
+    noise = torch.randn(2, 32, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(published.mapped(noise), published.style(noise))
