@@ -233,7 +233,9 @@ def edits(results: Path, model: str) -> dict:
     scores = pd.read_parquet(folder / "per_pair.parquet").set_index("pair").loc[pairs["pair"]]
     made = Samples(folder / "samples.h5").read(pairs["pair"]).astype(np.float64)
     faces = FacesReader(sorted(map(str, results.glob("synthetic/faces/shard-*.h5"))))
-    sources = pairs["source_index"].to_numpy()
+    # Indices are those of the person's own pictures.
+    numbers = zip(pairs["person"], pairs["source_index"], strict=True)
+    sources = np.array([faces.rows([person])[index] for person, index in numbers])
     size = made.shape[1]
     before = (prepare(faces.pixels(sources), size, "none") + 1) * 127.5
     before = before.permute(0, 2, 3, 1).numpy().astype(np.float64)
