@@ -198,7 +198,10 @@ def main():
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
-    settings = ModelSettings(**{"class": "gcgan"}, preset=options.preset, size_px=options.size)
+    published = {"reconstruction": 0.0, "path": 0.5, "r1_every": 16}
+    settings = ModelSettings(
+        **{"class": "gcgan"}, preset=options.preset, size_px=options.size, objective=published
+    )
     config = settings.resolve()
     double = ways_of(config, networks(config, torch.float64, options.device), options.batch)
     ways = ways_of(config, networks(config, torch.float32, options.device), options.batch)

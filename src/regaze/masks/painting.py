@@ -284,6 +284,27 @@ def shown_box(region: Region, size: tuple[int, int]) -> np.ndarray:
     return np.array([left, top - up, right, bottom - up]) / [*size, *size]
 
 
+def shown_part(box: np.ndarray) -> np.ndarray:
+    """Of a box of :func:`shown_box` the rows that a strip shows anything in."""
+    left, top, right, bottom = box
+    tall = bottom - top
+    return np.array([left, top + tall * 62 / 250, right, top + tall * 187 / 250])
+
+
+def place_of(parts: Parts, size: tuple[int, int], crop: str) -> np.ndarray:
+    """(4,) left, top, right, bottom, as shares of a picture's sides, of a crop of a face.
+
+    Args:
+        parts: of the face.
+        size: (width, height) of the picture.
+        crop: ``eye_strip``, its shown half ``eyes``, or ``face``, which is the whole picture.
+    """
+    if crop == "face":
+        return np.array([0.0, 0.0, 1.0, 1.0])
+    box = shown_box(eye_region(parts, size), size)
+    return box if crop == "eye_strip" else shown_part(box)
+
+
 def canvas_of(patch: np.ndarray, side: int = 256, canvas: int = 500) -> np.ndarray:
     """A patch of ETH-XGaze in the middle of a black canvas, as the reference finds faces in it."""
     patch = cv2.resize(patch, (side, side), interpolation=cv2.INTER_LINEAR)

@@ -12,10 +12,10 @@ from torch import Tensor
 from regaze.faces import FacesReader
 from regaze.masks import MasksReader
 from regaze.masks.condition import MaskRows
-from regaze.masks.painting import eye_region, painted, parts_of_landmarks, shown_box
+from regaze.masks.painting import painted, parts_of_landmarks, place_of
 from regaze.provenance import fingerprint
 
-CROPS = ("eye_strip", "face")
+CROPS = ("eye_strip", "eyes", "face")
 _HELD_BYTES = 512 << 20
 _LARGEST = np.float32(np.pi)
 
@@ -27,7 +27,8 @@ class EyeRegionRows:
     gaze; skin and eyes are those of the data set's masks, exact where these are the renderer's.
 
     Args:
-        options: ``classes``, 6 or 7; ``crop``: ``eye_strip`` or ``face``, which is the whole patch.
+        options: ``classes``, 6 or 7; ``crop``: ``eye_strip``, its shown half ``eyes``, or ``face``,
+            which is the whole patch.
         files: shards of the data set's masks.
         faces: its faces, with landmarks.
         expect: ``method`` and ``method_version`` of the masks; None takes any.
@@ -52,7 +53,7 @@ class EyeRegionRows:
         expect: Mapping[str, str] | None = None,
     ):
         self._files, self._faces = list(files), faces
-        self._classes, self._strip = options["classes"], options["crop"] == "eye_strip"
+        self._classes, self._crop = options["classes"], options["crop"]
         if not faces.has("landmarks"):
             raise ValueError(
                 f"{faces.paths[0]}: landmarks: expected 68 points of every face, from which eye "
@@ -93,8 +94,7 @@ class EyeRegionRows:
             for place, points, known, label in zip(there, marks, segmentation, labels, strict=True):
                 parts = parts_of_landmarks(points, label[:2], label[2:4])
                 made[place] = painted(parts, size, self._classes, known=known)
-                if self._strip:
-                    places[place] = shown_box(eye_region(parts, size), size)
+                places[place] = place_of(parts, size, self._crop)
         return {"parts": torch.from_numpy(made), "place": torch.from_numpy(places)}
 
     def fingerprint(self) -> str:

@@ -8,7 +8,7 @@ from os import PathLike
 import numpy as np
 import torch
 
-from regaze.masks.painting import eye_region, painted, parts_of_landmarks, shown_box
+from regaze.masks.painting import painted, parts_of_landmarks, place_of
 from regaze.redirect.place import Place
 
 
@@ -28,7 +28,7 @@ class SourceRegions:
         published: Mapping[str, Mapping[str, str]] | None = None,
         device: str = "auto",
     ):
-        self._classes, self._strip = options["classes"], options["crop"] == "eye_strip"
+        self._classes, self._crop = options["classes"], options["crop"]
 
     def of(self, place: Place) -> tuple[dict[str, torch.Tensor], str]:
         """``parts`` (1,H,W) and ``place`` (1,4) of a face, and where they are from.
@@ -44,6 +44,6 @@ class SourceRegions:
         size = place.patch.shape[1::-1]
         gaze = np.where(np.isfinite(place.gaze), place.gaze, place.head)
         parts = parts_of_landmarks(place.landmarks.astype(np.float64), gaze, place.head)
-        box = shown_box(eye_region(parts, size), size) if self._strip else np.array([0, 0, 1, 1])
+        box = place_of(parts, size, self._crop)
         made = {"parts": painted(parts, size, self._classes)[None], "place": np.float32(box)[None]}
         return {name: torch.from_numpy(one) for name, one in made.items()}, "landmarks"

@@ -8,7 +8,7 @@ theirs.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -150,6 +150,11 @@ class SemanticGenerator(nn.Module):
         )
         mapping = [EqualLinear(style_dim, style_dim, 0.01, activation=True) for _ in range(n_mlp)]
         self.style = nn.Sequential(PixelNorm(), *mapping)
+        self.placed: Callable[[Tensor], Tensor] | None = None
+
+    def mapped(self, noise: Tensor) -> Tensor:
+        """Codes (B,D) of noise vectors, which ``placed`` moves first where there is one."""
+        return self.style(noise if self.placed is None else self.placed(noise))
 
     def stored_noise(self) -> list[Tensor]:
         """The maps of noise that belong to the weights; see :meth:`drawn`."""
@@ -159,7 +164,7 @@ class SemanticGenerator(nn.Module):
     def mean_code(self, count: int, seed: int = 0) -> Tensor:
         """The mean code (style_dim,) of so many drawn noise vectors."""
         z = torch.randn(count, self.style_dim, generator=torch.Generator().manual_seed(seed))
-        return self.style(z.to(self.pos_embed.weights)).mean(0)
+        return self.mapped(z.to(self.pos_embed.weights)).mean(0)
 
     def composed(
         self, codes: Tensor, gaze: Tensor | None, composition: Tensor | None = None

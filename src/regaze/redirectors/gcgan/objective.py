@@ -69,6 +69,28 @@ def mask_loss(coarse: Tensor, seg: Tensor) -> Tensor:
     return (coarse - F.adaptive_avg_pool2d(seg, coarse.shape[-2:])).square().mean()
 
 
+CLASS_WEIGHTS = (0.5, 1.0, 4.0, 2.0, 1.0, 6.0, 2.0)
+"""What a pixel counts in :func:`repeated`, by class: eyes and irises are few."""
+
+
+def repeated(rgb: Tensor, seg: Tensor, coarse: Tensor, images: Tensor, masks: Tensor) -> Tensor:
+    """How far what is drawn is from a picture and its classes: a term of this project.
+
+    Args:
+        rgb, seg, coarse: what was drawn, (B,3,S,S), (B,K,S,S) and (B,K,c,c).
+        images, masks: what it is to be, (B,3,S,S) and (B,K,S,S) of 1 and -1.
+    """
+    weight = masks.new_tensor(CLASS_WEIGHTS[: masks.shape[1]])[:, None, None]
+    share = (masks + 1) / 2
+    pixels = (share * weight).sum(1, keepdim=True)
+    pixels = pixels / pixels.mean()
+    apart = (pixels * (rgb - images).abs()).mean() + (pixels * (seg - masks).square()).mean() / 2
+    # Pseudo-depths are taught by the classes themselves.
+    shares = F.adaptive_avg_pool2d(share, coarse.shape[-2:])
+    likely = ((coarse + 1) / 2).clamp_min(1e-4).log()
+    return apart - (weight * shares * likely).sum(1).mean() / 4
+
+
 def unbroken(seg: Tensor, share: float = BROKEN_SHARE, iris: int = IRIS) -> Tensor:
     """Which segmentations (B,K,H,W) have no more iris than that share of the picture, (B,) bool."""
     return (seg[:, iris] > 0).flatten(1).sum(1) <= share * seg.shape[2] * seg.shape[3]

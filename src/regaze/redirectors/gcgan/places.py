@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from regaze.images import eye_boxes
-from regaze.masks.painting import band
+from regaze.masks.painting import band, shown_part
 
 _REACH, _DOWN = 2.3, 0.225
 """Side of a region in distances between the eyes, and its middle below them in sides."""
@@ -15,14 +15,18 @@ _FEATHER = 5
 """Pixels of a drawn region over which its edge fades."""
 
 
-def usual_place(like: Tensor) -> Tensor:
-    """(4,) where the strip lies in a normalised patch whose landmarks are not known."""
+def usual_place(like: Tensor, strip: bool = True) -> Tensor:
+    """(4,) where the strip lies in a normalised patch whose landmarks are not known.
+
+    Without ``strip`` the rows alone in which it shows anything.
+    """
     boxes = torch.tensor(eye_boxes(1024), dtype=torch.float64) / 1024
     eyes = (boxes[:, :2] + boxes[:, 2:]) / 2
     side = _REACH * (eyes[1, 0] - eyes[0, 0]).abs()
     across, down = eyes.mean(0)
     top = down + (_DOWN - 0.5 - 62 / 250) * side
-    return torch.stack([across - side / 2, top, across + side / 2, top + side]).to(like)
+    box = torch.stack([across - side / 2, top, across + side / 2, top + side])
+    return (box if strip else torch.from_numpy(shown_part(box.numpy()))).to(like)
 
 
 def shown(side: int, strip: bool, like: Tensor) -> Tensor:

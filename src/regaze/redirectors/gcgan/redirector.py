@@ -11,16 +11,21 @@ from torch import Tensor, nn
 from regaze.redirectors.base import Batch, Phase, Progress, Redirector, State
 from regaze.redirectors.gcgan.adversary import DualDiscriminator
 from regaze.redirectors.gcgan.checkpoints import check_sizes, read_published
+from regaze.redirectors.gcgan.encoder import Encoder, divergence, drawn_of
 from regaze.redirectors.gcgan.fit import MEAN_OF, Fit, fitted
 from regaze.redirectors.gcgan.generator import Drawn, SemanticGenerator
-from regaze.redirectors.gcgan.objective import one_hot
+from regaze.redirectors.gcgan.objective import one_hot, repeated
 from regaze.redirectors.gcgan.places import cut, feathered, pasted, shown, usual_place
 from regaze.redirectors.gcgan.restyle import Restyled
+from regaze.redirectors.gcgan.settings import has_encoder
 from regaze.redirectors.gcgan.steps import Asked, Real, Steps, lazy_adam, trainable
 from regaze.weights import load_strictly
 
 _RESTYLE_STEPS = 5
 _DIRECTIONS = 64
+_MOMENTUM = 0.5
+_SAME_HEAD = 1e-3
+"""Radians within which two pictures of a person are of the same head."""
 
 
 class GcGan(Redirector):
@@ -30,11 +35,16 @@ class GcGan(Redirector):
         super().__init__()
         self.config, self.sampling, self.objective = config, sampling, config["objective"]
         options, self.size = config["network"], config["size_px"]
-        self.second, self.strip = config["stage"] == 2, config["crop"] == "eye_strip"
+        self.second, self.crop = config["stage"] == 2, config["crop"]
+        self.strip = self.crop == "eye_strip"
+        self.coded = has_encoder(config) and not self.second and "checkpoint" not in config
         generator = SemanticGenerator(self.size, **options)
         model = nn.ModuleDict({"generator": generator})
         if "restyle" in config:
             model["restyle"] = Restyled(generator.layout.rows)
+        if has_encoder(config) and "checkpoint" not in config:
+            model["encoder"] = Encoder(self.size, generator.style_dim)
+            generator.placed = model["encoder"].placed
         self.net = nn.ModuleDict({"model": model})
         self._frozen: list[SemanticGenerator] = []
         self._likeness: list[nn.Module] = []
@@ -45,7 +55,7 @@ class GcGan(Redirector):
                 self.size, options["seg_dim"], *widths, gaze=not self.second
             )
             self.net.register_buffer("path_mean", torch.zeros(()))
-            for one in set(generator.parameters()) - set(self._trained()):
+            for one in set(model.parameters()) - set(self._learnt()):
                 one.requires_grad_(False)
 
     @property
@@ -93,8 +103,16 @@ class GcGan(Redirector):
         Raises:
             ValueError: keys are missing or unexpected, or shapes differ; all are listed.
         """
-        own = {k: v for k, v in self.saved.state_dict().items() if k.startswith("restyle.")}
-        super().load_start(own | {**_of_model(state)})
+        given = {**_of_model(state)}
+        if "encoder" not in self.saved:
+            given = {k: v for k, v in given.items() if not k.startswith("encoder.")}
+        # What a first stage was trained without is kept as it was built.
+        lacks = ["restyle."]
+        if self.coded and not any(key.startswith("encoder.") for key in given):
+            lacks.append("encoder.")
+        own = self.saved.state_dict().items()
+        kept = {k: v for k, v in own if k.startswith(tuple(lacks))}
+        super().load_start(kept | given)
         self._freeze()
 
     def _freeze(self) -> None:
@@ -111,22 +129,32 @@ class GcGan(Redirector):
         if "restyle" in files:
             self.saved["restyle"].load(files["restyle"])
 
-    def _trained(self) -> list[nn.Parameter]:
-        return list(trainable(self.generator, self.second).values())
+    def _learnt(self) -> list[nn.Parameter]:
+        parts = [self.saved["encoder"]] if self.coded else []
+        found = [*trainable(self.generator, self.second).values()]
+        return found + [one for part in parts for one in part.parameters()]
 
     # Training.
+
+    @property
+    def _judge_every(self) -> int:
+        """Steps from one of the discriminator to the next: without an encoder it teaches alone."""
+        return self.objective["judge_every"] if self.coded else 1
 
     def phases(self) -> list[Phase]:
         """Discriminator and generator, each with a lazy term that its optimiser takes as well."""
         on, rate = self.objective, self.config["train"]["lr"]
         found, judge = [], list(self.net["judge"].parameters())
-        for name, lazy, parameters, used in (
-            ("discriminator", "r1", judge, on["r1_img"] or on["r1_seg"]),
-            ("generator", "path", self._trained(), on["path"]),
+        for name, lazy, parameters, used, often in (
+            ("discriminator", "r1", judge, on["r1_img"] or on["r1_seg"], self._judge_every),
+            ("generator", "path", self._learnt(), on["path"], 1),
         ):
             every = on[f"{lazy}_every"]
-            options = lazy_adam(rate, every) if used else lazy_adam(rate, 0) | {"lr": rate}
-            found.append(Phase(name, parameters, options))
+            options = lazy_adam(rate, every // often if used else None)
+            if name == "generator" and self.coded:
+                # What pictures teach gains by momentum, which two opponents alone do not bear.
+                options["betas"] = (_MOMENTUM, options["betas"][1])
+            found.append(Phase(name, parameters, options, every=often))
             if used:
                 found.append(Phase(lazy, parameters, options, every=every, shares=name))
         return found
@@ -142,9 +170,9 @@ class GcGan(Redirector):
             return steps.r1(self._real(batch))
         if phase == "discriminator":
             return steps.discriminator(self._real(batch), self._asked(batch["target_gaze"], at))
-        asked = self._asked(batch["source_gaze"], at)
         if phase == "generator":
-            return steps.generator_step(asked, self._reading(batch, at))
+            return self._generator_losses(steps, batch, at)
+        asked = self._asked(batch["source_gaze"], at)
         # Every second row, so that several processes take the rows that one takes.
         codes, gaze = asked.codes[::2], asked.gaze[::2]
         side = self.size
@@ -175,15 +203,59 @@ class GcGan(Redirector):
             apart = [_projected(torch.cat(pair, 1)) for pair in pairs]
             return (apart[0] - apart[1]).abs().mean()
 
-    def _reading(self, batch: Batch, at: Progress) -> Callable[[Drawn], Tensor] | None:
+    def _generator_losses(self, steps: Steps, batch: Batch, at: Progress) -> dict[str, Tensor]:
+        """Against the discriminator, in the steps that have one, and by what pictures tell."""
+        judged = at.step % self._judge_every == 0
+        if not self.coded:
+            asked = self._asked(batch["source_gaze"], at)
+            return steps.generator_step(asked, self._reading(batch, "source", at))
+        found, codes = self._repeated(batch, at)
+        reading = self._reading(batch, "target", at)
+        if reading is not None:
+            gaze = batch["target_gaze"].float()
+            read = reading(self.generator.drawn(codes.detach(), gaze, None, at.generator))
+            found |= {"loss": found["loss"] + read, "further": read.detach()}
+        if judged:
+            made = steps.generator_step(self._asked(batch["source_gaze"], at))
+            found = {**made, **found, "loss": found["loss"] + made["loss"]}
+        return found
+
+    def _repeated(self, batch: Batch, at: Progress) -> tuple[dict[str, Tensor], Tensor]:
+        """What it costs to draw pictures of their codes, and the codes (B,D).
+
+        A target of the same head is to be drawn of the source's code, which keeps the gaze out of
+        codes; of others the source itself.
+        """
+        real = self._real(batch)
+        turned = (batch["source_head"] - batch["target_head"]).abs().amax(1)
+        same = (turned < _SAME_HEAD) & batch["target_eye_regions_known"]
+        other = self._real(batch, "target")
+        wide = same[:, None, None, None]
+        images = torch.where(wide, other.images, real.images)
+        masks = torch.where(wide, other.masks, real.masks)
+        gaze = torch.where(same[:, None], other.gaze, real.gaze)
+        mean, spread = self.saved["encoder"](real.images)
+        noise = torch.randn(mean.shape, generator=at.generator, device=mean.device)
+        vectors = drawn_of(mean, spread, noise)
+        if torch.is_grad_enabled():
+            self.saved["encoder"].follow(vectors.float())
+        codes = self.generator.style(vectors).float()
+        made = self.generator.drawn(codes, gaze, None, at.generator)
+        drawn = (made.rgb.float(), made.seg.float(), made.coarse.float())
+        apart, nats = repeated(*drawn, images, masks), divergence(mean.float(), spread.float())
+        loss = self.objective["reconstruction"] * apart + self.objective["prior"] * nats
+        return {"loss": loss, "repeated": apart.detach(), "nats": nats.detach()}, codes
+
+    def _reading(self, batch: Batch, asked: str, at: Progress) -> Callable[[Drawn], Tensor] | None:
         """What a reading costs: drawn eyes are read where the sources' own were.
 
-        Published code has no such term. In steps without a reading, None.
+        Published code has no such term. In steps without a reading, None. ``asked`` is the picture
+        whose gaze was requested.
         """
         weight = self.objective["reading"]
         if not weight or at.step % self.objective["reading_every"]:
             return None
-        place, wanted = batch["source_place"].float(), batch["source_gaze"].float()
+        place, wanted = batch["source_place"].float(), batch[f"{asked}_gaze"].float()
 
         def cost(made: Drawn) -> Tensor:
             # Where a drawn face ends teaches the classes nothing here.
@@ -197,7 +269,8 @@ class GcGan(Redirector):
     def _steps(self) -> Steps:
         frozen = self._frozen[0].to(self.net.path_mean.device) if self.second else None
         share = self.objective["broken_share"]
-        return Steps(self.generator, self.net["judge"], self.objective, frozen, share)
+        weights = self.objective | {"r1_every": self.objective["r1_every"] // self._judge_every}
+        return Steps(self.generator, self.net["judge"], weights, frozen, share)
 
     def _asked(self, gaze: Tensor, at: Progress) -> Asked:
         codes = self._drawn_codes(gaze, at)
@@ -208,7 +281,7 @@ class GcGan(Redirector):
 
         def fresh() -> Tensor:
             z = torch.randn(count, generator.style_dim, generator=at.generator, device=gaze.device)
-            return generator.style(z).float()
+            return generator.mapped(z).float()
 
         mixing = self.objective["mixing"]
         if not mixing or torch.rand((), generator=at.generator, device=gaze.device) >= mixing:
@@ -217,8 +290,8 @@ class GcGan(Redirector):
         draws = torch.rand(count, classes, generator=at.generator, device=gaze.device)
         return generator.layout.mixed(fresh(), fresh(), (3 * draws).long().T)
 
-    def _real(self, batch: Batch) -> Real:
-        side = "unlabelled" if self.second and "unlabelled" in batch else "source"
+    def _real(self, batch: Batch, side: str = "source") -> Real:
+        side = "unlabelled" if self.second and "unlabelled" in batch else side
         place, parts = batch[f"{side}_place"], batch[f"{side}_parts"][:, None].float()
         images = cut(batch[side], place, self.size, self.strip)
         labels = cut(parts, place, self.size, self.strip, labels=True)[:, 0].round()
@@ -242,6 +315,8 @@ class GcGan(Redirector):
         def drawn(codes: Tensor) -> Tensor:
             return generator.drawn(codes, gaze, noise).rgb.float()
 
+        if "encoder" in self.saved:
+            start = generator.layout.whole(generator.style(self.saved["encoder"].settled(regions)))
         if "restyle" in self.saved:
             start = self.saved["restyle"].codes(regions, drawn, _RESTYLE_STEPS)
         options = {name: self.sampling[name] for name in ("steps", "rate", "pixels", "near")}
@@ -265,7 +340,7 @@ class GcGan(Redirector):
         return pasted(source, regions, weight, place).clamp(-1, 1)
 
     def _place(self, source: Batch) -> Tensor:
-        usual = usual_place(source["source"].float()) if self.strip else _WHOLE
+        usual = usual_place(source["source"].float(), self.strip) if self.crop != "face" else _WHOLE
         place, known = source["source_place"].float(), source["source_eye_regions_known"]
         return torch.where(known[:, None], place, torch.as_tensor(usual).to(place))
 

@@ -113,7 +113,7 @@ def drawn_codes(generator: SemanticGenerator, count: int, truncation: float, see
         for k in range(count)
     ]
     with torch.no_grad():
-        codes = generator.style(torch.stack(each))
+        codes = generator.mapped(torch.stack(each))
     return truncated(codes, generator.mean_code(MEAN_OF), truncation)
 
 

@@ -72,6 +72,23 @@ class ObjectiveOptions(Section):
         ge=0,
         description="gaze that the training estimator reads in real pictures with drawn eyes",
     )
+    reconstruction: float = Field(
+        0.0,
+        ge=0,
+        description="an encoder's codes draw their pictures again, with their classes, or the "
+        "target where its head is the same (stage 1)",
+    )
+    prior: float = Field(
+        0.003, ge=0, description="divergence of the encoder's codes from noise, in nats"
+    )
+    judge_every: int = Field(
+        1,
+        ge=1,
+        description="with reconstruction: steps from one of the discriminator to the next",
+    )
+    same_head_fraction: float = Field(
+        0.0, ge=0, le=1, description="share of training pairs with equal head pose"
+    )
     reading_every: int = Field(2, ge=1, description="steps from one reading to the next")
     flip: bool = Field(False, description="mirror half of the pictures, yaw changing its sign")
 
@@ -106,8 +123,10 @@ class ModelSettings(MethodSettings):
         description="1: labelled pictures; 2: those of data.unlabelled, from the weights of a "
         "first stage (train.transfer)",
     )
-    crop: Literal["eye_strip", "face"] = Field(
-        "eye_strip", description="what of a patch is drawn: brows, eyes and upper nose, or all"
+    crop: Literal["eye_strip", "eyes", "face"] = Field(
+        "eye_strip",
+        description="what of a patch is drawn: brows, eyes and upper nose, in the middle of a "
+        "black square (published) or stretched to the whole of it; or all",
     )
     likeness: Literal["lpips_vgg16", "lpips_alexnet"] | None = Field(
         None, description="network that codes are found by as well, of assets"
@@ -147,7 +166,9 @@ class ModelSettings(MethodSettings):
     def declare(config: Mapping) -> Declaration:
         """Eye regions; in the second stage unlabelled ones as well."""
         second = config["stage"] == 2
-        sides = ("source", "unlabelled") if second else ("source",)
+        sides = ("source", "target") if has_encoder(config) else ("source",)
+        if second:
+            sides = ("source", "unlabelled")
         told = {"classes": config["network"]["seg_dim"], "crop": config["crop"]}
         networks = []
         if config["objective"]["reading"]:
@@ -164,6 +185,11 @@ class ModelSettings(MethodSettings):
             unlabelled=second,
             no_graph="each source is drawn with a look of its own, which is searched for",
         )
+
+
+def has_encoder(config: Mapping) -> bool:
+    """Whether an encoder belongs to the model: a first stage trains it, a second one keeps it."""
+    return config["objective"]["reconstruction"] > 0
 
 
 def _faults(done: Mapping) -> Iterator[str]:
@@ -191,6 +217,12 @@ def _faults(done: Mapping) -> Iterator[str]:
         yield f"network.gaze_ids: expected classes 0 to {last}, found {outside[0]}"
     if done["stage"] == 2 and done["train"]["transfer"] is None:
         yield "train.transfer: stage 2 begins at the weights of a stage 1, found none"
+    objective = done["objective"]
+    if objective["r1_every"] % objective["judge_every"]:
+        yield (
+            "objective.r1_every: expected a multiple of objective.judge_every "
+            f"{objective['judge_every']}, found {objective['r1_every']}"
+        )
     batch = done["train"]["batch"]
     if batch > 4 and batch % 4:
         yield f"train.batch: expected up to 4, or a multiple of 4, found {batch}"
@@ -207,14 +239,17 @@ _REFERENCE = {
 }
 _SMALL = derived(
     _REFERENCE,
-    network={"style_dim": 128, "n_mlp": 4, "channel_multiplier": 1, "channel_max": 32}
-    | {"coarse_size": 32, "min_feat_size": 8, "local_channel": 32, "coarse_channel": 32},
-    objective={"r1_img": 1.0, "r1_seg": 100.0, "reading": 10.0},
+    network={"style_dim": 64, "n_mlp": 2, "channel_multiplier": 1, "channel_max": 32}
+    | {"coarse_size": 32, "min_feat_size": 8, "local_channel": 32, "coarse_channel": 32}
+    | {"local_layers": 6, "depth_layers": 4},
+    objective={"r1_img": 1.0, "r1_seg": 100.0, "r1_every": 32, "path": 0.0}
+    | {"reconstruction": 10.0, "judge_every": 8, "reading": 5.0, "reading_every": 4}
+    | {"same_head_fraction": 0.5},
 )
 _TINY = derived(
     _SMALL,
-    network={"style_dim": 32, "n_mlp": 2, "coarse_size": 16}
-    | {"min_feat_size": 4, "local_channel": 16},
+    network={"style_dim": 32, "coarse_size": 16, "min_feat_size": 4, "local_channel": 16}
+    | {"local_layers": 10, "depth_layers": 6},
     objective={"reading": 0.0},
 )
 

@@ -182,10 +182,10 @@ def trainable(generator: SemanticGenerator, second: bool) -> dict[str, nn.Parame
     return {name: one for name, one in named.items() if not name.startswith(fixed)}
 
 
-def lazy_adam(lr: float, every: int) -> dict[str, Any]:
+def lazy_adam(lr: float, every: int | None) -> dict[str, Any]:
     """Options of the Adam of a network that has a further step every so often (Karras et al. 2020).
 
-    Rate and decays are those of as many steps without the further ones.
+    Rate and decays are those of as many steps without the further ones; with None there are none.
     """
-    ratio = every / (every + 1)
+    ratio = 1 if every is None else every / (every + 1)
     return {"optimizer": "adam", "lr": lr * ratio, "betas": (0.0, 0.99**ratio)}

@@ -17,21 +17,29 @@ from regaze.masks.painting import (
     painted,
     parts_of_landmarks,
     parts_of_mesh,
+    place_of,
     shown_box,
 )
 from regaze.redirectors.base import build_redirector
 from regaze.redirectors.bench import _LANDMARKS, Bench
 from regaze.redirectors.checks import CHECKS, NotApplicable
 from regaze.redirectors.declaration import declared
+from regaze.redirectors.gcgan.encoder import Encoder, divergence
 from regaze.redirectors.gcgan.generator import SemanticGenerator
 from regaze.redirectors.gcgan.layout import Layout
+from regaze.redirectors.gcgan.objective import one_hot, repeated
 from regaze.redirectors.gcgan.places import cut, feathered, pasted, usual_place
 from regaze.redirectors.gcgan.sampling import Draws, drawn_codes, interpolation, write_samples
 from regaze.redirectors.gcgan.settings import ModelSettings
 from regaze.training.phases import Progress
 
 VGG = {"vgg": EstimatorSettings(arch="vgg", persons="train-redirector", preprocess="none")}
-SECOND = {"stage": 2, "train": {"transfer": "results/models/gcgan"}, "objective": {"mixing": 0.5}}
+PUBLISHED = {"reconstruction": 0.0, "path": 0.5, "r1_every": 16}
+SECOND = {
+    "stage": 2,
+    "train": {"transfer": "results/models/gcgan"},
+    "objective": {**PUBLISHED, "mixing": 0.5},
+}
 
 
 def settings(**changes):
@@ -41,7 +49,8 @@ def settings(**changes):
 @pytest.fixture(scope="module")
 def benches(tmp_path_factory):
     folder, models = tmp_path_factory.mktemp("gcgan"), {}
-    models = {"first": settings(), "second": settings(**SECOND)}
+    models = {"first": settings(objective=PUBLISHED), "second": settings(**SECOND)}
+    models["coded"] = settings(crop="eyes")
     return {name: Bench(name, models, VGG, folder) for name in models}
 
 
@@ -72,8 +81,8 @@ def moved_by(redirector, batch, phase):
 
 
 def test_lazy_steps_share_the_optimiser_of_what_they_train(benches):
-    for name, bench in benches.items():
-        redirector, batch = bench.built(), bench.batch()
+    for name in ("first", "second"):
+        redirector, batch = benches[name].built(), benches[name].batch()
         phases = {phase.name: phase for phase in redirector.phases()}
         assert {key: (one.every, one.shares) for key, one in phases.items()} == {
             "discriminator": (1, ""), "r1": (16, "discriminator"),
@@ -112,6 +121,110 @@ def test_frozen_masks_are_those_of_the_weights_that_are_begun_at(benches):
             assert torch.equal(kept[key], value)
 
 
+@pytest.mark.parametrize("lazy", ["r1_img", "path"])
+def test_terms_that_are_left_out_leave_an_optimiser_that_can_be_built(benches, lazy):
+    off = {"path": 0.0} if lazy == "path" else {"r1_img": 0.0, "r1_seg": 0.0}
+    redirector = benches["first"].built(objective={**benches["first"].config["objective"], **off})
+    phases = redirector.phases()
+    assert len(phases) == 3
+    for phase in phases:
+        torch.optim.Adam(phase.parameters, phase.options["lr"], phase.options["betas"])
+    rate = redirector.config["train"]["lr"]
+    owner = phases[-1] if lazy == "path" else phases[0]
+    assert owner.options["lr"] == rate and owner.options["betas"] == (0.0, 0.99)
+
+
+# With an encoder.
+
+
+def test_an_encoder_and_the_generator_learn_from_pictures_without_the_discriminator(benches):
+    redirector, batch = benches["coded"].built(), benches["coded"].batch()
+    phases = {phase.name: phase for phase in redirector.phases()}
+    assert {key: (one.every, one.shares) for key, one in phases.items()} == {
+        "discriminator": (8, ""), "r1": (32, "discriminator"), "generator": (1, ""),
+    }  # fmt: skip
+    found = {}
+    for step in (0, 1):
+        redirector.network.zero_grad(set_to_none=True)
+        at = Progress(step, 0, torch.Generator().manual_seed(0))
+        found[step] = redirector.losses(batch, "generator", at)
+        found[step]["loss"].backward()
+        names = {n for n, one in redirector.network.named_parameters() if one.grad is not None}
+        parts = {".".join(name.split(".")[:2]) for name in names}
+        assert parts == {"model.generator", "model.encoder"}
+    assert "generator" in found[0] and "generator" not in found[1]
+    weights = redirector.objective
+    wanted = weights["reconstruction"] * found[1]["repeated"] + weights["prior"] * found[1]["nats"]
+    assert float(found[1]["loss"].detach()) == pytest.approx(float(wanted), rel=1e-5)
+
+
+def test_targets_of_the_same_head_are_drawn_of_the_code_of_the_source(benches):
+    redirector, batch = benches["coded"].built(), dict(benches["coded"].batch())
+
+    def cost(**changes):
+        at = Progress(1, 0, torch.Generator().manual_seed(0))
+        return float(redirector.losses({**batch, **changes}, "generator", at)["repeated"])
+
+    same = {"target_head": batch["source_head"]}
+    known = batch["target_eye_regions_known"]
+    assert known.all()
+    turned = {"target_head": batch["source_head"] + 0.2}
+    dark = {"target": torch.full_like(batch["target"], -1)}
+    assert cost(**turned) == cost(**turned, **dark)
+    assert cost(**same) != cost(**same, **dark)
+    unknown = {"target_eye_regions_known": torch.zeros_like(known)}
+    assert cost(**same, **unknown) == cost(**turned)
+
+
+def test_classes_that_are_wrong_cost_more_where_they_are_eyes():
+    images, labels = torch.zeros(1, 3, 16, 16), torch.ones(1, 16, 16)
+    labels[:, 4:8, 4:8] = 5
+    masks = one_hot(labels, 6)
+    coarse = torch.nn.functional.adaptive_avg_pool2d(masks, 8)
+    exact = float(repeated(images, masks, coarse, images, masks))
+    wrong = {name: images.clone() for name in ("iris", "skin")}
+    wrong["iris"][:, :, 4:8, 4:8] = 1
+    wrong["skin"][:, :, 8:12, 4:8] = 1
+    costs = {key: float(repeated(one, masks, coarse, images, masks)) for key, one in wrong.items()}
+    assert exact == pytest.approx(0, abs=1e-6)
+    assert costs["iris"] == pytest.approx(6 * costs["skin"], rel=1e-5)
+    blind = torch.zeros_like(coarse) + 2 / 6 - 1
+    assert float(repeated(images, masks, blind, images, masks)) > 0.2
+
+
+def test_codes_of_an_encoder_are_as_far_from_noise_as_their_distributions():
+    mean, spread = torch.tensor([[0.5, -1.0], [0.0, 2.0]]), torch.tensor([[0.0, -1.0], [0.3, 0.0]])
+    normal = torch.distributions.Normal
+    wanted = torch.distributions.kl_divergence(normal(mean, (spread / 2).exp()), normal(0.0, 1.0))
+    torch.testing.assert_close(divergence(mean, spread), wanted.sum(1).mean())
+
+
+def test_a_model_with_an_encoder_is_a_start_of_the_second_stage(benches):
+    first, second = benches["coded"].built(seed=3), benches["second"].built(seed=4)
+    second.load_start(first.saved.state_dict())
+    assert torch.equal(second.generator.pos_embed.weights, first.generator.pos_embed.weights)
+    # One that keeps the encoder does not train it, and refuses a first stage without.
+    on = {**benches["second"].config["objective"], "reconstruction": 10.0}
+    kept = benches["second"].built(objective=on)
+    kept.load_start(first.saved.state_dict())
+    assert torch.equal(kept.saved["encoder"].head.weight, first.saved["encoder"].head.weight)
+    learnt = {id(one) for phase in kept.phases() for one in phase.parameters}
+    assert not any(id(one) in learnt for one in kept.saved["encoder"].parameters())
+    with pytest.raises(ValueError, match="encoder.head.weight"):
+        kept.load_start(benches["first"].built(seed=6).saved.state_dict())
+    other = benches["coded"].built(seed=5)
+    other.load_start(benches["first"].built(seed=6).saved.state_dict())
+
+
+# Published files are of a generator alone.
+@pytest.mark.parametrize("check", [one for one in CHECKS if one not in (*LONG, "published")])
+def test_a_model_with_an_encoder_keeps_the_contract(benches, check):
+    try:
+        CHECKS[check](benches["coded"])
+    except NotApplicable as reason:
+        pytest.skip(str(reason))
+
+
 class EyesOfBatch(torch.nn.Module):
     """Reads the brightness of the middle, which is where eyes are."""
 
@@ -141,7 +254,7 @@ def test_readings_teach_the_generator_in_every_second_step(benches):
 
 @pytest.mark.whole
 def test_a_training_that_was_killed_between_lazy_steps_ends_as_an_unbroken_one(tmp_path):
-    lazy = {"r1_every": 3, "path_every": 2}
+    lazy = {**PUBLISHED, "r1_every": 3, "path_every": 2}
     CHECKS["resuming"](Bench("lazy", {"lazy": settings(objective=lazy)}, VGG, tmp_path))
 
 
@@ -193,7 +306,11 @@ def test_a_published_file_is_read_if_it_is_of_the_sizes_asked_for(benches, tmp_p
         ({"network": {"gaze_ids": [6]}}, "network.gaze_ids: expected classes 0 to 5, found 6"),
         ({"stage": 2}, "train.transfer: stage 2 begins at the weights of a stage 1"),
         ({"train": {"batch": 6}}, "train.batch: expected up to 4, or a multiple of 4, found 6"),
-        ({"restyle": "a.pt"}, "restyle needs 256 and 512, found 64 and 128"),
+        ({"restyle": "a.pt"}, "restyle needs 256 and 512, found 64 and 64"),
+        (
+            {"objective": {"r1_every": 6}},
+            "objective.r1_every: .* multiple of .* 8, found 6",
+        ),
     ],
 )
 def test_options_that_cannot_work_are_refused(changes, told):
@@ -272,6 +389,28 @@ def test_a_region_that_is_cut_out_is_pasted_back_where_it_was():
     rows = changed.any(1).nonzero()[:, 0].float() / 128
     middle = (box[3] - box[1]) * np.array([first, last]) / 64 + box[1]
     assert middle[0] - 0.02 < float(rows.min()) and float(rows.max()) < middle[1] + 0.02
+
+
+def test_the_shown_half_of_a_strip_fills_the_picture_and_is_pasted_back():
+    parts = parts_of_landmarks(landmarks(shift=6), np.zeros(2), np.zeros(2))
+    size = (128, 128)
+    boxes = {crop: place_of(parts, size, crop) for crop in ("eye_strip", "eyes", "face")}
+    assert boxes["face"].tolist() == [0, 0, 1, 1]
+    places = {name: torch.from_numpy(box).float()[None] for name, box in boxes.items()}
+    source = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    source = torch.nn.functional.interpolate(source, size, mode="bicubic").clamp(0, 1)
+    strip = cut(source, places["eye_strip"], 500, strip=True)
+    eyes = cut(source, places["eyes"], 250, strip=False)
+    first, last = band(500)
+    assert (first, last) == (124, 374)
+    assert float((strip[:, :, first:last, ::2] - eyes).abs().max()) < 0.02
+    seg = torch.zeros(1, 6, 250, 250)
+    seg[:, 1] = 1
+    made = pasted(source, eyes, feathered(seg, strip=False), places["eyes"])
+    assert float((made - source).abs().max()) < 0.03
+    near = usual_place(torch.zeros(1), strip=False)
+    whole = usual_place(torch.zeros(1))
+    assert float(near[3] - near[1]) == pytest.approx(float(whole[3] - whole[1]) / 2)
 
 
 def test_faces_without_landmarks_have_the_usual_place():
@@ -377,3 +516,36 @@ def test_the_code_of_a_source_is_found_for_its_gaze_and_edited(benches):
     rows = slice(*band(32))
     apart = [float((one - drawn)[:, :, rows].square().mean()) for one in (first, found)]
     assert apart[1] < 0.5 * apart[0]
+
+
+def test_drawn_noise_is_put_where_the_noise_vectors_of_pictures_are():
+    encoder, draws = Encoder(32, 4), torch.Generator().manual_seed(0)
+    noise = torch.randn(4000, 4, generator=draws)
+    torch.testing.assert_close(encoder.placed(noise), noise, atol=1e-3, rtol=1e-3)
+    mixed = torch.tensor([[1.0, 0, 0, 0], [0.9, 0.2, 0, 0], [0, 0, 0.5, 0], [0, 0, 0, 2]]).T
+    wanted = noise @ mixed + torch.tensor([1.0, -2, 0, 3])
+    for part in wanted.split(8) * 4:
+        encoder.follow(part)
+    placed = encoder.placed(noise)
+    torch.testing.assert_close(placed.mean(0), wanted.mean(0), atol=0.3, rtol=0)
+    torch.testing.assert_close(placed.T.cov(), wanted.T.cov(), atol=0.8, rtol=0.2)
+    # The same by hand: running moments of one step.
+    encoder, codes = Encoder(32, 4), torch.randn(8, 4, generator=draws)
+    encoder.follow(codes)
+    torch.testing.assert_close(encoder.centre, 0.01 * codes.mean(0))
+    torch.testing.assert_close(encoder.spread, 0.99 * torch.eye(4) + 0.01 * codes.T @ codes / 8)
+
+
+def test_codes_are_drawn_where_pictures_are_and_those_of_the_model_are_kept(benches):
+    redirector = benches["coded"].built(seed=3)
+    generator = redirector.generator
+    before = drawn_codes(generator, 2, 1.0, 0)
+    redirector.saved["encoder"].centre += 2
+    after = drawn_codes(generator, 2, 1.0, 0)
+    assert not torch.allclose(before, after)
+    other = benches["coded"].built(seed=4)
+    other.load_start(redirector.saved.state_dict())
+    assert torch.equal(drawn_codes(other.generator, 2, 1.0, 0), after)
+    published = benches["first"].built(seed=5).generator
+    noise = torch.randn(2, 32, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(published.mapped(noise), published.style(noise))

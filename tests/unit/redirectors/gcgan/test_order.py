@@ -20,6 +20,7 @@ def plain():
 def test_losses_and_gradients_are_those_of_the_plain_order(plain, changes):
     config = ModelSettings(**{"class": "gcgan", "preset": "tiny", "size_px": 32}).resolve()
     config["network"] |= changes
+    config["objective"] |= {"path": 0.5}
     ways = plain.ways_of(config, plain.networks(config, torch.float64, "cpu"), 4)
     for step in ("discriminator", "r1", "generator", "path"):
         here, there = (ways[name][step]() for name in ("here", "plain"))
