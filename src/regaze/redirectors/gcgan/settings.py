@@ -218,7 +218,8 @@ def _faults(done: Mapping) -> Iterator[str]:
     if done["stage"] == 2 and done["train"]["transfer"] is None:
         yield "train.transfer: stage 2 begins at the weights of a stage 1, found none"
     objective = done["objective"]
-    if objective["r1_every"] % objective["judge_every"]:
+    often = has_encoder(done) and done["stage"] == 1
+    if often and objective["r1_every"] % objective["judge_every"]:
         yield (
             "objective.r1_every: expected a multiple of objective.judge_every "
             f"{objective['judge_every']}, found {objective['r1_every']}"
