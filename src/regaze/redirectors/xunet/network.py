@@ -353,16 +353,24 @@ class XUNet(nn.Module):
         )
         return maps, told
 
-    def prepare(self, batch: dict, cond_mask=None) -> Prepared:
+    def shared(self) -> Shared:
+        """What is the same for all images, whatever their source and target.
+
+        Half of the pose maps' cost in single precision, so that who samples repeatedly keeps it.
+        """
+        return Shared(self.conditioningprocessor.learned_maps())
+
+    def prepare(self, batch: dict, cond_mask=None, shared: Shared | None = None) -> Prepared:
         """Compute once what stays the same while one set of images is sampled.
 
         That is every pose map, frame 0's modulations, and frame 0 up to the first
         cross-attention. Give the result to ``forward`` as ``prepared``, with the same ``x``,
         ``R``, ``t``, ``K``, ``base``, ``code`` and ``cond_mask``; ``logsnr`` may differ in
-        column 1 only. :meth:`look` changes the source image of what was prepared.
+        column 1 only. :meth:`look` changes the source image of what was prepared. ``shared`` is of
+        :meth:`shared` with these weights, where it was called already.
         """
         self._check(batch)
-        maps, told = self._poses(batch, cond_mask, slice(0, 2))
+        maps, told = self._poses(batch, cond_mask, slice(0, 2), shared)
         if self.config.frames == 1:
             return Prepared(maps, {}, None, [], told[1])
         size = batch["R"].shape[0]
@@ -380,7 +388,7 @@ class XUNet(nn.Module):
             logsnr: frame 0's level.
         """
         self._check(batch, 1)
-        shared = Shared(self.conditioningprocessor.learned_maps())
+        shared = self.shared()
         maps, told = self._poses(batch, None, slice(0, 1), shared)
         level = batch["t"].new_full((batch["t"].shape[0],), logsnr)
         films = self._films(0, maps, self._noise(level, told[0]))

@@ -89,13 +89,13 @@ class PictureSampler:
                 }
                 for number in range(1, source["sources"].shape[1])
             ]
-        looks = []
-        if self.net.config.frames == 2:
-            with self.autocast():
-                looks = [
-                    self.net.prepare_source(_frame(self.inputs(_itself(one)), 0), SOURCE_LOGSNR)
-                    for one in columns
-                ]
+        with self.autocast():
+            if self.net.config.frames == 1:
+                return {"columns": columns, "looks": [], "shared": self.net.shared()}
+            looks = [
+                self.net.prepare_source(_frame(self.inputs(_itself(one)), 0), SOURCE_LOGSNR)
+                for one in columns
+            ]
         return {"columns": columns, "looks": looks}
 
     def edit(
@@ -161,7 +161,7 @@ class PictureSampler:
                 prepared = self.net.prepare_target(look, _frame(inputs, 1))
             else:
                 levels = inputs["R"].new_full((inputs["R"].shape[0], 2), SOURCE_LOGSNR)
-                prepared = self.net.prepare({**inputs, "logsnr": levels})
+                prepared = self.net.prepare({**inputs, "logsnr": levels}, shared=state["shared"])
         return _Branch(prepared, inputs)
 
     def evaluations_per_image(self) -> int:

@@ -391,3 +391,23 @@ def test_memory_per_picture_grows_with_what_is_kept():
     assert bytes_per_image(published, weights=4) > 2 * bytes_per_image(published)
     more = bytes_per_image(published, sources=3) - bytes_per_image(published)
     assert more >= 2 * least
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("code", CODES)
+def test_a_kept_state_has_what_is_the_same_for_all_targets(monkeypatch, code):
+    model, data = redirector(network={"frames": 1, "code": code}), batch()
+    plain = [model.net.prepare({**model._inputs(data), "logsnr": torch.full((3, 2), 20.0)})]
+    state = model.invert(data, seed=0)
+    usual = model.redirect(data, seed=0)
+    made = model.sampler.branch(state, data).prepared
+    for ours, theirs in zip(made.maps, plain[0].maps, strict=True):
+        assert torch.equal(ours, theirs)
+
+    def again():
+        raise AssertionError("the learned maps were made anew")
+
+    monkeypatch.setattr(model.net.conditioningprocessor, "_learned", lambda *_: again())
+    assert torch.equal(model.edit(state, data, seed=0), usual)
+    with pytest.raises(AssertionError, match="anew"):
+        model.redirect(data, seed=0)
