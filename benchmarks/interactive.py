@@ -4,11 +4,12 @@
 
 Every request is one source patch turned to new gaze and head angles (batch 1). ``request``: the
 model's own sampler as `config.yaml` has it, from patch to picture, wall milliseconds (median, 95th
-percentile) and CPU milliseconds (median; on a shared machine the ones to compare). Then the CPU
-milliseconds of its parts: ``inputs`` (warp, poses), ``maps`` (pose maps), ``source`` (frame 0 up to
-where the frames meet; none with one frame) and ``evaluation`` (the network once). ``source`` and
-frame 0's half of ``maps`` can be kept between requests with one source; the kept variant is run
-and must give the same picture. Needs trained models that are told no 3-D codes.
+percentile) and CPU milliseconds (median; on a shared machine the ones to compare). ``kept``: CPU
+milliseconds where what ``invert`` computes of the source was kept, in turn with the whole request,
+and the median of their ratios; both make the same picture. Then the CPU milliseconds of its parts:
+``inputs`` (warp, poses), ``maps`` (pose maps, all of them), ``source`` (frame 0 up to where the
+frames meet; none with one frame) and ``evaluation`` (the network once).
+Needs trained models that are told no 3-D codes.
 """
 
 from __future__ import annotations
@@ -63,6 +64,21 @@ def timed(function, items) -> tuple[np.ndarray, np.ndarray]:
     return 1000 * np.array(wall), 1000 * np.array(cpu)
 
 
+def keeping(redirector, batches) -> tuple[float, float]:
+    """CPU milliseconds of a request whose source was inverted before, and how much that saves."""
+    state = redirector.invert(batches[0], seed=0)
+    spent, ratios = [], []
+    for batch in batches:
+        begun = time.process_time()
+        whole = redirector.redirect(batch, seed=0)
+        middle = time.process_time()
+        kept = redirector.edit(state, batch, seed=0)
+        spent.append(time.process_time() - middle)
+        ratios.append((middle - begun) / spent[-1])
+        torch.testing.assert_close(kept, whole)
+    return 1000 * float(np.median(spent[3:])), float(np.median(ratios[3:]))
+
+
 @torch.inference_mode()
 def measure(folder: Path, sampling: dict, count: int) -> str:
     """Return the table row of one model."""
@@ -75,6 +91,8 @@ def measure(folder: Path, sampling: dict, count: int) -> str:
             module.to(memory_format=torch.channels_last)
     batches = requests(count, record["config"]["size_px"])
     wall, cpu = timed(lambda batch: redirector.redirect(batch, seed=0), batches)
+
+    kept, ratio = keeping(redirector, batches)
 
     def inputs(batch):
         given = redirector._inputs(batch)
@@ -97,6 +115,7 @@ def measure(folder: Path, sampling: dict, count: int) -> str:
     parts += [np.median(source), np.median(once)]
     cells = [redirector.evaluations_per_image(), f"{np.median(wall):.1f}"]
     cells += [f"{np.percentile(wall, 95):.1f}", f"{np.median(cpu):.1f}"]
+    cells += [f"{kept:.1f}", f"{ratio:.2f}"]
     return " | ".join(map(str, [record["name"], *cells, *(f"{part:.1f}" for part in parts)]))
 
 
@@ -108,9 +127,9 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=60)
     options = parser.parse_args()
     settings = load_settings(yaml.safe_load((ROOT / "config.yaml").read_text()))
-    heads = "threads | model | evaluations | request ms | p95 | CPU ms | inputs | maps | source"
-    print(f"| {heads} | evaluation |")
-    print("|---" * 10 + "|")
+    heads = "threads | model | evaluations | request ms | p95 | CPU ms | kept | ratio"
+    print(f"| {heads} | inputs | maps | source | evaluation |")
+    print("|---" * 12 + "|")
     for threads in options.threads:
         torch.set_num_threads(threads)
         for folder in options.models:
