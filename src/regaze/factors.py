@@ -190,7 +190,8 @@ CODED: dict[str, Factor] = {
 
 ``same`` is a choice: codes of shape have about unit variance over people, the jaw's 0.02 in each
 number are two degrees, and most numbers of expressions never move: photos that differ in gaze
-alone are read up to 0.04 apart, and those of other expressions by 0.08 in the median."""
+alone are read up to 0.04 apart, and those of other expressions by 0.08 in the median, by an encoder
+that learnt to read them (``encoders.deca.expressions``)."""
 
 
 def factors_named(names: Collection[str]) -> dict[str, Factor]:

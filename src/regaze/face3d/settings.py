@@ -19,7 +19,7 @@ class LossWeights(BaseModel):
 
     shape: float = Field(4.0, ge=0, description="known shape, by what it moves")
     expression: float = Field(
-        20.0, ge=0, description="known expression, by what it moves, which is a tenth of the shape"
+        4.0, ge=0, description="known expression, by what it moves, which is a tenth of the shape"
     )
     pose: float = Field(2.0, ge=0, description="known rotations of head and jaw, and the camera")
     landmarks: float = Field(2.0, ge=0, description="68 landmarks of the predicted head")
@@ -70,14 +70,14 @@ class EncoderSettings(BaseModel):
         description="colour channels are scaled in training by e to a normal number of this width",
     )
     expressions: float = Field(
-        4.0,
+        0.0,
         ge=0,
         description="faces in training are moved to expressions so many times as far from the "
         "mean as the capture's, in which each comes with one person alone; 0: they are not",
     )
     losses: LossWeights = LossWeights()
     train: TrainSettings = TrainSettings(
-        images=24_000,
+        images=30_000,
         batch=32,
         lr=0.0015,
         weight_decay=0.01,
