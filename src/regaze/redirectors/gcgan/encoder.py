@@ -54,9 +54,11 @@ class Encoder(nn.Module):
     @torch.no_grad()
     def follow(self, codes: Tensor) -> None:
         """Take noise vectors (B,D) of pictures into the running moments that :meth:`placed` has."""
-        apart = codes - self.centre
-        self.spread.lerp_(apart.T @ apart / len(codes), _FOLLOW)
-        self.centre.lerp_(codes.mean(0), _FOLLOW)
+        # Moments of eight bits of mantissa would not add up.
+        with torch.autocast(codes.device.type, enabled=False):
+            apart = codes.float() - self.centre
+            self.spread.lerp_(apart.T @ apart / len(codes), _FOLLOW)
+            self.centre.lerp_(codes.float().mean(0), _FOLLOW)
 
     def placed(self, noise: Tensor) -> Tensor:
         """Noise (B,D) of unit variance, put where the noise vectors of pictures are.

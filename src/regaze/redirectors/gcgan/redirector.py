@@ -238,7 +238,7 @@ class GcGan(Redirector):
         noise = torch.randn(mean.shape, generator=at.generator, device=mean.device)
         vectors = drawn_of(mean, spread, noise)
         if torch.is_grad_enabled():
-            self.saved["encoder"].follow(vectors.float())
+            self.saved["encoder"].follow(vectors)
         codes = self.generator.style(vectors).float()
         made = self.generator.drawn(codes, gaze, None, at.generator)
         drawn = (made.rgb.float(), made.seg.float(), made.coarse.float())

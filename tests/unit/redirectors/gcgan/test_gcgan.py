@@ -549,3 +549,13 @@ def test_codes_are_drawn_where_pictures_are_and_those_of_the_model_are_kept(benc
     published = benches["first"].built(seed=5).generator
     noise = torch.randn(2, 32, generator=torch.Generator().manual_seed(0))
     assert torch.equal(published.mapped(noise), published.style(noise))
+
+
+def test_moments_of_codes_are_kept_in_full_precision_where_networks_are_not():
+    plain, low = Encoder(16, 8), Encoder(16, 8)
+    codes = torch.randn(6, 8, generator=torch.Generator().manual_seed(0))
+    plain.follow(codes)
+    with torch.autocast("cpu", torch.bfloat16):
+        low.follow(codes)
+    assert torch.equal(low.spread, plain.spread)
+    assert torch.equal(low.centre, plain.centre)
