@@ -52,7 +52,11 @@ estimators:
 identity: {network: tiny, size_px: 32}
 models:
   xunet: null
-  xunet_deca: {preset: tiny, size_px: 32, train: {transfer: files/start.safetensors}}
+  xunet_deca:
+    preset: tiny
+    size_px: 32
+    objective: {warp: ellipsoid}
+    train: {transfer: files/start.safetensors}
   xunet_lite: {preset: tiny, size_px: 32}
   xunet_student: {preset: tiny, size_px: 32}
   regression: null
@@ -161,6 +165,9 @@ EXPECTED = {
     "models.xunet_deca.network.code": "train_model xunet_deca, sample_model * xunet_deca, "
     "perturb_model, draw_path, sample_weights, sample_study",
     "models.xunet_deca.deca.encoder": "train_model xunet_deca, sample_model * xunet_deca, "
+    "perturb_model, draw_path, sample_weights, sample_study",
+    # A source that is turned over its head needs the head while it is sampled as well.
+    "models.xunet_deca.objective.warp": "train_model xunet_deca, sample_model * xunet_deca, "
     "perturb_model, draw_path, sample_weights, sample_study",
     # An entry that learns from other data, or sees them otherwise, runs again alone.
     "models.xunet_deca.data.labelled": "train_model xunet_deca",
