@@ -58,7 +58,8 @@ def write_model(folder, name, entry):
 @pytest.fixture(scope="session")
 def model(tmp_path_factory):
     """A function that returns the folder of a model of :data:`ENTRIES`, or of an entry."""
-    folder, made = tmp_path_factory.mktemp("models"), {}
+    # In a folder of its own: faces are looked for beside models, where other tests may leave some.
+    folder, made = tmp_path_factory.mktemp("results") / "models", {}
 
     def of(name, entry=None):
         if name not in made:
