@@ -150,6 +150,7 @@ def fork_jobs():
                 socket.send_fds(here, [json.dumps(asked).encode()], [other.fileno()])
             pid = int(answers.readline())
             with benchmarked(pid if self.bench_record else False, self.bench_record):
+                mine.sendall(b"\n")
                 status = int(answers.readline())
         if status:
             raise subprocess.CalledProcessError(status, path)
@@ -172,6 +173,9 @@ def answer_jobs(requests):
         requests.close()
         job = os.fork()
         if not job:
+            # Until it is watched: a benchmark cannot begin at a process that has ended.
+            if not answer.recv(1):
+                os._exit(1)
             answer.close()
             os.chdir(asked["folder"])
             os.environ.clear()
