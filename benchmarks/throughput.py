@@ -1,7 +1,7 @@
 """Training of this tree against another one's: CPU seconds per image of one thread, in turn.
 
-    git worktree add --detach /tmp/old bb447d8
-    OMP_NUM_THREADS=1 python benchmarks/throughput.py --against /tmp/old --what xunet_lite sted
+    git worktree add --detach ../old bb447d8
+    OMP_NUM_THREADS=1 python benchmarks/throughput.py --against ../old --what xunet_lite sted
 
 Each network of the embedded default is trained by each tree's own training loop, with its
 optimiser and averages, by the batches that its ``config.yaml`` says, on pairs of noise held in
