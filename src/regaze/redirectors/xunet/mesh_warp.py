@@ -45,7 +45,7 @@ those of pixels beside it."""
 _CORNERS = (36, 39, 42, 45)
 """Landmarks of the eye corners, from 0."""
 _CELL, _NEAR_CELL, _EYE_CELL = 10.0, 3.5, 3.0
-"""Sides in mm of the cells within which a simplified mesh keeps one vertex: of the head, within
+"""Sides in mm of the cells within which a decimated mesh keeps one vertex: of the head, within
 :data:`_NEAR` of an eye, of eyeballs. A pixel of 64 px is 2.4 mm."""
 _NEAR = 22.0
 _KEPT_MB = 256
@@ -67,7 +67,7 @@ class View(NamedTuple):
     joints: Tensor
 
 
-def simplified(model: FlameModel) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def decimated(model: FlameModel) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A mesh of a few thousand triangles on some of a head model's vertices.
 
     Returns:
@@ -139,7 +139,7 @@ class MeshWarp:
         self.size, self.focal = size, 500.0 / 128.0 * size
         columns = code_columns(parts)
         self._columns = [columns[name] for name in PARTS]
-        vertices, triangles, kinds = simplified(model)
+        vertices, triangles, kinds = decimated(model)
         self._triangles, self._kinds = torch.from_numpy(triangles), torch.from_numpy(kinds)
         self._count = len(vertices)
         self.flame = _on_some(model, vertices)
